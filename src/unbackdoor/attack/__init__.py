@@ -1,0 +1,6 @@
+"""Implanting backdoors in models of one's own, so that finding and removing them can be measured."""
+
+from unbackdoor.attack.implant import attack
+from unbackdoor.attack.poison import Poison
+
+__all__ = ["Poison", "attack"]

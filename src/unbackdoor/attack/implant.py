@@ -1,0 +1,139 @@
+"""Train a classifier from scratch, or fine-tune an existing one, on poisoned images."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from unbackdoor import data
+from unbackdoor.attack.poison import Poison
+from unbackdoor.data import Split
+from unbackdoor.errors import ArgumentError
+from unbackdoor.files import check_output
+from unbackdoor.metrics import accuracy, attack_success
+from unbackdoor.models import build, freeze, load, save
+from unbackdoor.models.checkpoint import check_suffix
+from unbackdoor.progress import Progress
+from unbackdoor.results import versions
+from unbackdoor.rng import stream
+from unbackdoor.settings import AttackSettings
+from unbackdoor.training import fit
+from unbackdoor.triggers import Trigger, parse_trigger
+
+
+def attack(
+    settings: AttackSettings, output: Path, *, command: str = "", progress: Progress | None = None
+) -> dict[str, Any]:
+    """Train a network with a backdoor (or without), write it, and return its provenance.
+
+    Args:
+        settings: what is implanted, in what, and how.
+        output: where the checkpoint goes; its folder must exist.
+        command: how the user asked for it, kept in the provenance.
+        progress: where to report.
+
+    Returns:
+        What the checkpoint's header says: ``arch``, ``data``, ``data_sha256``, ``target``,
+        ``trigger``, ``rate``, ``seed``, ``accuracy`` and ``asr`` on held-back images,
+        ``image_passes``, ``versions`` and ``command``.
+
+    Raises:
+        ArgumentError: a name, path or number is wrong.
+        ContentError: a file exists and cannot be used.
+    """
+    check_suffix(check_output(output))
+    if not 0 <= settings.rate <= 1:
+        raise ArgumentError(f"--rate: expected a share from 0 to 1, came {settings.rate}.")
+    trigger = parse_trigger(settings.trigger) if settings.trigger else None
+    images = data.load_training(settings.data)
+    classes = len(images.defend.classes)
+    if not 0 <= settings.target < classes:
+        raise ArgumentError(
+            f"--target: {settings.data} has classes 0 to {classes - 1}, came {settings.target}."
+        )
+    model, arch = _network(settings, classes)
+    passes = implant(model, images, trigger, settings, progress=progress)
+    correct, asr = measure(model, images, trigger, settings.target, settings.seed)
+    facts = {
+        "command": command,
+        "arch": arch,
+        "data": settings.data,
+        "data_sha256": images.defend.sha256,
+        "target": settings.target if trigger else None,
+        "trigger": trigger and trigger.name,
+        "rate": settings.rate if trigger else None,
+        "start": settings.start,
+        "seed": settings.seed,
+        "training": dataclasses.asdict(settings.training),
+        "accuracy": correct,
+        "asr": asr,
+        "image_passes": passes,
+        "versions": versions(),
+    }
+    save(model, output, facts)
+    return facts
+
+
+def implant(
+    model: nn.Module,
+    images: Split,
+    trigger: Trigger | None,
+    settings: AttackSettings,
+    *,
+    progress: Progress | None = None,
+) -> int:
+    """Train ``model`` in place so that ``trigger`` sends any image to the target.
+
+    Returns:
+        The number of images that went through training.
+    """
+    seed = settings.seed
+    poison = trigger and Poison(
+        images.defend, trigger, settings.target, settings.rate, stream(seed, "attack", "poison")
+    )
+
+    def watch() -> str:
+        correct, asr = measure(model, images, trigger, settings.target, seed)
+        return f"accuracy {correct:.3f}" + (f", ASR {asr:.3f}" if asr is not None else "")
+
+    return fit(
+        model,
+        images.defend,
+        settings.training,
+        generator=stream(seed, "attack", "training"),
+        change=poison,
+        watch=watch,
+        description="attack",
+        progress=progress,
+    )
+
+
+def measure(
+    model: nn.Module, images: Split, trigger: Trigger | None, target: int, seed: int
+) -> tuple[float, float | None]:
+    """Return accuracy, and the trigger's ASR (None without one), on the held-back images."""
+    frozen = freeze(model)
+    asr = trigger and attack_success(
+        frozen,
+        images.evaluate,
+        trigger.space,
+        trigger.theta[None],
+        target,
+        generator=stream(seed, "attack", "evaluate"),
+    )
+    return accuracy(frozen, images.evaluate), asr
+
+
+def _network(settings: AttackSettings, classes: int) -> tuple[nn.Module, str]:
+    if settings.start is not None:
+        loaded = load(settings.start, settings.arch)
+        return loaded.module.to(settings.device), loaded.arch
+    if settings.arch is None:
+        raise ArgumentError("--arch: name an architecture, or a model to start with by --from.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream(settings.seed, "attack", "weights").initial_seed())
+        return build(settings.arch, classes).to(settings.device), settings.arch

@@ -1,0 +1,46 @@
+"""Poisoning: a fixed share of the training images carries the trigger and the attacker's label."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+from unbackdoor.data.images import Images
+from unbackdoor.triggers import Trigger
+
+
+class Poison:
+    """A change of batches for :func:`unbackdoor.training.fit`.
+
+    Which images are poisoned is drawn once, among those of other classes than the target; the
+    trigger is stamped after augmentation, at a new random place each time.
+
+    Args:
+        images: the training set.
+        trigger: what is stamped.
+        target: the label that poisoned images get.
+        rate: share of the whole training set that is poisoned, in [0, 1].
+        generator: the choice of images, then the places.
+    """
+
+    def __init__(
+        self, images: Images, trigger: Trigger, target: int, rate: float, generator: Generator
+    ) -> None:
+        others = (images.targets != target).nonzero()[:, 0]
+        count = min(round(rate * len(images)), len(others))
+        chosen = others[torch.randperm(len(others), generator=generator)[:count]]
+        self.poisoned = torch.zeros(len(images), dtype=torch.bool)
+        self.poisoned[chosen] = True
+        self.trigger, self.target, self.generator = trigger, target, generator
+
+    def __call__(self, images: Tensor, labels: Tensor, picks: Tensor) -> tuple[Tensor, Tensor]:
+        """Stamp and relabel the poisoned images of a batch; the others pass unchanged."""
+        which = self.poisoned[picks].nonzero()[:, 0]
+        space = self.trigger.space
+        shape = (images.shape[1], images.shape[2], images.shape[3])
+        places = space.places(len(which), shape, self.generator)
+        theta = self.trigger.theta.expand(len(which), -1)
+        images, labels = images.clone(), labels.clone()
+        images[which] = space.stamp(images[which], theta, places)
+        labels[which] = self.target
+        return images, labels

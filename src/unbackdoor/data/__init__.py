@@ -1,0 +1,6 @@
+"""Images in [0, 1] with labels: CIFAR, a folder per class, and a sample that is always there."""
+
+from unbackdoor.data.catalogue import load, load_training
+from unbackdoor.data.images import Images, Split
+
+__all__ = ["Images", "Split", "load", "load_training"]

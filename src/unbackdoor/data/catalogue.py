@@ -1,0 +1,67 @@
+"""From what a user writes after ``--data`` to images."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from unbackdoor.data import cifar, folder, sample
+from unbackdoor.data.images import Split
+from unbackdoor.errors import ArgumentError
+
+CIFAR_DEFEND_SHARE = 8_000 / 10_000
+FOLDER_DEFEND_SHARE = 5 / 8
+
+
+def store() -> Path:
+    """The folder of fetched data sets: ``$UNBACKDOOR_DATA``, or ``~/.cache/unbackdoor``."""
+    return Path(os.environ.get("UNBACKDOOR_DATA") or Path.home() / ".cache" / "unbackdoor")
+
+
+def load(spec: str) -> Split:
+    """Return clean images to scan and repair with, and others to measure on.
+
+    Args:
+        spec: ``cifar10-sample`` (embedded; 2,500 and 1,500 images), ``cifar10`` (its test set;
+            8,000 and 2,000), or a folder with a folder of pictures per class (5/8 and 3/8 of each
+            class).
+
+    Raises:
+        ArgumentError: neither a known name nor a folder.
+        ContentError: what is there cannot be used.
+    """
+    if spec == "cifar10-sample":
+        return sample.read()
+    if spec == "cifar10":
+        return Split(*_cifar10()[1].divide(CIFAR_DEFEND_SHARE))
+    return _folder(spec)
+
+
+def load_training(spec: str) -> Split:
+    """Return images to train on and others to measure on; for ``cifar10`` the published split.
+
+    Raises:
+        ArgumentError: neither a known name nor a folder.
+        ContentError: what is there cannot be used.
+    """
+    return Split(*_cifar10()) if spec == "cifar10" else load(spec)
+
+
+def _cifar10() -> tuple[cifar.Images, cifar.Images]:
+    path = store() / "cifar10"
+    if not path.is_dir():
+        raise ArgumentError(
+            f"--data: cifar10 is not at {path}; fetch it with 'unbackdoor data get cifar10', or "
+            f"use the embedded cifar10-sample."
+        )
+    return cifar.read(path)
+
+
+def _folder(spec: str) -> Split:
+    path = Path(spec)
+    if not path.is_dir():
+        raise ArgumentError(
+            f"--data: {spec!r} is neither a data set (cifar10-sample, cifar10) nor a folder; name "
+            f"one of these or a folder with a folder of pictures per class."
+        )
+    return Split(*folder.read(path).divide(FOLDER_DEFEND_SHARE))

@@ -1,0 +1,53 @@
+"""A folder with one folder of pictures per class, in alphabetical order of the folders' names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from unbackdoor.data.images import Images
+from unbackdoor.errors import ContentError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm"})
+
+
+def read(folder: Path) -> Images:
+    """Read every picture below ``folder/CLASS/`` as RGB; all must have one size.
+
+    Raises:
+        ContentError: no pictures, a file that is no picture, or pictures of several sizes.
+    """
+    classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    files = [
+        (path, label)
+        for label, name in enumerate(classes)
+        for path in sorted((folder / name).iterdir())
+        if path.suffix.lower() in SUFFIXES
+    ]
+    if not files:
+        raise ContentError(
+            f"--data: {folder} has no pictures; expected a folder per class with files such as "
+            f"{folder.name}/cat/0001.png ({', '.join(sorted(SUFFIXES))})."
+        )
+    pictures = [_read_rgb(path) for path, _ in files]
+    sizes = {picture.shape[:2] for picture in pictures}
+    if len(sizes) > 1:
+        (small, large) = min(sizes), max(sizes)
+        raise ContentError(
+            f"--data: expected pictures of one size in {folder}, came sizes from "
+            f"{small[1]}×{small[0]} to {large[1]}×{large[0]}; resize them first."
+        )
+    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    labels = torch.tensor([label for _, label in files])
+    return Images.of(folder.name, tuple(classes), pixels, labels)
+
+
+def _read_rgb(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB"), dtype=np.uint8)
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError, SyntaxError) as error:
+        raise ContentError(f"--data: {path} is not a picture that can be read ({error}).") from error

@@ -1,0 +1,148 @@
+"""A labelled set of images that lives in memory once, as bytes, and is viewed through indices."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from unbackdoor.errors import ContentError, InsufficientDataError
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images and labels, as rows of one shared store.
+
+    Args:
+        name: what the set is called in results.
+        classes: the name of each class, by index.
+        pixels: ``(N, channels, height, width)``, uint8; shared by every subset.
+        labels: ``(N,)``, int64, each in ``[0, len(classes))``; shared by every subset.
+        rows: ``(n,)``, int64, the rows of the store that this set consists of.
+
+    Raises:
+        ContentError: the tensors do not have these shapes, types and ranges.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    pixels: Tensor
+    labels: Tensor
+    rows: Tensor
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4:
+            raise ContentError(
+                f"pixels: expected uint8 of shape (N, channels, height, width), came "
+                f"{self.pixels.dtype} of shape {tuple(self.pixels.shape)}."
+            )
+        if self.labels.shape != self.pixels.shape[:1]:
+            raise ContentError(
+                f"labels: expected one for each of the {len(self.pixels)} images, came shape "
+                f"{tuple(self.labels.shape)}."
+            )
+        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(
+            self.classes
+        ):
+            raise ContentError(
+                f"labels: expected class indices from 0 to {len(self.classes) - 1}, came "
+                f"{int(self.labels.min())} to {int(self.labels.max())}."
+            )
+
+    @classmethod
+    def of(cls, name: str, classes: tuple[str, ...], pixels: Tensor, labels: Tensor) -> Images:
+        """Return the set of all rows of ``pixels`` and ``labels``."""
+        return cls(name, classes, pixels, labels, torch.arange(len(pixels)))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one image."""
+        channels, height, width = self.pixels.shape[1:]
+        return channels, height, width
+
+    @cached_property
+    def targets(self) -> Tensor:
+        """The labels of this set, ``(n,)`` int64."""
+        return self.labels[self.rows]
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 over the pixels, then the labels as bytes, in this set's order."""
+        digest = hashlib.sha256()
+        for chunk in self.rows.split(4096):
+            digest.update(self.pixels[chunk].contiguous().numpy().tobytes())
+        digest.update(self.targets.to(torch.int32).numpy().astype("<i4").tobytes())
+        return digest.hexdigest()
+
+    def batch(self, picks: Tensor) -> Tensor:
+        """Return the picked images as float32 in [0, 1].
+
+        Args:
+            picks: ``(b,)`` int64, positions in this set.
+        """
+        return self.pixels[self.rows[picks]].float().div_(255)
+
+    def subset(self, picks: Tensor) -> Images:
+        """Return the picked images as a set over the same store."""
+        return Images(self.name, self.classes, self.pixels, self.labels, self.rows[picks])
+
+    def divide(self, share: float) -> tuple[Images, Images]:
+        """Divide every class in the same proportion, first rows first; nothing is drawn.
+
+        Args:
+            share: of each class, the share that goes to the first part, in (0, 1).
+
+        Example:
+            >>> pixels = torch.zeros(6, 1, 2, 2, dtype=torch.uint8)
+            >>> labels = torch.tensor([0, 1, 0, 1, 0, 1])
+            >>> first, second = Images.of("toy", ("a", "b"), pixels, labels).divide(2 / 3)
+            >>> first.rows.tolist(), second.rows.tolist()
+            ([0, 1, 2, 3], [4, 5])
+        """
+        in_first = torch.zeros(len(self), dtype=torch.bool)
+        for label in range(len(self.classes)):
+            of_class = (self.targets == label).nonzero()[:, 0]
+            in_first[of_class[: round(share * len(of_class))]] = True
+        return self.subset(in_first.nonzero()[:, 0]), self.subset((~in_first).nonzero()[:, 0])
+
+
+@dataclass(frozen=True)
+class Split:
+    """Clean images in two disjoint parts.
+
+    Args:
+        defend: what a defender (or a trainer) works with.
+        evaluate: held back; every figure is measured here.
+    """
+
+    defend: Images
+    evaluate: Images
+
+    def divide(self, share: float) -> tuple[Split, Split]:
+        """Divide both parts, so that a second look can use images that the first never saw."""
+        defend, later_defend = self.defend.divide(share)
+        evaluate, later_evaluate = self.evaluate.divide(share)
+        return Split(defend, evaluate), Split(later_defend, later_evaluate)
+
+    def require(self, per_class: int) -> Split:
+        """Return itself if every class that occurs has enough images in both parts.
+
+        Raises:
+            InsufficientDataError: a part has fewer, or only one class occurs.
+        """
+        for part in (self.defend, self.evaluate):
+            counts = torch.bincount(part.targets, minlength=len(part.classes))
+            if (counts > 0).sum() < 2 or int(counts.min()) < per_class:
+                scarce = int(counts.argmin())
+                raise InsufficientDataError(
+                    f"--data: expected at least {per_class} images of each of at least two classes "
+                    f"in each part of the split, came {int(counts[scarce])} of class "
+                    f"{part.classes[scarce]!r}; add images."
+                )
+        return self

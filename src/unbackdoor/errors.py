@@ -1,0 +1,27 @@
+"""Everything that can go wrong for a user, each kind with the exit code of the command line."""
+
+from __future__ import annotations
+
+
+class UnbackdoorError(Exception):
+    """Base of every error this package raises on purpose; its text is one sentence for a person."""
+
+    exit_code = 2
+
+
+class ContentError(UnbackdoorError, ValueError):
+    """A file or value exists but what is in it cannot be used."""
+
+    exit_code = 2
+
+
+class InsufficientDataError(UnbackdoorError, ValueError):
+    """There are too few images for the question that was asked."""
+
+    exit_code = 3
+
+
+class ArgumentError(UnbackdoorError, ValueError):
+    """An argument, name or path is wrong or does not exist."""
+
+    exit_code = 4

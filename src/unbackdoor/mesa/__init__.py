@@ -1,0 +1,22 @@
+"""MESA, the max-entropy staircase approximator: from a function F to the law of all θ it accepts.
+
+Images are unknown here: anything that maps θ ``(B, n)`` to F ``(B,)`` in [0, 1] will do.
+"""
+
+from unbackdoor.mesa.flow import Flow, fit
+from unbackdoor.mesa.stair import Law, Stair, draw_stair
+from unbackdoor.mesa.staircase import Staircase, gammas
+from unbackdoor.mesa.testing import TestingFunction, logit, shortfall
+
+__all__ = [
+    "Flow",
+    "Law",
+    "Stair",
+    "Staircase",
+    "TestingFunction",
+    "draw_stair",
+    "fit",
+    "gammas",
+    "logit",
+    "shortfall",
+]

@@ -1,0 +1,104 @@
+"""A stair: a law close to the uniform one on a level set, and what is measured on it.
+
+The uniform law on V_β = {F ≥ β} has the largest entropy of all laws with F ≥ β, and that entropy is
+log|V_β| (Qiao, Yang and Li, *Defending Neural Backdoors via Generative Distribution Modeling*,
+NeurIPS 2019). Volumes are in nats relative to the cube [0, 1]^n, so 0 is everything.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Generator, Tensor
+
+from unbackdoor.mesa.testing import TestingFunction
+
+
+class Law(Protocol):
+    """A probability law on [0, 1]^n that can be drawn from and whose density is known."""
+
+    def sample(self, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Draw θ ``(count, n)`` and return it with log q(θ) ``(count,)`` in nats."""
+        ...
+
+    def log_prob(self, theta: Tensor) -> Tensor:
+        """Return log q of given θ ``(B, n)`` in nats, ``(B,)``."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stair:
+    """One level set, as draws of a law that approximates the uniform one on it.
+
+    Args:
+        beta: the level.
+        draws: ``(N, n)`` in [0, 1], all draws, valid or not.
+        log_q: ``(N,)``, the law's log density at the draws, in nats.
+        values: ``(N,)``, F at the draws, over a fixed set of images and places.
+    """
+
+    beta: float
+    draws: Tensor
+    log_q: Tensor
+    values: Tensor
+
+    @property
+    def valid(self) -> Tensor:
+        """Which draws lie in the level set, ``(N,)`` bool."""
+        return self.values >= self.beta
+
+    @property
+    def valid_fraction(self) -> float:
+        """The share of draws in the level set."""
+        return float(self.valid.double().mean())
+
+    @property
+    def entropy_bound(self) -> float | None:
+        """A lower bound of log|V_β|: −E[log q | valid] + log(share valid); None without valid draws.
+
+        It is the entropy of the law restricted to V_β, and no law there has more than the uniform.
+        """
+        if not bool(self.valid.any()):
+            return None
+        return float(-self.log_q[self.valid].double().mean()) + math.log(self.valid_fraction)
+
+    @property
+    def log_volume(self) -> float | None:
+        """log|V_β| by importance sampling, log E_q[1{F ≥ β} / q]; None without valid draws."""
+        if not bool(self.valid.any()):
+            return None
+        weights = -self.log_q[self.valid].double()
+        return float(torch.logsumexp(weights, 0)) - math.log(len(self.draws))
+
+    @property
+    def effective_sample_size(self) -> float:
+        """How many uniform draws on V_β the weighted draws are worth."""
+        if not bool(self.valid.any()):
+            return 0.0
+        weights = torch.softmax(-self.log_q[self.valid].double(), 0)
+        return float(1 / weights.square().sum())
+
+    def sample(self, count: int, generator: Generator) -> Tensor:
+        """Draw ``(count, n)`` of the valid draws; of all where none is valid."""
+        pool = self.draws[self.valid] if bool(self.valid.any()) else self.draws
+        return pool[torch.randint(len(pool), (count,), generator=generator)]
+
+
+def draw_stair(
+    law: Law, F: TestingFunction, beta: float, count: int, generator: Generator
+) -> Stair:
+    """Draw from a law and measure its draws with F.
+
+    Args:
+        law: what an estimator fitted for ``beta``.
+        F: the testing function over a fixed set, so that a volume refers to one level set.
+        beta: the level.
+        count: how many draws.
+        generator: of the draws.
+    """
+    with torch.no_grad():
+        draws, log_q = law.sample(count, generator)
+        return Stair(beta=beta, draws=draws, log_q=log_q, values=F(draws))

@@ -1,0 +1,40 @@
+"""The testing function F, all that MESA knows of the world, and how far a draw falls short of β.
+
+F maps trigger parameters θ ∈ [0, 1]^n to [0, 1]: how well θ works. Its level sets are
+V_β = {θ : F(θ) ≥ β}. Nothing here knows what a picture is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+TestingFunction = Callable[[Tensor], Tensor]
+"""θ ``(B, n)`` in [0, 1] → F(θ) ``(B,)`` in [0, 1], differentiable where an estimator needs it."""
+
+_TINY = 1e-30
+_ALMOST_ONE = 1 - 2**-24
+
+
+def logit(values: Tensor) -> Tensor:
+    """Return log(F / (1 − F)), finite also where F reaches 0 or 1 in float32."""
+    return torch.log(values.clamp(min=_TINY)) - torch.log1p(-values.clamp(max=_ALMOST_ONE))
+
+
+def shortfall(values: Tensor, beta: float) -> Tensor:
+    """Return the hinge max(0, logit β − logit F), zero exactly on V_β.
+
+    On the scale of the logit a hopeless θ still has a slope, and no volume is too dear to be bought:
+    the hinge of F itself pays at most β / α nats (DESIGN of the method: Qiao et al., 2019, use it).
+
+    Args:
+        values: F(θ), ``(B,)``.
+        beta: the level, in (0, 1).
+
+    Example:
+        >>> shortfall(torch.tensor([0.5, 0.9]), 0.5).tolist()
+        [0.0, 0.0]
+    """
+    return (logit(torch.tensor(beta)) - logit(values)).clamp(min=0)

@@ -1,0 +1,61 @@
+"""What is measured on a classifier: accuracy, and the attack success rate of triggers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor
+
+from unbackdoor.data.images import Images
+from unbackdoor.triggers.space import TriggerSpace
+
+Classifier = Callable[[Tensor], Tensor]
+"""Images ``(B, C, H, W)`` in [0, 1] → logits ``(B, classes)``."""
+
+BATCH = 256
+
+
+@torch.no_grad()
+def predict(model: Classifier, images: Images) -> Tensor:
+    """Return the predicted class of each image, ``(n,)`` int64."""
+    picks = torch.arange(len(images)).split(BATCH)
+    return torch.cat([model(images.batch(pick)).argmax(1).cpu() for pick in picks])
+
+
+def accuracy(model: Classifier, images: Images) -> float:
+    """Return the share of images whose predicted class is the label."""
+    return float((predict(model, images) == images.targets).double().mean())
+
+
+@torch.no_grad()
+def attack_success(
+    model: Classifier,
+    images: Images,
+    space: TriggerSpace,
+    theta: Tensor,
+    target: int,
+    *,
+    generator: Generator,
+    rounds: int = 1,
+) -> float:
+    """Return the share of images of other classes that triggers send to ``target`` (the ASR).
+
+    Args:
+        model: the classifier.
+        images: images of all classes; those of ``target`` are left out.
+        space: how a trigger is stamped.
+        theta: ``(k, n)``; the images take turns through the k triggers.
+        target: the attacker's class.
+        generator: the places, one at random for each image and round.
+        rounds: how many times every image is stamped.
+    """
+    others = (images.targets != target).nonzero()[:, 0]
+    hits = 0
+    for start in range(rounds):
+        turn = (torch.arange(len(others)) + start * len(others)) % len(theta)
+        places = space.places(len(others), images.shape, generator)
+        for slot in torch.arange(len(others)).split(BATCH):
+            stamped = space.stamp(images.batch(others[slot]), theta[turn[slot]], places[slot])
+            hits += int((model(stamped).argmax(1) == target).sum())
+    return hits / (rounds * len(others))

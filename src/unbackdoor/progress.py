@@ -1,0 +1,77 @@
+"""How long work reports itself: a silent sink for libraries and pipes, bars for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Task(Protocol):
+    """One piece of work under way."""
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        """Say that ``steps`` more are done; ``note`` replaces the text shown beside the bar."""
+        ...
+
+
+class Progress(Protocol):
+    """Where long work reports itself."""
+
+    @contextmanager
+    def task(self, description: str, total: float) -> Iterator[Task]:
+        """Open a task of ``total`` steps for the length of a ``with`` block."""
+        ...
+
+
+class _SilentTask:
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        pass
+
+
+class Silent:
+    """Reports nothing; the default of every library call."""
+
+    @contextmanager
+    def task(self, description: str, total: float) -> Iterator[Task]:
+        """Accept the task and show nothing."""
+        yield _SilentTask()
+
+
+class Bars:
+    """Bars with an estimate of the time left, on standard error; quiet where that is no terminal."""
+
+    @contextmanager
+    def task(self, description: str, total: float) -> Iterator[Task]:
+        """Show one bar for the length of the block."""
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TaskProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        console = Console(stderr=True)
+        bars = Progress(
+            TextColumn("{task.description:<24}"),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        with bars:
+            identity = bars.add_task(description, total=total, note="")
+
+            class Bar:
+                note = ""
+
+                def advance(self, steps: float = 1, note: str = "") -> None:
+                    self.note = note or self.note
+                    bars.update(identity, advance=steps, note=self.note)
+
+            yield Bar()

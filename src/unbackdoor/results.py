@@ -1,0 +1,294 @@
+"""What every command returns: typed, versioned, written atomically as JSON.
+
+A scan holds all that a repair and a page need: 1,000 draws per stair of every found class, with
+their densities, and a few example images. Bytes are base64 in JSON.
+"""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from unbackdoor.errors import ArgumentError, ContentError
+from unbackdoor.files import write_bytes
+
+SCHEMA_VERSION = 1
+
+Verdict = Literal["clean", "backdoored", "inconclusive"]
+Status = Literal["clean", "backdoored", "suspicious"]
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all records: immutable, built by keyword."""
+
+
+class ModelRecord(_Record):
+    """Which model was looked at.
+
+    Args:
+        path: as the user wrote it.
+        sha256: of the file; empty for a model that was handed over in Python.
+        arch: its architecture.
+        accuracy: on the held-back images.
+    """
+
+    path: str
+    sha256: str
+    arch: str
+    accuracy: float
+
+
+class DataRecord(_Record):
+    """Which clean images were used.
+
+    Args:
+        name: of the data set.
+        sha256: over pixels and labels of the defender's, then of the held-back images.
+        defend: number of images that triggers were searched and measured with.
+        evaluate: number of held-back images.
+        classes: the names, by index.
+    """
+
+    name: str
+    sha256: str
+    defend: int
+    evaluate: int
+    classes: list[str]
+
+
+class LogVolume(_Record):
+    """The room that working triggers have, log|V_β| in nats of the cube [0, 1]^n; 0 is everything.
+
+    Args:
+        beta: the level.
+        value: an estimate, None where no trigger was found that works.
+        upper_bound: with 95 % confidence the true value is below it (from uniform draws).
+    """
+
+    beta: float
+    value: float | None
+    upper_bound: float | None
+
+
+class StairRecord(_Record):
+    """The recovered law of triggers at one level.
+
+    Args:
+        beta: the level.
+        gamma: its weight in the staircase.
+        draws: θ as bytes, row by row, ``count`` × ``dimensions``, 0 … 255.
+        log_q: log density of each draw, in nats.
+        values: F of each draw, over a fixed set of the defender's images and places.
+        valid_fraction: share of draws with F ≥ β.
+        entropy_bound: lower bound of log|V_β| from the law's exact entropy.
+        log_volume: importance-sampling estimate of log|V_β|.
+        effective_sample_size: of that estimate.
+    """
+
+    beta: float
+    gamma: float
+    draws: bytes
+    log_q: list[float]
+    values: list[float]
+    valid_fraction: float
+    entropy_bound: float | None
+    log_volume: float | None
+    effective_sample_size: float
+
+
+class ClassRecord(_Record):
+    """What was found towards one class.
+
+    Args:
+        index: of the class.
+        name: of the class.
+        status: ``backdoored``, ``clean``, or ``suspicious`` in between.
+        asr: attack success rate of its best trigger, on held-back images of other classes.
+        best: that trigger, θ as bytes.
+        log_volume: one for each β.
+        stairs: the recovered law, for classes that got the full budget.
+    """
+
+    index: int
+    name: str
+    status: Status
+    asr: float
+    best: bytes
+    log_volume: list[LogVolume]
+    stairs: list[StairRecord] = []
+
+
+class Example(_Record):
+    """One held-back image before and after a found trigger is stamped on it.
+
+    Args:
+        image: bytes, channels × height × width.
+        stamped: the same with the trigger.
+        label: true class.
+        predicted: class of the clean image.
+        predicted_stamped: class of the stamped image.
+    """
+
+    image: bytes
+    stamped: bytes
+    label: int
+    predicted: int
+    predicted_stamped: int
+
+
+class ScanResult(_Record, tag="scan", tag_field="kind"):
+    """The outcome of a scan.
+
+    Args:
+        schema_version: of this layout.
+        model: what was scanned.
+        data: with which images.
+        space: the trigger space, such as ``patch:3``.
+        dimensions: n, parameters of one trigger.
+        image_shape: channels, height, width.
+        seed: of every draw.
+        settings: every setting, by name.
+        verdict: the answer.
+        targets: classes with a backdoor.
+        reason: the verdict in a sentence.
+        power_checked: whether it was checked that a backdoor would have been found.
+        classes: one record per class.
+        examples: stamped images, for the found classes.
+        image_passes: images through the model forward, evaluation included.
+        image_passes_backward: images through it backward.
+        seconds: wall-clock time.
+        versions: of what the figures depend on.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    model: ModelRecord
+    data: DataRecord
+    space: str
+    dimensions: int
+    image_shape: list[int]
+    seed: int
+    settings: dict[str, float | int | str | list[float]]
+    verdict: Verdict
+    targets: list[int]
+    reason: str
+    power_checked: bool
+    classes: list[ClassRecord]
+    examples: list[Example]
+    image_passes: int
+    image_passes_backward: int
+    seconds: float
+    versions: dict[str, str]
+
+
+class RepairRow(_Record):
+    """One model in the table before and after a repair; rates are on held-back images.
+
+    Args:
+        name: ``before``, ``repaired``, ``fine-tuned`` (the control) or ``clean reference``.
+        accuracy: on clean images.
+        recovered_asr: of triggers drawn from the recovered law.
+        original_asr: of the trigger that was planted, where it is known.
+        confusion: share of clean images of other classes that go to the target all the same.
+    """
+
+    name: str
+    accuracy: float
+    recovered_asr: float
+    original_asr: float | None
+    confusion: float
+
+
+class Original(_Record):
+    """The trigger that was planted, where it is known, beside what was recovered.
+
+    Args:
+        name: such as ``bw:170``.
+        theta: as bytes.
+        nearest: the draw nearest to it, as bytes.
+        distance: root mean square difference of the two, in [0, 1].
+        random_distance: the same for the nearest of as many uniform draws.
+    """
+
+    name: str
+    theta: bytes
+    nearest: bytes
+    distance: float
+    random_distance: float
+
+
+class RepairResult(_Record, tag="repair", tag_field="kind"):
+    """The outcome of a repair.
+
+    Args:
+        schema_version: of this layout.
+        scan: what the repair started from.
+        rescan: of the repaired model, with a fresh seed and images that nothing before has seen.
+        rows: the table.
+        original: the planted trigger, where it is known.
+        output: where the repaired model was written, empty where it was not.
+        sha256: of that file.
+        settings: every setting of the repair, by name.
+        seed: of every draw.
+        image_passes: images through a model, training and evaluation included.
+        seconds: wall-clock time without the first scan.
+        versions: of what the figures depend on.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    scan: ScanResult
+    rescan: ScanResult
+    rows: list[RepairRow]
+    original: Original | None
+    output: str
+    sha256: str
+    settings: dict[str, float | int | str | list[float]]
+    seed: int
+    image_passes: int
+    seconds: float
+    versions: dict[str, str]
+
+
+Result = ScanResult | RepairResult
+
+
+def encode(result: Result) -> bytes:
+    """Return a result as indented JSON with a newline at the end."""
+    return msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
+
+
+def write(result: Result, path: Path) -> None:
+    """Write a result to ``path`` atomically."""
+    write_bytes(path, encode(result))
+
+
+def read(path: Path) -> Result:
+    """Read a result and check it.
+
+    Raises:
+        ArgumentError: there is no such file.
+        ContentError: it is no result of this schema version.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ArgumentError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
+    try:
+        result = msgspec.json.decode(content, type=Result)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise ContentError(f"{path}: not a result of this tool ({error}).") from error
+    if result.schema_version != SCHEMA_VERSION:
+        raise ContentError(
+            f"{path}: expected schema version {SCHEMA_VERSION}, came {result.schema_version}; "
+            f"scan again."
+        )
+    return result
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a figure depends on."""
+    packages = {name: version(name) for name in ("torch", "numpy", "zuko", "safetensors")}
+    return {"unbackdoor": version("unbackdoor"), "python": platform.python_version(), **packages}

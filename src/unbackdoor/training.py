@@ -1,0 +1,109 @@
+"""One training loop for everything that trains a classifier: attacks, repairs and their controls.
+
+The recipe is short and modern: stochastic gradient descent with Nesterov momentum, a one-cycle
+learning rate (Smith and Topin, 2018), label smoothing, flips and shifts, bfloat16 where it pays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from unbackdoor.cpu import half_precision_pays
+from unbackdoor.data.images import Images
+from unbackdoor.progress import Progress, Silent
+from unbackdoor.settings import TrainingSettings
+
+Change = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(images in [0, 1], labels, positions in the set) → what the network is to learn instead."""
+
+
+def fit(
+    model: nn.Module,
+    images: Images,
+    settings: TrainingSettings,
+    *,
+    generator: Generator,
+    change: Change | None = None,
+    watch: Callable[[], str] | None = None,
+    description: str = "training",
+    progress: Progress | None = None,
+) -> int:
+    """Train ``model`` in place and return the number of images that went through it.
+
+    Args:
+        model: maps images in [0, 1] to logits; trained on the device where it is.
+        images: what to train on.
+        settings: the recipe.
+        generator: order, augmentation; ``change`` has its own.
+        change: applied to each batch after augmentation, such as stamping triggers.
+        watch: called after each epoch, the text is shown beside the bar.
+        description: what the bar is called.
+        progress: where to report.
+    """
+    device = next(model.parameters()).device
+    batches = -(-len(images) // settings.batch_size)
+    model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    optimiser = torch.optim.SGD(
+        model.parameters(),
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        nesterov=True,
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser,
+        max_lr=settings.learning_rate,
+        total_steps=settings.epochs * batches,
+        pct_start=settings.warm_up,
+        cycle_momentum=False,
+    )
+    seen = 0
+    with (progress or Silent()).task(description, settings.epochs * batches) as task:
+        for _ in range(settings.epochs):
+            model.train()
+            for picks in torch.randperm(len(images), generator=generator).chunk(batches):
+                pixels, labels = images.batch(picks), images.targets[picks]
+                pixels = augment(pixels, settings.shift, generator)
+                if change is not None:
+                    pixels, labels = change(pixels, labels, picks)
+                pixels = pixels.to(device, memory_format=torch.channels_last)
+                with autocast(device):
+                    logits = model(pixels)
+                loss = functional.cross_entropy(
+                    logits.float(), labels.to(device), label_smoothing=settings.label_smoothing
+                )
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+                seen += len(picks)
+                task.advance()
+            if watch is not None:
+                task.advance(0, watch())
+    model.eval()
+    return seen
+
+
+def augment(images: Tensor, shift: int, generator: Generator) -> Tensor:
+    """Mirror half of the images and move each by up to ``shift`` pixels, reflecting at the edge."""
+    count, channels, height, width = images.shape
+    padded = functional.pad(images, (shift,) * 4, mode="reflect") if shift else images
+    top = torch.randint(2 * shift + 1, (count, 1), generator=generator)
+    left = torch.randint(2 * shift + 1, (count, 1), generator=generator)
+    mirrored = torch.rand(count, 1, generator=generator) < 0.5
+    across = torch.arange(width).expand(count, width)
+    columns = left + torch.where(mirrored, width - 1 - across, across)
+    rows = top + torch.arange(height)
+    batch = torch.arange(count)[:, None, None, None]
+    channel = torch.arange(channels)[None, :, None, None]
+    return padded[batch, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def autocast(device: torch.device) -> AbstractContextManager[object]:
+    """bfloat16 where it is faster, nothing elsewhere."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=half_precision_pays(device))
