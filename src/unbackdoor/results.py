@@ -22,11 +22,8 @@ Verdict = Literal["clean", "backdoored", "inconclusive"]
 Status = Literal["clean", "backdoored", "suspicious"]
 
 
-class _Record(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all records: immutable, built by keyword."""
 
-
-class ModelRecord(_Record):
+class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Which model was looked at.
 
     Args:
@@ -42,7 +39,7 @@ class ModelRecord(_Record):
     accuracy: float
 
 
-class DataRecord(_Record):
+class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Which clean images were used.
 
     Args:
@@ -60,7 +57,7 @@ class DataRecord(_Record):
     classes: list[str]
 
 
-class LogVolume(_Record):
+class LogVolume(msgspec.Struct, frozen=True, kw_only=True):
     """The room that working triggers have, log|V_β| in nats of the cube [0, 1]^n; 0 is everything.
 
     Args:
@@ -74,7 +71,7 @@ class LogVolume(_Record):
     upper_bound: float | None
 
 
-class StairRecord(_Record):
+class StairRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The recovered law of triggers at one level.
 
     Args:
@@ -100,7 +97,7 @@ class StairRecord(_Record):
     effective_sample_size: float
 
 
-class ClassRecord(_Record):
+class ClassRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What was found towards one class.
 
     Args:
@@ -122,7 +119,7 @@ class ClassRecord(_Record):
     stairs: list[StairRecord] = []
 
 
-class Example(_Record):
+class Example(msgspec.Struct, frozen=True, kw_only=True):
     """One held-back image before and after a found trigger is stamped on it.
 
     Args:
@@ -140,7 +137,27 @@ class Example(_Record):
     predicted_stamped: int
 
 
-class ScanResult(_Record, tag="scan", tag_field="kind"):
+class Original(msgspec.Struct, frozen=True, kw_only=True):
+    """The trigger that was planted, where it is known, beside what was recovered.
+
+    Args:
+        name: such as ``bw:170``.
+        target: the class it sends images to.
+        theta: as bytes.
+        nearest: the draw nearest to it, as bytes.
+        distance: root mean square difference of the two, in [0, 1].
+        random_distance: the same for the nearest of as many uniform draws.
+    """
+
+    name: str
+    target: int
+    theta: bytes
+    nearest: bytes
+    distance: float
+    random_distance: float
+
+
+class ScanResult(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_field="kind"):
     """The outcome of a scan.
 
     Args:
@@ -158,6 +175,7 @@ class ScanResult(_Record, tag="scan", tag_field="kind"):
         power_checked: whether it was checked that a backdoor would have been found.
         classes: one record per class.
         examples: stamped images, for the found classes.
+        original: the planted trigger, where it is known; the scan itself never uses it.
         image_passes: images through the model forward, evaluation included.
         image_passes_backward: images through it backward.
         seconds: wall-clock time.
@@ -178,13 +196,14 @@ class ScanResult(_Record, tag="scan", tag_field="kind"):
     power_checked: bool
     classes: list[ClassRecord]
     examples: list[Example]
+    original: Original | None = None
     image_passes: int
     image_passes_backward: int
     seconds: float
     versions: dict[str, str]
 
 
-class RepairRow(_Record):
+class RepairRow(msgspec.Struct, frozen=True, kw_only=True):
     """One model in the table before and after a repair; rates are on held-back images.
 
     Args:
@@ -202,25 +221,7 @@ class RepairRow(_Record):
     confusion: float
 
 
-class Original(_Record):
-    """The trigger that was planted, where it is known, beside what was recovered.
-
-    Args:
-        name: such as ``bw:170``.
-        theta: as bytes.
-        nearest: the draw nearest to it, as bytes.
-        distance: root mean square difference of the two, in [0, 1].
-        random_distance: the same for the nearest of as many uniform draws.
-    """
-
-    name: str
-    theta: bytes
-    nearest: bytes
-    distance: float
-    random_distance: float
-
-
-class RepairResult(_Record, tag="repair", tag_field="kind"):
+class RepairResult(msgspec.Struct, frozen=True, kw_only=True, tag="repair", tag_field="kind"):
     """The outcome of a repair.
 
     Args:
@@ -228,7 +229,6 @@ class RepairResult(_Record, tag="repair", tag_field="kind"):
         scan: what the repair started from.
         rescan: of the repaired model, with a fresh seed and images that nothing before has seen.
         rows: the table.
-        original: the planted trigger, where it is known.
         output: where the repaired model was written, empty where it was not.
         sha256: of that file.
         settings: every setting of the repair, by name.
@@ -242,7 +242,6 @@ class RepairResult(_Record, tag="repair", tag_field="kind"):
     scan: ScanResult
     rescan: ScanResult
     rows: list[RepairRow]
-    original: Original | None
     output: str
     sha256: str
     settings: dict[str, float | int | str | list[float]]
