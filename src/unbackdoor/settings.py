@@ -88,3 +88,68 @@ class FlowSettings:
     hottest: float = 1.0
     coldest: float = 0.1
     clip: float = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScreeningSettings:
+    """The first look at every class.
+
+    Args:
+        restarts: triggers searched per class.
+        steps: of Adam.
+        images_per_step: images for each trigger in a step.
+        images_to_judge: of the defender's images, on how many a trigger's success is measured.
+        learning_rate: on the logit of θ.
+    """
+
+    restarts: int = 4
+    steps: int = 120
+    images_per_step: int = 4
+    images_to_judge: int = 64
+    learning_rate: float = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanSettings:
+    """How much work a scan does, and the rule of its verdict.
+
+    Args:
+        betas: levels of the stairs, rising.
+        screening: the first look.
+        flow: how a stair is fitted.
+        images_per_draw: images for each θ in a step of fitting.
+        panel: images in the fixed set that volumes and validity refer to.
+        uniform_draws: uniform θ by which volumes are bounded from above.
+        stair_draws: θ kept per stair.
+        evaluate: held-back images on which a trigger's success is measured, at most.
+        survives: a class whose screened trigger reaches this ASR gets the full budget.
+        backdoored: held-back ASR from which a class is called backdoored.
+        clean: held-back ASR up to which a class is called clean.
+    """
+
+    betas: tuple[float, ...] = (0.5, 0.8, 0.9)
+    screening: ScreeningSettings = ScreeningSettings()
+    flow: FlowSettings = FlowSettings()
+    images_per_draw: int = 8
+    panel: int = 20
+    uniform_draws: int = 512
+    stair_draws: int = 1000
+    evaluate: int = 500
+    survives: float = 0.2
+    backdoored: float = 0.8
+    clean: float = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairSettings:
+    """How a backdoor is unlearnt.
+
+    Args:
+        share: of the images in a batch, how many carry a trigger (with their true label).
+        training: the recipe.
+    """
+
+    share: float = 0.3
+    training: TrainingSettings = TrainingSettings(
+        epochs=10, batch_size=128, learning_rate=0.02, label_smoothing=0.0, shift=2
+    )

@@ -1,0 +1,164 @@
+"""The repair: unlearn what a scan recovered, measure it beside its controls, scan again."""
+
+from __future__ import annotations
+
+import copy
+import time
+
+import msgspec
+import torch
+from torch import Generator, Tensor, nn
+
+from unbackdoor.data import Images, Split
+from unbackdoor.errors import InsufficientDataError
+from unbackdoor.metrics import attack_success, predict
+from unbackdoor.models import Frozen, freeze
+from unbackdoor.progress import Progress, Silent
+from unbackdoor.repair.unlearn import unlearn
+from unbackdoor.results import RepairResult, RepairRow, ScanResult, versions
+from unbackdoor.rng import stream
+from unbackdoor.scan import Subject, scan, staircase
+from unbackdoor.settings import RepairSettings, ScanSettings
+from unbackdoor.triggers import Trigger, TriggerSpace
+
+ORIGINAL_ROUNDS = 3
+
+
+def repair(
+    model: nn.Module,
+    found: ScanResult,
+    images: Split,
+    reserve: Split,
+    space: TriggerSpace,
+    settings: RepairSettings,
+    scanning: ScanSettings,
+    *,
+    seed: int,
+    original: Trigger | None = None,
+    reference: nn.Module | None = None,
+    progress: Progress | None = None,
+) -> tuple[nn.Module, RepairResult]:
+    """Return a repaired copy of ``model`` and what was measured on it.
+
+    Args:
+        model: the classifier, not changed.
+        found: a scan of it that found a backdoor.
+        images: clean images to retrain with, and others, held back, to measure on.
+        reserve: images that neither the scan nor the repair has seen, for the second scan.
+        space: of the triggers that were found.
+        settings: how to unlearn.
+        scanning: how to scan again.
+        seed: of every draw.
+        original: the planted trigger, where it is known; it is measured and never trained with.
+        reference: a clean network, for the rate at which stamped images go astray in any case.
+        progress: where to report.
+
+    Raises:
+        InsufficientDataError: the scan found nothing that could be unlearnt.
+    """
+    if not found.targets:
+        raise InsufficientDataError(
+            f"--scan: the verdict is {found.verdict}, so there is nothing to unlearn; nothing was "
+            f"written."
+        )
+    began = time.perf_counter()
+    progress = progress or Silent()
+    staircases = [staircase(found.classes[target], space.dimensions) for target in found.targets]
+
+    def sampler(count: int, generator: Generator) -> Tensor:
+        turn = torch.randint(len(staircases), (count,), generator=generator)
+        theta = torch.empty(count, space.dimensions)
+        for index, stairs in enumerate(staircases):
+            rows = (turn == index).nonzero()[:, 0]
+            theta[rows] = stairs.sample(len(rows), generator)
+        return theta
+
+    passes = 0
+    tuned: dict[str, nn.Module] = {}
+    for name, source in (("repaired", sampler), ("fine-tuned", None)):
+        tuned[name] = copy.deepcopy(model).requires_grad_(True)
+        passes += unlearn(
+            tuned[name],
+            images.defend,
+            space,
+            source,
+            settings,
+            seed=seed,
+            description={"repaired": "repair", "fine-tuned": "control"}[name],
+            progress=progress,
+        )
+    networks = {"before": model, **tuned, **({"clean reference": reference} if reference else {})}
+    rows: list[RepairRow] = []
+    with progress.task("measuring", len(networks)) as task:
+        for name, network in networks.items():
+            frozen = freeze(network)
+            rows.append(_row(name, frozen, images.evaluate, space, found, original, seed))
+            passes += frozen.passes
+            task.advance()
+    rescan = scan(
+        Subject(model=freeze(tuned["repaired"]), path="", sha256="", arch=found.model.arch),
+        reserve,
+        space,
+        scanning,
+        seed=int(stream(seed, "repair", "rescan").initial_seed() % 2**31),
+        progress=progress,
+    )
+    result = RepairResult(
+        scan=found,
+        rescan=rescan,
+        rows=rows,
+        output="",
+        sha256="",
+        settings=msgspec.to_builtins(settings),
+        seed=seed,
+        image_passes=passes + rescan.image_passes,
+        seconds=time.perf_counter() - began,
+        versions=versions(),
+    )
+    return tuned["repaired"], result
+
+
+def _row(
+    name: str,
+    model: Frozen,
+    images: Images,
+    space: TriggerSpace,
+    found: ScanResult,
+    original: Trigger | None,
+    seed: int,
+) -> RepairRow:
+    """Measure one network; with several found classes the rates are those of the worst."""
+    predicted = predict(model, images)
+
+    def rate(theta: Tensor, trigger_space: TriggerSpace, target: int, rounds: int) -> float:
+        return attack_success(
+            model,
+            images,
+            trigger_space,
+            theta,
+            target,
+            generator=stream(seed, "repair", "measure", target),
+            rounds=rounds,
+        )
+
+    recovered: list[float] = []
+    confusion: list[float] = []
+    for target in found.targets:
+        draws = staircase(found.classes[target], space.dimensions).sample(
+            1000, stream(seed, "repair", "draws", target)
+        )
+        recovered.append(rate(draws, space, target, 1))
+        others = images.targets != target
+        confusion.append(float((predicted[others] == target).double().mean()))
+    planted = [
+        rate(original.theta[None], original.space, target, ORIGINAL_ROUNDS)
+        for target in found.targets
+        if original is not None
+    ]
+    return RepairRow(
+        name=name,
+        accuracy=float((predicted == images.targets).double().mean()),
+        recovered_asr=max(recovered),
+        original_asr=max(planted, default=None),
+        confusion=max(confusion),
+    )

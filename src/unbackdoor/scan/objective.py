@@ -1,0 +1,142 @@
+"""The one seam between MESA and pictures: F from a model, images, a trigger space and a target.
+
+F(θ) is a soft attack success rate: the mean, over clean images of other classes with θ stamped at a
+random place in each, of sigmoid((z_t − max_{j≠t} z_j) / T). T is a tenth of the median margin by
+which the model prefers its first class on clean images, so that F follows the argmax rate and does
+not depend on the scale of the logits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from unbackdoor.data import Images
+from unbackdoor.mesa import TestingFunction
+from unbackdoor.models import Frozen
+from unbackdoor.triggers import TriggerSpace
+
+CHUNK = 256
+
+
+def margins(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return z_t − max_{j≠t} z_j, positive where the target wins.
+
+    Args:
+        logits: ``(B, classes)``.
+        targets: ``(B,)`` int64.
+    """
+    of_target = logits.gather(1, targets[:, None])
+    others = logits.scatter(1, targets[:, None], -torch.inf).amax(1)
+    return of_target[:, 0] - others
+
+
+def temperature(model: Frozen, images: Images, *, share: float = 0.1) -> float:
+    """Return T: ``share`` of the median margin of the first class over at most 256 clean images."""
+    with torch.no_grad():
+        logits = model(images.batch(torch.arange(len(images))[:: -(-len(images) // CHUNK)]))
+    return max(share * float(margins(logits, logits.argmax(1)).median()), 1e-6)
+
+
+class Panel:
+    """F towards every class at once, over one fixed set of images and places, without gradients.
+
+    Volumes and validity refer to this set. A class's own images do not count towards it.
+
+    Args:
+        model: the frozen classifier.
+        images: clean images; ``count`` of them are drawn, in equal parts from every class.
+        space: how a trigger is stamped.
+        temperature: T, in units of the logits.
+        count: how many images.
+        generator: of images and places.
+    """
+
+    def __init__(
+        self,
+        model: Frozen,
+        images: Images,
+        space: TriggerSpace,
+        temperature: float,
+        count: int,
+        generator: Generator,
+    ) -> None:
+        shuffled = torch.randperm(len(images), generator=generator)
+        rank = torch.empty(len(images), dtype=torch.int64)
+        for label in range(len(images.classes)):
+            of_class = shuffled[images.targets[shuffled] == label]
+            rank[of_class] = torch.arange(len(of_class))
+        picks = shuffled[rank[shuffled].argsort(stable=True)][:count]
+        self.pixels = images.batch(picks)
+        self.places = space.places(len(picks), images.shape, generator)
+        classes = torch.arange(len(images.classes))
+        self.counts = images.targets[picks][:, None] != classes
+        self.model, self.space, self.temperature = model, space, temperature
+
+    @torch.no_grad()
+    def __call__(self, theta: Tensor) -> Tensor:
+        """Return F ``(B, classes)`` for θ ``(B, n)``."""
+        images, classes = self.counts.shape
+        values: list[Tensor] = []
+        for some in theta.split(max(1, CHUNK // images)):
+            stamped = self.space.stamp(
+                self.pixels.repeat(len(some), 1, 1, 1),
+                some.repeat_interleave(images, 0),
+                self.places.repeat(len(some), 1),
+            )
+            logits = self.model(stamped)
+            best, runner_up = logits.topk(2, dim=1).values.T
+            rival = torch.where(logits == best[:, None], runner_up[:, None], best[:, None])
+            success = torch.sigmoid((logits - rival) / self.temperature)
+            counted = success.reshape(len(some), images, classes) * self.counts
+            values.append(counted.sum(1) / self.counts.sum(0).clamp(min=1))
+        return torch.cat(values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """How well triggers work towards one class.
+
+    Args:
+        model: the frozen classifier.
+        images: clean images; those of the target class are left out.
+        space: how a trigger is stamped.
+        target: the class.
+        temperature: T, in units of the logits.
+    """
+
+    model: Frozen
+    images: Images
+    space: TriggerSpace
+    target: int
+    temperature: float
+
+    def noisy(self, images_per_draw: int, generator: Generator) -> TestingFunction:
+        """Return F over new images and places at each call, ``images_per_draw`` for each θ."""
+        others = (self.images.targets != self.target).nonzero()[:, 0]
+
+        def F(theta: Tensor) -> Tensor:
+            count = len(theta) * images_per_draw
+            picks = others[torch.randint(len(others), (count,), generator=generator)]
+            places = self.space.places(count, self.images.shape, generator)
+            repeated = theta.repeat_interleave(images_per_draw, 0)
+            margin = torch.cat(
+                [
+                    margins(
+                        self.model(
+                            self.space.stamp(
+                                self.images.batch(picks[rows]), repeated[rows], places[rows]
+                            )
+                        ),
+                        torch.full((len(rows),), self.target),
+                    )
+                    for rows in torch.arange(count).split(CHUNK)
+                ]
+            )
+            success = torch.sigmoid(margin / self.temperature)
+            return success.reshape(len(theta), images_per_draw).mean(1)
+
+        return F
+

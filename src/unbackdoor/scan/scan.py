@@ -1,0 +1,352 @@
+"""The scan: screen every class, give the survivors the full budget, judge on held-back images."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+
+import msgspec
+import torch
+from torch import Tensor
+
+from unbackdoor.data import Images, Split
+from unbackdoor.errors import ContentError
+from unbackdoor.mesa import Flow, Stair, Staircase, draw_stair, fit, gammas
+from unbackdoor.mesa.uniform import log_volume_upper_bound
+from unbackdoor.metrics import accuracy, attack_success, predict
+from unbackdoor.models import Frozen
+from unbackdoor.progress import Progress, Silent
+from unbackdoor.results import (
+    ClassRecord,
+    DataRecord,
+    Example,
+    LogVolume,
+    ModelRecord,
+    ScanResult,
+    StairRecord,
+    versions,
+)
+from unbackdoor.rng import stream
+from unbackdoor.scan.objective import Objective, Panel, temperature
+from unbackdoor.scan.screening import Screening, screen
+from unbackdoor.scan.verdict import judge, status
+from unbackdoor.settings import ScanSettings
+from unbackdoor.triggers import TriggerSpace
+
+FEWEST_PER_CLASS = 4
+EXAMPLES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is scanned, and what is said of it in the result.
+
+    Args:
+        model: the frozen classifier.
+        path: as the user wrote it.
+        sha256: of the file, or empty.
+        arch: its architecture.
+    """
+
+    model: Frozen
+    path: str
+    sha256: str
+    arch: str
+
+
+def scan(
+    subject: Subject,
+    images: Split,
+    space: TriggerSpace,
+    settings: ScanSettings,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+) -> ScanResult:
+    """Look for a backdoor towards any class; nothing about the attack is known.
+
+    Args:
+        subject: the model.
+        images: clean images to search with, and others, held back, to measure on.
+        space: the triggers to look for.
+        settings: how much work, and the rule of the verdict.
+        seed: of every draw.
+        progress: where to report.
+
+    Raises:
+        InsufficientDataError: too few images of a class.
+        ContentError: the model does not answer with one finite logit per class.
+    """
+    began = time.perf_counter()
+    progress = progress or Silent()
+    model = subject.model
+    forward, backward = model.passes, model.backward_passes
+    images.require(FEWEST_PER_CLASS)
+    _check_answers(model, images.defend)
+    heat = temperature(model, images.defend)
+    screening = screen(
+        model,
+        images.defend,
+        space,
+        heat,
+        settings.screening,
+        generator=stream(seed, "scan", "screening"),
+        progress=progress,
+    )
+    panel = Panel(
+        model, images.defend, space, heat, settings.panel, stream(seed, "scan", "panel")
+    )
+    uniform = torch.rand(
+        settings.uniform_draws, space.dimensions, generator=stream(seed, "scan", "uniform")
+    )
+    with progress.task("uniform draws", len(uniform)) as task:
+        values: list[Tensor] = []
+        for some in uniform.split(64):
+            values.append(panel(some))
+            task.advance(len(some))
+    uniform_values = torch.cat(values)
+    classes: list[ClassRecord] = []
+    for target in range(len(images.defend.classes)):
+        stairs: tuple[Stair, ...] = ()
+        if float(screening.asr[target].max()) >= settings.survives:
+            objective = Objective(
+                model=model,
+                images=images.defend,
+                space=space,
+                target=target,
+                temperature=heat,
+            )
+            seeds = _seeds(
+                screening, uniform, uniform_values[:, target], target, settings.flow.components
+            )
+            stairs = _climb(objective, panel, seeds, settings, seed, progress)
+        classes.append(
+            _record(
+                target, model, images, space, screening, uniform_values, stairs, settings, seed
+            )
+        )
+    verdict, targets, reason = judge(classes, space.name, settings)
+    return ScanResult(
+        model=ModelRecord(
+            path=subject.path,
+            sha256=subject.sha256,
+            arch=subject.arch,
+            accuracy=accuracy(model, images.evaluate),
+        ),
+        data=DataRecord(
+            name=images.defend.name,
+            sha256=hashlib.sha256(
+                (images.defend.sha256 + images.evaluate.sha256).encode()
+            ).hexdigest(),
+            defend=len(images.defend),
+            evaluate=len(images.evaluate),
+            classes=list(images.defend.classes),
+        ),
+        space=space.name,
+        dimensions=space.dimensions,
+        image_shape=list(images.defend.shape),
+        seed=seed,
+        settings=msgspec.to_builtins(settings),
+        verdict=verdict,
+        targets=targets,
+        reason=reason,
+        power_checked=False,
+        classes=classes,
+        examples=_examples(model, images.evaluate, space, classes, targets, seed),
+        image_passes=model.passes - forward,
+        image_passes_backward=model.backward_passes - backward,
+        seconds=time.perf_counter() - began,
+        versions=versions(),
+    )
+
+
+def staircase(record: ClassRecord, dimensions: int) -> Staircase:
+    """Return the recovered law of a class as it is kept in a result.
+
+    Raises:
+        ContentError: the class has no stairs.
+    """
+    if not record.stairs:
+        raise ContentError(
+            f"the scan holds no triggers for class {record.name!r}; expected draws of its stairs, "
+            f"scan again."
+        )
+    stairs = tuple(
+        Stair(
+            beta=stair.beta,
+            draws=from_bytes(stair.draws, dimensions),
+            log_q=torch.tensor(stair.log_q),
+            values=torch.tensor(stair.values),
+        )
+        for stair in record.stairs
+    )
+    weights = torch.tensor([stair.gamma for stair in record.stairs], dtype=torch.float64)
+    return Staircase(stairs, weights if bool(weights.any()) else torch.ones(len(stairs)))
+
+
+def to_bytes(values: Tensor) -> bytes:
+    """Return values in [0, 1] as bytes 0 … 255, in row-major order."""
+    return (values * 255).round().to(torch.uint8).contiguous().numpy().tobytes()
+
+
+def from_bytes(content: bytes, dimensions: int) -> Tensor:
+    """Return bytes 0 … 255 as float32 ``(count, dimensions)`` in [0, 1]."""
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8).reshape(-1, dimensions) / 255
+
+
+def _check_answers(model: Frozen, images: Images) -> None:
+    with torch.no_grad():
+        logits = model(images.batch(torch.arange(min(2, len(images)))))
+    if logits.ndim != 2 or logits.shape[1] != len(images.classes):
+        raise ContentError(
+            f"MODEL: expected one logit for each of the {len(images.classes)} classes of the data, "
+            f"came an answer of shape {tuple(logits.shape)}; choose data with the model's classes."
+        )
+    if not bool(logits.isfinite().all()):
+        raise ContentError("MODEL: it answers with values that are not finite.")
+
+
+def _seeds(
+    screening: Screening, uniform: Tensor, values: Tensor, target: int, count: int
+) -> Tensor:
+    """Where the flow's components start: the screened triggers that work, then the best uniform."""
+    order = screening.asr[target].argsort(descending=True)[: count // 2]
+    found = screening.theta[target][order]
+    return torch.cat([found, uniform[values.topk(count - len(found)).indices]])
+
+
+def _climb(
+    objective: Objective,
+    panel: Panel,
+    seeds: Tensor,
+    settings: ScanSettings,
+    seed: int,
+    progress: Progress,
+) -> tuple[Stair, ...]:
+    """Fit one stair after the other, each from the one below it."""
+    target = objective.target
+    flow = Flow(seeds, settings.flow, stream(seed, "scan", "flow", target))
+    stairs: list[Stair] = []
+    name = objective.images.classes[target]
+    total = len(settings.betas) * settings.flow.steps
+    with progress.task(f"staircase of {name}", total) as task:
+        for beta in settings.betas:
+            names = ("scan", "stair", target, beta)
+            F = objective.noisy(settings.images_per_draw, stream(seed, *names, "images"))
+            fit(flow, F, beta, settings.flow, stream(seed, *names, "noise"), task.advance)
+            stairs.append(
+                draw_stair(
+                    flow,
+                    lambda theta: panel(theta)[:, target],
+                    beta,
+                    settings.stair_draws,
+                    stream(seed, *names, "draws"),
+                )
+            )
+    return tuple(stairs)
+
+
+def _record(
+    target: int,
+    model: Frozen,
+    images: Split,
+    space: TriggerSpace,
+    screening: Screening,
+    uniform_values: Tensor,
+    stairs: tuple[Stair, ...],
+    settings: ScanSettings,
+    seed: int,
+) -> ClassRecord:
+    candidates = screening.theta[target][screening.asr[target].argmax()][None]
+    if stairs:
+        top = stairs[-1].values.topk(4).indices
+        candidates = torch.cat([candidates, stairs[-1].draws[top]])
+    defend = images.defend.subset(_thin(len(images.defend), settings.evaluate))
+    evaluate = images.evaluate.subset(_thin(len(images.evaluate), settings.evaluate))
+
+    def success(theta: Tensor, on: Images, part: str) -> float:
+        return attack_success(
+            model,
+            on,
+            space,
+            theta[None],
+            target,
+            generator=stream(seed, "scan", "success", part, target),
+        )
+
+    best = candidates[0]
+    if len(candidates) > 1:
+        best = max(candidates, key=lambda theta: success(theta, defend, "defend"))
+    asr = success(best, evaluate, "evaluate")
+    volumes = [stair.log_volume for stair in stairs] or [None] * len(settings.betas)
+    weights = gammas(settings.betas, volumes)
+    return ClassRecord(
+        index=target,
+        name=images.defend.classes[target],
+        status=status(asr, settings),
+        asr=asr,
+        best=to_bytes(best),
+        log_volume=[
+            LogVolume(
+                beta=beta,
+                value=volume,
+                upper_bound=log_volume_upper_bound(
+                    int((uniform_values[:, target] >= beta).sum()), len(uniform_values)
+                ),
+            )
+            for beta, volume in zip(settings.betas, volumes, strict=True)
+        ],
+        stairs=[
+            StairRecord(
+                beta=stair.beta,
+                gamma=gamma,
+                draws=to_bytes(stair.draws),
+                log_q=stair.log_q.tolist(),
+                values=stair.values.tolist(),
+                valid_fraction=stair.valid_fraction,
+                entropy_bound=stair.entropy_bound,
+                log_volume=stair.log_volume,
+                effective_sample_size=stair.effective_sample_size,
+            )
+            for stair, gamma in zip(stairs, weights.tolist(), strict=False)
+        ],
+    )
+
+
+def _thin(available: int, wanted: int) -> Tensor:
+    """Return up to ``wanted`` positions spread evenly over ``available``."""
+    return torch.linspace(0, available - 1, min(wanted, available)).round().long()
+
+
+def _examples(
+    model: Frozen,
+    images: Images,
+    space: TriggerSpace,
+    classes: list[ClassRecord],
+    targets: list[int],
+    seed: int,
+) -> list[Example]:
+    examples: list[Example] = []
+    for target in targets:
+        generator = stream(seed, "scan", "examples", target)
+        others = (images.targets != target).nonzero()[:, 0]
+        picks = others[torch.randperm(len(others), generator=generator)[:EXAMPLES]]
+        clean = images.subset(picks)
+        theta = from_bytes(classes[target].best, space.dimensions).expand(len(picks), -1)
+        places = space.places(len(picks), images.shape, generator)
+        pixels = clean.batch(torch.arange(len(clean)))
+        stamped = space.stamp(pixels, theta, places)
+        with torch.no_grad():
+            after = model(stamped).argmax(1)
+        examples += [
+            Example(
+                image=to_bytes(pixels[row]),
+                stamped=to_bytes(stamped[row]),
+                label=int(clean.targets[row]),
+                predicted=int(before),
+                predicted_stamped=int(after[row]),
+            )
+            for row, before in enumerate(predict(model, clean))
+        ]
+    return examples
