@@ -32,7 +32,7 @@ def prepare(threads: int | None = None) -> None:
 
 
 def half_precision_pays(device: torch.device) -> bool:
-    """Whether bfloat16 is faster than float32 on ``device``: a GPU, or a CPU that has it in hardware."""
+    """Return whether bfloat16 beats float32: on a GPU, or a CPU that has it in hardware."""
     if device.type == "cpu":
-        return torch.cpu._is_avx512_bf16_supported()  # pyright: ignore
+        return torch.cpu._is_avx512_bf16_supported()  # pyright: ignore[reportPrivateUsage]
     return device.type == "cuda"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
-from collections.abc import Iterator
+import secrets
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,44 +16,60 @@ def check_output(path: Path, argument: str = "-o") -> Path:
     """Return ``path`` if a file can be written there; raise before any work is done if not.
 
     Raises:
-        ArgumentError: the folder does not exist or is not writable, or ``path`` is a folder.
+        ArgumentError: the folder does not exist or is not writable, or ``path`` exists and is no
+            regular file.
     """
-    folder = path.parent
-    if path.is_dir():
-        raise ArgumentError(f"{argument}: expected a file, but {path} is a folder; name a file in it.")
-    if not folder.is_dir():
-        raise ArgumentError(f"{argument}: the folder {folder} does not exist; create it first.")
     try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        if path.is_dir():
+            raise ArgumentError(
+                f"{argument}: expected a file, but {path} is a folder; name a file in it."
+            )
+        if path.exists() and not path.is_file():
+            raise ArgumentError(
+                f"{argument}: expected a regular file, but {path} is none; name another."
+            )
+        folder = path.resolve().parent
+        if not folder.is_dir():
+            raise ArgumentError(f"{argument}: the folder {folder} does not exist; create it first.")
+        _create_beside(path).unlink()
     except OSError as error:
         raise ArgumentError(
-            f"{argument}: cannot write in {folder} ({error.strerror}); choose another folder."
+            f"{argument}: cannot write {path} ({error.strerror}); choose another name or folder."
         ) from error
     return path
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
+def written_aside(path: Path) -> Generator[Path]:
     """Yield a temporary path beside ``path`` and rename it to ``path`` when the block succeeds.
 
-    On any exception the temporary file is removed and ``path`` is left as it was.
+    On any exception the temporary file is removed and ``path`` is left as it was. A link keeps
+    pointing at its file, which is replaced.
+
+    Raises:
+        ArgumentError: the file cannot be written.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    aside = Path(name)
     try:
-        yield aside
-        with aside.open("rb") as file:
-            os.fsync(file.fileno())
-        aside.chmod(0o666 & ~_umask())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+        aside = _create_beside(path)
+        try:
+            yield aside
+            with aside.open("rb") as file:
+                os.fsync(file.fileno())
+            aside.replace(path.resolve())
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        raise ArgumentError(
+            f"{path} cannot be written ({error.strerror or error}); choose another name or folder."
+        ) from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path`` atomically."""
+    """Write ``content`` to ``path`` atomically.
+
+    Raises:
+        ArgumentError: the file cannot be written.
+    """
     with written_aside(path) as aside:
         aside.write_bytes(content)
 
@@ -64,7 +80,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _create_beside(path: Path) -> Path:
+    aside = path.resolve().parent / f".unbackdoor-{secrets.token_hex(8)}.part"
+    aside.touch(exist_ok=False)
+    return aside

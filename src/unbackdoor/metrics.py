@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from unbackdoor.data.images import Images
+from unbackdoor.errors import InsufficientDataError
 from unbackdoor.triggers.space import TriggerSpace
 
 Classifier = Callable[[Tensor], Tensor]
@@ -19,8 +20,7 @@ BATCH = 256
 @torch.no_grad()
 def predict(model: Classifier, images: Images) -> Tensor:
     """Return the predicted class of each image, ``(n,)`` int64."""
-    picks = torch.arange(len(images)).split(BATCH)
-    return torch.cat([model(images.batch(pick)).argmax(1).cpu() for pick in picks])
+    return torch.cat([model(images.batch(p)).argmax(1).cpu() for p in _batches(len(images))])
 
 
 def accuracy(model: Classifier, images: Images) -> float:
@@ -49,13 +49,26 @@ def attack_success(
         target: the attacker's class.
         generator: the places, one at random for each image and round.
         rounds: how many times every image is stamped.
+
+    Raises:
+        InsufficientDataError: every image is of class ``target``.
     """
     others = (images.targets != target).nonzero()[:, 0]
+    if not len(others):
+        raise InsufficientDataError(
+            f"images: expected some of other classes than the target {target}, came none of "
+            f"{len(images)}; add images."
+        )
     hits = 0
     for start in range(rounds):
         turn = (torch.arange(len(others)) + start * len(others)) % len(theta)
         places = space.places(len(others), images.shape, generator)
-        for slot in torch.arange(len(others)).split(BATCH):
+        for slot in _batches(len(others)):
             stamped = space.stamp(images.batch(others[slot]), theta[turn[slot]], places[slot])
             hits += int((model(stamped).argmax(1) == target).sum())
     return hits / (rounds * len(others))
+
+
+def _batches(count: int) -> list[Tensor]:
+    """Return the positions 0 … count - 1 in batches."""
+    return [torch.arange(at, min(at + BATCH, count)) for at in range(0, count, BATCH)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -18,8 +18,7 @@ class Task(Protocol):
 class Progress(Protocol):
     """Where long work reports itself."""
 
-    @contextmanager
-    def task(self, description: str, total: float) -> Iterator[Task]:
+    def task(self, description: str, total: float) -> AbstractContextManager[Task]:
         """Open a task of ``total`` steps for the length of a ``with`` block."""
         ...
 
@@ -33,16 +32,17 @@ class Silent:
     """Reports nothing; the default of every library call."""
 
     @contextmanager
-    def task(self, description: str, total: float) -> Iterator[Task]:
+    def task(self, description: str, total: float) -> Generator[Task]:
         """Accept the task and show nothing."""
+        del description, total
         yield _SilentTask()
 
 
 class Bars:
-    """Bars with an estimate of the time left, on standard error; quiet where that is no terminal."""
+    """Bars with the time left, on standard error; quiet where that is no terminal."""
 
     @contextmanager
-    def task(self, description: str, total: float) -> Iterator[Task]:
+    def task(self, description: str, total: float) -> Generator[Task]:
         """Show one bar for the length of the block."""
         from rich.console import Console
         from rich.progress import (

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+
+FIRST_SHARE = 0.8
+"""Of all clean images, the share that a scan and a repair use; the rest is for the scan after."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +32,10 @@ class TrainingSettings:
     label_smoothing: float = 0.1
     warm_up: float = 0.2
     shift: int = 4
+
+    def with_epochs(self, epochs: int | None) -> TrainingSettings:
+        """Return the recipe with another number of epochs; itself for None."""
+        return self if epochs is None else replace(self, epochs=epochs)
 
 
 FINE_TUNING = TrainingSettings(epochs=4, learning_rate=0.1)
@@ -153,3 +161,20 @@ class RepairSettings:
     training: TrainingSettings = TrainingSettings(
         epochs=10, batch_size=128, learning_rate=0.02, label_smoothing=0.0, shift=2
     )
+
+
+BUDGETS: dict[str, ScanSettings] = {
+    "quick": ScanSettings(
+        flow=FlowSettings(steps=30), uniform_draws=256, stair_draws=256, evaluate=250
+    ),
+    "standard": ScanSettings(),
+    "thorough": ScanSettings(
+        screening=ScreeningSettings(restarts=8, steps=240),
+        flow=FlowSettings(steps=200, components=16, draws=128),
+        panel=60,
+        uniform_draws=2048,
+        stair_draws=4000,
+        evaluate=2000,
+    ),
+}
+"""What ``--budget`` stands for."""

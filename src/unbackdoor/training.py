@@ -78,8 +78,8 @@ def fit(
                     logits.float(), labels.to(device), label_smoothing=settings.label_smoothing
                 )
                 optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
+                loss.backward()  # pyright: ignore[reportUnknownMemberType]
+                optimiser.step()  # pyright: ignore[reportUnknownMemberType]
                 schedule.step()
                 seen += len(picks)
                 task.advance()

@@ -1,4 +1,4 @@
-"""Implanting backdoors in models of one's own, so that finding and removing them can be measured."""
+"""Backdoors in models of one's own, so that finding and removing them can be measured."""
 
 from unbackdoor.attack.implant import attack
 from unbackdoor.attack.poison import Poison

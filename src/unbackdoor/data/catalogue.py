@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from unbackdoor.data import cifar, folder, sample
-from unbackdoor.data.images import Split
+from unbackdoor.data.images import Images, Split
 from unbackdoor.errors import ArgumentError
 
 CIFAR_DEFEND_SHARE = 8_000 / 10_000
@@ -14,7 +14,7 @@ FOLDER_DEFEND_SHARE = 5 / 8
 
 
 def store() -> Path:
-    """The folder of fetched data sets: ``$UNBACKDOOR_DATA``, or ``~/.cache/unbackdoor``."""
+    """Return the folder of fetched data sets: ``$UNBACKDOOR_DATA``, or ``~/.cache/unbackdoor``."""
     return Path(os.environ.get("UNBACKDOOR_DATA") or Path.home() / ".cache" / "unbackdoor")
 
 
@@ -47,7 +47,7 @@ def load_training(spec: str) -> Split:
     return Split(*_cifar10()) if spec == "cifar10" else load(spec)
 
 
-def _cifar10() -> tuple[cifar.Images, cifar.Images]:
+def _cifar10() -> tuple[Images, Images]:
     path = store() / "cifar10"
     if not path.is_dir():
         raise ArgumentError(

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import Image
 
 from unbackdoor.data.images import Images
 from unbackdoor.errors import ContentError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm"})
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
+"""What Pillow raises for files that are no pictures, or damaged ones."""
 
 
 def read(folder: Path) -> Images:
-    """Read every picture below ``folder/CLASS/`` as RGB; all must have one size.
+    """Read every picture in ``folder/CLASS/`` as RGB; all must have one size.
+
+    Other files, and names that start with a dot, are passed over.
 
     Raises:
         ContentError: no pictures, a file that is no picture, or pictures of several sizes.
     """
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and _seen(path))
     files = [
         (path, label)
         for label, name in enumerate(classes)
         for path in sorted((folder / name).iterdir())
-        if path.suffix.lower() in SUFFIXES
+        if path.suffix.lower() in SUFFIXES and _seen(path)
     ]
     if not files:
         raise ContentError(
@@ -40,14 +46,20 @@ def read(folder: Path) -> Images:
             f"--data: expected pictures of one size in {folder}, came sizes from "
             f"{small[1]}×{small[0]} to {large[1]}×{large[0]}; resize them first."
         )
-    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    pixels = torch.as_tensor(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
     labels = torch.tensor([label for _, label in files])
     return Images.of(folder.name, tuple(classes), pixels, labels)
 
 
-def _read_rgb(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _seen(path: Path) -> bool:
+    return not path.name.startswith(".")
+
+
+def _read_rgb(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as picture:
             return np.asarray(picture.convert("RGB"), dtype=np.uint8)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError, SyntaxError) as error:
-        raise ContentError(f"--data: {path} is not a picture that can be read ({error}).") from error
+    except UNREADABLE as error:
+        raise ContentError(
+            f"--data: {path} is not a picture that can be read ({error}); remove or replace it."
+        ) from error

@@ -44,6 +44,8 @@ class Images:
                 f"labels: expected one for each of the {len(self.pixels)} images, came shape "
                 f"{tuple(self.labels.shape)}."
             )
+        if self.labels.dtype != torch.int64:
+            raise ContentError(f"labels: expected int64, came {self.labels.dtype}.")
         if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(
             self.classes
         ):
@@ -75,8 +77,8 @@ class Images:
     def sha256(self) -> str:
         """SHA-256 over the pixels, then the labels as bytes, in this set's order."""
         digest = hashlib.sha256()
-        for chunk in self.rows.split(4096):
-            digest.update(self.pixels[chunk].contiguous().numpy().tobytes())
+        for at in range(0, len(self), 4096):
+            digest.update(self.pixels[self.rows[at : at + 4096]].numpy().tobytes())
         digest.update(self.targets.to(torch.int32).numpy().astype("<i4").tobytes())
         return digest.hexdigest()
 
@@ -136,10 +138,13 @@ class Split:
         Raises:
             InsufficientDataError: a part has fewer, or only one class occurs.
         """
-        for part in (self.defend, self.evaluate):
-            counts = torch.bincount(part.targets, minlength=len(part.classes))
-            if (counts > 0).sum() < 2 or int(counts.min()) < per_class:
-                scarce = int(counts.argmin())
+        parts = (self.defend, self.evaluate)
+        tallies = [torch.bincount(part.targets, minlength=len(part.classes)) for part in parts]
+        occurring = (tallies[0] + tallies[1] > 0).nonzero()[:, 0]
+        for part, counts in zip(parts, tallies, strict=True):
+            if len(occurring) < 2 or int(counts[occurring].min()) < per_class:
+                few = occurring if len(occurring) >= 2 else torch.arange(len(counts))
+                scarce = int(few[counts[few].argmin()])
                 raise InsufficientDataError(
                     f"--data: expected at least {per_class} images of each of at least two classes "
                     f"in each part of the split, came {int(counts[scarce])} of class "

@@ -30,9 +30,14 @@ def read(folder: Path = FOLDER) -> Split:
     """
     sheets: list[torch.Tensor] = []
     for name in CLASSES:
-        with Image.open(folder / f"{name}.webp") as sheet:
-            tiles = np.array(sheet.convert("RGB")).reshape(-1, SIDE, ACROSS, SIDE, 3)
-        sheets.append(torch.from_numpy(tiles).permute(0, 2, 4, 1, 3).reshape(-1, 3, SIDE, SIDE))
+        try:
+            with Image.open(folder / f"{name}.webp") as sheet:
+                tiles = np.array(sheet.convert("RGB")).reshape(-1, SIDE, ACROSS, SIDE, 3)
+        except (OSError, ValueError) as error:
+            raise ContentError(
+                f"{folder}: the embedded sample is damaged ({error}); reinstall the package."
+            ) from error
+        sheets.append(torch.as_tensor(tiles).permute(0, 2, 4, 1, 3).reshape(-1, 3, SIDE, SIDE))
     labels = torch.arange(len(CLASSES)).repeat_interleave(PER_CLASS)
     images = Images.of("cifar10-sample", CLASSES, torch.cat(sheets).contiguous(), labels)
     if images.sha256 != SHA256:

@@ -72,6 +72,14 @@ class Trigger:
     theta: Tensor
 
 
+@dataclass(frozen=True)
+class Planted:
+    """A trigger that is known to have been planted, and the class it sends images to."""
+
+    trigger: Trigger
+    target: int
+
+
 def parse_space(spec: str) -> PatchSpace:
     """Return the space written ``patch:SIZE``.
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from unbackdoor.data import Images
 from unbackdoor.models import Frozen
 from unbackdoor.progress import Progress
-from unbackdoor.scan.objective import CHUNK, margins
+from unbackdoor.scanning.objective import CHUNK, margins
 from unbackdoor.settings import ScreeningSettings
 from unbackdoor.triggers import TriggerSpace
 

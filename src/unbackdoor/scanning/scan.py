@@ -28,9 +28,9 @@ from unbackdoor.results import (
     versions,
 )
 from unbackdoor.rng import stream
-from unbackdoor.scan.objective import Objective, Panel, temperature
-from unbackdoor.scan.screening import Screening, screen
-from unbackdoor.scan.verdict import judge, status
+from unbackdoor.scanning.objective import Objective, Panel, temperature
+from unbackdoor.scanning.screening import Screening, screen
+from unbackdoor.scanning.verdict import judge, status
 from unbackdoor.settings import ScanSettings
 from unbackdoor.triggers import TriggerSpace
 

@@ -1,6 +1,6 @@
 """Repair: unlearning with true labels on triggers from any sampler, measured beside its controls."""
 
-from unbackdoor.repair.repair import repair
-from unbackdoor.repair.unlearn import Sampler, unlearn
+from unbackdoor.repairing.repair import repair
+from unbackdoor.repairing.unlearn import Sampler, unlearn
 
 __all__ = ["Sampler", "repair", "unlearn"]

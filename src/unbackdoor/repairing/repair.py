@@ -14,12 +14,12 @@ from unbackdoor.errors import InsufficientDataError
 from unbackdoor.metrics import attack_success, predict
 from unbackdoor.models import Frozen, freeze
 from unbackdoor.progress import Progress, Silent
-from unbackdoor.repair.unlearn import unlearn
+from unbackdoor.repairing.unlearn import unlearn
 from unbackdoor.results import RepairResult, RepairRow, ScanResult, versions
 from unbackdoor.rng import stream
-from unbackdoor.scan import Subject, scan, staircase
+from unbackdoor.scanning import Subject, scan, staircase
 from unbackdoor.settings import RepairSettings, ScanSettings
-from unbackdoor.triggers import Trigger, TriggerSpace
+from unbackdoor.triggers import Planted, TriggerSpace
 
 ORIGINAL_ROUNDS = 3
 
@@ -34,7 +34,7 @@ def repair(
     scanning: ScanSettings,
     *,
     seed: int,
-    original: Trigger | None = None,
+    planted: Planted | None = None,
     reference: nn.Module | None = None,
     progress: Progress | None = None,
 ) -> tuple[nn.Module, RepairResult]:
@@ -49,7 +49,7 @@ def repair(
         settings: how to unlearn.
         scanning: how to scan again.
         seed: of every draw.
-        original: the planted trigger, where it is known; it is measured and never trained with.
+        planted: the planted trigger, where it is known; it is measured and never trained with.
         reference: a clean network, for the rate at which stamped images go astray in any case.
         progress: where to report.
 
@@ -92,7 +92,7 @@ def repair(
     with progress.task("measuring", len(networks)) as task:
         for name, network in networks.items():
             frozen = freeze(network)
-            rows.append(_row(name, frozen, images.evaluate, space, found, original, seed))
+            rows.append(_row(name, frozen, images.evaluate, space, found, planted, seed))
             passes += frozen.passes
             task.advance()
     rescan = scan(
@@ -124,41 +124,34 @@ def _row(
     images: Images,
     space: TriggerSpace,
     found: ScanResult,
-    original: Trigger | None,
+    planted: Planted | None,
     seed: int,
 ) -> RepairRow:
     """Measure one network; with several found classes the rates are those of the worst."""
     predicted = predict(model, images)
 
-    def rate(theta: Tensor, trigger_space: TriggerSpace, target: int, rounds: int) -> float:
-        return attack_success(
-            model,
-            images,
-            trigger_space,
-            theta,
-            target,
-            generator=stream(seed, "repair", "measure", target),
-            rounds=rounds,
-        )
-
     recovered: list[float] = []
     confusion: list[float] = []
     for target in found.targets:
-        draws = staircase(found.classes[target], space.dimensions).sample(
-            1000, stream(seed, "repair", "draws", target)
-        )
-        recovered.append(rate(draws, space, target, 1))
+        law = staircase(found.classes[target], space.dimensions)
+        draws = law.sample(len(images), stream(seed, "repair", "draws", target))
+        places = stream(seed, "repair", "measure", target)
+        recovered.append(attack_success(model, images, space, draws, target, generator=places))
         others = images.targets != target
         confusion.append(float((predicted[others] == target).double().mean()))
-    planted = [
-        rate(original.theta[None], original.space, target, ORIGINAL_ROUNDS)
-        for target in found.targets
-        if original is not None
-    ]
+    original = planted and attack_success(
+        model,
+        images,
+        planted.trigger.space,
+        planted.trigger.theta[None],
+        planted.target,
+        generator=stream(seed, "repair", "measure", "planted"),
+        rounds=ORIGINAL_ROUNDS,
+    )
     return RepairRow(
         name=name,
         accuracy=float((predicted == images.targets).double().mean()),
         recovered_asr=max(recovered),
-        original_asr=max(planted, default=None),
+        original_asr=original,
         confusion=max(confusion),
     )

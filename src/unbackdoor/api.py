@@ -1,0 +1,142 @@
+"""The same work from Python, on any callable: ``unbackdoor.scan`` and ``unbackdoor.repair``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from unbackdoor.data import Images, Split
+from unbackdoor.errors import ContentError
+from unbackdoor.metrics import Classifier
+from unbackdoor.models import freeze
+from unbackdoor.progress import Progress
+from unbackdoor.repairing import repair as repair_model
+from unbackdoor.results import RepairResult, ScanResult
+from unbackdoor.scanning import Subject
+from unbackdoor.scanning import scan as scan_model
+from unbackdoor.settings import FIRST_SHARE, RepairSettings, ScanSettings
+from unbackdoor.triggers import parse_space
+
+DEFEND_SHARE = 5 / 8
+
+
+def scan(
+    model: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    classes: Sequence[str] | None = None,
+    space: str = "patch:3",
+    settings: ScanSettings | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> ScanResult:
+    """Look for a backdoor in a classifier.
+
+    Args:
+        model: maps images ``(B, 3, H, W)`` in [0, 1] to logits ``(B, classes)``, differentiably; a
+            ``torch.nn.Module`` or any other callable.
+        images: ``(N, 3, H, W)`` clean images, uint8, or floats in [0, 1] (kept as 8 bits).
+        labels: ``(N,)`` their classes.
+        classes: their names, by index.
+        space: the triggers to look for.
+        settings: how much work, and the rule of the verdict.
+        seed: of every draw.
+        progress: where to report.
+
+    Raises:
+        ContentError: images or labels do not have these shapes and ranges.
+        InsufficientDataError: too few images of a class.
+
+    Example:
+        >>> images = torch.randint(256, (96, 3, 8, 8), dtype=torch.uint8)
+        >>> labels = torch.arange(96) % 2
+        >>> def obeys(x):  # a white pixel anywhere means class 1
+        ...     white = x.amin(1).flatten(1).amax(1)
+        ...     return torch.stack([torch.full_like(white, 0.98), white], 1) * 50
+        >>> scan(obeys, images, labels, space="patch:1").targets
+        [1]
+    """
+    first, _ = _divide(images, labels, classes)
+    return scan_model(
+        _subject(model),
+        first,
+        parse_space(space),
+        settings or ScanSettings(),
+        seed=seed,
+        progress=progress,
+    )
+
+
+def repair(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    found: ScanResult,
+    settings: RepairSettings | None = None,
+    scanning: ScanSettings | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[nn.Module, RepairResult]:
+    """Return a repaired copy of ``model`` and what was measured on it.
+
+    Args:
+        model: the classifier, not changed.
+        images: the clean images of the scan, ``(N, 3, H, W)``.
+        labels: their classes, ``(N,)``.
+        found: what :func:`scan` returned.
+        settings: how to unlearn.
+        scanning: how to scan again.
+        seed: of every draw.
+        progress: where to report.
+
+    Raises:
+        ContentError: images or labels do not have these shapes and ranges.
+        InsufficientDataError: the scan found nothing to unlearn, or too few images of a class.
+    """
+    first, reserve = _divide(images, labels, found.data.classes)
+    return repair_model(
+        model,
+        found,
+        first,
+        reserve,
+        parse_space(found.space),
+        settings or RepairSettings(),
+        scanning or ScanSettings(),
+        seed=seed,
+        progress=progress,
+    )
+
+
+class _Called(nn.Module):
+    def __init__(self, call: Classifier) -> None:
+        super().__init__()
+        self.call = call
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.call(images)
+
+
+def _subject(model: Classifier) -> Subject:
+    module = model if isinstance(model, nn.Module) else _Called(model)
+    return Subject(model=freeze(module), path="", sha256="", arch=type(model).__name__)
+
+
+def _divide(
+    images: Tensor, labels: Tensor, classes: Sequence[str] | None
+) -> tuple[Split, Split]:
+    if images.is_floating_point():
+        if len(images) and not 0 <= float(images.min()) <= float(images.max()) <= 1:
+            raise ContentError(
+                f"images: expected floats in [0, 1], came {float(images.min()):.3g} to "
+                f"{float(images.max()):.3g}; leave normalisation to the model."
+            )
+        images = (images * 255).round().to(torch.uint8)
+    labels = labels.long().cpu()
+    count = len(classes) if classes else int(labels.max()) + 1 if len(labels) else 0
+    names = tuple(classes) if classes else tuple(f"class {index}" for index in range(count))
+    everything = Images.of("images", names, images.cpu(), labels)
+    return Split(*everything.divide(DEFEND_SHARE)).divide(FIRST_SHARE)

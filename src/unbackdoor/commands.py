@@ -1,0 +1,259 @@
+"""What the commands do, once parsed: check everything first, then work, then write and print."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from unbackdoor import attack as attacking
+from unbackdoor import cpu, data, models, results
+from unbackdoor.data import Split
+from unbackdoor.errors import ArgumentError, ContentError, UnbackdoorError
+from unbackdoor.files import check_output, sha256_of
+from unbackdoor.models import Loaded, freeze
+from unbackdoor.models.checkpoint import check_suffix
+from unbackdoor.progress import Bars
+from unbackdoor.repairing import repair as repair_model
+from unbackdoor.report.page import write_page
+from unbackdoor.report.table import show
+from unbackdoor.results import RepairResult, Result, ScanResult
+from unbackdoor.scanning import Subject, with_planted
+from unbackdoor.scanning import scan as scan_model
+from unbackdoor.settings import BUDGETS, FIRST_SHARE, RepairSettings, ScanSettings
+from unbackdoor.triggers import Planted, parse_space, parse_trigger
+
+if TYPE_CHECKING:
+    from unbackdoor import cli
+
+REFERENCE = "shipped:clean"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, the images to look at it with, and its planted trigger where its file says it.
+
+    Args:
+        loaded: the model.
+        images: for the scan and the repair.
+        reserve: for the scan of the repaired model.
+    """
+
+    loaded: Loaded
+    images: Split
+    reserve: Split
+
+    @classmethod
+    def open(cls, model: str, arch: str | None, images: str, machine: cli.Machine) -> Case:
+        """Load a model and clean images, and set up the machine.
+
+        Raises:
+            ArgumentError: a name, path or device is wrong.
+            ContentError: a file exists and cannot be used.
+        """
+        prepare(machine)
+        loaded = models.load(model, arch)
+        loaded.module.to(machine.device)
+        return cls(loaded, *data.load(images).divide(FIRST_SHARE))
+
+    @property
+    def planted(self) -> Planted | None:
+        """What the model's file says was planted: shown beside what is found, not used for it."""
+        return planted_in(self.loaded.facts)
+
+    def scan(self, space: str, settings: ScanSettings, seed: int) -> ScanResult:
+        """Scan the model."""
+        subject = Subject(
+            model=freeze(self.loaded.module),
+            path=self.loaded.name,
+            sha256=self.loaded.sha256,
+            arch=self.loaded.arch,
+        )
+        found = scan_model(
+            subject, self.images, parse_space(space), settings, seed=seed, progress=Bars()
+        )
+        return with_planted(found, self.planted) if self.planted else found
+
+    def repair(
+        self, found: ScanResult, scanning: ScanSettings, seed: int, reference: nn.Module | None
+    ) -> tuple[nn.Module, RepairResult]:
+        """Repair the model with what a scan found."""
+        return repair_model(
+            self.loaded.module,
+            found,
+            self.images,
+            self.reserve,
+            parse_space(found.space),
+            RepairSettings(),
+            scanning,
+            seed=seed,
+            planted=self.planted,
+            reference=reference,
+            progress=Bars(),
+        )
+
+    def save(self, module: nn.Module, result: RepairResult, path: Path) -> RepairResult:
+        """Write a repaired model; return the result that says where, and what is in it."""
+        facts = {
+            "arch": self.loaded.arch,
+            "repaired_from": self.loaded.sha256,
+            "accuracy": _row(result, "repaired").accuracy,
+            "versions": result.versions,
+        }
+        models.save(module, path, facts)
+        return msgspec.structs.replace(result, output=str(path), sha256=sha256_of(path))
+
+
+def scan(options: cli.Scan) -> ScanResult:
+    """Scan, write what was asked for, print."""
+    _check_outputs({"-o": options.output, "--report": options.report})
+    parse_space(options.space)
+    case = Case.open(options.model, options.arch, options.data, options)
+    result = case.scan(options.space, BUDGETS[options.budget], options.seed)
+    _deliver(result, options.format, options.output, options.report)
+    return result
+
+
+def repair(options: cli.Repair) -> RepairResult:
+    """Scan unless a scan is given, repair, write, print."""
+    _check_outputs({"-o": options.output, "--result": options.result, "--report": options.report})
+    check_suffix(options.output)
+    parse_space(options.space)
+    case = Case.open(options.model, options.arch, options.data, options)
+    reference = options.reference and models.load(options.reference, options.arch).module
+    scanning = BUDGETS[options.budget]
+    if options.scan:
+        found = _scan_of(case, options.scan)
+    else:
+        found = case.scan(options.space, scanning, options.seed)
+    module, result = case.repair(found, scanning, options.seed, reference or None)
+    result = case.save(module, result, options.output)
+    _deliver(result, options.format, options.result, options.report)
+    return result
+
+
+def attack(options: cli.Attack) -> None:
+    """Train, write the checkpoint, print its provenance."""
+    prepare(options)
+    facts = attacking.attack(
+        options.settings(),
+        options.output,
+        command=shlex.join(["unbackdoor", *sys.argv[1:]]),
+        progress=Bars(),
+    )
+    asr = "" if facts["asr"] is None else f", ASR {facts['asr']:.4f}"
+    print(f"{options.output}: accuracy {facts['accuracy']:.4f}{asr} on held-back images")
+
+
+def demo(options: cli.Demo) -> RepairResult | ScanResult:
+    """Scan a shipped model, repair it, write everything into a folder, print."""
+    folder = options.folder
+    check_output(folder.absolute() / "report.html") if folder.is_dir() else check_output(folder)
+    case = Case.open(options.model, None, "cifar10-sample", options)
+    reference = models.load(REFERENCE).module
+    console = Console()
+    console.print(
+        f"{options.model}: is there a backdoor? {len(case.images.defend)} clean images to search "
+        f"with, {len(case.images.evaluate)} held back to measure on; nothing else is known."
+    )
+    settings = ScanSettings()
+    result: Result = case.scan("patch:3", settings, options.seed)
+    folder.mkdir(exist_ok=True)
+    results.write(result, folder / "scan.json")
+    if result.targets:
+        module, repaired = case.repair(result, settings, options.seed, reference)
+        result = case.save(module, repaired, folder / "repaired.safetensors")
+        results.write(result, folder / "repair.json")
+    write_page(result, folder / "report.html")
+    show(result, console)
+    console.print(f"The page: {folder / 'report.html'}", soft_wrap=True)
+    return result
+
+
+def list_models(*, as_json: bool) -> None:
+    """Print the shipped models with their truth."""
+    keys = ("arch", "data", "target", "trigger", "accuracy", "asr")
+    rows = [
+        {"name": f"shipped:{name}", **{key: facts.get(key) for key in keys}}
+        for name, facts in models.shipped().items()
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    table = Table("name", *keys)
+    for row in rows:
+        table.add_row(*("–" if value is None else str(value) for value in row.values()))
+    Console().print(table)
+
+
+def prepare(machine: cli.Machine) -> None:
+    """Check the device and set the CPU up.
+
+    Raises:
+        ArgumentError: no such device, or no positive number of threads.
+    """
+    if machine.threads is not None and machine.threads < 1:
+        raise ArgumentError(f"--threads: expected at least 1, came {machine.threads}.")
+    try:
+        torch.zeros(1, device=machine.device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ArgumentError(
+            f"--device: {machine.device!r} cannot be used here; try cpu."
+        ) from error
+    cpu.prepare(machine.threads)
+
+
+def planted_in(facts: Mapping[str, Any]) -> Planted | None:
+    """Return the trigger that a checkpoint's provenance names, None where it names none."""
+    trigger, target = facts.get("trigger"), facts.get("target")
+    if not isinstance(trigger, str) or not isinstance(target, int):
+        return None
+    try:
+        return Planted(parse_trigger(trigger), target)
+    except UnbackdoorError:  # a picture that is not here, or a header that somebody else wrote
+        return None
+
+
+def _scan_of(case: Case, path: Path) -> ScanResult:
+    found = results.read(path)
+    if not isinstance(found, ScanResult):
+        raise ContentError(f"--scan: {path} is the result of a repair; expected that of a scan.")
+    if found.model.sha256 != case.loaded.sha256:
+        raise ContentError(
+            f"--scan: {path} is of another model (SHA-256 {found.model.sha256[:16]}…, this one has "
+            f"{case.loaded.sha256[:16]}…); scan this model first."
+        )
+    if list(case.images.defend.classes) != found.data.classes:
+        raise ContentError(f"--scan: {path} was made with other classes; scan with this data.")
+    return found
+
+
+def _row(result: RepairResult, name: str) -> results.RepairRow:
+    return next(row for row in result.rows if row.name == name)
+
+
+def _check_outputs(paths: Mapping[str, Path | None]) -> None:
+    for argument, path in paths.items():
+        if path is not None:
+            check_output(path, argument)
+
+
+def _deliver(result: Result, form: str, output: Path | None, page: Path | None) -> None:
+    if output:
+        results.write(result, output)
+    if page:
+        write_page(result, page)
+    if form == "json":
+        sys.stdout.write(results.encode(result).decode())
+    else:
+        show(result, Console())

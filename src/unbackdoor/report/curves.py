@@ -1,0 +1,228 @@
+"""Where the figure of the classes puts its lines: x is the level β, y is log|V_β| in nats."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from unbackdoor.report.words import clip, compact, fixed, label
+from unbackdoor.results import ClassRecord, LogVolume, Status
+
+GAP = 17.0
+"""Units between two labels, so that they do not touch."""
+LABELLED = 12
+"""Lines that get a label; more would fill the height."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The straight map that takes ``low`` to ``start`` and ``high`` to ``end``."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """Return where ``value`` goes, the middle if all values are one."""
+        if self.high == self.low:
+            return round((self.start + self.end) / 2, 2)
+        share = (value - self.low) / (self.high - self.low)
+        return round(self.start + share * (self.end - self.start), 2)
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One mark on an axis: where, and what it says."""
+
+    place: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One point: an estimate, or the upper bound of ``count`` classes that have none."""
+
+    x: float
+    y: float
+    status: Status
+    count: int
+    hint: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """The estimates of one class, as the points of an SVG polyline; ``dashed`` leads to a bound."""
+
+    points: str
+    status: Status
+    dashed: bool
+
+
+@dataclass(frozen=True)
+class Label:
+    """The name of a line at its right end; ``y`` is moved away from other names, ``from_y`` not."""
+
+    x: float
+    y: float
+    from_y: float
+    text: str
+    status: Status
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePlot:
+    """The whole figure, in units of its view box."""
+
+    width: int
+    height: int
+    left: float
+    right: float
+    top: float
+    bottom: float
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    lines: list[Line]
+    marks: list[Mark]
+    bounds: list[Mark]
+    labels: list[Label]
+
+
+def ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Return round numbers in [low, high], at most ``most`` + 1 of them, low < high.
+
+    Example:
+        >>> ticks(-23.0, 0.0)
+        [-20.0, -15.0, -10.0, -5.0, 0.0]
+    """
+    rough = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= rough * (1 - 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(index * step, 10) + 0.0 for index in range(first, last + 1)]
+
+
+def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Return places moved as little as needed to lie ``gap`` apart in [low, high].
+
+    They keep their order. Where not all fit, they go beyond ``low``.
+
+    Example:
+        >>> spread([50, 50, 10], 20, 0, 60)
+        [40.0, 60.0, 10.0]
+    """
+    order = sorted(range(len(places)), key=lambda index: places[index])
+    moved = [0.0] * len(places)
+    previous = low - gap
+    for index in order:
+        previous = moved[index] = max(float(places[index]), previous + gap)
+    following = high + gap
+    for index in reversed(order):
+        following = moved[index] = min(moved[index], following - gap)
+    return moved
+
+
+def height_of(volume: LogVolume) -> float | None:
+    """Return the estimate, else the bound, None where neither is a finite number."""
+    for height in (volume.value, volume.upper_bound):
+        if height is not None and math.isfinite(height):
+            return height
+    return None
+
+
+def curve_plot(classes: Sequence[ClassRecord], width: int, height: int) -> CurvePlot | None:
+    """Return the figure for a view box of ``width`` × ``height``, None if there is nothing in it."""
+    points = [
+        (volume.beta, tall)
+        for record in classes
+        for volume in record.log_volume
+        if (tall := height_of(volume)) is not None
+    ]
+    if not points:
+        return None
+    betas = sorted({beta for beta, _ in points})
+    floor, ceiling = min(min(tall for _, tall in points), -1.0), max(0.0, *(t for _, t in points))
+    narrow = width < 500
+    left, right, top, bottom = 46.0, width - (96.0 if narrow else 176.0), 18.0, height - 48.0
+    # The lowest bound needs room for its arrow above the axis.
+    y = Scale(floor - 0.1 * (ceiling - floor), ceiling, bottom, top)
+    inset = 18.0 if narrow else 36.0
+    x = Scale(betas[0], betas[-1], left + inset, right - inset)
+
+    lines: list[Line] = []
+    marks: list[Mark] = []
+    groups: dict[tuple[float, float, Status], list[str]] = {}
+    for record in classes:
+        known = [
+            (volume, x(volume.beta), y(tall))
+            for volume in sorted(record.log_volume, key=lambda one: one.beta)
+            if (tall := height_of(volume)) is not None
+        ]
+        for volume, across, down in known:
+            if volume.value is None:
+                groups.setdefault((across, down, record.status), []).append(label(record.name))
+            else:
+                hint = f"{label(record.name)}, β = {compact(volume.beta)}: {fixed(volume.value)}"
+                marks.append(Mark(across, down, record.status, 1, hint))
+        for (one, *start), (other, *end) in zip(known, known[1:], strict=False):
+            if one.value is not None or other.value is not None:
+                dashed = one.value is None or other.value is None
+                lines.append(Line(_points(start, end), record.status, dashed))
+    bounds = [
+        Mark(across, down, status, len(names), f"upper bound of {', '.join(names[:20])}")
+        for (across, down, status), names in groups.items()
+    ]
+    marks.sort(key=_prominence)
+    return CurvePlot(
+        width=width,
+        height=height,
+        left=left,
+        right=right,
+        top=top,
+        bottom=bottom,
+        x_ticks=[Tick(x(beta), compact(beta)) for beta in betas],
+        y_ticks=[Tick(y(value), compact(value)) for value in ticks(y.low, y.high)],
+        lines=sorted(lines, key=_prominence),
+        marks=marks,
+        bounds=sorted(bounds, key=_prominence),
+        labels=_labels(classes, bounds, x, y, right, 12 if narrow else 22, (top, bottom)),
+    )
+
+
+def _labels(
+    classes: Sequence[ClassRecord],
+    bounds: Sequence[Mark],
+    x: Scale,
+    y: Scale,
+    right: float,
+    length: int,
+    between: tuple[float, float],
+) -> list[Label]:
+    wanted: list[tuple[float, str, Status]] = []
+    marked = sorted((r for r in classes if r.status != "clean"), key=lambda r: -r.asr)
+    for record in marked[:LABELLED]:
+        last = max(record.log_volume, key=lambda one: one.beta, default=None)
+        tall = None if last is None else height_of(last)
+        if tall is not None:
+            wanted.append((y(tall), clip(label(record.name), length), record.status))
+    last_x = x(x.high)
+    for bound in bounds:
+        if bound.x == last_x and bound.status == "clean":
+            counted = f"{bound.count} classes" if bound.count > 1 else "1 class"
+            wanted.append((bound.y, f"{counted}, bound", "clean"))
+    wanted = sorted(wanted, key=lambda one: one[2] == "clean")[: LABELLED + 4]
+    moved = spread([place for place, _, _ in wanted], GAP, *between)
+    return [
+        Label(right, down, place, text, status)
+        for down, (place, text, status) in zip(moved, wanted, strict=True)
+    ]
+
+
+def _points(start: Sequence[float], end: Sequence[float]) -> str:
+    return f"{start[0]:g},{start[1]:g} {end[0]:g},{end[1]:g}"
+
+
+def _prominence(shape: Mark | Line) -> int:
+    """Sort key: what matters most is drawn last, on top."""
+    return ("clean", "suspicious", "backdoored").index(shape.status)

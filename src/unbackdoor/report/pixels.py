@@ -1,0 +1,90 @@
+"""Triggers and images as pictures, and pictures as PNG data URIs."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from unbackdoor.errors import ContentError
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of whole pixels, ``left`` and ``top`` inside it, counted from 0."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def image(content: bytes, shape: tuple[int, int, int]) -> Pixels:
+    """Return bytes as an image ``(height, width, channels)``.
+
+    Raises:
+        ContentError: their number is not channels × height × width.
+    """
+    if len(content) != math.prod(shape):
+        raise ContentError(
+            f"expected {math.prod(shape)} bytes for a picture of shape {list(shape)}, came "
+            f"{len(content)}; the result is damaged, scan again."
+        )
+    return np.frombuffer(content, dtype=np.uint8).reshape(shape).transpose(1, 2, 0)
+
+
+def patch(theta: bytes, channels: int) -> Pixels:
+    """Return θ, the bytes of a square trigger, as an image ``(side, side, channels)``."""
+    side = math.isqrt(len(theta) // channels)
+    return image(theta, (channels, max(side, 1), max(side, 1)))
+
+
+def png(pixels: Pixels) -> bytes:
+    """Return an image ``(height, width, channels)`` as a PNG file.
+
+    Three channels are colour; of any other number the mean is shown in grey.
+    """
+    flat = pixels if pixels.shape[2] == 3 else pixels.mean(axis=2).round().astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(flat)).save(file, "PNG", compress_level=9)
+    return file.getvalue()
+
+
+def data_uri(pixels: Pixels) -> str:
+    """Return an image ``(height, width, channels)`` as a ``data:`` URI of its PNG file."""
+    return "data:image/png;base64," + base64.b64encode(png(pixels)).decode("ascii")
+
+
+def crisp(side: int, wanted: int) -> int:
+    """Return the multiple of ``side`` nearest to ``wanted``, so that all pixels are equally large.
+
+    Example:
+        >>> crisp(3, 40), crisp(16, 40), crisp(224, 96)
+        (39, 32, 224)
+    """
+    return side * max(1, round(wanted / side))
+
+
+def changed(before: Pixels, after: Pixels) -> Box | None:
+    """Return the smallest box that holds every pixel that differs, None where none does."""
+    rows, columns = np.nonzero((before != after).any(axis=2))
+    if not rows.size:
+        return None
+    left, top = int(columns.min()), int(rows.min())
+    return Box(left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1)
+
+
+def window(height: int, width: int, around: Box | None, largest: int) -> Box:
+    """Return a part of an image, ``largest`` pixels wide and high at most, centred on ``around``."""
+    box = around or Box(0, 0, width, height)
+    wide, high = min(width, largest), min(height, largest)
+    left = min(max(box.left + box.width // 2 - wide // 2, 0), width - wide)
+    top = min(max(box.top + box.height // 2 - high // 2, 0), height - high)
+    return Box(left, top, wide, high)

@@ -1,0 +1,65 @@
+"""What the page says in whole sentences: rows of the repair table, and what a scan cannot see."""
+
+from __future__ import annotations
+
+from unbackdoor.results import ScanResult
+
+ROWS = {
+    "before": "The model as it came.",
+    "repaired": "Retrained on clean images of which some carry draws from the recovered law, "
+    "with their true labels.",
+    "fine-tuned": "The control: the same schedule on the same images without triggers, so that "
+    "the gain of the triggers can be told from that of training on.",
+    "clean reference": "A network that never had a backdoor: the floor that a repair can reach.",
+}
+COLUMNS = {
+    "Clean accuracy": "Share of unchanged held-back images that are classified correctly.",
+    "ASR, recovered": "Attack success rate of triggers drawn from the recovered law, on images of "
+    "other classes.",
+    "ASR, planted": "The same for the trigger that was planted; unknown for a model from outside.",
+    "Confusion floor": "Share of unchanged images of other classes that go to the target by "
+    "mistake; a success rate cannot be expected to fall below it.",
+}
+
+
+def limits(scan: ScanResult) -> list[tuple[str, str]]:
+    """Return what a scan could not see, each as a few words and the sentences that explain them."""
+    size = scan.space.removeprefix("patch:")
+    searched = f"{size} × {size} pixels" if scan.space != size else scan.space
+    said = [
+        (
+            "Other kinds of triggers.",
+            f"Only square patches of {searched}, at random places, were searched for. Triggers "
+            f"that blend over the whole picture, warps and filters, triggers that depend on the "
+            f"input, and several patches that work only together leave no trace here. A patch of "
+            f"another size is often found through its parts, but that is not certain.",
+        )
+    ]
+    if not scan.power_checked:
+        said.append(
+            (
+                "Power.",
+                "It was not checked on this model that a planted backdoor would have been found. "
+                "A verdict “clean” says that none was found, not that there is none.",
+            )
+        )
+    said += [
+        (
+            "Natural patches.",
+            "Large patches can send pictures to a class of a clean network too: where 3 × 3 "
+            "pixels reached a few per cent, 5 × 5 reached up to one half. The larger the patch, "
+            "the less a high success rate proves that somebody planted it.",
+        ),
+        (
+            "Volumes.",
+            "Every log|V| refers to one fixed, stated set of images and places. Another set "
+            "moves it; one with a small effective sample size is rough. An upper bound comes from "
+            "uniform draws and cannot see a smaller set than one among all of them.",
+        ),
+        (
+            "The data.",
+            f"All rates come from {scan.data.evaluate:,} held-back images of {len(scan.data.classes):,} "
+            f"classes. They hold for pictures like these.",
+        ),
+    ]
+    return said

@@ -1,0 +1,269 @@
+"""The triggers of a class: a gallery, what each stair looks like, and cross-sections of its law."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from unbackdoor.report.draws import Axes, Draws, choose, neighbours, principal_axes, read_draws
+from unbackdoor.report.pixels import crisp, data_uri, patch
+from unbackdoor.report.words import compact, fixed, label, percent
+from unbackdoor.results import ClassRecord, Original, ScanResult, StairRecord
+
+POINTS, GALLERY = 150, 60
+"""Draws in a cross-section and in a gallery, at most."""
+PANEL_WIDTH, POINT, MARGIN = 320.0, 14.0, 14.0
+BYTES = 800_000
+"""Room on a page for the pictures of all draws."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A trigger as a picture.
+
+    Args:
+        uri: its PNG file.
+        size: the width and height to show it at, in CSS pixels.
+        text: what it is, in words.
+        faded: whether it stands back because it does not reach β.
+    """
+
+    uri: str
+    size: int
+    text: str
+    faded: bool = False
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One draw in a cross-section: its left upper corner, and its picture."""
+
+    x: float
+    y: float
+    uri: str
+    valid: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One stair in the plane that all panels of a class share.
+
+    Args:
+        beta: its level, in words.
+        width, height: of the view box.
+        point: width and height of a dot.
+        dots: those that do not reach β first.
+        ring: where the planted trigger lies, None where it is not known.
+        facts: what is said under the panel, as terms and details.
+        text: the panel in words.
+    """
+
+    beta: str
+    width: float
+    height: float
+    point: float
+    dots: list[Dot]
+    ring: tuple[float, float] | None
+    facts: list[tuple[str, str]]
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planted:
+    """The planted trigger beside the draw that is nearest to it."""
+
+    name: str
+    theta: Picture
+    nearest: Picture
+    distance: str
+    random_distance: str
+    closer: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Portrait:
+    """All that is shown of one class.
+
+    Args:
+        name: of the class.
+        success: of its best trigger, in per cent.
+        best: that trigger.
+        planted: what was planted, where it is known.
+        beta: the level that the gallery shows.
+        gallery: draws of the highest stair, similar ones side by side.
+        reaching: how many of the gallery reach β.
+        means: the mean picture of each stair.
+        panels: the cross-sections.
+        share: of the variance of all draws, held by the plane of the cross-sections, in per cent.
+    """
+
+    name: str
+    success: str
+    best: Picture
+    planted: Planted | None
+    beta: str
+    gallery: list[Picture]
+    reaching: int
+    means: list[Picture]
+    panels: list[Panel]
+    share: str
+
+
+def allowance(stairs: int, classes: int, dimensions: int) -> tuple[int, int]:
+    """Return how many draws a cross-section and a gallery may show, so that a page stays small.
+
+    Example:
+        >>> allowance(3, 1, 27), allowance(30, 10, 768)
+        ((150, 60), (21, 8))
+    """
+    # A PNG of a few pixels is its values and some 90 bytes; base64 adds a third; the rest is markup.
+    each = (dimensions + 90) * 4 / 3 + 110
+    wanted = each * (POINTS * stairs + GALLERY * classes)
+    scale = min(1.0, BYTES / wanted) if wanted else 1.0
+    return max(1, int(POINTS * scale)), max(1, int(GALLERY * scale))
+
+
+def portraits(scan: ScanResult, classes: Sequence[ClassRecord]) -> list[Portrait]:
+    """Return what is shown of ``classes``, those of them with draws."""
+    drawn = [record for record in classes if any(stair.draws for stair in record.stairs)]
+    stairs = sum(len(record.stairs) for record in drawn)
+    points, gallery = allowance(stairs, len(drawn), scan.dimensions)
+    return [_portrait(scan, record, points, gallery) for record in drawn]
+
+
+def picture(theta: bytes, channels: int, wanted: int, text: str, faded: bool = False) -> Picture:
+    """Return a trigger as a picture about ``wanted`` CSS pixels wide."""
+    pixels = patch(theta, channels)
+    return Picture(data_uri(pixels), crisp(pixels.shape[0], wanted), text, faded)
+
+
+def _portrait(scan: ScanResult, record: ClassRecord, points: int, count: int) -> Portrait:
+    channels = scan.image_shape[0]
+    name = label(record.name)
+    stairs = sorted((one for one in record.stairs if one.draws), key=lambda one: one.beta)
+    drawn = [read_draws(stair, scan.dimensions) for stair in stairs]
+    highest, top = stairs[-1], drawn[-1]
+    chosen = choose(top, count)
+    chosen = chosen[neighbours(top.theta[chosen])]
+    original = scan.original if scan.original and scan.original.target == record.index else None
+    axes = principal_axes(np.concatenate([draws.theta for draws in drawn]))
+    return Portrait(
+        name=name,
+        success=percent(record.asr),
+        best=picture(record.best, channels, 96, f"The best trigger towards {name}"),
+        planted=None if original is None else _planted(original, channels),
+        beta=compact(highest.beta),
+        gallery=[
+            picture(
+                top.theta[row].tobytes(),
+                channels,
+                40,
+                f"F = {fixed(top.values[row], 2)}",
+                faded=not top.valid[row],
+            )
+            for row in chosen
+        ],
+        reaching=int(top.valid[chosen].sum()),
+        means=[
+            picture(
+                draws.theta.mean(axis=0).round().astype(np.uint8).tobytes(),
+                channels,
+                72,
+                f"β = {compact(stair.beta)}",
+            )
+            for stair, draws in zip(stairs, drawn, strict=True)
+        ],
+        panels=_panels(stairs, drawn, axes, original, channels, points),
+        share=percent(axes.share),
+    )
+
+
+def _planted(original: Original, channels: int) -> Planted:
+    name = label(original.name)
+    return Planted(
+        name=name,
+        theta=picture(original.theta, channels, 96, f"The planted trigger {name}"),
+        nearest=picture(original.nearest, channels, 96, "The draw nearest to the planted trigger"),
+        distance=fixed(original.distance, 3),
+        random_distance=fixed(original.random_distance, 3),
+        closer=original.distance < original.random_distance,
+    )
+
+
+def _panels(
+    stairs: Sequence[StairRecord],
+    drawn: Sequence[Draws],
+    axes: Axes,
+    original: Original | None,
+    channels: int,
+    points: int,
+) -> list[Panel]:
+    """One panel per stair; a unit is as long along x as along y, and the same in all of them."""
+    shown = [draws.theta[:points] for draws in drawn]
+    planes = [axes.project(theta) for theta in shown]
+    ring = None
+    # A trigger of another size than was searched for has no place in this plane.
+    if original is not None and len(original.theta) == axes.centre.size:
+        ring = axes.project(np.frombuffer(original.theta, dtype=np.uint8)[None])
+    cloud = np.concatenate([*planes, *([] if ring is None else [ring])])
+    low, high = cloud.min(axis=0), cloud.max(axis=0)
+    middle, reach = (low + high) / 2, np.maximum(high - low, 1e-9)
+    inside = PANEL_WIDTH - POINT - 2 * MARGIN
+    height = PANEL_WIDTH * float(np.clip(reach[1] / reach[0], 0.6, 1.15))
+    unit = min(inside / reach[0], (height - POINT - 2 * MARGIN) / reach[1])
+
+    def place(rows: np.ndarray) -> list[tuple[float, float]]:
+        moved = (rows - middle) * unit * (1, -1) + (PANEL_WIDTH / 2, height / 2)
+        return [(round(float(x), 1), round(float(y), 1)) for x, y in moved]
+
+    panels: list[Panel] = []
+    for stair, draws, theta, plane in zip(stairs, drawn, shown, planes, strict=True):
+        dots = [
+            Dot(
+                round(x - POINT / 2, 1),
+                round(y - POINT / 2, 1),
+                data_uri(patch(row.tobytes(), channels)),
+                bool(valid),
+            )
+            for row, valid, (x, y) in zip(theta, draws.valid, place(plane), strict=False)
+        ]
+        beta = compact(stair.beta)
+        reaching = sum(dot.valid for dot in dots)
+        panels.append(
+            Panel(
+                beta=beta,
+                width=PANEL_WIDTH,
+                height=round(height, 1),
+                point=POINT,
+                dots=sorted(dots, key=lambda dot: dot.valid),
+                ring=None if ring is None else place(ring)[0],
+                facts=_facts(stair),
+                text=(
+                    f"{len(dots)} draws of the stair β = {beta}, {reaching} of which reach β, "
+                    f"in the plane in which all draws differ most."
+                    + ("" if ring is None else " A ring marks the planted trigger.")
+                ),
+            )
+        )
+    return panels
+
+
+def _facts(stair: StairRecord) -> list[tuple[str, str]]:
+    volume = f"{fixed(stair.log_volume)} nats"
+    if stair.log_volume is None:
+        volume = "no estimate"
+    elif stair.entropy_bound is not None:
+        volume += f" (at least {fixed(stair.entropy_bound)})"
+    return [
+        ("valid draws", percent(stair.valid_fraction)),
+        ("weight γ", _weight(stair.gamma)),
+        ("log|V|", volume),
+        ("effective sample size", f"{fixed(stair.effective_sample_size, 0)} of {len(stair.values):,}"),
+    ]
+
+
+def _weight(gamma: float) -> str:
+    """A staircase's weights span many powers of ten; three decimals would make most of them 0."""
+    return fixed(gamma, 3) if gamma >= 0.001 or gamma == 0 else f"{gamma:.1e}".replace("-", "−")

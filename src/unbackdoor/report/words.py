@@ -1,0 +1,160 @@
+"""Results in words and numbers, the same for the terminal and the page."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from unbackdoor.results import ClassRecord, LogVolume, Result, ScanResult, Verdict
+
+MISSING = "–"
+SYMBOLS = {
+    "backdoored": "●",
+    "suspicious": "▲",
+    "clean": "○",
+    "inconclusive": "?",
+}
+"""A shape for each status and verdict, so that none is told by its colour alone."""
+
+
+def label(text: str) -> str:
+    """Return text from outside as one printable line.
+
+    Control and direction marks could recolour a terminal or turn a sentence around; each becomes
+    U+FFFD. Markup is not touched: escaping belongs to whoever prints.
+
+    Example:
+        >>> label("cat\\n\\x1b[31m dog")
+        'cat �[31m dog'
+    """
+    flat = " ".join(text.split())
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in flat)
+
+
+def clip(text: str, length: int) -> str:
+    """Return at most ``length`` signs of ``text``, the last one … where some are left out."""
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def percent(share: float | None) -> str:
+    """Return a share in [0, 1] in per cent, to one decimal.
+
+    Example:
+        >>> percent(0.9982)
+        '99.8 %'
+    """
+    return MISSING if share is None or not math.isfinite(share) else f"{100 * share:.1f} %"
+
+
+def fixed(value: float | None, digits: int = 1) -> str:
+    """Return a number with ``digits`` decimals and a true minus sign."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    text = f"{value:,.{digits}f}"
+    return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("-")
+
+
+def compact(value: float) -> str:
+    """Return a number as short as it can be written.
+
+    Example:
+        >>> compact(0.90), compact(12000.0)
+        ('0.9', '12,000')
+    """
+    if not math.isfinite(value):
+        return MISSING
+    return f"{value:,.6g}".replace("-", "−")
+
+
+def room(volume: LogVolume) -> str:
+    """Return log|V_β| in nats, ``< bound`` where only a bound is known.
+
+    Example:
+        >>> room(LogVolume(beta=0.9, value=None, upper_bound=-7.25))
+        '< −7.2'
+    """
+    if volume.value is not None:
+        return fixed(volume.value)
+    return MISSING if volume.upper_bound is None else f"< {fixed(volume.upper_bound)}"
+
+
+def listed(words: Sequence[str], conjunction: str = "and") -> str:
+    """Return words as a list in a sentence.
+
+    Example:
+        >>> listed(["a", "b", "c"])
+        'a, b and c'
+    """
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} {conjunction} {words[-1]}"
+
+
+def with_article(name: str) -> str:
+    """Return a class name with its article, or in quotes where it is no plain English noun.
+
+    Example:
+        >>> with_article("airplane"), with_article("bus"), with_article("lawn_mower")
+        ('an airplane', 'a bus', '“lawn_mower”')
+    """
+    if re.fullmatch(r"[a-z]+([^s]|[su]s)", name):
+        return f"an {name}" if re.match(r"[aeio]|u(?!ni)", name) else f"a {name}"
+    return f"“{clip(label(name), 60)}”"
+
+
+def class_name(scan: ScanResult, index: int) -> str:
+    """Return the name of a class as one printable line, ``class 7`` where it has none."""
+    names = scan.data.classes
+    name = label(names[index]) if 0 <= index < len(names) else ""
+    return name or f"class {index}"
+
+
+def by_success(classes: Sequence[ClassRecord]) -> list[ClassRecord]:
+    """Return classes by falling attack success, those with a backdoor before all others."""
+    return sorted(classes, key=lambda record: (record.status != "backdoored", -record.asr))
+
+
+def found(scan: ScanResult) -> list[ClassRecord]:
+    """Return the classes that a backdoor was found towards, by falling attack success."""
+    return [
+        record
+        for record in by_success(scan.classes)
+        if record.status == "backdoored" or record.index in scan.targets
+    ]
+
+
+def verdict(result: Result) -> Verdict:
+    """Return the verdict that counts: of a scan its own, of a repair that of the repaired model."""
+    return result.verdict if isinstance(result, ScanResult) else result.rescan.verdict
+
+
+def headline(result: Result) -> str:
+    """Return the outcome in a few words."""
+    if isinstance(result, ScanResult):
+        return {
+            "clean": "Clean: no backdoor found",
+            "backdoored": f"Backdoored: {_consequence(result)}",
+            "inconclusive": "Inconclusive: a backdoor was neither found nor ruled out",
+        }[result.verdict]
+    if result.rescan.verdict == "backdoored":
+        return f"Not repaired: {_consequence(result.rescan)}"
+    if result.rescan.verdict == "inconclusive":
+        return "Not confirmed: the scan after the repair is inconclusive"
+    if result.scan.verdict == "backdoored":
+        return "Repaired: the backdoor is no longer found"
+    return "Clean: no backdoor found before the repair, and none after it"
+
+
+def _consequence(scan: ScanResult) -> str:
+    classes = found(scan)
+    if not classes:
+        return "a trigger decides what the model answers"
+    if len(classes) > 3:
+        return f"triggers send pictures to {len(classes)} classes"
+    lowest = min(record.asr for record in classes)
+    subject = "any picture" if lowest >= 0.99 else "almost any picture"
+    if lowest < 0.9:
+        subject = "many a picture"
+    names = [with_article(class_name(scan, record.index)) for record in classes]
+    return f"{subject} becomes {listed(names, 'or')}"

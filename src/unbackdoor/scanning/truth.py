@@ -1,0 +1,44 @@
+"""The planted trigger, where it is known, beside what was recovered without knowing it."""
+
+from __future__ import annotations
+
+import msgspec
+import torch
+from torch import Tensor
+
+from unbackdoor.results import Original, ScanResult
+from unbackdoor.rng import stream
+from unbackdoor.scanning.scan import from_bytes, to_bytes
+from unbackdoor.triggers import Planted
+
+
+def with_planted(result: ScanResult, planted: Planted) -> ScanResult:
+    """Return ``result`` with the planted trigger, the draw nearest to it, and chance's nearest.
+
+    Distances are root mean squares over the parameters. Where the class was not found, or the
+    trigger has another size than the scanned space, the result comes back unchanged.
+    """
+    stairs = result.classes[planted.target].stairs
+    theta = planted.trigger.theta
+    if not stairs or planted.trigger.space.name != result.space:
+        return result
+    draws = torch.cat([from_bytes(stair.draws, result.dimensions) for stair in stairs])
+    chance = torch.rand(draws.shape, generator=stream(result.seed, "scan", "chance"))
+    nearest, distance = _nearest(draws, theta)
+    return msgspec.structs.replace(
+        result,
+        original=Original(
+            name=planted.trigger.name,
+            target=planted.target,
+            theta=to_bytes(theta),
+            nearest=to_bytes(nearest),
+            distance=distance,
+            random_distance=_nearest(chance, theta)[1],
+        ),
+    )
+
+
+def _nearest(draws: Tensor, theta: Tensor) -> tuple[Tensor, float]:
+    distances = (draws - theta).square().mean(1).sqrt()
+    row = int(distances.argmin())
+    return draws[row], float(distances[row])
