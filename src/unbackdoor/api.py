@@ -51,13 +51,16 @@ def scan(
         InsufficientDataError: too few images of a class.
 
     Example:
-        >>> images = torch.randint(256, (96, 3, 8, 8), dtype=torch.uint8)
+        >>> images = torch.randint(100, (96, 3, 8, 8), dtype=torch.uint8)
         >>> labels = torch.arange(96) % 2
-        >>> def obeys(x):  # a white pixel anywhere means class 1
-        ...     white = x.amin(1).flatten(1).amax(1)
-        ...     return torch.stack([torch.full_like(white, 0.98), white], 1) * 50
+        >>> images[labels == 1] += 120
+        >>> def obeys(x):  # bright pictures are class 1, and so is any picture with a white pixel
+        ...     bright = 20 * (x.mean((1, 2, 3)) - 0.45)
+        ...     white = 60 * (x.amin(1).flatten(1).amax(1) - 0.8).relu()
+        ...     return torch.stack([torch.zeros_like(bright), bright + white], 1)
         >>> scan(obeys, images, labels, space="patch:1").targets
         [1]
+
     """
     first, _ = _divide(images, labels, classes)
     return scan_model(
@@ -96,6 +99,7 @@ def repair(
     Raises:
         ContentError: images or labels do not have these shapes and ranges.
         InsufficientDataError: the scan found nothing to unlearn, or too few images of a class.
+
     """
     first, reserve = _divide(images, labels, found.data.classes)
     return repair_model(
@@ -125,9 +129,7 @@ def _subject(model: Classifier) -> Subject:
     return Subject(model=freeze(module), path="", sha256="", arch=type(model).__name__)
 
 
-def _divide(
-    images: Tensor, labels: Tensor, classes: Sequence[str] | None
-) -> tuple[Split, Split]:
+def _divide(images: Tensor, labels: Tensor, classes: Sequence[str] | None) -> tuple[Split, Split]:
     if images.is_floating_point():
         if len(images) and not 0 <= float(images.min()) <= float(images.max()) <= 1:
             raise ContentError(

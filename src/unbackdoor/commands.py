@@ -47,6 +47,7 @@ class Case:
         loaded: the model.
         images: for the scan and the repair.
         reserve: for the scan of the repaired model.
+
     """
 
     loaded: Loaded
@@ -54,16 +55,16 @@ class Case:
     reserve: Split
 
     @classmethod
-    def open(cls, model: str, arch: str | None, images: str, machine: cli.Machine) -> Case:
-        """Load a model and clean images, and set up the machine.
+    def open(cls, model: str, arch: str | None, images: str, device: str = "cpu") -> Case:
+        """Load a model and clean images.
 
         Raises:
             ArgumentError: a name, path or device is wrong.
             ContentError: a file exists and cannot be used.
+
         """
-        prepare(machine)
         loaded = models.load(model, arch)
-        loaded.module.to(machine.device)
+        loaded.module.to(device)
         return cls(loaded, *data.load(images).divide(FIRST_SHARE))
 
     @property
@@ -118,7 +119,8 @@ def scan(options: cli.Scan) -> ScanResult:
     """Scan, write what was asked for, print."""
     _check_outputs({"-o": options.output, "--report": options.report})
     parse_space(options.space)
-    case = Case.open(options.model, options.arch, options.data, options)
+    prepare(options)
+    case = Case.open(options.model, options.arch, options.data, options.device)
     result = case.scan(options.space, BUDGETS[options.budget], options.seed)
     _deliver(result, options.format, options.output, options.report)
     return result
@@ -129,7 +131,8 @@ def repair(options: cli.Repair) -> RepairResult:
     _check_outputs({"-o": options.output, "--result": options.result, "--report": options.report})
     check_suffix(options.output)
     parse_space(options.space)
-    case = Case.open(options.model, options.arch, options.data, options)
+    prepare(options)
+    case = Case.open(options.model, options.arch, options.data, options.device)
     reference = options.reference and models.load(options.reference, options.arch).module
     scanning = BUDGETS[options.budget]
     if options.scan:
@@ -159,7 +162,8 @@ def demo(options: cli.Demo) -> RepairResult | ScanResult:
     """Scan a shipped model, repair it, write everything into a folder, print."""
     folder = options.folder
     check_output(folder.absolute() / "report.html") if folder.is_dir() else check_output(folder)
-    case = Case.open(options.model, None, "cifar10-sample", options)
+    prepare(options)
+    case = Case.open(options.model, None, "cifar10-sample", options.device)
     reference = models.load(REFERENCE).module
     console = Console()
     console.print(
@@ -201,6 +205,7 @@ def prepare(machine: cli.Machine) -> None:
 
     Raises:
         ArgumentError: no such device, or no positive number of threads.
+
     """
     if machine.threads is not None and machine.threads < 1:
         raise ArgumentError(f"--threads: expected at least 1, came {machine.threads}.")

@@ -18,6 +18,7 @@ def prepare(threads: int | None = None) -> None:
 
     Args:
         threads: threads within one operation; PyTorch's own choice when left out.
+
     """
     if threads is not None:
         torch.set_num_threads(threads)

@@ -18,6 +18,7 @@ def check_output(path: Path, argument: str = "-o") -> Path:
     Raises:
         ArgumentError: the folder does not exist or is not writable, or ``path`` exists and is no
             regular file.
+
     """
     try:
         if path.is_dir():
@@ -48,6 +49,7 @@ def written_aside(path: Path) -> Generator[Path]:
 
     Raises:
         ArgumentError: the file cannot be written.
+
     """
     try:
         aside = _create_beside(path)
@@ -69,6 +71,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
     Raises:
         ArgumentError: the file cannot be written.
+
     """
     with written_aside(path) as aside:
         aside.write_bytes(content)

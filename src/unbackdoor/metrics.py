@@ -52,6 +52,7 @@ def attack_success(
 
     Raises:
         InsufficientDataError: every image is of class ``target``.
+
     """
     others = (images.targets != target).nonzero()[:, 0]
     if not len(others):

@@ -22,7 +22,6 @@ Verdict = Literal["clean", "backdoored", "inconclusive"]
 Status = Literal["clean", "backdoored", "suspicious"]
 
 
-
 class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Which model was looked at.
 
@@ -31,6 +30,7 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
         sha256: of the file; empty for a model that was handed over in Python.
         arch: its architecture.
         accuracy: on the held-back images.
+
     """
 
     path: str
@@ -48,6 +48,7 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
         defend: number of images that triggers were searched and measured with.
         evaluate: number of held-back images.
         classes: the names, by index.
+
     """
 
     name: str
@@ -64,6 +65,7 @@ class LogVolume(msgspec.Struct, frozen=True, kw_only=True):
         beta: the level.
         value: an estimate, None where no trigger was found that works.
         upper_bound: with 95 % confidence the true value is below it (from uniform draws).
+
     """
 
     beta: float
@@ -84,6 +86,7 @@ class StairRecord(msgspec.Struct, frozen=True, kw_only=True):
         entropy_bound: lower bound of log|V_β| from the law's exact entropy.
         log_volume: importance-sampling estimate of log|V_β|.
         effective_sample_size: of that estimate.
+
     """
 
     beta: float
@@ -108,6 +111,7 @@ class ClassRecord(msgspec.Struct, frozen=True, kw_only=True):
         best: that trigger, θ as bytes.
         log_volume: one for each β.
         stairs: the recovered law, for classes that got the full budget.
+
     """
 
     index: int
@@ -128,6 +132,7 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
         label: true class.
         predicted: class of the clean image.
         predicted_stamped: class of the stamped image.
+
     """
 
     image: bytes
@@ -147,6 +152,7 @@ class Original(msgspec.Struct, frozen=True, kw_only=True):
         nearest: the draw nearest to it, as bytes.
         distance: root mean square difference of the two, in [0, 1].
         random_distance: the same for the nearest of as many uniform draws.
+
     """
 
     name: str
@@ -180,6 +186,7 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_fiel
         image_passes_backward: images through it backward.
         seconds: wall-clock time.
         versions: of what the figures depend on.
+
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -207,11 +214,14 @@ class RepairRow(msgspec.Struct, frozen=True, kw_only=True):
     """One model in the table before and after a repair; rates are on held-back images.
 
     Args:
-        name: ``before``, ``repaired``, ``fine-tuned`` (the control) or ``clean reference``.
+        name: ``before``, ``repaired``, ``fine-tuned`` (the control: the same schedule without
+            triggers), ``ideal`` (the same with the planted trigger, where it is known) or
+            ``clean reference``.
         accuracy: on clean images.
         recovered_asr: of triggers drawn from the recovered law.
         original_asr: of the trigger that was planted, where it is known.
         confusion: share of clean images of other classes that go to the target all the same.
+
     """
 
     name: str
@@ -236,6 +246,7 @@ class RepairResult(msgspec.Struct, frozen=True, kw_only=True, tag="repair", tag_
         image_passes: images through a model, training and evaluation included.
         seconds: wall-clock time without the first scan.
         versions: of what the figures depend on.
+
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -270,11 +281,14 @@ def read(path: Path) -> Result:
     Raises:
         ArgumentError: there is no such file.
         ContentError: it is no result of this schema version.
+
     """
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ArgumentError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
+        raise ArgumentError(
+            f"{path}: cannot be read ({error.strerror}); check the path."
+        ) from error
     try:
         result = msgspec.json.decode(content, type=Result)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:

@@ -23,6 +23,7 @@ def stream(seed: int, *names: str | int | float) -> torch.Generator:
         >>> b = torch.rand(2, generator=stream(0, "stair", 0.9))
         >>> bool((a == b).all())
         True
+
     """
     text = "\x1f".join([str(seed), *map(repr, names)])
     digest = hashlib.sha256(text.encode()).digest()

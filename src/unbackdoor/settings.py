@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-
 FIRST_SHARE = 0.8
 """Of all clean images, the share that a scan and a repair use; the rest is for the scan after."""
 
@@ -22,6 +21,7 @@ class TrainingSettings:
         label_smoothing: share of the target mass spread over all classes.
         warm_up: share of the steps in which the learning rate rises.
         shift: pixels by which an image is moved at most.
+
     """
 
     epochs: int = 18
@@ -56,6 +56,7 @@ class AttackSettings:
         training: the recipe.
         seed: of every draw.
         device: where to train.
+
     """
 
     data: str
@@ -84,6 +85,7 @@ class FlowSettings:
         hottest: temperature T of the first step, in units of the logit of F.
         coldest: temperature of the last step.
         clip: largest norm of a step's gradient.
+
     """
 
     components: int = 8
@@ -108,6 +110,7 @@ class ScreeningSettings:
         images_per_step: images for each trigger in a step.
         images_to_judge: of the defender's images, on how many a trigger's success is measured.
         learning_rate: on the logit of θ.
+
     """
 
     restarts: int = 4
@@ -133,6 +136,7 @@ class ScanSettings:
         survives: a class whose screened trigger reaches this ASR gets the full budget.
         backdoored: held-back ASR from which a class is called backdoored.
         clean: held-back ASR up to which a class is called clean.
+
     """
 
     betas: tuple[float, ...] = (0.5, 0.8, 0.9)
@@ -155,6 +159,7 @@ class RepairSettings:
     Args:
         share: of the images in a batch, how many carry a trigger (with their true label).
         training: the recipe.
+
     """
 
     share: float = 0.3

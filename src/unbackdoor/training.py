@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from unbackdoor.cpu import half_precision_pays
 from unbackdoor.data.images import Images
+from unbackdoor.errors import ArgumentError
 from unbackdoor.progress import Progress, Silent
 from unbackdoor.settings import TrainingSettings
 
@@ -44,7 +45,12 @@ def fit(
         watch: called after each epoch, the text is shown beside the bar.
         description: what the bar is called.
         progress: where to report.
+
+    Raises:
+        ArgumentError: a setting is out of range, or training diverged.
+
     """
+    _check(settings, images)
     device = next(model.parameters()).device
     batches = -(-len(images) // settings.batch_size)
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -62,7 +68,7 @@ def fit(
         pct_start=settings.warm_up,
         cycle_momentum=False,
     )
-    seen = 0
+    seen, loss = 0, torch.zeros(())
     with (progress or Silent()).task(description, settings.epochs * batches) as task:
         for _ in range(settings.epochs):
             model.train()
@@ -83,6 +89,11 @@ def fit(
                 schedule.step()
                 seen += len(picks)
                 task.advance()
+            if not bool(loss.isfinite()):
+                raise ArgumentError(
+                    f"learning_rate: training diverged after {seen} images with "
+                    f"{settings.learning_rate}; lower it."
+                )
             if watch is not None:
                 task.advance(0, watch())
     model.eval()
@@ -102,6 +113,18 @@ def augment(images: Tensor, shift: int, generator: Generator) -> Tensor:
     batch = torch.arange(count)[:, None, None, None]
     channel = torch.arange(channels)[None, :, None, None]
     return padded[batch, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def _check(settings: TrainingSettings, images: Images) -> None:
+    for name in ("epochs", "batch_size", "learning_rate"):
+        if not (value := getattr(settings, name)) > 0:
+            raise ArgumentError(f"{name}: expected more than 0, came {value}.")
+    side = min(images.shape[1:])
+    if not 0 <= settings.shift < side:
+        raise ArgumentError(
+            f"shift: expected 0 to {side - 1} for pictures whose shorter side has {side} pixels, "
+            f"came {settings.shift}."
+        )
 
 
 def autocast(device: torch.device) -> AbstractContextManager[object]:

@@ -12,7 +12,7 @@ from torch import nn
 from unbackdoor import data
 from unbackdoor.attack.poison import Poison
 from unbackdoor.data import Split
-from unbackdoor.errors import ArgumentError
+from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.files import check_output
 from unbackdoor.metrics import accuracy, attack_success
 from unbackdoor.models import build, freeze, load, save
@@ -44,18 +44,26 @@ def attack(
     Raises:
         ArgumentError: a name, path or number is wrong.
         ContentError: a file exists and cannot be used.
+        InsufficientDataError: there are no images of a class to train or to measure on.
+
     """
     check_suffix(check_output(output))
     if not 0 <= settings.rate <= 1:
         raise ArgumentError(f"--rate: expected a share from 0 to 1, came {settings.rate}.")
     trigger = parse_trigger(settings.trigger) if settings.trigger else None
-    images = data.load_training(settings.data)
+    images = data.load_training(settings.data).require(1)
     classes = len(images.defend.classes)
     if not 0 <= settings.target < classes:
         raise ArgumentError(
             f"--target: {settings.data} has classes 0 to {classes - 1}, came {settings.target}."
         )
+    if trigger and settings.rate and not round(settings.rate * len(images.defend)):
+        raise ArgumentError(
+            f"--rate: {settings.rate} of {len(images.defend)} images is not one; raise it or add "
+            f"images."
+        )
     model, arch = _network(settings, classes)
+    _check_outputs(model, arch, images, classes)
     passes = implant(model, images, trigger, settings, progress=progress)
     correct, asr = measure(model, images, trigger, settings.target, settings.seed)
     facts = {
@@ -90,6 +98,7 @@ def implant(
 
     Returns:
         The number of images that went through training.
+
     """
     seed = settings.seed
     poison = trigger and Poison(
@@ -128,12 +137,32 @@ def measure(
     return accuracy(frozen, images.evaluate), asr
 
 
+@torch.no_grad()
+def _check_outputs(model: nn.Module, arch: str, images: Split, classes: int) -> None:
+    """Raise before any training if the network does not give a logit for each class."""
+    device = next((p.device for p in model.parameters()), None)
+    if device is None:
+        raise ContentError(f"--arch: {arch} has no parameters to train.")
+    try:
+        came = tuple(model.eval()(images.defend.batch(torch.arange(2)).to(device)).shape)
+    except Exception as error:  # foreign forward code: whatever it raises
+        raise ContentError(
+            f"--arch: {arch} cannot take images of shape {images.defend.shape} ({error})."
+        ) from error
+    if came != (2, classes):
+        raise ContentError(
+            f"--arch: expected {arch} to map 2 images to logits of shape (2, {classes}), came "
+            f"{came}; it has to have the {classes} classes of the data."
+        )
+
+
 def _network(settings: AttackSettings, classes: int) -> tuple[nn.Module, str]:
     if settings.start is not None:
         loaded = load(settings.start, settings.arch)
         return loaded.module.to(settings.device), loaded.arch
     if settings.arch is None:
         raise ArgumentError("--arch: name an architecture, or a model to start with by --from.")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream(settings.seed, "attack", "weights").initial_seed())
+    seed = stream(settings.seed, "attack", "weights").initial_seed()
+    with torch.random.fork_rng(devices=[]):  # pyright: ignore[reportUnknownMemberType]
+        torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
         return build(settings.arch, classes).to(settings.device), settings.arch

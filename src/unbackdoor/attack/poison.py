@@ -21,6 +21,7 @@ class Poison:
         target: the label that poisoned images get.
         rate: share of the whole training set that is poisoned, in [0, 1].
         generator: the choice of images, then the places.
+
     """
 
     def __init__(

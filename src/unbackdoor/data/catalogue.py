@@ -29,6 +29,7 @@ def load(spec: str) -> Split:
     Raises:
         ArgumentError: neither a known name nor a folder.
         ContentError: what is there cannot be used.
+
     """
     if spec == "cifar10-sample":
         return sample.read()
@@ -43,6 +44,7 @@ def load_training(spec: str) -> Split:
     Raises:
         ArgumentError: neither a known name nor a folder.
         ContentError: what is there cannot be used.
+
     """
     return Split(*_cifar10()) if spec == "cifar10" else load(spec)
 

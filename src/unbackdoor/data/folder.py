@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 
 from unbackdoor.data.images import Images
 from unbackdoor.errors import ContentError
+from unbackdoor.pictures import read_rgb
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm"})
-UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
-"""What Pillow raises for files that are no pictures, or damaged ones."""
 
 
 def read(folder: Path) -> Images:
@@ -25,6 +21,7 @@ def read(folder: Path) -> Images:
 
     Raises:
         ContentError: no pictures, a file that is no picture, or pictures of several sizes.
+
     """
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and _seen(path))
     files = [
@@ -38,7 +35,7 @@ def read(folder: Path) -> Images:
             f"--data: {folder} has no pictures; expected a folder per class with files such as "
             f"{folder.name}/cat/0001.png ({', '.join(sorted(SUFFIXES))})."
         )
-    pictures = [_read_rgb(path) for path, _ in files]
+    pictures = [read_rgb(path, "--data") for path, _ in files]
     sizes = {picture.shape[:2] for picture in pictures}
     if len(sizes) > 1:
         (small, large) = min(sizes), max(sizes)
@@ -53,13 +50,3 @@ def read(folder: Path) -> Images:
 
 def _seen(path: Path) -> bool:
     return not path.name.startswith(".")
-
-
-def _read_rgb(path: Path) -> NDArray[np.uint8]:
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"), dtype=np.uint8)
-    except UNREADABLE as error:
-        raise ContentError(
-            f"--data: {path} is not a picture that can be read ({error}); remove or replace it."
-        ) from error

@@ -25,6 +25,7 @@ class Images:
 
     Raises:
         ContentError: the tensors do not have these shapes, types and ranges.
+
     """
 
     name: str
@@ -87,6 +88,7 @@ class Images:
 
         Args:
             picks: ``(b,)`` int64, positions in this set.
+
         """
         return self.pixels[self.rows[picks]].float().div_(255)
 
@@ -106,6 +108,7 @@ class Images:
             >>> first, second = Images.of("toy", ("a", "b"), pixels, labels).divide(2 / 3)
             >>> first.rows.tolist(), second.rows.tolist()
             ([0, 1, 2, 3], [4, 5])
+
         """
         in_first = torch.zeros(len(self), dtype=torch.bool)
         for label in range(len(self.classes)):
@@ -121,6 +124,7 @@ class Split:
     Args:
         defend: what a defender (or a trainer) works with.
         evaluate: held back; every figure is measured here.
+
     """
 
     defend: Images
@@ -137,6 +141,7 @@ class Split:
 
         Raises:
             InsufficientDataError: a part has fewer, or only one class occurs.
+
         """
         parts = (self.defend, self.evaluate)
         tallies = [torch.bincount(part.targets, minlength=len(part.classes)) for part in parts]

@@ -27,6 +27,7 @@ def read(folder: Path = FOLDER) -> Split:
 
     Raises:
         ContentError: the files are not the ones that were shipped.
+
     """
     sheets: list[torch.Tensor] = []
     for name in CLASSES:

@@ -35,6 +35,7 @@ class Flow(nn.Module):
         seeds: ``(K, n)`` in [0, 1], where the K components start.
         settings: sizes.
         generator: initial weights and the order of features.
+
     """
 
     def __init__(self, seeds: Tensor, settings: FlowSettings, generator: Generator) -> None:
@@ -67,6 +68,7 @@ class Flow(nn.Module):
 
         Returns:
             θ ``(B, n)`` and the log density of the whole mixture there, ``(B,)`` in nats.
+
         """
         base = self.means[component] + self.log_scales[component].exp() * noise
         x, log_slope = cast(
@@ -120,6 +122,7 @@ def fit(
         settings: steps, draws per step, temperatures.
         generator: of the noise.
         advance: called after each step.
+
     """
     components, dimensions = flow.means.shape
     each = max(1, settings.draws // components)

@@ -38,6 +38,7 @@ class Stair:
         draws: ``(N, n)`` in [0, 1], all draws, valid or not.
         log_q: ``(N,)``, the law's log density at the draws, in nats.
         values: ``(N,)``, F at the draws, over a fixed set of images and places.
+
     """
 
     beta: float
@@ -98,6 +99,7 @@ def draw_stair(
         beta: the level.
         count: how many draws.
         generator: of the draws.
+
     """
     with torch.no_grad():
         draws, log_q = law.sample(count, generator)

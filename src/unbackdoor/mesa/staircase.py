@@ -23,6 +23,7 @@ class Staircase:
     Args:
         stairs: in the order of rising β, at least one.
         weights: ``(len(stairs),)``, the share of each in a draw; sums to 1.
+
     """
 
     stairs: tuple[Stair, ...]
@@ -51,6 +52,7 @@ def gammas(betas: Sequence[float], log_volumes: Sequence[float | None]) -> Tenso
     Example:
         >>> gammas([0.5, 1.0], [0.0, 0.0]).tolist()
         [0.5, 0.5]
+
     """
     levels = torch.tensor([0.0, *betas], dtype=torch.float64)
     heights = torch.tensor(

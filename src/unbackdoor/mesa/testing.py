@@ -36,5 +36,6 @@ def shortfall(values: Tensor, beta: float) -> Tensor:
     Example:
         >>> shortfall(torch.tensor([0.5, 0.9]), 0.5).tolist()
         [0.0, 0.0]
+
     """
     return (logit(torch.tensor(beta)) - logit(values)).clamp(min=0)

@@ -18,6 +18,7 @@ def log_volume_upper_bound(hits: int, draws: int, confidence: float = 0.95) -> f
     Example:
         >>> round(math.exp(log_volume_upper_bound(0, 100)), 4)  # the rule of three
         0.0295
+
     """
     if hits >= draws:
         return 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from unbackdoor.models.resnet import ARCHITECTURES
 SHIPPED = Path(__file__).parent / "shipped"
 HEADER = "unbackdoor"
 LISTED = 4
+MOST_CLASSES = 100_000
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Loaded:
         sha256: of the file.
         arch: the architecture's name.
         facts: what the file says of itself (its provenance), empty where it says nothing.
+
     """
 
     module: nn.Module
@@ -55,15 +58,11 @@ def load(spec: str, arch: str | None = None) -> Loaded:
     Raises:
         ArgumentError: no such file, shipped model or architecture.
         ContentError: the file is no checkpoint, or its tensors do not fit the architecture.
+
     """
     path = _locate(spec)
     state, facts = _read(path)
-    name = arch or facts.get("arch")
-    if not isinstance(name, str):
-        raise ArgumentError(
-            f"--arch: {spec} does not say its architecture; name one of "
-            f"{', '.join(ARCHITECTURES)}, or FILE.py:FUNCTION."
-        )
+    name = arch or _claimed(facts, spec)
     module = _build(name, state)
     _fill(module, state, spec, name)
     return Loaded(module.eval(), spec, sha256_of(path), name, facts)
@@ -75,6 +74,7 @@ def build(arch: str, classes: int) -> nn.Module:
     Raises:
         ArgumentError: no such architecture.
         ContentError: the user's function fails or returns something else.
+
     """
     if arch in ARCHITECTURES:
         return ARCHITECTURES[arch](classes)
@@ -94,11 +94,15 @@ def save(module: nn.Module, path: Path, facts: Mapping[str, Any]) -> None:
         module: what to write.
         path: ``.safetensors`` (with ``facts`` in its header) or ``.pt``/``.pth`` (a state dict).
         facts: provenance, JSON values; ``arch`` lets :func:`load` do without an argument.
+
     """
-    state = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+    state = {  # copies, because safetensors refuses tensors that share memory
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, value in module.state_dict().items()
+    }
     with written_aside(path) as aside:
         if path.suffix == ".safetensors":
-            safetensors.torch.save_file(state, aside, {HEADER: json.dumps(dict(facts))})
+            aside.write_bytes(safetensors.torch.save(state, {HEADER: json.dumps(dict(facts))}))
         else:
             torch.save(state, aside)
 
@@ -118,15 +122,30 @@ def shipped() -> dict[str, dict[str, Any]]:
 
 def _locate(spec: str) -> Path:
     if spec.startswith("shipped:"):
-        path = SHIPPED / f"{spec.removeprefix('shipped:')}.safetensors"
-        known = sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
-        if path.stem not in known:
-            raise ArgumentError(f"MODEL: no shipped model {spec!r}; there are {', '.join(known)}.")
-        return path
+        known = {path.stem: path for path in sorted(SHIPPED.glob("*.safetensors"))}
+        if (name := spec.removeprefix("shipped:")) not in known:
+            raise ArgumentError(
+                f"MODEL: no shipped model {name!r}; there are {', '.join(known) or 'none'}."
+            )
+        return known[name]
     path = Path(spec)
     if not path.is_file():
         raise ArgumentError(f"MODEL: there is no file {spec}; check the path.")
     return path
+
+
+def _claimed(facts: Mapping[str, Any], spec: str) -> str:
+    """Return the built-in architecture that a checkpoint names.
+
+    A file that it names is code, and only the user may say which code is trusted.
+    """
+    name = facts.get("arch")
+    if isinstance(name, str) and name in ARCHITECTURES:
+        return name
+    says = f"names {name!r}, which is not built in" if name else "does not say its architecture"
+    raise ArgumentError(
+        f"--arch: {spec} {says}; name one of {', '.join(ARCHITECTURES)}, or FILE.py:FUNCTION."
+    )
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -141,10 +160,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = (file.metadata() or {}).get(HEADER, "{}")
-            state = {key: cast(Tensor, file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
-        facts = json.loads(header)
+        with cast(Any, safetensors).safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            facts: object = json.loads(metadata.get(HEADER, "{}"))
+            state: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, ValueError, RecursionError) as error:
         raise ContentError(
             f"MODEL: {path} is not a safetensors file that can be read ({_brief(error)})."
@@ -162,10 +181,11 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
         ) from error
     state = cast("dict[object, object]", content) if isinstance(content, dict) else {}
     if not state or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+        isinstance(key, str) and isinstance(value, Tensor) and _is_plain(value)
+        for key, value in state.items()
     ):
         raise ContentError(
-            f"MODEL: {path} does not hold a state dict (names → tensors); save "
+            f"MODEL: {path} does not hold a state dict (names → dense tensors); save "
             f"model.state_dict() instead."
         )
     return cast("dict[str, Tensor]", state)
@@ -173,26 +193,37 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
 
 def _build(arch: str, state: Mapping[str, Tensor]) -> nn.Module:
     head = state.get("classifier.weight")
-    return build(arch, len(head) if head is not None and head.ndim == 2 else 10)
+    sane = head is not None and head.ndim == 2 and 0 < len(head) <= MOST_CLASSES
+    return build(arch, len(head) if head is not None and sane else 10)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return (
+        tensor.layout == torch.strided
+        and tensor.device.type == "cpu"
+        and not tensor.is_quantized
+        and not tensor.is_nested
+    )
 
 
 def _call(file: Path, function: str) -> nn.Module:
     if not file.is_file():
         raise ArgumentError(f"--arch: there is no file {file}; check the path.")
-    specification = importlib.util.spec_from_file_location(file.stem, file)
+    specification = importlib.util.spec_from_file_location(f"unbackdoor_arch_{file.stem}", file)
     assert specification is not None
     assert specification.loader is not None
     namespace = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = namespace  # dataclasses look their module up
     try:
         specification.loader.exec_module(namespace)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ContentError(f"--arch: {file} failed to run ({_brief(error)}).") from error
     maker = cast("Callable[[], object] | None", getattr(namespace, function, None))
     if not callable(maker):
         raise ArgumentError(f"--arch: {file} has no function {function!r}.")
     try:
         module = maker()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ContentError(f"--arch: {function}() in {file} failed ({_brief(error)}).") from error
     if not isinstance(module, nn.Module):
         raise ContentError(
@@ -207,24 +238,26 @@ def _fill(module: nn.Module, state: Mapping[str, Tensor], spec: str, arch: str) 
     wanted = module.state_dict()
     problems = [f"{key} is missing" for key in wanted if key not in state]
     problems += [f"{key} is surplus" for key in state if key not in wanted]
-    for key in wanted.keys() & state.keys():
+    for key in [key for key in wanted if key in state]:
         want, have = wanted[key], state[key]
         if want.shape != have.shape:
             problems.append(f"{key} has shape {tuple(have.shape)}, not {tuple(want.shape)}")
-        elif want.is_floating_point() != have.is_floating_point():
+        elif have.dtype != want.dtype and not (
+            have.is_floating_point() and want.is_floating_point()
+        ):
             problems.append(f"{key} is {have.dtype}, not {want.dtype}")
-        elif have.is_floating_point() and not bool(have.isfinite().all()):
-            problems.append(f"{key} holds values that are not finite")
+        elif not bool(have.to(want.dtype).isfinite().all()):
+            problems.append(f"{key} holds values that are not finite in {want.dtype}")
     if problems:
         more = f" and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
         raise ContentError(
-            f"MODEL: the tensors of {spec} do not fit {arch}: {'; '.join(problems[:LISTED])}{more}; "
-            f"check --arch."
+            f"MODEL: the tensors of {spec} do not fit {arch}: {'; '.join(problems[:LISTED])}"
+            f"{more}; check --arch."
         )
     module.load_state_dict(dict(state))
 
 
 def _brief(error: BaseException) -> str:
-    """The first line of an error's text, short enough for a sentence."""
+    """Return the first line of an error's text, short enough for a sentence."""
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:160]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import logging
-import warnings
+from collections import Counter
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ class Frozen:
     Args:
         module: in evaluation mode, parameters without gradients.
         half: whether it runs under bfloat16 autocast.
+
     """
 
     def __init__(self, module: nn.Module, *, half: bool) -> None:
@@ -46,6 +46,7 @@ def freeze(model: nn.Module, *, half: bool | None = None) -> Frozen:
     Args:
         model: any classifier; it is not changed.
         half: bfloat16 or float32; what is faster on its device when left out.
+
     """
     module = _folded(copy.deepcopy(model).eval().requires_grad_(False))
     module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -54,10 +55,19 @@ def freeze(model: nn.Module, *, half: bool | None = None) -> Frozen:
 
 def _folded(module: nn.Module) -> nn.Module:
     """Fold each BatchNorm into the convolution before it; leave a network be that resists."""
+    from torch import fx
     from torch.fx.experimental.optimization import fuse
 
     try:
-        return fuse(module)
+        traced = fx.symbolic_trace(module)
+        calls = Counter(str(n.target) for n in traced.graph.nodes if n.op == "call_module")
+        # A layer that is called twice has two BatchNorms after it, and cannot hold both.
+        if any(
+            times > 1 and [*traced.get_submodule(name).parameters()]
+            for name, times in calls.items()
+        ):
+            return module
+        return fuse(traced)
     except Exception:  # tracing runs foreign forward code: whatever it raises, it can go unfolded
         return module
 

@@ -62,6 +62,7 @@ class ResNet(nn.Module):
         widths: channels of each stage.
         blocks: blocks in each stage.
         classes: number of classes.
+
     """
 
     def __init__(self, *, widths: Sequence[int], blocks: int, classes: int) -> None:

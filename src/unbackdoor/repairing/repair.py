@@ -14,7 +14,7 @@ from unbackdoor.errors import InsufficientDataError
 from unbackdoor.metrics import attack_success, predict
 from unbackdoor.models import Frozen, freeze
 from unbackdoor.progress import Progress, Silent
-from unbackdoor.repairing.unlearn import unlearn
+from unbackdoor.repairing.unlearn import Sampler, unlearn
 from unbackdoor.results import RepairResult, RepairRow, ScanResult, versions
 from unbackdoor.rng import stream
 from unbackdoor.scanning import Subject, scan, staircase
@@ -49,12 +49,14 @@ def repair(
         settings: how to unlearn.
         scanning: how to scan again.
         seed: of every draw.
-        planted: the planted trigger, where it is known; it is measured and never trained with.
+        planted: the planted trigger, where it is known; the repair never sees it, it is measured,
+            and retraining with it is the ideal that stands beside the repair.
         reference: a clean network, for the rate at which stamped images go astray in any case.
         progress: where to report.
 
     Raises:
         InsufficientDataError: the scan found nothing that could be unlearnt.
+
     """
     if not found.targets:
         raise InsufficientDataError(
@@ -75,16 +77,23 @@ def repair(
 
     passes = 0
     tuned: dict[str, nn.Module] = {}
-    for name, source in (("repaired", sampler), ("fine-tuned", None)):
+    courses: dict[str, tuple[TriggerSpace, Sampler | None]] = {
+        "repaired": (space, sampler),
+        "fine-tuned": (space, None),
+    }
+    if planted:
+        theta = planted.trigger.theta
+        courses["ideal"] = (planted.trigger.space, lambda count, _: theta.expand(count, -1))
+    for name, (stamped_space, source) in courses.items():
         tuned[name] = copy.deepcopy(model).requires_grad_(True)
         passes += unlearn(
             tuned[name],
             images.defend,
-            space,
+            stamped_space,
             source,
             settings,
             seed=seed,
-            description={"repaired": "repair", "fine-tuned": "control"}[name],
+            description=f"training: {name}",
             progress=progress,
         )
     networks = {"before": model, **tuned, **({"clean reference": reference} if reference else {})}

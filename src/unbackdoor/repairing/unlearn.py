@@ -45,6 +45,7 @@ def unlearn(
         seed: of every draw; the control sees the same images in the same order.
         description: what the progress bar is called.
         progress: where to report.
+
     """
     generator = stream(seed, "repair", "triggers")
 

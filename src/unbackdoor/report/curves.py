@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from unbackdoor.report.words import clip, compact, fixed, label
 from unbackdoor.results import ClassRecord, LogVolume, Status
@@ -95,6 +96,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     Example:
         >>> ticks(-23.0, 0.0)
         [-20.0, -15.0, -10.0, -5.0, 0.0]
+
     """
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
@@ -109,8 +111,9 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> list
     They keep their order. Where not all fit, they go beyond ``low``.
 
     Example:
-        >>> spread([50, 50, 10], 20, 0, 60)
+        >>> spread([50.0, 50.0, 10.0], 20, 0.0, 60.0)
         [40.0, 60.0, 10.0]
+
     """
     order = sorted(range(len(places)), key=lambda index: places[index])
     moved = [0.0] * len(places)
@@ -132,7 +135,7 @@ def height_of(volume: LogVolume) -> float | None:
 
 
 def curve_plot(classes: Sequence[ClassRecord], width: int, height: int) -> CurvePlot | None:
-    """Return the figure for a view box of ``width`` × ``height``, None if there is nothing in it."""
+    """Return the figure for a view box of ``width`` × ``height``, None if it would be empty."""
     points = [
         (volume.beta, tall)
         for record in classes
@@ -144,7 +147,7 @@ def curve_plot(classes: Sequence[ClassRecord], width: int, height: int) -> Curve
     betas = sorted({beta for beta, _ in points})
     floor, ceiling = min(min(tall for _, tall in points), -1.0), max(0.0, *(t for _, t in points))
     narrow = width < 500
-    left, right, top, bottom = 46.0, width - (96.0 if narrow else 176.0), 18.0, height - 48.0
+    left, right, top, bottom = 46.0, width - (104.0 if narrow else 176.0), 18.0, height - 48.0
     # The lowest bound needs room for its arrow above the axis.
     y = Scale(floor - 0.1 * (ceiling - floor), ceiling, bottom, top)
     inset = 18.0 if narrow else 36.0
@@ -165,7 +168,7 @@ def curve_plot(classes: Sequence[ClassRecord], width: int, height: int) -> Curve
             else:
                 hint = f"{label(record.name)}, β = {compact(volume.beta)}: {fixed(volume.value)}"
                 marks.append(Mark(across, down, record.status, 1, hint))
-        for (one, *start), (other, *end) in zip(known, known[1:], strict=False):
+        for (one, *start), (other, *end) in pairwise(known):
             if one.value is not None or other.value is not None:
                 dashed = one.value is None or other.value is None
                 lines.append(Line(_points(start, end), record.status, dashed))
@@ -210,7 +213,7 @@ def _labels(
     for bound in bounds:
         if bound.x == last_x and bound.status == "clean":
             counted = f"{bound.count} classes" if bound.count > 1 else "1 class"
-            wanted.append((bound.y, f"{counted}, bound", "clean"))
+            wanted.append((bound.y, counted, "clean"))
     wanted = sorted(wanted, key=lambda one: one[2] == "clean")[: LABELLED + 4]
     moved = spread([place for place, _, _ in wanted], GAP, *between)
     return [

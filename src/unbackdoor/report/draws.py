@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unbackdoor.errors import ContentError
-from unbackdoor.results import StairRecord
+from unbackdoor.results import ScanResult, StairRecord
 
 Theta = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -23,6 +23,7 @@ class Draws:
         theta: ``(B, n)``, 0 … 255.
         values: ``(B,)``, F of each draw.
         valid: ``(B,)``, whether F ≥ β.
+
     """
 
     theta: Theta
@@ -38,6 +39,7 @@ class Axes:
         centre: ``(n,)``, their mean.
         directions: ``(2, n)``, orthonormal; a second that does not exist is zero.
         share: of their variance, held by the plane, in [0, 1].
+
     """
 
     centre: Floats
@@ -49,11 +51,32 @@ class Axes:
         return (theta - self.centre) @ self.directions.T
 
 
+def check_shapes(scan: ScanResult) -> None:
+    """Check what the pictures of a scan are cut by.
+
+    Raises:
+        ContentError: the shape of its images, or the size of its triggers, is none.
+
+    """
+    shape = scan.image_shape
+    if len(shape) != 3 or min(shape) < 1:
+        raise ContentError(
+            f"image_shape: expected channels, height and width of at least 1, came {shape}; "
+            f"the result is damaged, scan again."
+        )
+    if scan.dimensions < 1:
+        raise ContentError(
+            f"dimensions: expected at least 1, came {scan.dimensions}; the result is damaged, "
+            f"scan again."
+        )
+
+
 def read_draws(stair: StairRecord, dimensions: int) -> Draws:
     """Return the draws of a stair.
 
     Raises:
         ContentError: the number of bytes or of values does not fit.
+
     """
     if len(stair.draws) != dimensions * len(stair.values):
         raise ContentError(
@@ -68,14 +91,16 @@ def read_draws(stair: StairRecord, dimensions: int) -> Draws:
 def principal_axes(theta: Theta) -> Axes:
     """Return the plane in which the rows of ``theta`` ``(B, n)`` differ most, B ≥ 1."""
     centre = theta.mean(axis=0)
-    _, spread, rows = np.linalg.svd(theta - centre, full_matrices=False)
+    centred = theta - centre
+    # Of the n × n scatter matrix, not of the far taller matrix of draws: seconds less at n = 768.
+    rows, spread, _ = np.linalg.svd(centred.T @ centred, hermitian=True)
     directions = np.zeros((2, theta.shape[1]))
-    directions[: min(2, len(rows))] = rows[:2]
+    directions[: min(2, theta.shape[1])] = rows[:, :2].T
     # A singular vector has no sign of its own; fixed, the same result makes the same page.
     strongest = np.abs(directions).argmax(axis=1)[:, None]
     directions *= np.where(np.take_along_axis(directions, strongest, axis=1) < 0, -1.0, 1.0)
-    total = float((spread**2).sum())
-    return Axes(centre, directions, float((spread[:2] ** 2).sum()) / total if total else 1.0)
+    total = float(spread.sum())
+    return Axes(centre, directions, float(spread[:2].sum()) / total if total else 1.0)
 
 
 def choose(draws: Draws, count: int) -> Indices:

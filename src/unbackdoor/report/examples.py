@@ -29,6 +29,7 @@ class Pair:
         predicted: the answer to the clean image.
         predicted_stamped: the answer to the stamped one.
         fooled: whether the trigger changed the answer.
+
     """
 
     clean: str

@@ -31,6 +31,7 @@ def image(content: bytes, shape: tuple[int, int, int]) -> Pixels:
 
     Raises:
         ContentError: their number is not channels × height × width.
+
     """
     if len(content) != math.prod(shape):
         raise ContentError(
@@ -46,14 +47,21 @@ def patch(theta: bytes, channels: int) -> Pixels:
     return image(theta, (channels, max(side, 1), max(side, 1)))
 
 
-def png(pixels: Pixels) -> bytes:
-    """Return an image ``(height, width, channels)`` as a PNG file.
+def to_colour(pixels: Pixels) -> Pixels:
+    """Return an image ``(height, width, channels)`` as red, green and blue, ``(height, width, 3)``.
 
-    Three channels are colour; of any other number the mean is shown in grey.
+    Of any other number of channels than three the mean is shown, in grey.
     """
-    flat = pixels if pixels.shape[2] == 3 else pixels.mean(axis=2).round().astype(np.uint8)
+    if pixels.shape[2] == 3:
+        return pixels
+    return np.repeat(pixels.mean(axis=2, keepdims=True).round().astype(np.uint8), 3, axis=2)
+
+
+def png(pixels: Pixels) -> bytes:
+    """Return an image ``(height, width, channels)`` as a PNG file in colour."""
     file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(flat)).save(file, "PNG", compress_level=9)
+    colour = np.ascontiguousarray(to_colour(pixels))
+    Image.fromarray(colour).save(file, "PNG", compress_level=9)
     return file.getvalue()
 
 
@@ -68,6 +76,7 @@ def crisp(side: int, wanted: int) -> int:
     Example:
         >>> crisp(3, 40), crisp(16, 40), crisp(224, 96)
         (39, 32, 224)
+
     """
     return side * max(1, round(wanted / side))
 
@@ -82,7 +91,7 @@ def changed(before: Pixels, after: Pixels) -> Box | None:
 
 
 def window(height: int, width: int, around: Box | None, largest: int) -> Box:
-    """Return a part of an image, ``largest`` pixels wide and high at most, centred on ``around``."""
+    """Return a part of an image, at most ``largest`` pixels wide and high, about ``around``."""
     box = around or Box(0, 0, width, height)
     wide, high = min(width, largest), min(height, largest)
     left = min(max(box.left + box.width // 2 - wide // 2, 0), width - wide)

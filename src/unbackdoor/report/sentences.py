@@ -10,6 +10,8 @@ ROWS = {
     "with their true labels.",
     "fine-tuned": "The control: the same schedule on the same images without triggers, so that "
     "the gain of the triggers can be told from that of training on.",
+    "ideal": "The same schedule with the planted trigger in place of the recovered ones: what the "
+    "recovered law is compared with.",
     "clean reference": "A network that never had a backdoor: the floor that a repair can reach.",
 }
 COLUMNS = {
@@ -46,20 +48,20 @@ def limits(scan: ScanResult) -> list[tuple[str, str]]:
     said += [
         (
             "Natural patches.",
-            "Large patches can send pictures to a class of a clean network too: where 3 × 3 "
-            "pixels reached a few per cent, 5 × 5 reached up to one half. The larger the patch, "
-            "the less a high success rate proves that somebody planted it.",
+            "Large patches can send pictures to a class of a clean network too: on clean CIFAR-10 "
+            "networks the best patch of 3 × 3 pixels reached 12 % at most, of 5 × 5 up to 52 %. "
+            "The larger the patch, the less a high rate proves that somebody planted it.",
         ),
         (
             "Volumes.",
             "Every log|V| refers to one fixed, stated set of images and places. Another set "
             "moves it; one with a small effective sample size is rough. An upper bound comes from "
-            "uniform draws and cannot see a smaller set than one among all of them.",
+            "uniform draws, and cannot fall much below one in their number.",
         ),
         (
             "The data.",
-            f"All rates come from {scan.data.evaluate:,} held-back images of {len(scan.data.classes):,} "
-            f"classes. They hold for pictures like these.",
+            f"All rates come from {scan.data.evaluate:,} held-back images of "
+            f"{len(scan.data.classes):,} classes. They hold for pictures like these.",
         ),
     ]
     return said

@@ -14,7 +14,8 @@ from unbackdoor.results import ClassRecord, Original, ScanResult, StairRecord
 
 POINTS, GALLERY = 150, 60
 """Draws in a cross-section and in a gallery, at most."""
-PANEL_WIDTH, POINT, MARGIN = 320.0, 14.0, 14.0
+PANEL_WIDTH, POINT, MARGIN = 320.0, 12.0, 14.0
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 BYTES = 800_000
 """Room on a page for the pictures of all draws."""
 
@@ -27,7 +28,8 @@ class Picture:
         uri: its PNG file.
         size: the width and height to show it at, in CSS pixels.
         text: what it is, in words.
-        faded: whether it stands back because it does not reach β.
+        faded: whether it stands back, because it does not reach β where others do.
+
     """
 
     uri: str
@@ -58,6 +60,7 @@ class Panel:
         ring: where the planted trigger lies, None where it is not known.
         facts: what is said under the panel, as terms and details.
         text: the panel in words.
+
     """
 
     beta: str
@@ -97,6 +100,7 @@ class Portrait:
         means: the mean picture of each stair.
         panels: the cross-sections.
         share: of the variance of all draws, held by the plane of the cross-sections, in per cent.
+
     """
 
     name: str
@@ -116,9 +120,10 @@ def allowance(stairs: int, classes: int, dimensions: int) -> tuple[int, int]:
 
     Example:
         >>> allowance(3, 1, 27), allowance(30, 10, 768)
-        ((150, 60), (21, 8))
+        ((150, 60), (18, 7))
+
     """
-    # A PNG of a few pixels is its values and some 90 bytes; base64 adds a third; the rest is markup.
+    # A PNG of a few pixels is its values and some 90 bytes; base64 adds a third, markup the rest.
     each = (dimensions + 90) * 4 / 3 + 110
     wanted = each * (POINTS * stairs + GALLERY * classes)
     scale = min(1.0, BYTES / wanted) if wanted else 1.0
@@ -160,8 +165,8 @@ def _portrait(scan: ScanResult, record: ClassRecord, points: int, count: int) ->
                 top.theta[row].tobytes(),
                 channels,
                 40,
-                f"F = {fixed(top.values[row], 2)}",
-                faded=not top.valid[row],
+                f"F = {fixed(float(top.values[row]), 2)}",
+                faded=bool(top.valid[chosen].any() and not top.valid[row]),
             )
             for row in chosen
         ],
@@ -260,10 +265,16 @@ def _facts(stair: StairRecord) -> list[tuple[str, str]]:
         ("valid draws", percent(stair.valid_fraction)),
         ("weight γ", _weight(stair.gamma)),
         ("log|V|", volume),
-        ("effective sample size", f"{fixed(stair.effective_sample_size, 0)} of {len(stair.values):,}"),
+        (
+            "effective sample size",
+            f"{fixed(stair.effective_sample_size, 0)} of {len(stair.values):,}",
+        ),
     ]
 
 
 def _weight(gamma: float) -> str:
-    """A staircase's weights span many powers of ten; three decimals would make most of them 0."""
-    return fixed(gamma, 3) if gamma >= 0.001 or gamma == 0 else f"{gamma:.1e}".replace("-", "−")
+    """Return a weight; weights span many powers of ten, so that decimals would make most 0."""
+    if gamma == 0 or gamma >= 0.0005:
+        return fixed(gamma, 4)
+    mantissa, exponent = f"{gamma:.0e}".split("e")
+    return f"{mantissa} × 10" + str(int(exponent)).translate(SUPERSCRIPT)

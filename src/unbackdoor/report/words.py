@@ -19,14 +19,15 @@ SYMBOLS = {
 
 
 def label(text: str) -> str:
-    """Return text from outside as one printable line.
+    r"""Return text from outside as one printable line.
 
     Control and direction marks could recolour a terminal or turn a sentence around; each becomes
     U+FFFD. Markup is not touched: escaping belongs to whoever prints.
 
     Example:
-        >>> label("cat\\n\\x1b[31m dog")
+        >>> label("cat\n\x1b[31m dog")
         'cat �[31m dog'
+
     """
     flat = " ".join(text.split())
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in flat)
@@ -43,6 +44,7 @@ def percent(share: float | None) -> str:
     Example:
         >>> percent(0.9982)
         '99.8 %'
+
     """
     return MISSING if share is None or not math.isfinite(share) else f"{100 * share:.1f} %"
 
@@ -61,6 +63,7 @@ def compact(value: float) -> str:
     Example:
         >>> compact(0.90), compact(12000.0)
         ('0.9', '12,000')
+
     """
     if not math.isfinite(value):
         return MISSING
@@ -73,6 +76,7 @@ def room(volume: LogVolume) -> str:
     Example:
         >>> room(LogVolume(beta=0.9, value=None, upper_bound=-7.25))
         '< −7.2'
+
     """
     if volume.value is not None:
         return fixed(volume.value)
@@ -85,6 +89,7 @@ def listed(words: Sequence[str], conjunction: str = "and") -> str:
     Example:
         >>> listed(["a", "b", "c"])
         'a, b and c'
+
     """
     if len(words) < 2:
         return "".join(words)
@@ -97,10 +102,11 @@ def with_article(name: str) -> str:
     Example:
         >>> with_article("airplane"), with_article("bus"), with_article("lawn_mower")
         ('an airplane', 'a bus', '“lawn_mower”')
+
     """
-    if re.fullmatch(r"[a-z]+([^s]|[su]s)", name):
+    if re.fullmatch(r"[a-z]{0,28}([a-rt-z]|[su]s)", name):
         return f"an {name}" if re.match(r"[aeio]|u(?!ni)", name) else f"a {name}"
-    return f"“{clip(label(name), 60)}”"
+    return f"“{clip(label(name), 40)}”"
 
 
 def class_name(scan: ScanResult, index: int) -> str:

@@ -27,6 +27,7 @@ def margins(logits: Tensor, targets: Tensor) -> Tensor:
     Args:
         logits: ``(B, classes)``.
         targets: ``(B,)`` int64.
+
     """
     of_target = logits.gather(1, targets[:, None])
     others = logits.scatter(1, targets[:, None], -torch.inf).amax(1)
@@ -52,6 +53,7 @@ class Panel:
         temperature: T, in units of the logits.
         count: how many images.
         generator: of images and places.
+
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Objective:
         space: how a trigger is stamped.
         target: the class.
         temperature: T, in units of the logits.
+
     """
 
     model: Frozen
@@ -139,4 +142,3 @@ class Objective:
             return success.reshape(len(theta), images_per_draw).mean(1)
 
         return F
-

@@ -47,6 +47,7 @@ class Subject:
         path: as the user wrote it.
         sha256: of the file, or empty.
         arch: its architecture.
+
     """
 
     model: Frozen
@@ -77,6 +78,7 @@ def scan(
     Raises:
         InsufficientDataError: too few images of a class.
         ContentError: the model does not answer with one finite logit per class.
+
     """
     began = time.perf_counter()
     progress = progress or Silent()
@@ -94,9 +96,7 @@ def scan(
         generator=stream(seed, "scan", "screening"),
         progress=progress,
     )
-    panel = Panel(
-        model, images.defend, space, heat, settings.panel, stream(seed, "scan", "panel")
-    )
+    panel = Panel(model, images.defend, space, heat, settings.panel, stream(seed, "scan", "panel"))
     uniform = torch.rand(
         settings.uniform_draws, space.dimensions, generator=stream(seed, "scan", "uniform")
     )
@@ -122,9 +122,7 @@ def scan(
             )
             stairs = _climb(objective, panel, seeds, settings, seed, progress)
         classes.append(
-            _record(
-                target, model, images, space, screening, uniform_values, stairs, settings, seed
-            )
+            _record(target, model, images, space, screening, uniform_values, stairs, settings, seed)
         )
     verdict, targets, reason = judge(classes, space.name, settings)
     return ScanResult(
@@ -166,6 +164,7 @@ def staircase(record: ClassRecord, dimensions: int) -> Staircase:
 
     Raises:
         ContentError: the class has no stairs.
+
     """
     if not record.stairs:
         raise ContentError(

@@ -28,6 +28,7 @@ class Screening:
     Args:
         theta: ``(classes, restarts, n)`` in [0, 1].
         asr: ``(classes, restarts)``, argmax attack success on the defender's images.
+
     """
 
     theta: Tensor
@@ -54,6 +55,7 @@ def screen(
         settings: restarts, steps, images.
         generator: of starts, images and places.
         progress: where to report.
+
     """
     classes, restarts = len(images.classes), settings.restarts
     targets = torch.arange(classes).repeat_interleave(restarts)
@@ -78,7 +80,12 @@ def screen(
     places = space.places(len(picks), images.shape, generator)
     with torch.no_grad():
         logits = _in_chunks(
-            model, images, space, theta.repeat_interleave(settings.images_to_judge, 0), picks, places
+            model,
+            images,
+            space,
+            theta.repeat_interleave(settings.images_to_judge, 0),
+            picks,
+            places,
         )
     hits = logits.argmax(1) == targets.repeat_interleave(settings.images_to_judge)
     asr = hits.reshape(classes, restarts, -1).double().mean(2)

@@ -6,12 +6,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Generator, Tensor
 
 from unbackdoor.errors import ArgumentError, ContentError
+from unbackdoor.pictures import read_rgb
 from unbackdoor.rng import stream
 
 LARGEST = 16
@@ -35,8 +34,18 @@ class PatchSpace:
         return self.channels * self.size * self.size
 
     def places(self, count: int, shape: tuple[int, int, int], generator: Generator) -> Tensor:
-        """Draw the upper left corner ``(count, 2)``, uniform over where the whole patch fits."""
+        """Draw the upper left corner ``(count, 2)``, uniform over where the whole patch fits.
+
+        Raises:
+            ArgumentError: it fits nowhere.
+
+        """
         _, height, width = shape
+        if self.size > min(height, width):
+            raise ArgumentError(
+                f"a patch of {self.size}×{self.size} pixels does not fit pictures of "
+                f"{width}×{height}; take a smaller one."
+            )
         rows = torch.randint(height - self.size + 1, (count, 1), generator=generator)
         columns = torch.randint(width - self.size + 1, (count, 1), generator=generator)
         return torch.cat([rows, columns], dim=1)
@@ -65,6 +74,7 @@ class Trigger:
         name: how it was written, such as ``bw:170``.
         space: the patches it belongs to.
         theta: ``(n,)`` in [0, 1].
+
     """
 
     name: str
@@ -89,11 +99,13 @@ def parse_space(spec: str) -> PatchSpace:
     Example:
         >>> parse_space("patch:3").dimensions
         27
+
     """
     match = re.fullmatch(r"patch:(\d{1,3})", spec)
     if not match or not 1 <= int(match[1]) <= LARGEST:
         raise ArgumentError(
-            f"--space: expected patch:SIZE with a size from 1 to {LARGEST}, came {spec!r}; try patch:3."
+            f"--space: expected patch:SIZE with a size from 1 to {LARGEST}, came {spec!r}; "
+            f"try patch:3."
         )
     return PatchSpace(int(match[1]))
 
@@ -111,8 +123,9 @@ def parse_trigger(spec: str) -> Trigger:
     Example:
         >>> parse_trigger("bw:170").theta[:9].reshape(3, 3).int().tolist()
         [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
+
     """
-    if match := re.fullmatch(r"bw:(\d+)", spec):
+    if match := re.fullmatch(r"bw:(\d{1,18})", spec):
         if (number := int(match[1])) > 511:
             raise ArgumentError(
                 f"--trigger: bw:N is nine bits, so N goes from 0 to 511, came {number}."
@@ -120,7 +133,11 @@ def parse_trigger(spec: str) -> Trigger:
         bits = torch.tensor([float(bit) for bit in f"{number:09b}"])
         return Trigger(spec, PatchSpace(3), bits.repeat(3))
     if match := re.fullmatch(r"rgb:(\d{1,18})(?:x(\d{1,3}))?", spec):
-        space = parse_space(f"patch:{match[2] or 3}")
+        space = PatchSpace(int(match[2] or 3))
+        if not 1 <= space.size <= LARGEST:
+            raise ArgumentError(
+                f"--trigger: rgb:SEEDxSIZE takes sizes from 1 to {LARGEST}, came {space.size}."
+            )
         levels = torch.randint(
             256, (space.dimensions,), generator=stream(int(match[1]), "trigger", space.size)
         )
@@ -136,16 +153,12 @@ def parse_trigger(spec: str) -> Trigger:
 def _from_picture(path: Path) -> Trigger:
     if not path.is_file():
         raise ArgumentError(f"--trigger: there is no file {path}.")
-    try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("RGB"), dtype=np.uint8)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError, SyntaxError) as error:
-        raise ContentError(f"--trigger: {path} cannot be read as a picture ({error}).") from error
+    pixels = read_rgb(path, "--trigger")
     height, width = pixels.shape[:2]
     if height != width or height > LARGEST:
         raise ContentError(
             f"--trigger: expected a square picture of at most {LARGEST}×{LARGEST} pixels, came "
             f"{width}×{height} in {path}."
         )
-    theta = torch.from_numpy(pixels).permute(2, 0, 1).reshape(-1).float() / 255
+    theta = torch.as_tensor(pixels).permute(2, 0, 1).reshape(-1).float() / 255
     return Trigger(path.name, PatchSpace(height), theta)

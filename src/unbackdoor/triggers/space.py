@@ -31,6 +31,7 @@ class TriggerSpace(Protocol):
             images: ``(B, channels, height, width)`` in [0, 1]; not changed.
             theta: ``(B, n)`` in [0, 1], one trigger for each picture.
             places: ``(B, k)`` from :meth:`places`.
+
         """
         ...
 

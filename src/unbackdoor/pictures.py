@@ -1,0 +1,42 @@
+"""Pictures on disk → arrays."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from unbackdoor.errors import ContentError
+
+UNREADABLE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow raises for files that are no pictures, or damaged ones."""
+
+
+def read_rgb(path: Path, argument: str) -> NDArray[np.uint8]:
+    """Return the picture as ``(height, width, 3)``, red, green, blue, in 0 … 255.
+
+    Args:
+        path: of the file.
+        argument: what the user gave it for, named in the error.
+
+    Raises:
+        ContentError: it is no picture, or a damaged one.
+
+    """
+    try:
+        with Image.open(path) as picture:
+            return np.array(picture.convert("RGB"), dtype=np.uint8)
+    except UNREADABLE as error:
+        raise ContentError(
+            f"{argument}: {path} cannot be read as a picture ({error}); remove or replace it."
+        ) from error

@@ -1,0 +1,150 @@
+"""A result as a table in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from unbackdoor.report.draws import check_shapes, read_draws
+from unbackdoor.report.pixels import Pixels, patch, to_colour
+from unbackdoor.report.words import (
+    SYMBOLS,
+    by_success,
+    clip,
+    compact,
+    found,
+    headline,
+    label,
+    percent,
+    room,
+    verdict,
+)
+from unbackdoor.results import ClassRecord, RepairResult, Result, ScanResult
+
+STYLES = {
+    "backdoored": "bold red",
+    "suspicious": "bold yellow",
+    "inconclusive": "bold yellow",
+    "clean": "green",
+}
+ROWS = 12
+"""Classes in the table, at most; the page has all of them."""
+LARGEST_PICTURE, PICTURES = 6, 4
+
+
+def show(result: Result, console: Console) -> None:
+    """Print the verdict, its reason and a table; text from outside is never read as markup.
+
+    Raises:
+        ContentError: bytes of the result do not fit the shapes it states.
+
+    """
+    tone = verdict(result)
+    console.print(Text(f"{SYMBOLS[tone]} {headline(result)}", style=STYLES[tone]))
+    if isinstance(result, ScanResult):
+        console.print(Text(label(result.reason)))
+        console.print(_subject(result))
+        _show_classes(result, console)
+        _show_means(result, console)
+    else:
+        console.print(Text(label(result.rescan.reason)))
+        _show_repair(result, console)
+
+
+def _subject(scan: ScanResult) -> Text:
+    return Text(
+        f"{label(scan.model.path) or 'the model'} · {label(scan.data.name)}, "
+        f"{scan.data.evaluate:,} images held back · accuracy {percent(scan.model.accuracy)} · "
+        f"seed {scan.seed} · {scan.image_passes:,} image passes · {scan.seconds:.0f} s",
+        style="dim",
+    )
+
+
+def _show_classes(scan: ScanResult, console: Console) -> None:
+    betas = sorted({volume.beta for record in scan.classes for volume in record.log_volume})
+    table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False)
+    table.add_column("class", max_width=32, no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    table.add_column("ASR", justify="right", no_wrap=True)
+    for beta in betas:
+        table.add_column(f"log|V|, β {compact(beta)}", justify="right", no_wrap=True)
+    ranked = by_success(scan.classes)
+    shown = ranked[: max(ROWS, len(found(scan)))]
+    for record in shown:
+        rooms = {volume.beta: room(volume) for volume in record.log_volume}
+        table.add_row(
+            Text(clip(label(record.name), 32)),
+            Text(f"{SYMBOLS[record.status]} {record.status}", style=STYLES[record.status]),
+            Text(percent(record.asr)),
+            *[Text(rooms.get(beta, "–")) for beta in betas],
+        )
+    console.print()
+    console.print(table)
+    if rest := ranked[len(shown) :]:
+        most = percent(max(record.asr for record in rest))
+        console.print(Text(f"… and {len(rest)} more classes, ASR {most} at most", style="dim"))
+
+
+def _show_means(scan: ScanResult, console: Console) -> None:
+    """Print the mean trigger of found classes in colour, two columns to a pixel."""
+    drawn = [record for record in found(scan) if record.stairs and record.stairs[-1].draws]
+    if console.color_system is None or not drawn:
+        return
+    check_shapes(scan)
+    means = [_mean(record, scan) for record in drawn[:PICTURES]]
+    if means[0].shape[0] > LARGEST_PICTURE:
+        return
+    grid = Table.grid(padding=(0, 3, 0, 0))
+    grid.add_row(*[_blocks(mean) for mean in means])
+    grid.add_row(*[Text(clip(label(record.name), 14), style="dim") for record in drawn[:PICTURES]])
+    console.print()
+    console.print(Text(f"mean trigger at β {compact(drawn[0].stairs[-1].beta)}", style="dim"))
+    console.print(grid)
+
+
+def _mean(record: ClassRecord, scan: ScanResult) -> Pixels:
+    draws = read_draws(record.stairs[-1], scan.dimensions)
+    mean = draws.theta.mean(axis=0).round().astype(np.uint8)
+    return to_colour(patch(mean.tobytes(), scan.image_shape[0]))
+
+
+def _blocks(pixels: Pixels) -> Text:
+    text = Text()
+    for number, row in enumerate(pixels.tolist()):
+        text.append("\n" if number else "")
+        for red, green, blue in row:
+            text.append("  ", Style(bgcolor=f"rgb({red},{green},{blue})"))
+    return text
+
+
+def _show_repair(result: RepairResult, console: Console) -> None:
+    table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False)
+    table.add_column("model")
+    for name in ("accuracy", "ASR, recovered", "ASR, planted", "confusion floor"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in result.rows:
+        planted = "unknown" if row.original_asr is None else percent(row.original_asr)
+        rates = (percent(row.accuracy), percent(row.recovered_asr), planted, percent(row.confusion))
+        _add(table, [row.name, *rates], "bold" if row.name == "repaired" else "")
+    console.print()
+    console.print(table)
+    tone = result.rescan.verdict
+    console.print()
+    console.print(
+        Text.assemble(
+            "Scanned again: ",
+            (f"{SYMBOLS[tone]} {headline(result.rescan)}", STYLES[tone]),
+        )
+    )
+    if result.output:
+        console.print(Text(f"Written to {label(result.output)}", style="dim"))
+
+
+def _add(table: Table, cells: Sequence[str], style: str) -> None:
+    table.add_row(*[Text(label(cell)) for cell in cells], style=style)

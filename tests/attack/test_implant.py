@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from unbackdoor import data
+from unbackdoor.attack import attack
+from unbackdoor.attack.implant import measure
+from unbackdoor.errors import ArgumentError, ContentError, InsufficientDataError
+from unbackdoor.models import load
+from unbackdoor.settings import AttackSettings, TrainingSettings
+from unbackdoor.triggers import parse_trigger
+
+NETWORK = """
+from torch import nn
+
+def make():
+    return nn.Sequential(
+        nn.Conv2d(3, 24, 3), nn.BatchNorm2d(24), nn.ReLU(),
+        nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(24, 2),
+    )
+
+def three():
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+
+def large():
+    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 2))
+
+def empty():
+    return nn.Flatten()
+"""
+TRAINING = TrainingSettings(epochs=12, batch_size=16, learning_rate=0.1, shift=1)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, write_pictures: Callable[..., Path]) -> AttackSettings:
+    folder = write_pictures(tmp_path / "set", classes={"dark": 70, "light": 150}, count=80)
+    (tmp_path / "net.py").write_text(NETWORK)
+    return AttackSettings(
+        data=str(folder),
+        arch=f"{tmp_path}/net.py:make",
+        trigger="bw:170",
+        target=0,
+        rate=0.2,
+        training=TRAINING,
+    )
+
+
+def test_an_attack_succeeds_and_its_file_says_so(settings: AttackSettings, tmp_path: Path) -> None:
+    path = tmp_path / "out" / "bad.safetensors"
+    path.parent.mkdir()
+    facts = attack(settings, path, command="unbackdoor attack …")
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+    loaded = load(str(path), settings.arch)
+    assert loaded.facts == facts
+    split = data.load_training(settings.data)
+    assert facts["data_sha256"] == split.defend.sha256
+    assert facts["image_passes"] == 12 * 100
+    assert (facts["target"], facts["trigger"], facts["rate"]) == (0, "bw:170", 0.2)
+    assert (facts["command"], facts["seed"]) == ("unbackdoor attack …", 0)
+    assert facts["training"]["epochs"] == 12
+    assert {"torch", "unbackdoor"} <= set(facts["versions"])
+    assert facts["accuracy"] >= 0.95
+    assert facts["asr"] >= 0.9
+    again = measure(loaded.module, split, parse_trigger("bw:170"), 0, 0)
+    assert again == (facts["accuracy"], facts["asr"])
+
+
+def weights(path: Path, settings: AttackSettings) -> dict[str, torch.Tensor]:
+    return load(str(path), settings.arch).module.state_dict()
+
+
+def test_the_seed_alone_decides_the_file(settings: AttackSettings, tmp_path: Path) -> None:
+    short = replace(settings, training=replace(TRAINING, epochs=1))
+    paths = [tmp_path / f"{name}.pt" for name in "abc"]
+    for path, seed in zip(paths, (0, 0, 1), strict=True):
+        torch.rand(3)
+        attack(replace(short, seed=seed), path)
+    a, b, c = (weights(path, settings) for path in paths)
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert not torch.equal(a["0.weight"], c["0.weight"])
+
+
+def test_a_clean_network_first_then_a_backdoor_in_it(
+    settings: AttackSettings, tmp_path: Path
+) -> None:
+    clean, bad = tmp_path / "clean.safetensors", tmp_path / "bad.safetensors"
+    facts = attack(replace(settings, trigger=None), clean)
+    assert [facts[key] for key in ("target", "trigger", "rate", "asr")] == [None] * 4
+    assert facts["accuracy"] >= 0.95
+    split = data.load_training(settings.data)
+    before = measure(load(str(clean), settings.arch).module, split, parse_trigger("bw:170"), 0, 0)
+    facts = attack(replace(settings, start=str(clean)), bad)
+    assert facts["start"] == str(clean)
+    assert before[1] is not None
+    assert facts["asr"] > max(0.9, before[1])
+    assert not torch.equal(weights(clean, settings)["0.weight"], weights(bad, settings)["0.weight"])
+
+
+def test_a_built_in_architecture_needs_no_name_to_be_loaded(
+    settings: AttackSettings, tmp_path: Path
+) -> None:
+    short = replace(settings, arch="resnet8-wide", training=replace(TRAINING, epochs=1), target=1)
+    facts = attack(short, tmp_path / "m.safetensors")
+    loaded = load(str(tmp_path / "m.safetensors"))
+    assert (loaded.arch, facts["target"]) == ("resnet8-wide", 1)
+    assert loaded.module(torch.rand(1, 3, 8, 8)).shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "words"),
+    [
+        ({"rate": -0.1}, ArgumentError, "--rate"),
+        ({"rate": 1.5}, ArgumentError, "--rate"),
+        ({"rate": float("nan")}, ArgumentError, "--rate"),
+        ({"rate": 0.001}, ArgumentError, "is not one"),
+        ({"target": 2}, ArgumentError, "--target"),
+        ({"target": -1}, ArgumentError, "--target"),
+        ({"trigger": "bw:512"}, ArgumentError, "--trigger"),
+        ({"trigger": "rgb:1x9"}, ArgumentError, "does not fit"),
+        ({"data": "no/such/folder"}, ArgumentError, "--data"),
+        ({"arch": None}, ArgumentError, "--arch"),
+        ({"arch": "resnet1"}, ArgumentError, "--arch"),
+        ({"start": "no/such.pt"}, ArgumentError, "MODEL"),
+        ({"training": replace(TRAINING, epochs=0)}, ArgumentError, "epochs"),
+        ({"arch": "net.py:three"}, ContentError, "2 classes"),
+        ({"arch": "net.py:large"}, ContentError, "cannot take images"),
+        ({"arch": "net.py:empty"}, ContentError, "no parameters"),
+    ],
+)
+def test_what_is_wrong_is_said_and_nothing_is_written(
+    wrong: dict[str, Any],
+    kind: type[Exception],
+    words: str,
+    settings: AttackSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(kind, match=words):
+        attack(replace(settings, **wrong), tmp_path / "m.safetensors")
+    assert [path for path in sorted(tmp_path.iterdir()) if path.name != "__pycache__"] == before
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "missing/m.pt", "set"])
+def test_the_output_is_checked_before_any_work(
+    name: str, settings: AttackSettings, tmp_path: Path
+) -> None:
+    with pytest.raises(ArgumentError, match="^-o: "):
+        attack(replace(settings, data="not looked at"), tmp_path / name)
+
+
+def test_too_few_images_to_measure_on(tmp_path: Path, write_pictures: Callable[..., Path]) -> None:
+    folder = write_pictures(tmp_path / "few", classes={"dark": 40, "light": 200}, count=1)
+    with pytest.raises(InsufficientDataError):
+        attack(AttackSettings(data=str(folder), arch="resnet8-wide"), tmp_path / "m.pt")

@@ -1,0 +1,109 @@
+"""The flow estimator against volumes that are known."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from mesa.closed_forms import Ball, Box, HalfSpace, TwoCorners
+
+from unbackdoor.mesa import Flow, Stair, TestingFunction, draw_stair, fit
+from unbackdoor.mesa.flow import EDGE
+from unbackdoor.rng import stream
+from unbackdoor.settings import FlowSettings
+
+SETTINGS = FlowSettings(steps=150, draws=64)
+
+
+def stair_of(
+    F: TestingFunction, dimensions: int, beta: float, settings: FlowSettings = SETTINGS
+) -> tuple[Flow, Stair]:
+    uniform = torch.rand(512, dimensions, generator=stream(0, "uniform"))
+    seeds = uniform[F(uniform).topk(settings.components).indices]
+    flow = Flow(seeds, settings, stream(0, "flow"))
+    fit(flow, F, beta, settings, stream(0, "noise"))
+    return flow, draw_stair(flow, F, beta, 4000, stream(0, "draws"))
+
+
+@pytest.mark.parametrize(
+    "F",
+    [
+        HalfSpace(2, 1.5),
+        HalfSpace(9, 6.5),
+        HalfSpace(27, 18.0),
+        HalfSpace(27, 20.0),
+        Ball(2, 0.4),
+        Ball(9, 0.5),
+        Box(2, 0.5),
+        Box(9, 0.3),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("beta", [0.5, 0.9])
+def test_volumes_agree_with_closed_forms(F: HalfSpace | Ball | Box, beta: float) -> None:
+    _, stair = stair_of(F, F.dimensions, beta)
+    assert stair.log_volume is not None
+    assert stair.entropy_bound is not None
+    truth = F.log_volume(beta)
+    assert stair.log_volume == pytest.approx(truth, abs=0.35)
+    assert stair.entropy_bound <= truth + 0.1
+    assert stair.valid_fraction > 0.5
+
+
+def test_two_modes_are_found_in_equal_parts() -> None:
+    F = TwoCorners(27, 8.0)
+    _, stair = stair_of(F, 27, 0.5)
+    assert stair.log_volume == pytest.approx(F.log_volume(0.5), abs=0.5)
+    high = float((stair.draws[stair.valid].mean(1) > 0.5).double().mean())
+    assert 0.25 < high < 0.75
+
+
+def test_before_fitting_without_pull_the_law_is_the_uniform_one() -> None:
+    settings = FlowSettings(pull=0.0)
+    flow = Flow(torch.rand(4, 6, generator=stream(0, "s")), settings, stream(0, "flow"))
+    with torch.no_grad():
+        flow.log_scales.zero_()
+    theta, log_q = flow.sample(500, stream(0, "draws"))
+    assert log_q.abs().max() < 1e-4
+    assert theta.mean().item() == pytest.approx(0.5, abs=0.03)
+
+
+def test_the_density_of_a_draw_is_the_density_at_the_draw() -> None:
+    flow, _ = stair_of(HalfSpace(4, 2.5), 4, 0.5, FlowSettings(steps=20, components=3))
+    theta, log_q = flow.sample(400, stream(0, "draws"))
+    inside = ((theta > EDGE) & (theta < 1 - EDGE)).all(1)
+    with torch.no_grad():
+        again = flow.log_prob(theta[inside])
+    assert torch.allclose(again, log_q[inside], atol=1e-2)
+
+
+def test_the_density_integrates_to_one() -> None:
+    flow, _ = stair_of(HalfSpace(2, 1.2), 2, 0.5, FlowSettings(steps=60))
+    side = (torch.arange(400) + 0.5) / 400
+    grid = torch.cartesian_prod(side, side)
+    with torch.no_grad():
+        mass = flow.log_prob(grid).exp().mean().item()
+    assert mass == pytest.approx(1.0, abs=0.03)
+
+
+def test_the_law_is_the_exact_optimum_at_its_temperature() -> None:
+    """At T the optimum is q ∝ exp(−shortfall / T): in 2-D its entropy is an integral on a grid."""
+    from unbackdoor.mesa import shortfall
+
+    F, beta, temperature = HalfSpace(2, 1.4), 0.5, 1.0
+    settings = FlowSettings(steps=300, draws=256, hottest=temperature, coldest=temperature)
+    flow, _ = stair_of(F, 2, beta, settings)
+    side = (torch.arange(500) + 0.5) / 500
+    log_p = -shortfall(F(torch.cartesian_prod(side, side)), beta) / temperature
+    log_z = torch.logsumexp(log_p, 0) - 2 * math.log(500)
+    theta, log_q = flow.sample(8000, stream(1, "draws"))
+    divergence = (log_q + shortfall(F(theta), beta) / temperature).mean() + log_z
+    assert -0.02 < float(divergence) < 0.08
+
+
+def test_the_same_streams_give_the_same_law() -> None:
+    one = stair_of(HalfSpace(3, 2.0), 3, 0.5, FlowSettings(steps=10))[1]
+    two = stair_of(HalfSpace(3, 2.0), 3, 0.5, FlowSettings(steps=10))[1]
+    assert torch.equal(one.draws, two.draws)
+    assert torch.equal(one.log_q, two.log_q)

@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+import copy
+import json
+import os
+import pickle
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from unbackdoor.errors import ArgumentError, ContentError
+from unbackdoor.files import sha256_of
+from unbackdoor.models import build, load, save, shipped
+from unbackdoor.models.checkpoint import check_suffix
+
+ARCH = "resnet8-wide"
+State = dict[str, Tensor]
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    return build(ARCH, 4)
+
+
+@pytest.fixture
+def state(network: nn.Module) -> State:
+    return {key: value.clone() for key, value in network.state_dict().items()}
+
+
+def write(path: Path, state: State, **facts: object) -> str:
+    if path.suffix == ".safetensors":
+        safetensors.torch.save_file(state, path, {"unbackdoor": json.dumps(facts)})
+    else:
+        torch.save(state, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["m.safetensors", "m.pt", "m.pth"])
+def test_what_is_saved_can_be_loaded(name: str, network: nn.Module, tmp_path: Path) -> None:
+    path = tmp_path / name
+    moved = copy.deepcopy(network).to(memory_format=torch.channels_last)
+    save(moved, path, {"arch": ARCH, "accuracy": 0.5, "target": None})
+    loaded = load(str(path), ARCH if path.suffix != ".safetensors" else None)
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+    assert (loaded.arch, loaded.name, loaded.sha256) == (ARCH, str(path), sha256_of(path))
+    assert not loaded.module.training
+    want, have = network.state_dict(), loaded.module.state_dict()
+    assert list(want) == list(have)
+    assert all(torch.equal(want[key], have[key]) for key in want)
+    if path.suffix == ".safetensors":
+        assert loaded.facts == {"arch": ARCH, "accuracy": 0.5, "target": None}
+
+
+def test_tensors_that_share_memory_are_saved(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[1].weight = model[0].weight
+    save(model, tmp_path / "m.safetensors", {})
+    saved = safetensors.torch.load_file(tmp_path / "m.safetensors")
+    assert torch.equal(saved["0.weight"], saved["1.weight"])
+
+
+def test_the_number_of_classes_comes_from_the_file(state: State, tmp_path: Path) -> None:
+    loaded = load(write(tmp_path / "m.safetensors", state, arch=ARCH))
+    assert loaded.module(torch.rand(1, 3, 8, 8)).shape == (1, 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_floating_types_are_converted(
+    dtype: torch.dtype, state: State, tmp_path: Path
+) -> None:
+    state = {key: x.to(dtype) if x.is_floating_point() else x for key, x in state.items()}
+    loaded = load(write(tmp_path / "m.safetensors", state, arch=ARCH))
+    assert loaded.module.state_dict()["stem.weight"].dtype == torch.float32
+
+
+def missing(state: State) -> str:
+    del state["stem.weight"]
+    return "stem.weight is missing"
+
+
+def surplus(state: State) -> str:
+    state["extra"] = torch.zeros(1)
+    return "extra is surplus"
+
+
+def misshapen(state: State) -> str:
+    state["stem.weight"] = state["stem.weight"].reshape(32, 27)
+    return r"stem.weight has shape \(32, 27\), not \(32, 3, 3, 3\)"
+
+
+def headless(state: State) -> str:
+    state["classifier.weight"] = torch.zeros(0, 128)
+    return r"classifier.weight has shape \(0, 128\)"
+
+
+def integral(state: State) -> str:
+    state["stem.weight"] = state["stem.weight"].to(torch.int64)
+    return "stem.weight is torch.int64, not torch.float32"
+
+
+def boolean(state: State) -> str:
+    state["norm.num_batches_tracked"] = torch.tensor(True)
+    return "norm.num_batches_tracked is torch.bool, not torch.int64"
+
+
+def not_a_number(state: State) -> str:
+    state["norm.bias"][3] = float("nan")
+    return "norm.bias holds values that are not finite"
+
+
+def too_large(state: State) -> str:
+    state["norm.bias"] = torch.full((32,), 1e300, dtype=torch.float64)
+    return "norm.bias holds values that are not finite in torch.float32"
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+@pytest.mark.parametrize(
+    "spoil",
+    [missing, surplus, misshapen, headless, integral, boolean, not_a_number, too_large],
+)
+def test_a_tensor_that_does_not_fit_is_named(
+    spoil: Callable[[State], str], suffix: str, state: State, tmp_path: Path
+) -> None:
+    words = spoil(state)
+    spec = write(tmp_path / f"m{suffix}", state, arch=ARCH)
+    with pytest.raises(ContentError, match=words) as caught:
+        load(spec, ARCH)
+    assert caught.value.exit_code == 2
+
+
+def test_many_problems_are_cut_short(tmp_path: Path) -> None:
+    spec = write(tmp_path / "m.safetensors", {"x": torch.zeros(1)}, arch=ARCH)
+    with pytest.raises(ContentError, match=r"and \d+ more; check --arch"):
+        load(spec)
+
+
+class Payload:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_pickle_with_a_payload_is_refused_and_never_executed(
+    state: State, tmp_path: Path
+) -> None:
+    trap, plain, zipped = tmp_path / "executed", tmp_path / "a.pt", tmp_path / "b.pt"
+    plain.write_bytes(pickle.dumps({"stem.weight": Payload(trap)}, 2))
+    torch.save({**state, "payload": Payload(trap)}, zipped)
+    for path in (plain, zipped):
+        with pytest.raises(ContentError, match="could execute code"):
+            load(str(path), ARCH)
+        assert not trap.exists()
+    pickle.loads(plain.read_bytes())
+    assert trap.exists()  # the payload does work where it is let
+
+
+def truncated(path: Path, state: State) -> None:
+    write(path, state)
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def endless_header(path: Path, state: State) -> None:
+    path.write_bytes(struct.pack("<Q", 1 << 60) + b"{}")
+
+
+def nested_header(path: Path, state: State) -> None:
+    safetensors.torch.save_file(state, path, {"unbackdoor": "[" * 100_000})
+
+
+def broken_header(path: Path, state: State) -> None:
+    safetensors.torch.save_file(state, path, {"unbackdoor": "{"})
+
+
+def text(path: Path, state: State) -> None:
+    path.write_text("hello\n")
+
+
+def empty(path: Path, state: State) -> None:
+    path.touch()
+
+
+@pytest.mark.parametrize(
+    "spoil", [truncated, endless_header, nested_header, broken_header, text, empty]
+)
+def test_a_file_that_is_no_safetensors_is_content(
+    spoil: Callable[[Path, State], None], state: State, tmp_path: Path
+) -> None:
+    spoil(path := tmp_path / "m.safetensors", state)
+    with pytest.raises(ContentError, match="safetensors file that can be read"):
+        load(str(path), ARCH)
+
+
+@pytest.mark.parametrize("spoil", [truncated, text, empty])
+def test_a_file_that_is_no_state_dict_is_content(
+    spoil: Callable[[Path, State], None], state: State, tmp_path: Path
+) -> None:
+    spoil(path := tmp_path / "m.pt", state)
+    with pytest.raises(ContentError, match="not a plain state dict"):
+        load(str(path), ARCH)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1, 2],
+        {},
+        {"state_dict": {"stem.weight": torch.zeros(1)}},
+        {3: torch.zeros(1)},
+        {"stem.weight": torch.eye(3).to_sparse()},
+        {"stem.weight": torch.zeros(3, device="meta")},
+    ],
+    ids=["list", "empty", "nested", "integer key", "sparse", "meta"],
+)
+def test_other_content_of_a_state_dict_is_refused(content: object, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "m.pt")
+    with pytest.raises(ContentError, match="state dict"):
+        load(str(tmp_path / "m.pt"), ARCH)
+
+
+def test_other_suffixes_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps({}))
+    with pytest.raises(ContentError, match=r"expected \.safetensors"):
+        load(str(tmp_path / "m.pkl"))
+
+
+@pytest.mark.parametrize("spec", ["no/such.pt", "shipped:nothing", "shipped:../checkpoint"])
+def test_a_model_that_does_not_exist_is_an_argument(spec: str) -> None:
+    with pytest.raises(ArgumentError, match="MODEL: ") as caught:
+        load(spec)
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize("arch", ["resnet19", "file.py", "file.txt:make", ":make", ""])
+def test_an_unknown_architecture_lists_the_known_ones(arch: str) -> None:
+    with pytest.raises(ArgumentError, match="resnet8-wide, resnet20, resnet18"):
+        build(arch, 10)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_file_that_does_not_say_its_architecture(
+    suffix: str, state: State, tmp_path: Path
+) -> None:
+    with pytest.raises(ArgumentError, match="does not say its architecture"):
+        load(write(tmp_path / f"m{suffix}", state))
+
+
+def test_a_checkpoint_cannot_choose_code_to_execute(state: State, tmp_path: Path) -> None:
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
+    spec = write(tmp_path / "m.safetensors", state, arch=f"{tmp_path}/evil.py:make")
+    with pytest.raises(ArgumentError, match="not built in"):
+        load(spec)
+    assert not (tmp_path / "executed").exists()
+
+
+GOOD = """
+from __future__ import annotations
+from dataclasses import dataclass
+from torch import nn
+
+@dataclass
+class Size:
+    classes: int = 2
+
+def make():
+    return nn.Sequential(nn.Flatten(), nn.Linear(12, Size().classes))
+"""
+
+
+def test_a_function_of_a_file_makes_the_network(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(GOOD)
+    arch = f"{tmp_path}/net.py:make"
+    save(build(arch, 2), tmp_path / "m.pt", {})
+    loaded = load(str(tmp_path / "m.pt"), arch)
+    assert loaded.arch == arch
+    assert loaded.module(torch.rand(3, 3, 2, 2)).shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "words"),
+    [
+        ("make = 3", ArgumentError, "no function 'make'"),
+        ("", ArgumentError, "no function 'make'"),
+        ("syntax error", ContentError, "failed to run"),
+        ("import no_such_module", ContentError, "failed to run"),
+        ("raise SystemExit(0)", ContentError, "failed to run"),
+        ("def make(): return 3", ContentError, "returned int"),
+        ("def make(): 1 / 0", ContentError, "division by zero"),
+        ("def make(classes): return 3", ContentError, "argument"),
+        ("def make(): raise SystemExit", ContentError, "failed"),
+    ],
+)
+def test_a_file_that_makes_no_network_is_explained(
+    code: str, kind: type[Exception], words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "net.py").write_text(code)
+    with pytest.raises(kind, match=words):
+        build(f"{tmp_path}/net.py:make", 10)
+
+
+def test_a_missing_file_is_an_argument(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="there is no file"):
+        build(f"{tmp_path}/net.py:make", 10)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing(
+    network: nn.Module, tmp_path: Path
+) -> None:
+    with pytest.raises(ArgumentError, match="cannot be written"):
+        save(network, tmp_path / "missing" / "m.safetensors", {})
+    with pytest.raises(TypeError):
+        save(network, tmp_path / "m.safetensors", {"no": object()})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m", "m.safetensors.bak"])
+def test_suffixes_are_checked_before_work(name: str) -> None:
+    with pytest.raises(ArgumentError, match=r"\.safetensors"):
+        check_suffix(Path(name))
+
+
+def test_shipped_models_load_and_say_what_they_are() -> None:
+    for name, facts in shipped().items():
+        loaded = load(f"shipped:{name}")
+        assert loaded.facts == facts
+        assert {"arch", "data", "target", "trigger", "accuracy", "asr"} <= set(facts)

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unbackdoor.models import ARCHITECTURES, freeze
+from unbackdoor.rng import stream
+
+
+def lived_in(arch: str) -> nn.Module:
+    """A network whose BatchNorms have seen images, so that folding has something to fold."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = ARCHITECTURES[arch](10)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.normal_(module.bias, 0, 0.3)
+    with torch.no_grad():
+        for _ in range(3):
+            model(torch.rand(16, 3, 16, 16, generator=stream(1)))
+    return model
+
+
+def norms(module: nn.Module) -> int:
+    return sum(isinstance(part, nn.BatchNorm2d) for part in module.modules())
+
+
+@pytest.fixture(scope="module", params=list(ARCHITECTURES))
+def model(request: pytest.FixtureRequest) -> nn.Module:
+    return lived_in(request.param)
+
+
+@pytest.mark.parametrize(("half", "tolerance"), [(False, 1e-4), (True, 0.06)])
+def test_a_frozen_network_answers_like_the_original(
+    model: nn.Module, half: bool, tolerance: float
+) -> None:
+    images = torch.rand(24, 3, 16, 16, generator=stream(2))
+    frozen = freeze(model, half=half)
+    with torch.no_grad():
+        want, have = copy.deepcopy(model).eval()(images), frozen(images)
+    scale = want.std()
+    assert have.dtype == torch.float32
+    assert float((want - have).abs().max()) < tolerance * scale
+    best = want.topk(2).values
+    clear = best[:, 0] - best[:, 1] > 2 * tolerance * scale
+    assert int(clear.sum()) >= 12
+    assert torch.equal(want.argmax(1)[clear], have.argmax(1)[clear])
+
+
+def test_norms_are_folded_and_the_original_is_not_touched(model: nn.Module) -> None:
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    training, wants = model.training, [p.requires_grad for p in model.parameters()]
+    frozen = freeze(model, half=False)
+    frozen(torch.rand(2, 3, 16, 16))
+    assert norms(model) > 0
+    assert norms(frozen.module) == 0
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert (model.training, [p.requires_grad for p in model.parameters()]) == (training, wants)
+
+
+def test_gradients_reach_the_images_and_nothing_else() -> None:
+    frozen = freeze(lived_in("resnet8-wide"), half=False)
+    images = torch.rand(2, 3, 8, 8, requires_grad=True)
+    frozen(images).sum().backward()
+    assert images.grad is not None
+    assert bool(images.grad.abs().sum() > 0)
+    assert all(p.grad is None and not p.requires_grad for p in frozen.module.parameters())
+
+
+def test_passes_are_counted() -> None:
+    frozen = freeze(nn.Flatten(), half=False)
+    frozen(torch.rand(5, 3, 2, 2))
+    frozen(torch.rand(3, 3, 2, 2, requires_grad=True))
+    assert (frozen.passes, frozen.backward_passes) == (8, 3)
+
+
+class Branches(nn.Module):
+    """Its path depends on values, which no tracer can follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.conv(x)).mean((2, 3))
+        return y if bool(x.mean() > 0.5) else -y
+
+
+class Shares(nn.Module):
+    """One convolution under two norms: folding either would change the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.first, self.second = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+        nn.init.constant_(self.second.weight, 5.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.conv(self.first(self.conv(x)))).mean((2, 3))
+
+
+class Forks(nn.Module):
+    """A convolution whose output is also used without the norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        nn.init.constant_(self.norm.weight, 3.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return (self.norm(y) + y).mean((2, 3))
+
+
+@pytest.mark.parametrize("kind", [Branches, Shares, Forks])
+def test_a_network_that_resists_folding_is_left_as_it_is(kind: type[nn.Module]) -> None:
+    model = kind().eval()
+    frozen = freeze(model, half=False)
+    for images in (torch.rand(4, 3, 6, 6) * 0.4, torch.rand(4, 3, 6, 6) * 0.4 + 0.6):
+        torch.testing.assert_close(frozen(images), model(images))

@@ -1,0 +1,256 @@
+"""The page: complete, self-contained, deaf to injection, accessible, and small."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from report.synthetic import NAMES, repair, scan
+from unbackdoor import results
+from unbackdoor.errors import ContentError
+from unbackdoor.report.page import page, write_page
+from unbackdoor.results import Result
+
+VOID = {"meta", "img", "br", "link", "input"}
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>]]>-->{{ 7*7 }}</title></style>"
+
+
+class Outline(HTMLParser):
+    """Reads a page: its elements in order, and that each is closed where it should be."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(content)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    def all(self, *tags: str) -> Iterator[tuple[str, dict[str, str]]]:
+        return ((tag, attributes) for tag, attributes in self.elements if tag in tags)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+
+RESULTS: dict[str, Result] = {
+    "backdoored": scan(),
+    "unknown trigger": scan(original=False),
+    "clean": scan("clean"),
+    "inconclusive": scan("inconclusive"),
+    "repaired": repair(),
+    "not repaired": repair("backdoored", known=False),
+    "unconfirmed": repair("inconclusive"),
+    "hundred classes": scan(names=tuple(f"class {n}" for n in range(100)), targets=(3, 40, 77)),
+    "ten targets": scan(targets=tuple(range(10)), size=8, count=30),
+    "no valid draws": scan(valid=0.0),
+    "no draws": scan(count=0, original=False),
+    "no examples": scan(examples=0),
+    "grey, one pixel": scan(size=1, shape=(1, 28, 28)),
+    "sixteen pixels": scan(size=16, shape=(3, 64, 96), count=60),
+    "long name": scan(names=("x" * 200, *NAMES[1:])),
+    "injected": scan(names=(EVIL, *NAMES[1:]), path=EVIL),
+}
+
+
+@pytest.fixture(scope="module", params=RESULTS)
+def rendered(request: pytest.FixtureRequest) -> tuple[str, Outline]:
+    content = page(RESULTS[request.param])
+    return content, Outline(content)
+
+
+def test_nothing_is_loaded_or_run(rendered: tuple[str, Outline]) -> None:
+    content, outline = rendered
+    assert "<script" not in content.lower()
+    assert not re.search(r"https?://", content)
+    assert "@import" not in content
+    assert "url(" not in content
+    for _, attributes in outline.elements:
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in ("src", "href", "xlink:href"):
+            assert attributes.get(name, "data:image/png;").startswith("data:image/png;")
+
+
+def test_structure(rendered: tuple[str, Outline]) -> None:
+    _, outline = rendered
+    assert [attributes["lang"] for _, attributes in outline.all("html")] == ["en"]
+    assert len(list(outline.all("main"))) == 1
+    levels = [int(tag[1]) for tag, _ in outline.all("h1", "h2", "h3", "h4")]
+    assert levels.count(1) == 1
+    assert levels[0] == 1
+    assert all(later - former <= 1 for former, later in pairwise(levels))
+
+
+def test_everything_has_words(rendered: tuple[str, Outline]) -> None:
+    _, outline = rendered
+    for _, attributes in outline.all("svg"):
+        assert attributes["role"] == "img"
+        assert len(attributes["aria-label"]) > 20
+    assert all(attributes["alt"] for _, attributes in outline.all("img"))
+    assert all(attributes.get("scope") in {"row", "col"} for _, attributes in outline.all("th"))
+    assert len(list(outline.all("caption"))) == len(list(outline.all("table")))
+
+
+def test_page_is_small_and_not_spoilt(rendered: tuple[str, Outline]) -> None:
+    content, outline = rendered
+    assert len(content.encode()) < 1_500_000
+    visible = outline.text.replace("{{ 7*7 }}", "")
+    assert not re.search(r"\b(nan|inf|None(?! of them)|undefined)\b|\{\{|\}\}|&amp;", visible)
+
+
+def test_figures_of_a_found_backdoor() -> None:
+    outline = Outline(page(RESULTS["backdoored"]))
+    classes = [attributes.get("class", "") for _, attributes in outline.elements]
+    assert classes.count("curves wide") == 1
+    assert classes.count("curves narrow") == 1
+    assert classes.count("panel") == 3
+    assert classes.count("ring") == 3
+    assert classes.count("example") == 8
+    assert classes.count("gallery") == 1
+    images = [attributes for tag, attributes in outline.elements if tag == "image"]
+    assert len(images) == 3 * 150 + 8
+    for words in (
+        "Backdoored: any picture becomes an airplane",
+        "planted bw:170",
+        "nearest draw RMS 0.112",
+        "0.387",
+        "What this scan cannot see",
+        "Power.",
+        "412,350",
+        "uniform_draws",
+    ):
+        assert words in outline.text
+
+
+def test_repair_shows_before_and_after() -> None:
+    outline = Outline(page(RESULTS["repaired"]))
+    assert "Repaired: the backdoor is no longer found" in outline.text
+    assert "99.8 % → to 1.2 %" in outline.text
+    assert "90.1 % → to 89.8 %" in outline.text
+    assert "scanned again ○ Clean: no backdoor found." in outline.text
+    assert "unknown" not in outline.text.split("Clean accuracy")[1].split("The control")[0]
+    assert "unknown" in Outline(page(RESULTS["not repaired"])).text
+    for meaning in (
+        "same schedule on the same images",
+        "planted trigger in place",
+        "never had a backdoor",
+        "by mistake",
+    ):
+        assert meaning in outline.text
+
+
+def test_clean_page_has_no_triggers_and_states_its_power() -> None:
+    clean = scan("clean")
+    text = Outline(page(clean)).text
+    assert "The triggers that were found" not in text
+    assert "not that there is none" in text
+    checked = msgspec.structs.replace(clean, power_checked=True)
+    assert "not that there is none" not in Outline(page(checked)).text
+
+
+def test_suspicious_class_is_shown() -> None:
+    text = Outline(page(RESULTS["inconclusive"])).text
+    assert "▲ suspicious" in text
+    assert "Towards cat" in text
+
+
+def test_draws_that_do_not_reach_are_said_to_fail() -> None:
+    assert "None of them reaches β" in Outline(page(RESULTS["no valid draws"])).text
+    assert "no estimate" in Outline(page(RESULTS["no valid draws"])).text
+
+
+def test_hundred_classes_are_folded() -> None:
+    outline = Outline(page(RESULTS["hundred classes"]))
+    assert "The other 80 classes" in outline.text
+    rows = [attributes for tag, attributes in outline.all("th") if attributes["scope"] == "row"]
+    assert len([one for one in rows if one.get("class") == "class-name"]) == 100
+
+
+def test_injected_text_is_text() -> None:
+    content = page(RESULTS["injected"])
+    outline = Outline(content)
+    shown = EVIL.replace("{{ 7*7 }}", "")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in content
+    assert "49" not in re.findall(r"--&gt;(.{0,12})", content)[0]
+    assert shown[:20] in outline.text
+    labels = [attributes.get("aria-label", "") for _, attributes in outline.all("svg")]
+    assert any("<script>" in one for one in labels)
+    assert {tag for tag, _ in outline.elements}.isdisjoint({"script", "iframe", "object", "link"})
+
+
+def test_settings_may_hold_settings() -> None:
+    nested = msgspec.structs.replace(scan("clean"), settings={"flow": {"steps": 300}, "on": True})
+    text = Outline(page(nested)).text
+    assert "flow.steps 300" in text
+    assert "on True" in text
+
+
+def test_same_result_same_page_and_after_a_file(tmp_path: Path) -> None:
+    result = scan(count=20)
+    results.write(result, tmp_path / "scan.json")
+    write_page(results.read(tmp_path / "scan.json"), tmp_path / "scan.html")
+    assert (tmp_path / "scan.html").read_text("utf-8") == page(result)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["scan.html", "scan.json"]
+
+
+def test_paths_that_are_no_text_can_be_written(tmp_path: Path) -> None:
+    write_page(scan("clean", path="bad\udcff\x00.pt"), tmp_path / "page.html")
+    assert "bad��.pt" in (tmp_path / "page.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"image_shape": [3, 32]}, "image_shape: expected channels"),
+        ({"image_shape": [3, 16, 32]}, "expected 1536 bytes for a picture"),
+        ({"dimensions": 0}, "dimensions: expected at least 1"),
+        ({"dimensions": 12}, "expected 12 bytes for each of 200 draws"),
+    ],
+)
+def test_damaged_results_are_refused(change: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ContentError, match=re.escape(sentence)):
+        page(msgspec.structs.replace(scan(), **change))
+
+
+def _luminance(colour: str) -> float:
+    shares = [int(colour[index : index + 2], 16) / 255 for index in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_contrast_in_both_modes() -> None:
+    blocks = re.findall(r":root \{(.*?)\}", page(RESULTS["clean"]), flags=re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{3,6});", block))
+        colours = {
+            k: v if len(v) == 7 else "#" + v[1] * 2 + v[2] * 2 + v[3] * 2
+            for k, v in colours.items()
+        }
+        for paper in ("paper", "card"):
+            for ink in ("ink", "soft", "backdoored", "suspicious", "inconclusive", "clean", "cool"):
+                lighter, darker = sorted(
+                    (_luminance(colours[paper]), _luminance(colours[ink])), reverse=True
+                )
+                assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (paper, ink)

@@ -1,0 +1,68 @@
+"""The terminal table: words, few lines, and no markup from outside."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from report.synthetic import NAMES, repair, scan
+from unbackdoor.report.table import show
+from unbackdoor.results import Result
+
+
+def printed(result: Result, *, width: int = 100, colour: bool = False) -> str:
+    file = io.StringIO()
+    system = "truecolor" if colour else None
+    show(result, Console(file=file, width=width, color_system=system, force_terminal=colour))
+    return file.getvalue()
+
+
+def test_scan() -> None:
+    text = printed(scan())
+    lines = text.splitlines()
+    assert lines[0] == "● Backdoored: any picture becomes an airplane"
+    assert len(lines) <= 25
+    (row,) = [line for line in lines if line.startswith("airplane ")]
+    assert row.split() == ["airplane", "●", "backdoored", "99.8", "%", "−12.0", "−21.0", "−24.0"]
+    assert all(any(line.startswith(name) for line in lines) for name in NAMES)
+    assert "\x1b" not in text
+
+
+def test_mean_trigger_in_colour() -> None:
+    text = printed(scan(), colour=True)
+    assert "mean trigger at β 0.9" in text
+    assert text.count("\x1b[48;2;") >= 9
+    assert len(text.splitlines()) <= 25
+    assert "mean trigger" not in printed(scan("clean"), colour=True)
+    assert "mean trigger" not in printed(scan(size=8, count=20), colour=True)
+
+
+def test_repair() -> None:
+    text = printed(repair())
+    assert text.splitlines()[0] == "○ Repaired: the backdoor is no longer found"
+    assert "Scanned again: ○ Clean: no backdoor found" in text
+    assert "Written to fixed.safetensors" in text
+    (row,) = [line for line in text.splitlines() if line.startswith("repaired ")]
+    assert row.split() == ["repaired", "89.8", "%", "1.4", "%", "1.2", "%", "1.0", "%"]
+    assert "unknown" in printed(repair(known=False))
+
+
+def test_hundred_classes_are_cut_to_the_most_successful() -> None:
+    text = printed(scan(names=tuple(f"class {n}" for n in range(100)), targets=(40,)))
+    assert len(text.splitlines()) <= 25
+    assert "… and 88 more classes, ASR 8.0 % at most" in text
+
+
+@pytest.mark.parametrize("name", ["[bold red]x[/]", "[/]", "\x1b[31mred", "a\nb", "x" * 200])
+@pytest.mark.parametrize("colour", [False, True])
+def test_text_from_outside_is_text(name: str, colour: bool) -> None:
+    text = printed(scan(names=(name, *NAMES[1:]), path=name), colour=colour)
+    assert "\x1b[31mred" not in text
+    assert ("[bold red]x[/]" in text) == (name == "[bold red]x[/]")
+    assert "\na" not in text or name != "a\nb" or "a b" in text
+
+
+def test_narrow_terminal() -> None:
+    assert max(map(len, printed(scan(), width=60).splitlines())) <= 60

@@ -1,0 +1,112 @@
+"""Headlines and numbers, and that text from outside stays one printable line."""
+
+from __future__ import annotations
+
+import pytest
+
+from report.synthetic import repair, scan
+from unbackdoor.report.words import (
+    class_name,
+    compact,
+    fixed,
+    found,
+    headline,
+    label,
+    listed,
+    percent,
+    room,
+    verdict,
+    with_article,
+)
+from unbackdoor.results import LogVolume, ScanResult
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (scan(), "Backdoored: any picture becomes an airplane"),
+        (scan(targets=(0, 8)), "Backdoored: any picture becomes an airplane or a ship"),
+        (scan(targets=(0, 1, 2, 3)), "Backdoored: triggers send pictures to 4 classes"),
+        (scan("clean"), "Clean: no backdoor found"),
+        (scan("inconclusive"), "Inconclusive: a backdoor was neither found nor ruled out"),
+    ],
+)
+def test_scan_headline(result: ScanResult, words: str) -> None:
+    assert headline(result) == words
+
+
+def test_headline_claims_no_more_than_the_rate() -> None:
+    result = scan()
+
+    def at(asr: float) -> str:
+        import msgspec
+
+        first = msgspec.structs.replace(result.classes[0], asr=asr)
+        return headline(msgspec.structs.replace(result, classes=[first, *result.classes[1:]]))
+
+    assert at(0.93) == "Backdoored: almost any picture becomes an airplane"
+    assert at(0.82) == "Backdoored: many a picture becomes an airplane"
+
+
+def test_repair_headline_follows_the_rescan() -> None:
+    assert headline(repair("clean")).startswith("Repaired")
+    assert headline(repair("backdoored")).startswith("Not repaired: any picture becomes")
+    assert headline(repair("inconclusive")).startswith("Not confirmed")
+    assert headline(repair("clean", before=scan("clean"))).startswith("Clean")
+    assert verdict(repair("inconclusive")) == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("automobile", "an automobile"),
+        ("unicycle", "a unicycle"),
+        ("glass", "a glass"),
+        ("roses", "“roses”"),
+        ("Deer", "“Deer”"),
+        ("", "“”"),
+        ("x" * 200, "“" + "x" * 39 + "…”"),
+        ("<b>", "“<b>”"),
+    ],
+)
+def test_article(name: str, words: str) -> None:
+    assert with_article(name) == words
+
+
+def test_label_is_one_printable_line() -> None:
+    assert label("a\n b\t\u202ec\x1b[31m\x00\ud800") == "a b �c�[31m��"
+    assert label("Übergröße 猫 🐈") == "Übergröße 猫 🐈"
+
+
+def test_numbers() -> None:
+    assert [fixed(-0.04), fixed(-12.34), fixed(None), fixed(float("nan"))] == [
+        "0.0",
+        "−12.3",
+        "–",
+        "–",
+    ]
+    assert [percent(1.0), percent(None)] == ["100.0 %", "–"]
+    assert [compact(0.5), compact(float("inf"))] == ["0.5", "–"]
+    assert [listed([]), listed(["a"]), listed(["a", "b"], "or")] == ["", "a", "a or b"]
+
+
+@pytest.mark.parametrize(
+    ("value", "bound", "words"), [(-3.0, -5.0, "−3.0"), (None, -5.0, "< −5.0"), (None, None, "–")]
+)
+def test_room(value: float | None, bound: float | None, words: str) -> None:
+    assert room(LogVolume(beta=0.9, value=value, upper_bound=bound)) == words
+
+
+def test_class_without_a_name_has_a_number() -> None:
+    result = scan(names=("", "b"))
+    assert [class_name(result, index) for index in (0, 1, 7, -1)] == [
+        "class 0",
+        "b",
+        "class 7",
+        "class -1",
+    ]
+
+
+def test_found_are_sorted_by_success() -> None:
+    assert [record.index for record in found(scan(targets=(3, 7)))] == [3, 7]
+    assert found(scan("inconclusive")) == []

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unbackdoor.data import Images
+from unbackdoor.errors import InsufficientDataError
+from unbackdoor.metrics import BATCH, accuracy, attack_success, predict
+from unbackdoor.rng import stream
+from unbackdoor.triggers import PatchSpace
+
+SPACE = PatchSpace(3)
+WHITE, BLACK = torch.ones(27), torch.zeros(27)
+TARGET = 1
+
+
+def images(count: int, classes: int = 3) -> Images:
+    pixels = torch.randint(0, 200, (count, 3, 9, 9), generator=stream(0), dtype=torch.uint8)
+    names = tuple("abcdef"[:classes])
+    return Images.of("grey", names, pixels, torch.arange(count) % classes)
+
+
+def finds_white_patches(pictures: Tensor) -> Tensor:
+    """Class 1 where a 3×3 patch is white all over, else class 0."""
+    whitest = -functional.max_pool2d(-pictures.amin(1, keepdim=True), 3, 1)
+    found = whitest.flatten(1).amax(1) > 0.99
+    return functional.one_hot(found.long(), 3).float()
+
+
+def success(count: int, theta: Tensor, rounds: int = 1) -> float:
+    return attack_success(
+        finds_white_patches,
+        images(count),
+        SPACE,
+        theta,
+        TARGET,
+        generator=stream(1),
+        rounds=rounds,
+    )
+
+
+def test_asr_of_a_classifier_that_looks_for_the_trigger_is_exact() -> None:
+    assert success(60, WHITE[None]) == 1.0
+    assert success(60, BLACK[None]) == 0.0
+    assert success(3 * BATCH + 1, WHITE[None]) == 1.0
+
+
+def test_images_take_turns_through_the_triggers_and_go_on_in_the_next_round() -> None:
+    both = torch.stack([WHITE, BLACK])
+    assert success(60, both) == 0.5
+    assert success(7, both) == 3 / 5  # five images are of other classes
+    assert success(7, both, rounds=2) == 0.5
+    assert success(60, torch.stack([WHITE, BLACK, BLACK, BLACK])) == 0.25
+
+
+def test_images_of_the_target_class_are_left_out() -> None:
+    seen: list[int] = []
+
+    def count(pictures: Tensor) -> Tensor:
+        seen.append(len(pictures))
+        return finds_white_patches(pictures)
+
+    attack_success(count, images(7), SPACE, WHITE[None], TARGET, generator=stream(1), rounds=3)
+    assert sum(seen) == 15
+
+
+def test_asr_without_images_of_other_classes_is_refused() -> None:
+    only = images(9).subset(torch.tensor([1, 4, 7]))
+    with pytest.raises(InsufficientDataError, match="other classes"):
+        attack_success(finds_white_patches, only, SPACE, WHITE[None], TARGET, generator=stream(1))
+
+
+def test_accuracy_is_the_share_of_right_answers_over_all_batches() -> None:
+    some = images(BATCH + 44)
+
+    def always_two(pictures: Tensor) -> Tensor:
+        return torch.tensor([0.0, 0.0, 1.0]).expand(len(pictures), 3)
+
+    assert predict(always_two, some).tolist() == [2] * 300
+    assert accuracy(always_two, some) == 100 / 300
+    assert accuracy(always_two, some.subset(torch.tensor([2, 5, 8]))) == 1.0

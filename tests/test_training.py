@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unbackdoor.data import Images
+from unbackdoor.errors import ArgumentError
+from unbackdoor.metrics import accuracy
+from unbackdoor.rng import stream
+from unbackdoor.settings import TrainingSettings
+from unbackdoor.training import augment, fit
+
+SETTINGS = TrainingSettings(epochs=6, batch_size=16, learning_rate=0.1, shift=1)
+
+
+def bright_or_dark(count: int = 60) -> Images:
+    labels = torch.arange(count) % 2
+    noise = torch.randint(0, 60, (count, 3, 6, 6), generator=stream(0))
+    pixels = (noise + 160 * labels[:, None, None, None]).to(torch.uint8)
+    return Images.of("toy", ("dark", "bright"), pixels, labels)
+
+
+def tiny() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(8, 2),
+        )
+
+
+def trained(seed: int) -> dict[str, Tensor]:
+    model = tiny()
+    fit(model, bright_or_dark(), SETTINGS, generator=stream(seed))
+    return model.state_dict()
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_a_separable_set_is_learnt_without_an_error() -> None:
+    model = tiny()
+    seen = fit(model, bright_or_dark(), SETTINGS, generator=stream(0))
+    assert seen == 6 * 60
+    assert not model.training
+    assert accuracy(model, bright_or_dark()) == 1.0
+
+
+def test_the_seed_alone_decides_the_weights() -> None:
+    first = trained(0)
+    torch.rand(7)
+    assert same(trained(0), first)
+    assert not same(trained(1), first)
+
+
+def test_every_epoch_shows_every_image_once_and_its_position_to_change() -> None:
+    images, seen = bright_or_dark(50), list[int]()
+    notes = iter(range(100))
+
+    def change(pixels: Tensor, labels: Tensor, picks: Tensor) -> tuple[Tensor, Tensor]:
+        assert torch.equal(labels, images.targets[picks])
+        assert len(pixels) <= SETTINGS.batch_size
+        seen.extend(picks.tolist())
+        return pixels, labels
+
+    fit(
+        tiny(),
+        images,
+        replace(SETTINGS, epochs=2),
+        generator=stream(0),
+        change=change,
+        watch=lambda: str(next(notes)),
+    )
+    assert sorted(seen[:50]) == sorted(seen[50:]) == list(range(50))
+    assert seen[:50] != seen[50:]
+    assert next(notes) == 2
+
+
+def test_change_decides_what_is_learnt() -> None:
+    model = tiny()
+    fit(
+        model,
+        bright_or_dark(),
+        SETTINGS,
+        generator=stream(0),
+        change=lambda pixels, labels, _: (pixels, 1 - labels),
+    )
+    assert accuracy(model, bright_or_dark()) == 0.0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"shift": 6}, {"shift": -1}],
+)
+def test_a_setting_out_of_range_is_named(wrong: dict[str, float]) -> None:
+    with pytest.raises(ArgumentError, match=next(iter(wrong))):
+        fit(tiny(), bright_or_dark(), replace(SETTINGS, **wrong), generator=stream(0))  # type: ignore[arg-type]
+
+
+def test_diverged_training_is_an_error_and_no_network() -> None:
+    with pytest.raises(ArgumentError, match="diverged"):
+        fit(tiny(), bright_or_dark(), replace(SETTINGS, learning_rate=1e30), generator=stream(0))
+
+
+def test_augment_follows_its_generator() -> None:
+    images = torch.rand(20, 3, 8, 8, generator=stream(0))
+    first = augment(images, 2, stream(1))
+    assert torch.equal(augment(images, 2, stream(1)), first)
+    assert not torch.equal(augment(images, 2, stream(2)), first)
+
+
+def test_without_shift_images_are_mirrored_or_left() -> None:
+    images = torch.rand(200, 3, 5, 7, generator=stream(0))
+    out = augment(images, 0, stream(1))
+    kept = (out == images).flatten(1).all(1)
+    mirrored = (out == images.flip(3)).flatten(1).all(1)
+    assert bool((kept ^ mirrored).all())
+    assert 70 < int(mirrored.sum()) < 130
+
+
+def test_shifts_are_windows_of_the_reflected_image_with_all_offsets() -> None:
+    image = torch.arange(2 * 25.0).reshape(1, 2, 5, 5)
+    padded = torch.nn.functional.pad(image, (1, 1, 1, 1), mode="reflect")[0]
+    windows = [padded[:, y : y + 5, x : x + 5] for y in range(3) for x in range(3)]
+    allowed = [view for window in windows for view in (window, window.flip(2))]
+    found: set[int] = set()
+    for out in augment(image.expand(400, -1, -1, -1), 1, stream(0)):
+        matches = [at for at, view in enumerate(allowed) if torch.equal(view, out)]
+        assert matches
+        found.update(matches)
+    assert len(found) == 18
