@@ -152,7 +152,7 @@ def test_what_is_wrong_is_said_and_nothing_is_written(
 def test_the_output_is_checked_before_any_work(
     name: str, settings: AttackSettings, tmp_path: Path
 ) -> None:
-    with pytest.raises(ArgumentError, match="^-o: "):
+    with pytest.raises(ArgumentError, match=r"^-o: "):
         attack(replace(settings, data="not looked at"), tmp_path / name)
 
 

@@ -133,7 +133,7 @@ def test_colour_triggers_default_to_three_pixels_and_differ() -> None:
     ],
 )
 def test_what_is_no_trigger_is_an_argument(spec: str) -> None:
-    with pytest.raises(ArgumentError, match="^--trigger: ") as caught:
+    with pytest.raises(ArgumentError, match=r"^--trigger: ") as caught:
         parse_trigger(spec)
     assert caught.value.exit_code == 4
 
