@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -196,7 +196,7 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_fiel
     dimensions: int
     image_shape: list[int]
     seed: int
-    settings: dict[str, float | int | str | list[float]]
+    settings: dict[str, Any]
     verdict: Verdict
     targets: list[int]
     reason: str
@@ -255,7 +255,7 @@ class RepairResult(msgspec.Struct, frozen=True, kw_only=True, tag="repair", tag_
     rows: list[RepairRow]
     output: str
     sha256: str
-    settings: dict[str, float | int | str | list[float]]
+    settings: dict[str, Any]
     seed: int
     image_passes: int
     seconds: float

@@ -92,7 +92,7 @@ class FlowSettings:
     transforms: int = 4
     hidden: int = 64
     pull: float = 0.5
-    steps: int = 60
+    steps: int = 50
     draws: int = 64
     learning_rate: float = 0.1
     hottest: float = 1.0
@@ -142,7 +142,7 @@ class ScanSettings:
     betas: tuple[float, ...] = (0.5, 0.8, 0.9)
     screening: ScreeningSettings = ScreeningSettings()
     flow: FlowSettings = FlowSettings()
-    images_per_draw: int = 8
+    images_per_draw: int = 6
     panel: int = 20
     uniform_draws: int = 512
     stair_draws: int = 1000

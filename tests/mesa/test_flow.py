@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
-from mesa.closed_forms import Ball, Box, HalfSpace, TwoCorners
 
+from mesa.closed_forms import Ball, Box, HalfSpace, TwoCorners
 from unbackdoor.mesa import Flow, Stair, TestingFunction, draw_stair, fit
 from unbackdoor.mesa.flow import EDGE
 from unbackdoor.rng import stream
