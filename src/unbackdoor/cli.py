@@ -236,9 +236,9 @@ class Bench(Machine):
 
     def run(self) -> int:
         """Measure what is missing and print all rows."""
-        from unbackdoor.experiments import bench
+        from unbackdoor import commands
 
-        bench(self)
+        commands.bench(self)
         return CLEAN
 
 

@@ -50,7 +50,7 @@ class AttackSettings:
         data: name or folder of the training images.
         arch: architecture of a fresh network; with ``start``, only where its file does not say it.
         start: checkpoint to fine-tune; a fresh network is trained when left out.
-        trigger: ``bw:N``, ``rgb:SEED``, ``rgb:SEEDxSIZE`` or a PNG file; None trains a clean network.
+        trigger: ``bw:N``, ``rgb:SEED``, ``rgb:SEEDxSIZE`` or a PNG file; None for a clean one.
         target: the class that triggered images are sent to.
         rate: share of the training images that is poisoned.
         training: the recipe.

@@ -84,8 +84,8 @@ def fit(
                     logits.float(), labels.to(device), label_smoothing=settings.label_smoothing
                 )
                 optimiser.zero_grad()
-                loss.backward()  # pyright: ignore[reportUnknownMemberType]
-                optimiser.step()  # pyright: ignore[reportUnknownMemberType]
+                loss.backward()
+                optimiser.step()
                 schedule.step()
                 seen += len(picks)
                 task.advance()

@@ -163,6 +163,6 @@ def _network(settings: AttackSettings, classes: int) -> tuple[nn.Module, str]:
     if settings.arch is None:
         raise ArgumentError("--arch: name an architecture, or a model to start with by --from.")
     seed = stream(settings.seed, "attack", "weights").initial_seed()
-    with torch.random.fork_rng(devices=[]):  # pyright: ignore[reportUnknownMemberType]
-        torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
         return build(settings.arch, classes).to(settings.device), settings.arch

@@ -1,5 +1,5 @@
 """Benchmarks: what the README states, measured by one command each, kept with its provenance."""
 
-from unbackdoor.experiments.shipped import measure_shipped
+from unbackdoor.experiments.shipped import Row, measure_shipped
 
-__all__ = ["measure_shipped"]
+__all__ = ["Row", "measure_shipped"]

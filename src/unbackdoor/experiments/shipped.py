@@ -1,4 +1,4 @@
-"""``bench shipped``: is every shipped model judged rightly and repaired, for several seeds?"""
+"""``bench shipped``: every shipped model judged and repaired, for several seeds."""
 
 from __future__ import annotations
 

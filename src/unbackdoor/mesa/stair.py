@@ -58,7 +58,7 @@ class Stair:
 
     @property
     def entropy_bound(self) -> float | None:
-        """A lower bound of log|V_β|: −E[log q | valid] + log(share valid); None without valid draws.
+        """A lower bound of log|V_β|: −E[log q | valid] + log(share valid); None if none is.
 
         It is the entropy of the law restricted to V_β, and no law there has more than the uniform.
         """

@@ -26,8 +26,8 @@ def logit(values: Tensor) -> Tensor:
 def shortfall(values: Tensor, beta: float) -> Tensor:
     """Return the hinge max(0, logit β − logit F), zero exactly on V_β.
 
-    On the scale of the logit a hopeless θ still has a slope, and no volume is too dear to be bought:
-    the hinge of F itself pays at most β / α nats (DESIGN of the method: Qiao et al., 2019, use it).
+    On the scale of the logit a hopeless θ still has a slope, and no volume is too dear; the hinge
+    of F itself, which Qiao et al. (2019) use, pays at most β / α nats.
 
     Args:
         values: F(θ), ``(B,)``.

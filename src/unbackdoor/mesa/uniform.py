@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
-
 
 def log_volume_upper_bound(hits: int, draws: int, confidence: float = 0.95) -> float:
     """Return the one-sided Clopper–Pearson upper bound of a volume, in nats of the cube.
@@ -23,7 +21,7 @@ def log_volume_upper_bound(hits: int, draws: int, confidence: float = 0.95) -> f
     if hits >= draws:
         return 0.0
     low, high = hits / draws, 1.0
-    for _ in range(60):
+    for _ in range(50):
         middle = (low + high) / 2
         if _at_most(hits, draws, middle) > 1 - confidence:
             low = middle
@@ -34,6 +32,14 @@ def log_volume_upper_bound(hits: int, draws: int, confidence: float = 0.95) -> f
 
 def _at_most(hits: int, draws: int, probability: float) -> float:
     """P(Binomial(draws, probability) ≤ hits)."""
-    law = torch.distributions.Binomial(draws, torch.tensor(probability, dtype=torch.float64))
-    counts = torch.arange(hits + 1, dtype=torch.float64)
-    return float(law.log_prob(counts).exp().sum())
+    hit, miss = math.log(probability), math.log1p(-probability)
+    return math.fsum(
+        math.exp(
+            math.lgamma(draws + 1)
+            - math.lgamma(count + 1)
+            - math.lgamma(draws - count + 1)
+            + count * hit
+            + (draws - count) * miss
+        )
+        for count in range(hits + 1)
+    )

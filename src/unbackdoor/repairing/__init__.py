@@ -1,4 +1,4 @@
-"""Repair: unlearning with true labels on triggers from any sampler, measured beside its controls."""
+"""Unlearning with true labels on triggers from any sampler, measured beside its controls."""
 
 from unbackdoor.repairing.repair import repair
 from unbackdoor.repairing.unlearn import Sampler, unlearn

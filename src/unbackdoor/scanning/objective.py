@@ -82,7 +82,7 @@ class Panel:
         """Return F ``(B, classes)`` for θ ``(B, n)``."""
         images, classes = self.counts.shape
         values: list[Tensor] = []
-        for some in theta.split(max(1, CHUNK // images)):
+        for some in torch.split(theta, max(1, CHUNK // images)):
             stamped = self.space.stamp(
                 self.pixels.repeat(len(some), 1, 1, 1),
                 some.repeat_interleave(images, 0),
@@ -120,7 +120,7 @@ class Objective:
         """Return F over new images and places at each call, ``images_per_draw`` for each θ."""
         others = (self.images.targets != self.target).nonzero()[:, 0]
 
-        def F(theta: Tensor) -> Tensor:
+        def F(theta: Tensor) -> Tensor:  # noqa: N802
             count = len(theta) * images_per_draw
             picks = others[torch.randint(len(others), (count,), generator=generator)]
             places = self.space.places(count, self.images.shape, generator)
@@ -135,7 +135,7 @@ class Objective:
                         ),
                         torch.full((len(rows),), self.target),
                     )
-                    for rows in torch.arange(count).split(CHUNK)
+                    for rows in torch.split(torch.arange(count), CHUNK)
                 ]
             )
             success = torch.sigmoid(margin / self.temperature)

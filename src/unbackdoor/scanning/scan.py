@@ -102,7 +102,7 @@ def scan(
     )
     with progress.task("uniform draws", len(uniform)) as task:
         values: list[Tensor] = []
-        for some in uniform.split(64):
+        for some in torch.split(uniform, 64):
             values.append(panel(some))
             task.advance(len(some))
     uniform_values = torch.cat(values)
@@ -301,14 +301,14 @@ def _record(
                 beta=stair.beta,
                 gamma=gamma,
                 draws=to_bytes(stair.draws),
-                log_q=stair.log_q.tolist(),
-                values=stair.values.tolist(),
+                log_q=[float(value) for value in stair.log_q],
+                values=[float(value) for value in stair.values],
                 valid_fraction=stair.valid_fraction,
                 entropy_bound=stair.entropy_bound,
                 log_volume=stair.log_volume,
                 effective_sample_size=stair.effective_sample_size,
             )
-            for stair, gamma in zip(stairs, weights.tolist(), strict=False)
+            for stair, gamma in zip(stairs, map(float, weights), strict=False)
         ],
     )
 

@@ -93,7 +93,7 @@ def screen(
 
 
 def _others(images: Images, targets: Tensor, count: int, generator: Generator) -> Tensor:
-    """Draw, for each target, ``count`` positions of images of other classes, ``(targets·count,)``."""
+    """Draw ``count`` positions of images of other classes for each target, all in a row."""
     order = images.targets.argsort(stable=True)
     counts = torch.bincount(images.targets, minlength=len(images.classes))
     first = counts.cumsum(0) - counts
@@ -115,6 +115,6 @@ def _in_chunks(
     return torch.cat(
         [
             model(space.stamp(images.batch(picks[rows]), theta[rows], places[rows]))
-            for rows in torch.arange(len(picks)).split(CHUNK)
+            for rows in torch.split(torch.arange(len(picks)), CHUNK)
         ]
     )
