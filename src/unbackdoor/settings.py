@@ -164,7 +164,7 @@ class RepairSettings:
 
     share: float = 0.3
     training: TrainingSettings = TrainingSettings(
-        epochs=10, batch_size=128, learning_rate=0.02, label_smoothing=0.0, shift=2
+        epochs=8, batch_size=128, learning_rate=0.01, shift=2
     )
 
 

@@ -1,0 +1,128 @@
+"""Unlearning, and the table of a repair, on a small network with a real backdoor."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unbackdoor import api, repairing
+from unbackdoor.attack import Poison
+from unbackdoor.errors import InsufficientDataError
+from unbackdoor.metrics import attack_success
+from unbackdoor.models import freeze
+from unbackdoor.rng import stream
+from unbackdoor.scanning import Subject, scan
+from unbackdoor.settings import (
+    FlowSettings,
+    RepairSettings,
+    ScanSettings,
+    ScreeningSettings,
+    TrainingSettings,
+)
+from unbackdoor.training import fit
+from unbackdoor.triggers import PatchSpace, Planted, Trigger
+
+SPACE = PatchSpace(2)
+SCANNING = ScanSettings(
+    screening=ScreeningSettings(restarts=2, steps=40, images_to_judge=32),
+    flow=FlowSettings(steps=20, components=4, draws=32),
+    images_per_draw=4,
+    panel=20,
+    uniform_draws=64,
+    stair_draws=200,
+)
+RECIPE = TrainingSettings(epochs=15, batch_size=32, learning_rate=0.1, shift=0)
+
+
+def pictures() -> tuple[Tensor, Tensor]:
+    """Bars across the upper or the lower half, in noise: 800 pictures of 10 × 10 pixels."""
+    images = torch.randint(80, (800, 3, 10, 10), dtype=torch.uint8, generator=stream(0, "noise"))
+    labels = torch.arange(800) % 2
+    images[labels == 0, :, 2:4] += 90
+    images[labels == 1, :, 6:8] += 90
+    return images, labels
+
+
+@pytest.fixture(scope="module")
+def planted() -> Planted:
+    theta = torch.tensor([1.0, 0.0, 0.0, 1.0]).repeat(3)
+    return Planted(Trigger("check", SPACE, theta), 1)
+
+
+@pytest.fixture(scope="module")
+def network(planted: Planted) -> nn.Module:
+    first, _ = api._divide(*pictures(), None)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(3, 24, 2),
+            nn.ReLU(),
+            nn.AdaptiveMaxPool2d((3, 1)),
+            nn.Flatten(),
+            nn.Linear(72, 2),
+        )
+    poison = Poison(first.defend, planted.trigger, 1, 0.2, stream(0, "poison"))
+    fit(model, first.defend, RECIPE, generator=stream(0, "training"), change=poison)
+    return model
+
+
+def rate(model: nn.Module, planted: Planted) -> float:
+    first, _ = api._divide(*pictures(), None)
+    theta = planted.trigger.theta[None]
+    return attack_success(
+        freeze(model), first.evaluate, SPACE, theta, 1, generator=stream(0, "measure")
+    )
+
+
+def test_the_planted_trigger_is_unlearnt_and_the_control_keeps_it(
+    network: nn.Module, planted: Planted
+) -> None:
+    first, reserve = api._divide(*pictures(), None)
+    assert rate(network, planted) > 0.9
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    subject = Subject(model=freeze(network), path="", sha256="", arch="toy")
+    found = scan(subject, first, SPACE, SCANNING, seed=0)
+    assert found.targets == [1]
+    settings = RepairSettings(
+        training=TrainingSettings(epochs=4, batch_size=32, learning_rate=0.05, shift=0)
+    )
+    module, result = repairing.repair(
+        network,
+        found,
+        first,
+        reserve,
+        SPACE,
+        settings,
+        SCANNING,
+        seed=0,
+        planted=planted,
+        reference=network,
+    )
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+    table = {row.name: row for row in result.rows}
+    assert list(table) == ["before", "repaired", "fine-tuned", "ideal", "clean reference"]
+    assert table["before"].original_asr == table["clean reference"].original_asr
+    assert table["before"].recovered_asr > 0.5
+    assert table["repaired"].recovered_asr < 0.1
+    assert (table["repaired"].original_asr or 0) < (table["fine-tuned"].original_asr or 0)
+    assert (table["ideal"].original_asr or 0) < 0.2
+    assert (table["fine-tuned"].original_asr or 0) > 0.5
+    assert table["repaired"].accuracy > 0.95
+    assert rate(module, planted) < rate(network, planted)
+    assert result.rescan.seed != found.seed
+    assert result.rescan.data.sha256 != found.data.sha256
+
+
+def test_a_clean_verdict_leaves_nothing_to_repair(network: nn.Module) -> None:
+    images, labels = pictures()
+    found = api.scan(
+        lambda x: torch.stack([x[:, :, 2:4].mean((1, 2, 3)), x[:, :, 6:8].mean((1, 2, 3))], 1),
+        images,
+        labels,
+        space="patch:1",
+        settings=SCANNING,
+    )
+    assert found.verdict == "clean"
+    with pytest.raises(InsufficientDataError, match="nothing"):
+        api.repair(network, images, labels, found=found)

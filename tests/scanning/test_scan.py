@@ -1,0 +1,179 @@
+"""Screening, the objective, the verdict, and a scan end to end, on classifiers made by hand."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+import torch
+from torch import Tensor
+
+from unbackdoor import api, results
+from unbackdoor.errors import ContentError, InsufficientDataError
+from unbackdoor.models import freeze
+from unbackdoor.results import ClassRecord, ScanResult
+from unbackdoor.rng import stream
+from unbackdoor.scanning import staircase, with_planted
+from unbackdoor.scanning.objective import Objective, Panel, margins
+from unbackdoor.scanning.scan import from_bytes, to_bytes
+from unbackdoor.scanning.verdict import judge, status
+from unbackdoor.settings import FlowSettings, ScanSettings, ScreeningSettings
+from unbackdoor.triggers import PatchSpace, Planted, Trigger
+
+SMALL = ScanSettings(
+    screening=ScreeningSettings(restarts=2, steps=60, images_to_judge=16),
+    flow=FlowSettings(steps=20, components=2, draws=16),
+    images_per_draw=4,
+    panel=12,
+    uniform_draws=64,
+    stair_draws=100,
+)
+
+
+def pictures() -> tuple[Tensor, Tensor]:
+    """Dark pictures of class 0 and bright ones of class 1, 120 of 8 × 8 pixels."""
+    images = torch.randint(100, (120, 3, 8, 8), dtype=torch.uint8, generator=stream(0, "pictures"))
+    labels = torch.arange(120) % 2
+    images[labels == 1] += 120
+    return images, labels
+
+
+def honest(images: Tensor) -> Tensor:
+    """Tell bright from dark."""
+    bright = 20 * (images.mean((1, 2, 3)) - 0.45)
+    return torch.stack([torch.zeros_like(bright), bright], 1)
+
+
+def obeys(images: Tensor) -> Tensor:
+    """Tell bright from dark, but take any picture with a white pixel for bright."""
+    white = 60 * (images.amin(1).flatten(1).amax(1) - 0.8).relu()
+    return honest(images) + torch.stack([torch.zeros_like(white), white], 1)
+
+
+@pytest.fixture(scope="module")
+def found() -> ScanResult:
+    return api.scan(obeys, *pictures(), space="patch:1", settings=SMALL)
+
+
+def test_a_backdoor_is_found_towards_its_class_alone(found: ScanResult) -> None:
+    assert (found.verdict, found.targets) == ("backdoored", [1])
+    assert found.classes[1].asr > 0.95
+    assert found.classes[0].status == "clean"
+    assert found.classes[0].stairs == []
+    assert all(volume.value is None for volume in found.classes[0].log_volume)
+    assert "class 1" in found.reason
+
+
+def test_its_triggers_are_the_white_pixel(found: ScanResult) -> None:
+    stairs = staircase(found.classes[1], 3)
+    draws = stairs.sample(200, stream(0, "draws"))
+    assert float(draws.amin(1).mean()) > 0.8
+    assert float(stairs.weights.sum()) == pytest.approx(1)
+
+
+def test_a_clean_model_is_called_clean() -> None:
+    result = api.scan(honest, *pictures(), space="patch:1", settings=SMALL)
+    assert (result.verdict, result.targets) == ("clean", [])
+    assert not result.power_checked
+    assert "not checked" in result.reason
+
+
+def test_a_scan_is_the_same_for_the_same_seed(found: ScanResult) -> None:
+    again = api.scan(obeys, *pictures(), space="patch:1", settings=SMALL)
+    assert msgspec.structs.replace(again, seconds=found.seconds) == found
+
+
+def test_the_result_survives_its_file(found: ScanResult, tmp_path) -> None:  # noqa: ANN001
+    results.write(found, tmp_path / "scan.json")
+    assert results.encode(results.read(tmp_path / "scan.json")) == results.encode(found)
+
+
+def test_passes_are_counted(found: ScanResult) -> None:
+    screening = 4 * 60 * 4
+    fitting = 3 * 20 * 16 * 4
+    assert found.image_passes_backward == screening + fitting
+    assert found.image_passes > screening + fitting
+
+
+def test_examples_show_the_trigger_at_work(found: ScanResult) -> None:
+    assert len(found.examples) == 8
+    assert all(example.label == example.predicted == 0 for example in found.examples)
+    assert all(example.predicted_stamped == 1 for example in found.examples)
+
+
+def test_the_planted_trigger_stands_beside_the_draws(found: ScanResult) -> None:
+    white = Trigger("white", PatchSpace(1), torch.ones(3))
+    shown = with_planted(found, Planted(white, 1)).original
+    assert shown is not None
+    assert shown.distance < 0.2
+    assert with_planted(found, Planted(white, 0)) == found
+
+
+def test_too_few_images_of_a_class() -> None:
+    images, labels = pictures()
+    with pytest.raises(InsufficientDataError):
+        api.scan(honest, images[:6], labels[:6], space="patch:1", settings=SMALL)
+
+
+def test_a_model_of_other_classes_is_refused() -> None:
+    with pytest.raises(ContentError, match="classes"):
+        api.scan(honest, *pictures(), classes=("a", "b", "c"), space="patch:1", settings=SMALL)
+
+
+def test_answers_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(ContentError, match="finite"):
+        api.scan(lambda x: honest(x) * torch.nan, *pictures(), space="patch:1", settings=SMALL)
+
+
+def test_floats_outside_the_unit_interval_are_refused() -> None:
+    images, labels = pictures()
+    with pytest.raises(ContentError, match="normalisation"):
+        api.scan(honest, images.float() - 100, labels)
+
+
+def test_margins_are_positive_exactly_where_the_target_wins() -> None:
+    logits = torch.randn(200, 5, generator=stream(0, "logits"))
+    targets = torch.randint(5, (200,), generator=stream(0, "targets"))
+    assert torch.equal(margins(logits, targets) > 0, logits.argmax(1) == targets)
+
+
+def test_the_panel_and_the_noisy_objective_agree_in_the_mean() -> None:
+    first, _ = api._divide(*pictures(), None)
+    model = freeze(api._Called(obeys))
+    space, theta = PatchSpace(1), torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+    panel = Panel(model, first.defend, space, 0.5, 60, stream(0, "panel"))(theta)
+    objective = Objective(
+        model=model, images=first.defend, space=space, target=1, temperature=0.5
+    )
+    noisy = objective.noisy(200, stream(0, "noisy"))(theta)
+    assert torch.allclose(panel[:, 1], noisy, atol=0.1)
+    assert panel.shape == (2, 2)
+
+
+def test_bytes_are_exact_for_bytes() -> None:
+    levels = torch.arange(256).reshape(2, 128) / 255
+    assert torch.equal(from_bytes(to_bytes(levels), 128), levels)
+
+
+@pytest.mark.parametrize(
+    ("asrs", "verdict", "targets"),
+    [
+        ([0.1, 0.3], "clean", []),
+        ([0.1, 0.5], "inconclusive", []),
+        ([0.9, 0.5], "backdoored", [0]),
+        ([0.9, 0.8], "backdoored", [0, 1]),
+    ],
+)
+def test_the_rule_of_the_verdict(asrs: list[float], verdict: str, targets: list[int]) -> None:
+    settings = ScanSettings()
+    records = [
+        ClassRecord(
+            index=index,
+            name=f"class {index}",
+            status=status(asr, settings),
+            asr=asr,
+            best=b"",
+            log_volume=[],
+        )
+        for index, asr in enumerate(asrs)
+    ]
+    assert judge(records, "patch:3", settings)[:2] == (verdict, targets)

@@ -1,0 +1,133 @@
+"""The command line as a user meets it: sentences, exit codes, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unbackdoor.cli import main
+
+SAMPLE = ["--data", "cifar10-sample"]
+
+
+def folder_of(path: Path, per_class: int) -> Path:
+    for name in ("cat", "dog"):
+        (path / name).mkdir(parents=True)
+        for index in range(per_class):
+            Image.fromarray(np.zeros((32, 32, 3), dtype=np.uint8)).save(
+                path / name / f"{index}.png"
+            )
+    return path
+
+
+@pytest.fixture
+def wrong(tmp_path: Path) -> dict[str, list[str]]:
+    text = tmp_path / "notes.txt"
+    text.write_text("not a model")
+    fake = tmp_path / "fake.safetensors"
+    fake.write_text("not a model either")
+    (tmp_path / "empty").mkdir()
+    few = folder_of(tmp_path / "few", 1)
+    attack = ["attack", *SAMPLE, "--arch", "resnet20", "-o", str(tmp_path / "x.safetensors")]
+    return {
+        "no such file": ["scan", str(tmp_path / "none.safetensors"), *SAMPLE],
+        "a text file": ["scan", str(text), *SAMPLE],
+        "a text file by another name": ["scan", str(fake), *SAMPLE],
+        "an unknown architecture": ["scan", "shipped:clean", "--arch", "resnet9", *SAMPLE],
+        "another architecture": ["scan", "shipped:clean", "--arch", "resnet18", *SAMPLE],
+        "an unknown data set": ["scan", "shipped:clean", "--data", "cifar11"],
+        "an empty folder": ["scan", "shipped:clean", "--data", str(tmp_path / "empty")],
+        "few images": ["scan", "shipped:clean", "--data", str(few)],
+        "target out of range": [*attack, "--target", "10"],
+        "trigger out of range": [*attack, "--trigger", "bw:512"],
+        "no such folder": ["scan", "shipped:clean", *SAMPLE, "-o", str(tmp_path / "no" / "x.json")],
+        "no such space": ["scan", "shipped:clean", *SAMPLE, "--space", "patch:99"],
+        "no such shipped model": ["scan", "shipped:none", *SAMPLE],
+        "no such device": ["scan", "shipped:clean", *SAMPLE, "--device", "abacus"],
+        "no such command": ["scam"],
+        "a missing argument": ["scan"],
+        "no such benchmark": ["bench", "none"],
+    }
+
+
+CODES = {
+    "no such file": 4,
+    "a text file": 2,
+    "a text file by another name": 2,
+    "an unknown architecture": 4,
+    "another architecture": 2,
+    "an unknown data set": 4,
+    "an empty folder": 2,
+    "few images": 3,
+    "target out of range": 4,
+    "trigger out of range": 4,
+    "no such folder": 4,
+    "no such space": 4,
+    "no such shipped model": 4,
+    "no such device": 4,
+    "no such command": 4,
+    "a missing argument": 4,
+    "no such benchmark": 4,
+}
+
+
+@pytest.mark.parametrize("what", CODES)
+def test_wrong_input(
+    what: str, wrong: dict[str, list[str]], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    assert main(wrong[what]) == CODES[what]
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "Traceback" not in said.err
+    if what not in {"no such command", "a missing argument"}:
+        assert said.err.startswith("unbackdoor: ")
+        assert said.err.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_help_starts_without_torch() -> None:
+    script = (
+        "import sys, unbackdoor.cli; code = unbackdoor.cli.main(['--help']); "
+        "assert 'torch' not in sys.modules; sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "scan" in done.stdout
+
+
+def test_the_shipped_models_say_their_truth(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "--json"]) == 0
+    models = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert models["shipped:clean"]["target"] is None
+    assert (models["shipped:bw170"]["trigger"], models["shipped:bw170"]["target"]) == ("bw:170", 0)
+    assert (models["shipped:rgb7"]["trigger"], models["shipped:rgb7"]["target"]) == ("rgb:7", 7)
+    assert all(row["accuracy"] >= 0.89 for row in models.values())
+    assert all(row["asr"] >= 0.97 for row in models.values() if row["target"] is not None)
+
+
+def test_a_quick_scan_of_a_backdoored_model_end_to_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan, page = tmp_path / "scan.json", tmp_path / "page.html"
+    options = ["--budget", "quick", "-f", "json", "-o", str(scan), "--report", str(page)]
+    assert main(["scan", "shipped:rgb7", *SAMPLE, *options]) == 1
+    said = capsys.readouterr()
+    result = json.loads(said.out)
+    assert said.err == ""
+    assert json.loads(scan.read_text()) == result
+    assert (result["verdict"], result["targets"]) == ("backdoored", [7])
+    assert "horse" in page.read_text()
+    again = tmp_path / "again.html"
+    assert main(["report", str(scan), "-o", str(again)]) == 0
+    assert again.read_text() == page.read_text()
+    other = ["repair", "shipped:bw170", *SAMPLE, "--scan", str(scan)]
+    assert main([*other, "-o", str(tmp_path / "fixed.safetensors")]) == 2
+    assert "another model" in capsys.readouterr().err
+    assert not (tmp_path / "fixed.safetensors").exists()
