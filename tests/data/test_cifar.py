@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from cifar_layouts import (
     NAMES,
     PER_FILE,
@@ -16,7 +17,6 @@ from cifar_layouts import (
     random_files,
     write_python,
 )
-
 from unbackdoor.data import cifar
 from unbackdoor.errors import ContentError
 

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from cifar_layouts import PER_FILE, WRITERS, Files
 
+from cifar_layouts import PER_FILE, WRITERS, Files
 from unbackdoor import data
 from unbackdoor.data import cifar, fetch
 from unbackdoor.errors import ArgumentError, ContentError

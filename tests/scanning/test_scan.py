@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 import torch
@@ -82,7 +84,7 @@ def test_a_scan_is_the_same_for_the_same_seed(found: ScanResult) -> None:
     assert msgspec.structs.replace(again, seconds=found.seconds) == found
 
 
-def test_the_result_survives_its_file(found: ScanResult, tmp_path) -> None:  # noqa: ANN001
+def test_the_result_survives_its_file(found: ScanResult, tmp_path: Path) -> None:
     results.write(found, tmp_path / "scan.json")
     assert results.encode(results.read(tmp_path / "scan.json")) == results.encode(found)
 
@@ -141,9 +143,7 @@ def test_the_panel_and_the_noisy_objective_agree_in_the_mean() -> None:
     model = freeze(api._Called(obeys))
     space, theta = PatchSpace(1), torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
     panel = Panel(model, first.defend, space, 0.5, 60, stream(0, "panel"))(theta)
-    objective = Objective(
-        model=model, images=first.defend, space=space, target=1, temperature=0.5
-    )
+    objective = Objective(model=model, images=first.defend, space=space, target=1, temperature=0.5)
     noisy = objective.noisy(200, stream(0, "noisy"))(theta)
     assert torch.allclose(panel[:, 1], noisy, atol=0.1)
     assert panel.shape == (2, 2)
