@@ -224,15 +224,15 @@ class Bench(Machine):
     """Measure what the README states and print its table."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
-    """Which benchmark: shipped."""
+    """Which benchmark: shipped or profile."""
     models: Annotated[tuple[str, ...], arg(metavar="MODEL")] = ()
     """Which models; every shipped one when left out."""
     seeds: int = 5
-    """Scan seeds per model, counted up from --seed."""
+    """How many seeds, counted up from --seed."""
     store: Path = Path("results")
     """Folder that keeps finished rows, so that a second run does what is missing."""
-    format: Format = "table"
-    """What is printed."""
+    format: Annotated[Literal["table", "json", "markdown"], arg(aliases=["-f"])] = "table"
+    """What is printed; json has every figure."""
 
     def run(self) -> int:
         """Measure what is missing and print all rows."""

@@ -185,24 +185,32 @@ def demo(options: cli.Demo) -> RepairResult | ScanResult:
 
 
 def bench(options: cli.Bench) -> None:
-    """Measure what the store lacks of a benchmark, and print all rows."""
-    from unbackdoor.experiments import measure_shipped
+    """Measure what the store lacks of a benchmark, and print it."""
+    from unbackdoor.experiments import BENCHMARKS, Request, markdown
 
-    if options.name != "shipped":
-        raise ArgumentError(f"NAME: unknown benchmark {options.name!r}; there is: shipped.")
+    if options.name not in BENCHMARKS:
+        raise ArgumentError(
+            f"NAME: unknown benchmark {options.name!r}; there are: {', '.join(BENCHMARKS)}."
+        )
+    if options.seeds < 1:
+        raise ArgumentError(f"--seeds: expected at least 1, came {options.seeds}.")
     prepare(options)
-    names = options.models or tuple(f"shipped:{name}" for name in models.shipped())
-    seeds = range(options.seed, options.seed + options.seeds)
-    rows = measure_shipped(names, seeds, options.store, REFERENCE)
-    flat: list[dict[str, Any]] = msgspec.to_builtins(rows)
+    request = Request(
+        models=options.models or tuple(f"shipped:{name}" for name in models.shipped()),
+        seeds=range(options.seed, options.seed + options.seeds),
+        store=options.store,
+        reference=REFERENCE,
+    )
+    outcome = BENCHMARKS[options.name](request)
     if options.format == "json":
-        print(json.dumps(flat, indent=1))
-        return
-    hidden = {"model_sha256", "settings", "versions"}
-    table = Table(*(name for name in flat[0] if name not in hidden))
-    for row in flat:
-        table.add_row(*(_cell(value) for name, value in row.items() if name not in hidden))
-    Console(width=None if sys.stdout.isatty() else 400).print(table)
+        print(json.dumps(outcome.rows, indent=1))
+    elif options.format == "markdown":
+        print(markdown(outcome.lines))
+    else:
+        table = Table(*outcome.lines[0])
+        for line in outcome.lines:
+            table.add_row(*line.values())
+        Console(width=None if sys.stdout.isatty() else 400).print(table)
 
 
 def list_models(*, as_json: bool) -> None:
@@ -266,12 +274,6 @@ def _scan_of(case: Case, path: Path) -> ScanResult:
 
 def _row(result: RepairResult, name: str) -> results.RepairRow:
     return next(row for row in result.rows if row.name == name)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _check_outputs(paths: Mapping[str, Path | None]) -> None:

@@ -158,13 +158,15 @@ class RepairSettings:
 
     Args:
         share: of the images in a batch, how many carry a trigger (with their true label).
+        keep: how much of a label is the answer that the original network gave without a trigger.
         training: the recipe.
 
     """
 
     share: float = 0.3
+    keep: float = 0.5
     training: TrainingSettings = TrainingSettings(
-        epochs=8, batch_size=128, learning_rate=0.01, shift=2
+        epochs=6, batch_size=128, learning_rate=0.02, shift=2
     )
 
 

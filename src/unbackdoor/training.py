@@ -20,7 +20,10 @@ from unbackdoor.progress import Progress, Silent
 from unbackdoor.settings import TrainingSettings
 
 Change = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(images in [0, 1], labels, positions in the set) → what the network is to learn instead."""
+"""(images in [0, 1], labels, positions in the set) → what the network is to learn instead.
+
+The labels that come back are classes ``(B,)`` or the probability of each ``(B, classes)``.
+"""
 
 
 def fit(

@@ -1,5 +1,55 @@
 """Benchmarks: what the README states, measured by one command each, kept with its provenance."""
 
-from unbackdoor.experiments.shipped import Row, measure_shipped
+from __future__ import annotations
 
-__all__ = ["Row", "measure_shipped"]
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from unbackdoor.experiments import profile, shipped
+from unbackdoor.experiments.table import Line, markdown
+
+__all__ = ["BENCHMARKS", "Outcome", "Request", "markdown"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be measured.
+
+    Args:
+        models: as the command line writes them.
+        seeds: one run each.
+        store: folder that keeps finished rows.
+        reference: a clean model.
+
+    """
+
+    models: Sequence[str]
+    seeds: Sequence[int]
+    store: Path
+    reference: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Flat rows with everything, and lines for a table."""
+
+    rows: list[dict[str, Any]]
+    lines: list[Line]
+
+
+def _shipped(request: Request) -> Outcome:
+    rows = shipped.measure(request.models, request.seeds, request.store, request.reference)
+    return Outcome(msgspec.to_builtins(rows), shipped.summary(rows))
+
+
+def _profile(request: Request) -> Outcome:
+    rows = profile.measure(request.models, request.seeds[0])
+    return Outcome(msgspec.to_builtins(rows), profile.summary(rows))
+
+
+BENCHMARKS: dict[str, Callable[[Request], Outcome]] = {"shipped": _shipped, "profile": _profile}
+"""By name on the command line."""

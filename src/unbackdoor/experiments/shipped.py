@@ -1,8 +1,7 @@
-"""``bench shipped``: every shipped model judged and repaired, for several seeds."""
+"""``bench shipped``: every shipped model, or any other, judged and repaired for several seeds."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +10,8 @@ from torch import nn
 
 from unbackdoor import models
 from unbackdoor.commands import Case
-from unbackdoor.errors import ContentError
-from unbackdoor.files import write_bytes
+from unbackdoor.experiments.store import Store, key_of
+from unbackdoor.experiments.table import Line, percent, share
 from unbackdoor.results import versions
 from unbackdoor.settings import RepairSettings, ScanSettings
 
@@ -80,40 +79,61 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
 
 
-def measure_shipped(
-    names: Sequence[str], seeds: Sequence[int], store: Path, reference: str
-) -> list[Row]:
-    """Measure what is missing in ``store``, and return the rows asked for.
-
-    Each row is written as soon as it is measured, so that a killed run loses one row at most.
+def measure(names: Sequence[str], seeds: Sequence[int], folder: Path, reference: str) -> list[Row]:
+    """Measure what ``folder`` lacks, and return the rows asked for.
 
     Args:
         names: models as the command line writes them.
         seeds: of scan and repair.
-        store: folder that keeps ``shipped.json``.
+        folder: the store.
         reference: a clean model.
 
     Raises:
         ContentError: the store does not hold rows of this benchmark.
 
     """
-    path = store / "shipped.json"
-    rows = _read(path)
-    fingerprint = _fingerprint()
+    store = Store(folder, "shipped", Row)
+    finished = store.read()
+    settings = key_of(SPACE, DATA, ScanSettings(), RepairSettings())
     clean = models.load(reference).module
-    wanted: list[Row] = []
+    rows: list[Row] = []
     for name in names:
         case = Case.open(name, None, DATA)
         for seed in seeds:
-            key = (case.loaded.sha256, fingerprint, seed)
-            row = next((r for r in rows if (r.model_sha256, r.settings, r.seed) == key), None)
-            if row is None:
-                row = _measure(case, seed, fingerprint, clean)
-                rows.append(row)
-                store.mkdir(parents=True, exist_ok=True)
-                write_bytes(path, msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n")
-            wanted.append(row)
-    return wanted
+            key = key_of(case.loaded.sha256, settings, seed)
+            if key not in finished:
+                finished[key] = _measure(case, seed, settings, clean)
+                store.add(key, finished[key])
+            rows.append(finished[key])
+    return rows
+
+
+def summary(rows: Sequence[Row]) -> list[Line]:
+    """Return one line per model: means over the seeds, the worst in brackets."""
+    lines: list[Line] = []
+    for name in dict.fromkeys(row.model for row in rows):
+        own = [row for row in rows if row.model == name]
+        lost = [
+            row.accuracy_before - row.accuracy_after
+            for row in own
+            if row.accuracy_after is not None
+        ]
+        lines.append(
+            {
+                "model": f"`{name}`",
+                "truth": f"`{own[0].trigger}` → {own[0].target}" if own[0].trigger else "clean",
+                "right verdict": share([row.right for row in own]),
+                "highest ASR, other classes": percent([row.highest_clean_asr for row in own]),
+                "planted ASR before": percent([row.asr_before for row in own], lowest=True),
+                "**repaired**": percent([row.asr_after for row in own]),
+                "ideal": percent([row.asr_ideal for row in own]),
+                "fine-tuned": percent([row.asr_fine_tuned for row in own]),
+                "clean network": percent([row.asr_clean for row in own]),
+                "accuracy lost": percent(lost),
+                "rescan clean": share([row.rescan == "clean" for row in own if row.rescan]),
+            }
+        )
+    return lines
 
 
 def _measure(case: Case, seed: int, fingerprint: str, reference: nn.Module) -> Row:
@@ -156,17 +176,3 @@ def _measure(case: Case, seed: int, fingerprint: str, reference: nn.Module) -> R
         repair_passes=repaired.image_passes,
         repair_seconds=repaired.seconds,
     )
-
-
-def _fingerprint() -> str:
-    settings = msgspec.json.encode((SPACE, DATA, ScanSettings(), RepairSettings()), order="sorted")
-    return hashlib.sha256(settings).hexdigest()[:16]
-
-
-def _read(path: Path) -> list[Row]:
-    if not path.is_file():
-        return []
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=list[Row])
-    except msgspec.DecodeError as error:
-        raise ContentError(f"--store: {path} does not hold rows of this benchmark.") from error

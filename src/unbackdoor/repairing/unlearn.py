@@ -3,6 +3,10 @@
 Retraining with the planted trigger itself is the best that can be done; draws of a recovered law
 approximate it. Where the triggers come from is the caller's affair, so that the planted trigger,
 one reversed trigger and a whole distribution are compared by the same code.
+
+A few clean images teach a network less than the many that it was trained on, so accuracy would be
+lost: half of each label is what the original network answered for the image before a trigger was
+stamped on it (distillation; Hinton, Vinyals and Dean, 2015), which no trigger can have touched.
 """
 
 from __future__ import annotations
@@ -11,8 +15,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn import functional
 
 from unbackdoor.data import Images
+from unbackdoor.models import freeze
 from unbackdoor.progress import Progress
 from unbackdoor.rng import stream
 from unbackdoor.settings import RepairSettings
@@ -41,28 +47,34 @@ def unlearn(
         images: clean images with true labels.
         space: how a trigger is stamped.
         sampler: where triggers come from; None is the control, the same schedule without any.
-        settings: share of stamped images, and the recipe.
+        settings: share of stamped images, weight of the original's answers, and the recipe.
         seed: of every draw; the control sees the same images in the same order.
         description: what the progress bar is called.
         progress: where to report.
 
     """
     generator = stream(seed, "repair", "triggers")
+    original = freeze(model)
 
-    def stamp(pixels: Tensor, labels: Tensor, picks: Tensor) -> tuple[Tensor, Tensor]:
-        count = round(settings.share * len(picks))
-        if sampler is None or not count:
-            return pixels, labels
-        places = space.places(count, images.shape, generator)
-        stamped = space.stamp(pixels[:count], sampler(count, generator), places)
-        return torch.cat([stamped, pixels[count:]]), labels
+    def change(pixels: Tensor, labels: Tensor, _picks: Tensor) -> tuple[Tensor, Tensor]:
+        count = 0 if sampler is None else round(settings.share * len(pixels))
+        truth = functional.one_hot(labels, len(images.classes)).float()
+        if settings.keep:
+            with torch.no_grad():
+                truth = truth.lerp(original(pixels).softmax(1), settings.keep)
+        if sampler is not None and count:
+            places = space.places(count, images.shape, generator)
+            stamped = space.stamp(pixels[:count], sampler(count, generator), places)
+            pixels = torch.cat([stamped, pixels[count:]])
+        return pixels, truth
 
-    return fit(
+    seen = fit(
         model,
         images,
         settings.training,
         generator=stream(seed, "repair", "training"),
-        change=stamp,
+        change=change,
         description=description,
         progress=progress,
     )
+    return seen + original.passes

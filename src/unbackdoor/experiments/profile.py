@@ -1,0 +1,119 @@
+"""``bench profile``: how much of a scan's time is the model's own forward and backward passes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import msgspec
+from torch import Tensor, nn
+
+from unbackdoor.commands import Case
+from unbackdoor.experiments.table import Line
+from unbackdoor.models import Frozen, freeze
+from unbackdoor.results import versions
+from unbackdoor.scanning import Subject, scan
+from unbackdoor.settings import ScanSettings
+from unbackdoor.triggers import parse_space
+
+DATA, SPACE = "cifar10-sample", "patch:3"
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the time of one scan went.
+
+    Args:
+        model: as written after ``--models``.
+        seed: of the scan.
+        seconds: of the whole scan.
+        forward: seconds inside the model, forward.
+        backward: seconds inside the model, backward.
+        outside: share of the scan's time that is neither.
+        image_passes: images forward.
+        image_passes_backward: images backward.
+        versions: of what the figures depend on.
+
+    """
+
+    model: str
+    seed: int
+    seconds: float
+    forward: float
+    backward: float
+    outside: float
+    image_passes: int
+    image_passes_backward: int
+    versions: dict[str, str]
+
+
+class Clock(nn.Module):
+    """A model that takes the time of its own passes.
+
+    The backward pass begins when the gradient of its answer arrives and ends when that of its
+    input leaves, so stamping, the flow and the optimiser do not count.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.forward_seconds = self.backward_seconds = 0.0
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return what the model answers."""
+        began: list[float] = []
+
+        def begin(_gradient: Tensor) -> None:
+            began.append(time.perf_counter())
+
+        def end(_gradient: Tensor) -> None:
+            self.backward_seconds += time.perf_counter() - began.pop()
+
+        start = time.perf_counter()
+        logits = self.module(images)
+        self.forward_seconds += time.perf_counter() - start
+        if images.requires_grad:
+            logits.register_hook(begin)
+            images.register_hook(end)
+        return logits
+
+
+def measure(names: Sequence[str], seed: int) -> list[Row]:
+    """Scan each model once with the default settings and a clock inside."""
+    rows: list[Row] = []
+    for name in names:
+        case = Case.open(name, None, DATA)
+        frozen = freeze(case.loaded.module)
+        clock = Clock(frozen.module)
+        subject = Subject(model=Frozen(clock, half=frozen.half), path=name, sha256="", arch="")
+        found = scan(subject, case.images, parse_space(SPACE), ScanSettings(), seed=seed)
+        inside = clock.forward_seconds + clock.backward_seconds
+        rows.append(
+            Row(
+                model=name,
+                seed=seed,
+                seconds=found.seconds,
+                forward=clock.forward_seconds,
+                backward=clock.backward_seconds,
+                outside=1 - inside / found.seconds,
+                image_passes=found.image_passes,
+                image_passes_backward=found.image_passes_backward,
+                versions=versions(),
+            )
+        )
+    return rows
+
+
+def summary(rows: Sequence[Row]) -> list[Line]:
+    """Return one line per model."""
+    return [
+        {
+            "model": f"`{row.model}`",
+            "image passes forward": f"{row.image_passes:,}",
+            "backward": f"{row.image_passes_backward:,}",
+            "seconds": f"{row.seconds:.0f}",
+            "forward, s": f"{row.forward:.1f}",
+            "backward, s": f"{row.backward:.1f}",
+            "outside the model": f"{row.outside:.1%}",
+        }
+        for row in rows
+    ]

@@ -1,0 +1,86 @@
+"""Where finished rows are kept: a file of JSON lines that only grows, keyed by what was measured.
+
+A row is appended under a lock as soon as it is measured, so that a killed run loses one row at
+most, two runs can share a folder, and stores are merged by joining their files.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from unbackdoor.errors import ArgumentError, ContentError
+
+Row = TypeVar("Row", bound=msgspec.Struct)
+
+
+def key_of(*parts: object) -> str:
+    """Return a fingerprint of settings, seeds and hashes, equal wherever they are equal."""
+    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
+
+
+class Store(Generic[Row]):
+    """The rows of one benchmark.
+
+    Args:
+        folder: where ``NAME.jsonl`` lies or is to be made.
+        name: of the benchmark.
+        row: what a line holds beside its key.
+
+    """
+
+    def __init__(self, folder: Path, name: str, row: type[Row]) -> None:
+        self.path = folder / f"{name}.jsonl"
+        self._row = row
+
+    def read(self) -> dict[str, Row]:
+        """Return the finished rows by key; a line that a kill cut short does not count.
+
+        Raises:
+            ContentError: a line holds something else.
+
+        """
+        if not self.path.is_file():
+            return {}
+        rows: dict[str, Row] = {}
+        for number, line in enumerate(_whole(self.path.read_bytes()).splitlines(), 1):
+            try:
+                content: dict[str, Any] = msgspec.json.decode(line, type=dict[str, Any])
+                rows[str(content["key"])] = msgspec.convert(content["row"], self._row)
+            except (msgspec.DecodeError, msgspec.ValidationError, KeyError) as error:
+                raise ContentError(
+                    f"--store: line {number} of {self.path} is no row of this benchmark ({error}); "
+                    f"take another folder."
+                ) from error
+        return rows
+
+    def add(self, key: str, row: Row) -> None:
+        """Append a row.
+
+        Raises:
+            ArgumentError: the folder cannot be written.
+
+        """
+        line = msgspec.json.encode({"key": key, "row": row}) + b"\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                file.seek(0)
+                file.truncate(len(_whole(file.read())))
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise ArgumentError(
+                f"--store: cannot write {self.path} ({error.strerror}); take another folder."
+            ) from error
+
+
+def _whole(content: bytes) -> bytes:
+    return content[: content.rfind(b"\n") + 1]

@@ -1,0 +1,42 @@
+"""Lines of text cells from rows of figures, as a table for a terminal or for a document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+Line = dict[str, str]
+"""Heading → cell; every line of a table has the same headings."""
+
+
+def percent(values: Sequence[float | None], *, digits: int = 1, lowest: bool = False) -> str:
+    """Return ``mean (worst)`` in percent, the mean alone where all agree, ``–`` for nothing.
+
+    Args:
+        values: shares in [0, 1]; None stands for what does not apply.
+        digits: after the point.
+        lowest: whether the worst is the smallest.
+
+    Example:
+        >>> percent([0.01, 0.03, None])
+        '2.0 (3.0) %'
+
+    """
+    known = [100 * value for value in values if value is not None]
+    if not known:
+        return "–"
+    mean = f"{fmean(known):.{digits}f}"
+    worst = f"{min(known) if lowest else max(known):.{digits}f}"
+    return f"{mean} %" if mean == worst else f"{mean} ({worst}) %"
+
+
+def share(values: Sequence[bool]) -> str:
+    """Return how many hold, such as ``5/5``; ``–`` for nothing."""
+    return f"{sum(values)}/{len(values)}" if values else "–"
+
+
+def markdown(lines: Sequence[Line]) -> str:
+    """Return a table for a document, without a newline at the end."""
+    head = list(lines[0])
+    rows = [head, ["---"] * len(head), *([line[name] for name in head] for line in lines)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
