@@ -9,6 +9,9 @@ demo: .venv/.run
 
 test: .venv/.dev lint
 	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered
+	for part in mesa triggers scanning repairing; do \
+	  $(BIN)/coverage report --include="*/unbackdoor/$$part/*" --fail-under=90 --format=total \
+	    || { echo "coverage of $$part is below 90 %"; exit 1; }; done
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -210,7 +210,7 @@ def bench(options: cli.Bench) -> None:
         table = Table(*outcome.lines[0])
         for line in outcome.lines:
             table.add_row(*line.values())
-        Console(width=None if sys.stdout.isatty() else 400).print(table)
+        _print_wide(table)
 
 
 def list_models(*, as_json: bool) -> None:
@@ -225,8 +225,8 @@ def list_models(*, as_json: bool) -> None:
         return
     table = Table("name", *keys)
     for row in rows:
-        table.add_row(*("–" if value is None else str(value) for value in row.values()))
-    Console().print(table)
+        table.add_row(*(_cell(value) for value in row.values()))
+    _print_wide(table)
 
 
 def prepare(machine: cli.Machine) -> None:
@@ -274,6 +274,17 @@ def _scan_of(case: Case, path: Path) -> ScanResult:
 
 def _row(result: RepairResult, name: str) -> results.RepairRow:
     return next(row for row in result.rows if row.name == name)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _print_wide(table: Table) -> None:
+    """Print to a terminal as wide as it is, elsewhere without breaking a line."""
+    Console(width=None if sys.stdout.isatty() else 400).print(table)
 
 
 def _check_outputs(paths: Mapping[str, Path | None]) -> None:
