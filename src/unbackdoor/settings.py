@@ -78,6 +78,7 @@ class FlowSettings:
         components: Gaussians in the base, each started from a seed of its own.
         transforms: affine coupling layers after them.
         hidden: width of the two hidden layers in each.
+        bins: pieces of the spline for each parameter after them; 0 for none.
         pull: how far from the middle of the cube (0) to its seed (1) a component starts.
         steps: optimiser steps for each β.
         draws: θ drawn in a step, over all components.
@@ -91,6 +92,7 @@ class FlowSettings:
     components: int = 8
     transforms: int = 4
     hidden: int = 64
+    bins: int = 0
     pull: float = 0.5
     steps: int = 50
     draws: int = 64
@@ -98,6 +100,38 @@ class FlowSettings:
     hottest: float = 1.0
     coldest: float = 0.1
     clip: float = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmcSettings:
+    """How a population climbs through the level sets.
+
+    Args:
+        particles: θ in a population.
+        survive: share of them that reaches the next level.
+        sweeps: Markov moves of every θ at each level.
+        acceptance: share of proposals to be accepted; the step length follows it.
+        step: length of the first step, in (0, 1].
+        repeats: independent populations, from which errors are estimated.
+
+    """
+
+    particles: int = 2000
+    survive: float = 0.5
+    sweeps: int = 10
+    acceptance: float = 0.3
+    step: float = 0.5
+    repeats: int = 2
+
+
+LONG_FLOW = FlowSettings(steps=400, draws=128, bins=8)
+"""For any F that costs little: volumes to a tenth of a nat in 27 dimensions."""
+
+SCOUTS = SmcSettings(particles=500, sweeps=8, repeats=1)
+"""A small population that tells a flow where the modes are."""
+
+REFERENCE = SmcSettings()
+"""The population that others are measured by."""
 
 
 @dataclass(frozen=True, kw_only=True)

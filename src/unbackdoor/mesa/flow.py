@@ -5,24 +5,41 @@ q(θ) ∝ exp(−max(0, logit β − logit F(θ)) / T), and lowers T step by ste
 tends to the uniform law on V_β. The law lives on x with θ = Φ(x), Φ the normal distribution
 function, because there the standard normal *is* the uniform law on the cube: fitting starts from
 maximum entropy and gives away only what F demands. The base is a mixture of Gaussians (reverse
-Kullback–Leibler seeks modes, so it starts from several seeds), followed by affine coupling layers.
+Kullback–Leibler seeks modes, so it starts from several seeds), followed by affine coupling layers
+and, where asked for, a monotone spline for each parameter (Durkan et al., *Neural Spline Flows*,
+2019), which learns the sharp ends of a box.
+
+Two traps of reverse Kullback–Leibler are mended after a fit. It leaves the tails of V_β thin, on
+which an estimate of volume by importance sampling hangs, so the base is widened a little. And it
+weighs each mode by how well it fits there, so the shares of the components are set anew from
+weighted draws (the update of population Monte Carlo; Cappé et al., 2008).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
 import zuko
 from torch import Generator, Tensor, nn
+from zuko.transforms import MonotonicRQSTransform
 
+from unbackdoor.mesa.smc import Smc
+from unbackdoor.mesa.stair import Stair, draw_stair
 from unbackdoor.mesa.testing import TestingFunction, shortfall
-from unbackdoor.settings import FlowSettings
+from unbackdoor.rng import stream
+from unbackdoor.settings import LONG_FLOW, SCOUTS, FlowSettings, SmcSettings
 
 EDGE = 1 / 512
 """A density is asked for on [EDGE, 1 − EDGE]: black and white lie at infinity of the flow."""
+
+SPLINE_BOUND = 4.0
+CLUSTERING = 10
+PRIOR = 5.0
+SHARE_UPDATES = 2
 
 _NORMAL = torch.distributions.Normal(0.0, 1.0)
 _LOG_2PI = math.log(2 * math.pi)
@@ -44,6 +61,9 @@ class Flow(nn.Module):
         self.means = nn.Parameter(_probit(seeds) * settings.pull)
         self.log_scales = nn.Parameter(torch.full((components, dimensions), -0.1))
         self.logits = nn.Parameter(torch.zeros(components))
+        bins = settings.bins  # widths, heights and slopes; all zero is the identity
+        sizes = (bins, bins, bins - 1) if bins else ()
+        self.spline = nn.ParameterList(torch.zeros(dimensions, size) for size in sizes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
             coupling = zuko.flows.MAF(
@@ -70,13 +90,18 @@ class Flow(nn.Module):
             θ ``(B, n)`` and the log density of the whole mixture there, ``(B,)`` in nats.
 
         """
+        theta, log_slope, each = self._push(component, noise)
+        log_q = torch.logsumexp(each + torch.log_softmax(self.logits, 0), 1) - log_slope
+        return theta, log_q
+
+    def _push(self, component: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return θ, log|dθ / d base| and the log density of each component, ``(B, K)``."""
         base = self.means[component] + self.log_scales[component].exp() * noise
-        x, log_slope = cast(
-            "tuple[Tensor, Tensor]",
-            self.coupling().call_and_ladj(base),  # pyright: ignore
-        )
-        log_q = self._log_base(base) - log_slope - _log_normal(x).sum(1)
-        return _NORMAL.cdf(x), log_q
+        x, log_slope = _call(self.coupling(), base)
+        if self.spline:
+            x, slopes = _call(self._splines(), x)
+            log_slope = log_slope + slopes.sum(1)
+        return _NORMAL.cdf(x), log_slope + _log_normal(x).sum(1), self._log_each(base)
 
     def sample(self, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
         """Draw θ ``(count, n)`` and return it with log q(θ) ``(count,)``."""
@@ -90,16 +115,61 @@ class Flow(nn.Module):
     def log_prob(self, theta: Tensor) -> Tensor:
         """Return log q ``(B,)`` at given θ ``(B, n)``, clipped to [EDGE, 1 − EDGE]."""
         x = _probit(theta)
-        base, log_slope = cast(
-            "tuple[Tensor, Tensor]",
-            self.coupling().inv.call_and_ladj(x),  # pyright: ignore
-        )
-        return self._log_base(base) + log_slope - _log_normal(x).sum(1)
+        base, slopes = _call(self._splines().inv, x) if self.spline else (x, x.new_zeros(1, 1))
+        base, log_slope = _call(self.coupling().inv, base)
+        log_slope = log_slope + slopes.sum(1)
+        mixed = torch.logsumexp(self._log_each(base) + torch.log_softmax(self.logits, 0), 1)
+        return mixed + log_slope - _log_normal(x).sum(1)
 
-    def _log_base(self, base: Tensor) -> Tensor:
+    def _log_each(self, base: Tensor) -> Tensor:
         standard = (base[:, None] - self.means) / self.log_scales.exp()
-        each = (_log_normal(standard) - self.log_scales).sum(2)
-        return torch.logsumexp(each + torch.log_softmax(self.logits, 0), 1)
+        return (_log_normal(standard) - self.log_scales).sum(2)
+
+    def _splines(self) -> torch.distributions.Transform:
+        return MonotonicRQSTransform(*self.spline, bound=SPLINE_BOUND)
+
+    @torch.no_grad()
+    def settle(self, population: Tensor) -> None:
+        """Move the components, before any fit, to the clusters of draws ``(N, n)`` from V_β."""
+        x = _probit(population)
+        centres = _spread(x, len(self.logits))
+        for _ in range(CLUSTERING):
+            near = torch.cdist(x, centres).argmin(1)
+            counts = torch.bincount(near, minlength=len(centres))
+            sums = torch.zeros_like(centres).index_add(0, near, x)
+            centres = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres)
+        near = torch.cdist(x, centres).argmin(1)
+        counts = torch.bincount(near, minlength=len(centres))
+        squares = (x - centres[near]).square()
+        inside = torch.zeros_like(centres).index_add(0, near, squares)
+        shrunk = (inside + PRIOR * squares.mean(0)) / (counts[:, None] + PRIOR)
+        self.means.copy_(centres)
+        self.log_scales.copy_(0.5 * shrunk.clamp(min=1e-4).log())
+        self.logits.copy_((counts + 1.0).log())
+
+    @torch.no_grad()
+    def reweigh(self, F: TestingFunction, beta: float, count: int, generator: Generator) -> None:
+        """Set the shares of the components by weighted draws, equally many from each.
+
+        Args:
+            F: the testing function.
+            beta: the level.
+            count: draws in all.
+            generator: of the noise.
+
+        """
+        components, dimensions = self.means.shape
+        component = torch.arange(components).repeat_interleave(max(1, count // components))
+        noise = torch.randn(len(component), dimensions, generator=generator)
+        theta, log_slope, each = self._push(component, noise)
+        log_q = torch.logsumexp(each, 1) - log_slope
+        weights = torch.softmax(torch.where(F(theta) >= beta, -log_q.double(), -torch.inf), 0)
+        if not bool(weights.isfinite().all()):  # no draw is valid: nothing to learn from
+            return
+        weights = weights.clamp(max=len(weights) ** -0.5)  # truncated (Ionides, 2008)
+        responsible = torch.softmax(each + torch.log_softmax(self.logits, 0), 1)
+        shares = (weights[:, None] * responsible).sum(0) / weights.sum()
+        self.logits.copy_((shares + 1e-4).log())
 
 
 def fit(
@@ -153,6 +223,79 @@ def fit(
         optimiser.step()
         schedule.step()
         advance()
+
+
+@dataclass(frozen=True)
+class FlowEstimator:
+    """Stairs from one flow that is fitted to one level after the other.
+
+    Args:
+        settings: sizes and schedule.
+        scouts: the small population on the first level set, at whose clusters the components start.
+        draws: kept for each stair.
+        widen: added to the log of every width after a fit.
+        to_reweigh: draws by which the components' shares are set after a fit.
+
+    Example:
+        >>> upper = lambda theta: torch.sigmoid(8 * (theta.sum(1) - 2))
+        >>> (stair,) = FlowEstimator()(upper, (0.5,), 4, seed=0)
+        >>> abs(stair.log_volume - math.log(0.5)) < 0.2
+        True
+
+    """
+
+    settings: FlowSettings = LONG_FLOW
+    scouts: SmcSettings = SCOUTS
+    draws: int = 20_000
+    widen: float = 0.06
+    to_reweigh: int = 2000
+
+    def __call__(
+        self,
+        F: TestingFunction,
+        betas: Sequence[float],
+        dimensions: int,
+        *,
+        seed: int,
+        advance: Callable[[], None] = lambda: None,
+    ) -> tuple[Stair, ...]:
+        """Estimate the level set of each β.
+
+        Args:
+            F: differentiable.
+            betas: rising levels in (0, 1).
+            dimensions: n.
+            seed: of every draw.
+            advance: called after each step.
+
+        """
+        scouts = Smc(self.scouts)(F, betas[:1], dimensions, seed=seed)[0].draws
+        flow = Flow(scouts[: self.settings.components], self.settings, stream(seed, "flow"))
+        flow.settle(scouts)
+        stairs: list[Stair] = []
+        for beta in betas:
+            fit(flow, F, beta, self.settings, stream(seed, "flow", beta, "noise"), advance)
+            with torch.no_grad():
+                flow.log_scales.add_(self.widen)
+            for turn in range(SHARE_UPDATES):
+                flow.reweigh(F, beta, self.to_reweigh, stream(seed, "flow", beta, "shares", turn))
+            generator = stream(seed, "flow", beta, "draws")
+            stairs.append(draw_stair(flow, F, beta, self.draws, generator))
+        return tuple(stairs)
+
+
+def _spread(x: Tensor, count: int) -> Tensor:
+    """Return ``count`` rows, each as far from those before it as can be."""
+    chosen = [0]
+    distance = torch.full((len(x),), torch.inf)
+    for _ in range(count - 1):
+        distance = distance.minimum((x - x[chosen[-1]]).square().sum(1))
+        chosen.append(int(distance.argmax()))
+    return x[chosen]
+
+
+def _call(transform: torch.distributions.Transform, x: Tensor) -> tuple[Tensor, Tensor]:
+    return cast("tuple[Tensor, Tensor]", transform.call_and_ladj(x))  # pyright: ignore
 
 
 def _probit(theta: Tensor) -> Tensor:

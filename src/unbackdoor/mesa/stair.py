@@ -38,6 +38,7 @@ class Stair:
         draws: ``(N, n)`` in [0, 1], all draws, valid or not.
         log_q: ``(N,)``, the law's log density at the draws, in nats.
         values: ``(N,)``, F at the draws, over a fixed set of images and places.
+        together: how many draws in a row depend on each other; 1 where all are independent.
 
     """
 
@@ -45,6 +46,7 @@ class Stair:
     draws: Tensor
     log_q: Tensor
     values: Tensor
+    together: int = 1
 
     @property
     def valid(self) -> Tensor:
@@ -73,6 +75,19 @@ class Stair:
             return None
         weights = -self.log_q[self.valid].double()
         return float(torch.logsumexp(weights, 0)) - math.log(len(self.draws))
+
+    @property
+    def log_volume_error(self) -> float | None:
+        """The standard error of that estimate in nats, from draws that are independent.
+
+        None without valid draws, or where there is one group of draws alone.
+        """
+        groups = len(self.draws) // self.together
+        if groups < 2 or not bool(self.valid.any()):
+            return None
+        weights = torch.where(self.valid, torch.exp(self.log_q.min() - self.log_q.double()), 0.0)
+        means = weights[: groups * self.together].reshape(groups, -1).mean(1)
+        return float(means.std() / means.mean()) / math.sqrt(groups)
 
     @property
     def effective_sample_size(self) -> float:

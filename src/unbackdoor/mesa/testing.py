@@ -14,13 +14,13 @@ from torch import Tensor
 TestingFunction = Callable[[Tensor], Tensor]
 """θ ``(B, n)`` in [0, 1] → F(θ) ``(B,)`` in [0, 1], differentiable where an estimator needs it."""
 
-_TINY = 1e-30
-_ALMOST_ONE = 1 - 2**-24
-
 
 def logit(values: Tensor) -> Tensor:
-    """Return log(F / (1 − F)), finite also where F reaches 0 or 1 in float32."""
-    return torch.log(values.clamp(min=_TINY)) - torch.log1p(-values.clamp(max=_ALMOST_ONE))
+    """Return log(F / (1 − F)), finite also where F reaches 0 or 1 within rounding."""
+    limits = torch.finfo(values.dtype)
+    return torch.log(values.clamp(min=limits.tiny)) - torch.log1p(
+        -values.clamp(max=1 - limits.eps / 2)
+    )
 
 
 def shortfall(values: Tensor, beta: float) -> Tensor:
