@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from unbackdoor.experiments import profile, shipped
+from unbackdoor.experiments import profile, shipped, toys
 from unbackdoor.experiments.table import Line, markdown
+from unbackdoor.progress import Bars
 
 __all__ = ["BENCHMARKS", "Outcome", "Request", "markdown"]
 
@@ -51,5 +52,14 @@ def _profile(request: Request) -> Outcome:
     return Outcome(msgspec.to_builtins(rows), profile.summary(rows))
 
 
-BENCHMARKS: dict[str, Callable[[Request], Outcome]] = {"shipped": _shipped, "profile": _profile}
+def _toys(request: Request) -> Outcome:
+    rows = toys.measure(request.seeds, request.store, Bars())
+    return Outcome(msgspec.to_builtins(rows), toys.summary(rows))
+
+
+BENCHMARKS: dict[str, Callable[[Request], Outcome]] = {
+    "shipped": _shipped,
+    "profile": _profile,
+    "toys": _toys,
+}
 """By name on the command line."""

@@ -3,17 +3,22 @@
 Images are unknown here: anything that maps θ ``(B, n)`` to F ``(B,)`` in [0, 1] will do.
 """
 
-from unbackdoor.mesa.flow import Flow, fit
+from unbackdoor.mesa.flow import Flow, FlowEstimator, fit
+from unbackdoor.mesa.levels import choose_betas
+from unbackdoor.mesa.smc import Smc
 from unbackdoor.mesa.stair import Law, Stair, draw_stair
 from unbackdoor.mesa.staircase import Staircase, gammas
 from unbackdoor.mesa.testing import TestingFunction, logit, shortfall
 
 __all__ = [
     "Flow",
+    "FlowEstimator",
     "Law",
+    "Smc",
     "Stair",
     "Staircase",
     "TestingFunction",
+    "choose_betas",
     "draw_stair",
     "fit",
     "gammas",

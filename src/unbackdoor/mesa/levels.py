@@ -2,9 +2,10 @@
 
 With F = g∘f and t = g⁻¹(F) the unnormalised density, the staircase gives every θ between two levels
 the height of the lower one. Half the integral of the difference, both normalised, is the total
-variation; it is a sum over the steps, so the best levels follow by dynamic programming over a fine
-grid, as in the optimal quantisation of a scalar (Lloyd, 1957; Bruce, 1965). The grid and its masses
-come from a population that climbs until what lies above it no longer counts.
+variation; for a given ratio of the two normalisers it is a sum over the steps, so the best levels
+follow by dynamic programming over a fine grid, as in the optimal quantisation of a scalar (Lloyd,
+1957; Bruce, 1965), and the ratio is searched. The grid and its masses come from a population that
+climbs until what lies above it no longer counts.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from unbackdoor.settings import SmcSettings
 
 GRID = 400
 NEGLIGIBLE = 1e-3
-ROUNDS = 10
+SCALES, LARGEST_SCALE = 15, 4.0
 
 
 def choose_betas(
@@ -93,26 +94,30 @@ def _quantise(heights: Tensor, volumes: Tensor, count: int) -> Tensor:
     """Return the lower ends of the ``count`` steps of least total variation, rising."""
     mass = (heights * volumes).cumsum(0)
     cells = torch.searchsorted(mass, mass[-1] * torch.arange(1, GRID) / GRID)
-    edges = torch.unique_consecutive(torch.cat([cells.new_zeros(1), cells]))
+    edges = torch.searchsorted(heights, heights[torch.cat([cells.new_zeros(1), cells])])
+    edges = edges[edges.diff(prepend=edges.new_full((1,), -1)) > 0]  # values that differ
     group = torch.bucketize(torch.arange(len(heights)), edges, right=True) - 1
     size = torch.zeros(len(edges), dtype=torch.float64).index_add(0, group, volumes)
     middle = torch.zeros_like(size).index_add(0, group, heights * volumes) / size
     lower = heights[edges]
-    scale, best = 1.0, lower[:1]
-    for _ in range(ROUNDS):
-        best = lower[_steps(lower, middle, size, scale, count)]
-        under = torch.bucketize(heights, best, right=True)
-        staircase = torch.cat([best.new_zeros(1), best])[under] * volumes
-        scale = float(mass[-1] / staircase.sum())
+    truth = heights * volumes / mass[-1]
+    best, least = lower[-1:], math.inf
+    for scale in torch.logspace(0, math.log10(LARGEST_SCALE), SCALES).tolist():
+        levels = lower[_steps(lower, middle, size, scale, count)]
+        under = torch.bucketize(heights, levels, right=True)
+        staircase = torch.cat([levels.new_zeros(1), levels])[under] * volumes
+        distance = float((staircase / staircase.sum() - truth).abs().sum())
+        if distance < least:
+            best, least = levels, distance
     return best
 
 
 def _steps(lower: Tensor, middle: Tensor, size: Tensor, scale: float, count: int) -> Tensor:
     """Dynamic programming: where each step begins, if a step is ``scale`` times its lower end."""
     cells = len(lower)
-    error = (middle[None] - scale * lower[:, None]).abs() * size
-    sums = torch.cat([torch.zeros(cells, 1, dtype=torch.float64), error.cumsum(1)], 1)
-    cost = sums - sums.gather(1, torch.arange(cells)[:, None])  # [i, j]: a step over i … j − 1
+    error = ((middle[None] - scale * lower[:, None]).abs() * size).triu()
+    # cost[i, j] is that of a step over the cells i … j − 1
+    cost = torch.cat([torch.zeros(cells, 1, dtype=torch.float64), error.cumsum(1)], 1)
     cost[torch.tril_indices(cells, cells + 1).unbind()] = torch.inf
     ground = torch.cat([torch.zeros(1, dtype=torch.float64), (middle * size).cumsum(0)])
     total = ground[:cells].clone()  # no step yet: all cells before i count in full

@@ -1,0 +1,68 @@
+"""One contract for every estimator of a staircase, on level sets whose truth is known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from unbackdoor.experiments.problems import Ball, Box, Corners, HalfSpace, LevelSets, Shell
+from unbackdoor.mesa import FlowEstimator, Smc
+from unbackdoor.settings import SmcSettings
+
+ESTIMATORS = {"flow": FlowEstimator(), "smc": Smc()}
+BETAS = (0.5, 0.9)
+PROBLEMS: list[LevelSets] = [
+    HalfSpace(2, 1.5),
+    HalfSpace(27, 19.0),
+    Ball(9),
+    Ball(27),
+    Box(27),
+    Shell(9),
+    Corners(27, (0.75, 0.25), "two modes"),
+]
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda p: f"{p.name}-{p.dimensions}")
+def test_volumes_draws_and_modes(name: str, problem: LevelSets) -> None:
+    stairs = ESTIMATORS[name](problem, BETAS, problem.dimensions, seed=0)
+    assert [stair.beta for stair in stairs] == list(BETAS)
+    for stair in stairs:
+        assert stair.draws.shape[1] == problem.dimensions
+        assert 0 <= float(stair.draws.min()) <= float(stair.draws.max()) <= 1
+        assert torch.equal(stair.values, problem(stair.draws))
+        assert stair.valid_fraction > 0.5
+        assert stair.log_volume == pytest.approx(problem.log_volume(stair.beta), abs=0.3)
+        assert 0 <= (stair.log_volume_error or 0) < 0.3
+        if isinstance(problem, Corners):
+            shares = torch.bincount(problem.mode(stair.draws[stair.valid]), minlength=2).double()
+            shares /= shares.sum()
+            assert float((shares - problem.weights(stair.beta)).abs().sum() / 2) < 0.1
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_the_seed_alone_decides(name: str) -> None:
+    problem = HalfSpace(3, 2.0)
+    one, two, other = (ESTIMATORS[name](problem, (0.5,), 3, seed=seed)[0] for seed in (1, 1, 2))
+    assert torch.equal(one.draws, two.draws)
+    assert torch.equal(one.log_q, two.log_q)
+    assert not torch.equal(one.draws, other.draws)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.25])
+def test_smc_says_that_an_empty_level_set_was_not_reached(level: float) -> None:
+    (low, high) = Smc(SmcSettings(particles=64))(
+        lambda theta: torch.full((len(theta),), level), (0.2, 0.9), 3, seed=0
+    )
+    assert (low.log_volume is None) == (level < 0.2)
+    assert high.log_volume is None
+    assert high.valid_fraction == 0
+    assert high.log_volume_error is None
+
+
+def test_smc_leaves_a_plateau() -> None:
+    def F(theta: torch.Tensor) -> torch.Tensor:
+        return torch.where(theta[:, 0] > 0.9, theta[:, 0], 0.0)
+
+    (stair,) = Smc()(F, (0.95,), 2, seed=0)
+    assert stair.log_volume == pytest.approx(-2.996, abs=0.15)
