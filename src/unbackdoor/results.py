@@ -80,7 +80,7 @@ class StairRecord(msgspec.Struct, frozen=True, kw_only=True):
         beta: the level.
         gamma: its weight in the staircase.
         draws: θ as bytes, row by row, ``count`` × ``dimensions``, 0 … 255.
-        log_q: log density of each draw, in nats.
+        log_q: log density of each draw, in nats; empty where the law has none.
         values: F of each draw, over a fixed set of the defender's images and places.
         valid_fraction: share of draws with F ≥ β.
         entropy_bound: lower bound of log|V_β| from the law's exact entropy.

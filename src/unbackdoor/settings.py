@@ -124,6 +124,38 @@ class SmcSettings:
     repeats: int = 2
 
 
+@dataclass(frozen=True, kw_only=True)
+class MineSettings:
+    """How the paper's generator is fitted.
+
+    Args:
+        noise: dimensions of z.
+        hidden: width of the two hidden layers in both networks.
+        steps: of the generator.
+        statistics_steps: of the statistics network, before each of the generator.
+        batch: draws in a step.
+        alpha: α, weight of the information.
+        blur: standard deviation of the noise ε on a draw; 0 is the clean draw.
+        learning_rate: of Adam, for both.
+
+    """
+
+    noise: int = 64
+    hidden: int = 128
+    steps: int = 620
+    statistics_steps: int = 1
+    batch: int = 128
+    alpha: float = 0.1
+    blur: float = 0.0
+    learning_rate: float = 1e-3
+
+
+MINE_PAPER = MineSettings()
+"""As published: the clean draw, one step of each network in turn, 620 of them."""
+
+MINE_CORRECTED = MineSettings(steps=1500, statistics_steps=4, batch=256, blur=0.1)
+"""The noised draw inside the information, and a statistics network that keeps up."""
+
 LONG_FLOW = FlowSettings(steps=400, draws=128, bins=8)
 """For any F that costs little: volumes to a tenth of a nat in 27 dimensions."""
 

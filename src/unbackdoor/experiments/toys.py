@@ -24,6 +24,7 @@ from unbackdoor.experiments.store import Store, key_of
 from unbackdoor.experiments.table import Line
 from unbackdoor.mesa import (
     FlowEstimator,
+    Mine,
     Smc,
     Stair,
     Staircase,
@@ -34,13 +35,20 @@ from unbackdoor.mesa import (
 from unbackdoor.progress import Progress
 from unbackdoor.results import versions
 from unbackdoor.rng import stream
+from unbackdoor.settings import MINE_CORRECTED, MINE_PAPER
 
 BETAS = (0.5, 0.9)
 COUNTS = (1, 2, 4, 8, 16, 32)
+MINE_UP_TO = 27
 SAMPLE = 2000
 MODES_SAMPLE = 20_000
 SIDE = 500
-ESTIMATORS: dict[str, FlowEstimator | Smc] = {"flow": FlowEstimator(), "smc": Smc()}
+ESTIMATORS: dict[str, FlowEstimator | Smc | Mine] = {
+    "flow": FlowEstimator(),
+    "smc": Smc(),
+    "mine, paper": Mine(MINE_PAPER),
+    "mine, corrected": Mine(MINE_CORRECTED),
+}
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +65,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         log_volume: the estimate; None where no valid draw was found.
         error: of the estimate, its sign kept.
         standard_error: what the estimator says of itself.
+        information: between draw and noise in nats, as ``mine`` estimates it.
         valid: share of draws with F ≥ β.
         modes: how many modes hold at least a fifth of their true share of the draws.
         modes_of: how many there are.
@@ -80,6 +89,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     log_volume: float | None = None
     error: float | None = None
     standard_error: float | None = None
+    information: float | None = None
     valid: float | None = None
     modes: int | None = None
     modes_of: int | None = None
@@ -125,6 +135,8 @@ def measure(seeds: Sequence[int], folder: Path, progress: Progress) -> list[Row]
     for seed in seeds:
         for name, estimator in ESTIMATORS.items():
             for problem in level_sets():
+                if name.startswith("mine") and problem.dimensions > MINE_UP_TO:
+                    continue
                 runs.append(
                     (
                         key_of("stairs", problem.name, problem.dimensions, name, estimator, seed),
@@ -180,6 +192,7 @@ def _of_stair(
         log_volume=found,
         error=None if found is None else found - truth,
         standard_error=stair.log_volume_error,
+        information=stair.information,
         valid=stair.valid_fraction,
         modes=modes,
         modes_of=of,
@@ -299,7 +312,7 @@ def summary(rows: Sequence[Row]) -> list[Line]:
     for key in dict.fromkeys((r.problem, r.dimensions, r.estimator, r.stairs) for r in rows):
         own = [r for r in rows if (r.problem, r.dimensions, r.estimator, r.stairs) == key]
         truths = [r.truth for r in own if r.truth is not None]
-        lost = [r for r in own if r.truth is not None and r.error is None]
+        lost = [r for r in own if r.valid == 0]
         lines.append(
             {
                 "problem": key[0],
@@ -309,6 +322,9 @@ def summary(rows: Sequence[Row]) -> list[Line]:
                 "error, nats": "nothing found"
                 if lost
                 else _mean_worst(abs(r.error) for r in own if r.error is not None),
+                "information, nats": _mean_worst(
+                    (r.information for r in own if r.information is not None), worst=min
+                ),
                 "valid": _mean_worst((r.valid for r in own if r.valid is not None), worst=min),
                 "modes found": f"{min(r.modes or 0 for r in own)} of {own[0].modes_of}"
                 if own[0].modes_of

@@ -5,6 +5,7 @@ Images are unknown here: anything that maps θ ``(B, n)`` to F ``(B,)`` in [0, 1
 
 from unbackdoor.mesa.flow import Flow, FlowEstimator, fit
 from unbackdoor.mesa.levels import choose_betas
+from unbackdoor.mesa.mine import Mine
 from unbackdoor.mesa.smc import Smc
 from unbackdoor.mesa.stair import Law, Stair, draw_stair
 from unbackdoor.mesa.staircase import Staircase, gammas
@@ -14,6 +15,7 @@ __all__ = [
     "Flow",
     "FlowEstimator",
     "Law",
+    "Mine",
     "Smc",
     "Stair",
     "Staircase",

@@ -102,7 +102,8 @@ def _quantise(heights: Tensor, volumes: Tensor, count: int) -> Tensor:
     lower = heights[edges]
     truth = heights * volumes / mass[-1]
     best, least = lower[-1:], math.inf
-    for scale in torch.logspace(0, math.log10(LARGEST_SCALE), SCALES).tolist():
+    for turn in range(SCALES):
+        scale = LARGEST_SCALE ** (turn / (SCALES - 1))
         levels = lower[_steps(lower, middle, size, scale, count)]
         under = torch.bucketize(heights, levels, right=True)
         staircase = torch.cat([levels.new_zeros(1), levels])[under] * volumes

@@ -36,17 +36,19 @@ class Stair:
     Args:
         beta: the level.
         draws: ``(N, n)`` in [0, 1], all draws, valid or not.
-        log_q: ``(N,)``, the law's log density at the draws, in nats.
+        log_q: ``(N,)``, the law's log density at the draws, in nats; None where it has none.
         values: ``(N,)``, F at the draws, over a fixed set of images and places.
         together: how many draws in a row depend on each other; 1 where all are independent.
+        information: between draw and noise in nats, where a law is fitted by it.
 
     """
 
     beta: float
     draws: Tensor
-    log_q: Tensor
+    log_q: Tensor | None
     values: Tensor
     together: int = 1
+    information: float | None = None
 
     @property
     def valid(self) -> Tensor:
@@ -60,42 +62,48 @@ class Stair:
 
     @property
     def entropy_bound(self) -> float | None:
-        """A lower bound of log|V_β|: −E[log q | valid] + log(share valid); None if none is.
+        """A lower bound of log|V_β|: −E[log q | valid] + log(share valid).
 
         It is the entropy of the law restricted to V_β, and no law there has more than the uniform.
+        None without a density or a valid draw, as for all that follows.
         """
-        if not bool(self.valid.any()):
-            return None
-        return float(-self.log_q[self.valid].double().mean()) + math.log(self.valid_fraction)
+        weights = self._log_weights()
+        return None if weights is None else float(weights.mean()) + math.log(self.valid_fraction)
 
     @property
     def log_volume(self) -> float | None:
-        """log|V_β| by importance sampling, log E_q[1{F ≥ β} / q]; None without valid draws."""
-        if not bool(self.valid.any()):
+        """log|V_β| by importance sampling, log E_q[1{F ≥ β} / q]."""
+        weights = self._log_weights()
+        if weights is None:
             return None
-        weights = -self.log_q[self.valid].double()
         return float(torch.logsumexp(weights, 0)) - math.log(len(self.draws))
 
     @property
     def log_volume_error(self) -> float | None:
         """The standard error of that estimate in nats, from draws that are independent.
 
-        None without valid draws, or where there is one group of draws alone.
+        None also where there is one group of draws alone.
         """
+        weights = self._log_weights()
         groups = len(self.draws) // self.together
-        if groups < 2 or not bool(self.valid.any()):
+        if weights is None or groups < 2:
             return None
-        weights = torch.where(self.valid, torch.exp(self.log_q.min() - self.log_q.double()), 0.0)
-        means = weights[: groups * self.together].reshape(groups, -1).mean(1)
+        every = torch.zeros(len(self.draws), dtype=torch.float64)
+        every[self.valid] = torch.exp(weights - weights.max())
+        means = every[: groups * self.together].reshape(groups, -1).mean(1)
         return float(means.std() / means.mean()) / math.sqrt(groups)
 
     @property
     def effective_sample_size(self) -> float:
-        """How many uniform draws on V_β the weighted draws are worth."""
-        if not bool(self.valid.any()):
-            return 0.0
-        weights = torch.softmax(-self.log_q[self.valid].double(), 0)
-        return float(1 / weights.square().sum())
+        """How many uniform draws on V_β the weighted draws are worth; 0 without any."""
+        weights = self._log_weights()
+        return 0.0 if weights is None else float(1 / torch.softmax(weights, 0).square().sum())
+
+    def _log_weights(self) -> Tensor | None:
+        """Return log(1 / q) of the valid draws, float64."""
+        if self.log_q is None or not bool(self.valid.any()):
+            return None
+        return -self.log_q[self.valid].double()
 
     def sample(self, count: int, generator: Generator) -> Tensor:
         """Draw ``(count, n)`` of the valid draws; of all where none is valid."""

@@ -175,7 +175,7 @@ def staircase(record: ClassRecord, dimensions: int) -> Staircase:
         Stair(
             beta=stair.beta,
             draws=from_bytes(stair.draws, dimensions),
-            log_q=torch.tensor(stair.log_q),
+            log_q=torch.tensor(stair.log_q) if stair.log_q else None,
             values=torch.tensor(stair.values),
         )
         for stair in record.stairs
@@ -301,7 +301,7 @@ def _record(
                 beta=stair.beta,
                 gamma=gamma,
                 draws=to_bytes(stair.draws),
-                log_q=[float(value) for value in stair.log_q],
+                log_q=[] if stair.log_q is None else [float(value) for value in stair.log_q],
                 values=[float(value) for value in stair.values],
                 valid_fraction=stair.valid_fraction,
                 entropy_bound=stair.entropy_bound,

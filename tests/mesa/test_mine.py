@@ -1,0 +1,53 @@
+"""The paper's estimator: its bound against a known information, and what its presets reach."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from unbackdoor.experiments.problems import HalfSpace
+from unbackdoor.mesa import Mine
+from unbackdoor.mesa.mine import information_bound
+from unbackdoor.rng import stream
+from unbackdoor.settings import MINE_CORRECTED, MINE_PAPER
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
+def test_the_bound_reaches_the_information_of_gaussians(correlation: float) -> None:
+    """I(x; z) = −½ log(1 − ρ²) for a pair of standard normals with correlation ρ."""
+    generator = stream(0, "pairs")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        statistics = nn.Sequential(nn.Linear(2, 64), nn.ELU(), nn.Linear(64, 64), nn.ELU())
+        statistics.append(nn.Linear(64, 1))
+    optimiser = torch.optim.Adam(statistics.parameters(), lr=2e-3)
+    found: list[float] = []
+    for _ in range(800):
+        z, noise = torch.randn(2, 1000, 1, generator=generator)
+        x = correlation * z + math.sqrt(1 - correlation**2) * noise
+        bound = information_bound(statistics, x, z, generator)
+        optimiser.zero_grad()
+        (-bound).backward()
+        optimiser.step()
+        found.append(float(bound.detach()))
+    truth = -0.5 * math.log(1 - correlation**2)
+    assert math.fsum(found[-200:]) / 200 == pytest.approx(truth, abs=0.06)
+
+
+def test_draws_are_valid_without_volume_and_the_correction_spreads_them() -> None:
+    problem = HalfSpace(9, 6.5)
+    spread: list[float] = []
+    for settings in (MINE_PAPER, MINE_CORRECTED):
+        (stair,) = Mine(settings, draws=2000)(problem, (0.5,), 9, seed=0)
+        assert stair.draws.shape == (2000, 9)
+        assert stair.valid_fraction > 0.5
+        assert stair.log_volume is stair.entropy_bound is stair.log_volume_error is None
+        assert stair.effective_sample_size == 0
+        assert stair.information is not None
+        assert stair.information < math.log(settings.batch) + 0.5
+        spread.append(float(stair.draws.std(0).mean()))
+    exact = float(problem.sample(0.5, 2000, stream(0, "exact")).std(0).mean())
+    assert spread[0] < spread[1] < 1.3 * exact
