@@ -18,8 +18,8 @@ class Task(Protocol):
 class Progress(Protocol):
     """Where long work reports itself."""
 
-    def task(self, description: str, total: float) -> AbstractContextManager[Task]:
-        """Open a task of ``total`` steps for the length of a ``with`` block."""
+    def task(self, description: str, total: float | None) -> AbstractContextManager[Task]:
+        """Open a task of ``total`` steps, None for unknown, for the length of a ``with`` block."""
         ...
 
 
@@ -32,7 +32,7 @@ class Silent:
     """Reports nothing; the default of every library call."""
 
     @contextmanager
-    def task(self, description: str, total: float) -> Generator[Task]:
+    def task(self, description: str, total: float | None) -> Generator[Task]:
         """Accept the task and show nothing."""
         del description, total
         yield _SilentTask()
@@ -42,7 +42,7 @@ class Bars:
     """Bars with the time left, on standard error; quiet where that is no terminal."""
 
     @contextmanager
-    def task(self, description: str, total: float) -> Generator[Task]:
+    def task(self, description: str, total: float | None) -> Generator[Task]:
         """Show one bar for the length of the block."""
         from rich.console import Console
         from rich.progress import (

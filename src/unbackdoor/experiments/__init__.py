@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from unbackdoor.experiments import profile, shipped, toys
+from unbackdoor.experiments import profile, reference, shipped, toys
 from unbackdoor.experiments.table import Line, markdown
 from unbackdoor.progress import Bars
 
@@ -57,9 +57,16 @@ def _toys(request: Request) -> Outcome:
     return Outcome(msgspec.to_builtins(rows), toys.summary(rows))
 
 
+def _reference(request: Request) -> Outcome:
+    names = [name for name in request.models if name != request.reference]
+    rows = reference.measure(names, request.seeds, request.store, Bars())
+    return Outcome(msgspec.to_builtins(rows), reference.summary(rows))
+
+
 BENCHMARKS: dict[str, Callable[[Request], Outcome]] = {
     "shipped": _shipped,
     "profile": _profile,
     "toys": _toys,
+    "reference": _reference,
 }
 """By name on the command line."""
