@@ -9,8 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
+import torch
 from PIL import Image
 
+from conftest import WritePictures
 from unbackdoor.cli import main
 
 SAMPLE = ["--data", "cifar10-sample"]
@@ -35,6 +38,8 @@ def wrong(tmp_path: Path) -> dict[str, list[str]]:
     (tmp_path / "empty").mkdir()
     few = folder_of(tmp_path / "few", 1)
     attack = ["attack", *SAMPLE, "--arch", "resnet20", "-o", str(tmp_path / "x.safetensors")]
+    labels = tmp_path / "labels.json"
+    labels.write_text('{"cat": 0, "dog": 0}')
     return {
         "no such file": ["scan", str(tmp_path / "none.safetensors"), *SAMPLE],
         "a text file": ["scan", str(text), *SAMPLE],
@@ -53,6 +58,12 @@ def wrong(tmp_path: Path) -> dict[str, list[str]]:
         "no such command": ["scam"],
         "a missing argument": ["scan"],
         "no such benchmark": ["bench", "none"],
+        "no seeds": ["bench", "shipped", "--seeds", "0"],
+        "no size": ["scan", "shipped:clean", *SAMPLE, "--size", "0"],
+        "no deviation": ["scan", "shipped:clean", *SAMPLE, "--std", "1", "1", "0"],
+        "no labels": ["scan", "shipped:clean", *SAMPLE, "--labels", str(tmp_path / "none.json")],
+        "labels of no kind": ["scan", "shipped:clean", *SAMPLE, "--labels", str(text)],
+        "labels twice": ["scan", "shipped:clean", "--data", str(few), "--labels", str(labels)],
     }
 
 
@@ -74,6 +85,12 @@ CODES = {
     "no such command": 4,
     "a missing argument": 4,
     "no such benchmark": 4,
+    "no seeds": 4,
+    "no size": 4,
+    "no deviation": 4,
+    "no labels": 4,
+    "labels of no kind": 2,
+    "labels twice": 2,
 }
 
 
@@ -131,3 +148,37 @@ def test_a_quick_scan_of_a_backdoored_model_end_to_end(
     assert main([*other, "-o", str(tmp_path / "fixed.safetensors")]) == 2
     assert "another model" in capsys.readouterr().err
     assert not (tmp_path / "fixed.safetensors").exists()
+
+
+def test_a_network_that_wants_other_images_is_fitted_and_repaired_as_it_came(
+    tmp_path: Path, write_pictures: WritePictures, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Normalised input of 8 pixels, six classes of which the data has two, in another order."""
+    code = tmp_path / "net.py"
+    code.write_text(
+        "from torch import nn\n"
+        "def net():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 6, 8), nn.Flatten())\n"
+    )
+    data = write_pictures(tmp_path / "data", classes={"dark": 30, "light": 220}, count=40, side=10)
+    weights = torch.zeros(6, 3, 8, 8)
+    weights[5], weights[2] = 0.1, -0.1
+    bias = torch.tensor([-9.0, -9, 0, -9, -9, 0])
+    model = tmp_path / "net.safetensors"
+    safetensors.torch.save_file({"0.weight": weights, "0.bias": bias}, model)
+    labels = tmp_path / "labels.json"
+    labels.write_text('{"dark": 2, "light": 5}')
+    fitting = ["--size", "8", "--mean", ".5", ".5", ".5", "--labels", str(labels)]
+    command = ["scan", str(model), "--arch", f"{code}:net", "--data", str(data), *fitting]
+    main([*command, "--space", "patch:1", "--budget", "quick", "-f", "json"])
+    result = json.loads(capsys.readouterr().out)
+    assert result["model"]["accuracy"] == 1
+    assert result["verdict"] == "clean"
+    assert [record["name"] for record in result["classes"]] == [
+        "class 0", "class 1", "dark", "class 3", "class 4", "light"
+    ]  # fmt: skip
+    assert result["image_shape"] == [3, 8, 8]
+    assert result["settings"]["input"]["mean"] == [0.5] * 3
+    out = tmp_path / "scan.sarif"
+    main([*command, "--space", "patch:1", "--budget", "quick", "-o", str(out)])
+    assert json.loads(out.read_text())["runs"][0]["results"][0]["ruleId"] == "clean"

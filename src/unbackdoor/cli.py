@@ -24,6 +24,8 @@ File = Annotated[Path | None, arg(metavar="FILE")]
 OptionalOutput = Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")]
 Output = Annotated[Path, arg(aliases=["-o"], metavar="FILE")]
 Format = Annotated[Literal["table", "json"], arg(aliases=["-f"])]
+ScanFormat = Annotated[Literal["table", "json", "sarif"], arg(aliases=["-f"])]
+Channels = Annotated[tuple[float, float, float] | None, arg(metavar="R G B")]
 Text = Annotated[str | None, arg(metavar="TEXT")]
 Number = Annotated[int | None, arg(metavar="INT")]
 
@@ -41,7 +43,21 @@ class Machine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scan(Machine):
+class Input(Machine):
+    """How images are fitted to the network."""
+
+    size: Number = None
+    """Side of the network's square input: images are scaled and cropped to it."""
+    mean: Channels = None
+    """Per channel, subtracted from images in [0, 1]; for a network that does not do so itself."""
+    std: Channels = None
+    """Per channel, divides what is left."""
+    labels: File = None
+    """JSON, {"class of the data": index}: the network's order, or more classes than the data's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan(Input):
     """Is there a backdoor in a model? Exit code 0: clean, 1: backdoored, 3: inconclusive."""
 
     model: Model
@@ -54,10 +70,10 @@ class Scan(Machine):
     """Triggers to look for: patch:SIZE, in pixels of the network's input."""
     budget: Literal["quick", "standard", "thorough"] = "standard"
     """How much work."""
-    format: Format = "table"
+    format: ScanFormat = "table"
     """What is printed."""
     output: OptionalOutput = None
-    """Where the result goes, as JSON."""
+    """Where the result goes: as SARIF where the name ends in .sarif, else as JSON."""
     report: File = None
     """Where the page goes, as HTML."""
 
@@ -69,7 +85,7 @@ class Scan(Machine):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Repair(Machine):
+class Repair(Input):
     """Remove the backdoor that a scan finds, measure the result, and scan again."""
 
     model: Model
@@ -87,7 +103,7 @@ class Repair(Machine):
     budget: Literal["quick", "standard", "thorough"] = "standard"
     """How much work the scans do."""
     reference: Text = None
-    """A clean model of the same task, for the rate at which stamped images go astray anyway."""
+    """A clean model of the same input, for the rate at which stamped images go astray anyway."""
     format: Format = "table"
     """What is printed."""
     result: File = None

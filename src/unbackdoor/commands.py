@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import torch
@@ -20,23 +20,32 @@ from unbackdoor import attack as attacking
 from unbackdoor import cpu, data, models, results
 from unbackdoor.data import Split
 from unbackdoor.errors import ArgumentError, ContentError, UnbackdoorError
-from unbackdoor.files import check_output, sha256_of
-from unbackdoor.models import Loaded, freeze
+from unbackdoor.files import check_output, sha256_of, write_bytes
+from unbackdoor.models import Loaded, Normalise, freeze
 from unbackdoor.models.checkpoint import check_suffix
 from unbackdoor.progress import Bars
 from unbackdoor.repairing import repair as repair_model
 from unbackdoor.report.page import write_page
+from unbackdoor.report.sarif import encode_sarif
 from unbackdoor.report.table import show
 from unbackdoor.results import RepairResult, Result, ScanResult
 from unbackdoor.scanning import Subject, with_planted
 from unbackdoor.scanning import scan as scan_model
-from unbackdoor.settings import BUDGETS, FIRST_SHARE, RepairSettings, ScanSettings
+from unbackdoor.settings import (
+    AS_IT_IS,
+    BUDGETS,
+    FIRST_SHARE,
+    InputSettings,
+    RepairSettings,
+    ScanSettings,
+)
 from unbackdoor.triggers import Planted, parse_space, parse_trigger
 
 if TYPE_CHECKING:
     from unbackdoor import cli
 
 REFERENCE = "shipped:clean"
+LARGEST_SIDE = 1024
 
 
 @dataclass(frozen=True)
@@ -47,15 +56,24 @@ class Case:
         loaded: the model.
         images: for the scan and the repair.
         reserve: for the scan of the repaired model.
+        input: how images are fitted to the model.
 
     """
 
     loaded: Loaded
     images: Split
     reserve: Split
+    input: InputSettings = AS_IT_IS
 
     @classmethod
-    def open(cls, model: str, arch: str | None, images: str, device: str = "cpu") -> Case:
+    def open(
+        cls,
+        model: str,
+        arch: str | None,
+        images: str,
+        device: str = "cpu",
+        fitting: InputSettings = AS_IT_IS,
+    ) -> Case:
         """Load a model and clean images.
 
         Raises:
@@ -64,8 +82,18 @@ class Case:
 
         """
         loaded = models.load(model, arch)
+        split = data.load(images, fitting.size)
+        if fitting.labels is not None:
+            with torch.no_grad():
+                answers = normalised(loaded.module, fitting)(split.defend.batch(torch.arange(1)))
+            split = split.relabelled(fitting.labels, answers.shape[-1])
         loaded.module.to(device)
-        return cls(loaded, *data.load(images).divide(FIRST_SHARE))
+        return cls(loaded, *split.divide(FIRST_SHARE), fitting)
+
+    @property
+    def network(self) -> nn.Module:
+        """The model as it takes images in [0, 1]; it shares its parameters with the loaded one."""
+        return normalised(self.loaded.module, self.input)
 
     @property
     def planted(self) -> Planted | None:
@@ -75,7 +103,7 @@ class Case:
     def scan(self, space: str, settings: ScanSettings, seed: int) -> ScanResult:
         """Scan the model."""
         subject = Subject(
-            model=freeze(self.loaded.module),
+            model=freeze(self.network),
             path=self.loaded.name,
             sha256=self.loaded.sha256,
             arch=self.loaded.arch,
@@ -83,6 +111,9 @@ class Case:
         found = scan_model(
             subject, self.images, parse_space(space), settings, seed=seed, progress=Bars()
         )
+        if self.input != AS_IT_IS:
+            fitting = {"input": msgspec.to_builtins(self.input)}
+            found = msgspec.structs.replace(found, settings={**found.settings, **fitting})
         return with_planted(found, self.planted) if self.planted else found
 
     def repair(
@@ -90,7 +121,7 @@ class Case:
     ) -> tuple[nn.Module, RepairResult]:
         """Repair the model with what a scan found."""
         return repair_model(
-            self.loaded.module,
+            self.network,
             found,
             self.images,
             self.reserve,
@@ -104,14 +135,15 @@ class Case:
         )
 
     def save(self, module: nn.Module, result: RepairResult, path: Path) -> RepairResult:
-        """Write a repaired model; return the result that says where, and what is in it."""
+        """Write a repaired model as it came; return the result that says where and what it is."""
+        bare = cast(nn.Sequential, module)[-1] if self.input.mean or self.input.std else module
         facts = {
             "arch": self.loaded.arch,
             "repaired_from": self.loaded.sha256,
             "accuracy": _row(result, "repaired").accuracy,
             "versions": result.versions,
         }
-        models.save(module, path, facts)
+        models.save(bare, path, facts)
         return msgspec.structs.replace(result, output=str(path), sha256=sha256_of(path))
 
 
@@ -120,7 +152,7 @@ def scan(options: cli.Scan) -> ScanResult:
     _check_outputs({"-o": options.output, "--report": options.report})
     parse_space(options.space)
     prepare(options)
-    case = Case.open(options.model, options.arch, options.data, options.device)
+    case = _open(options)
     result = case.scan(options.space, BUDGETS[options.budget], options.seed)
     _deliver(result, options.format, options.output, options.report)
     return result
@@ -132,14 +164,16 @@ def repair(options: cli.Repair) -> RepairResult:
     check_suffix(options.output)
     parse_space(options.space)
     prepare(options)
-    case = Case.open(options.model, options.arch, options.data, options.device)
-    reference = options.reference and models.load(options.reference, options.arch).module
+    case = _open(options)
+    reference: nn.Module | None = None
+    if options.reference:
+        reference = normalised(models.load(options.reference, options.arch).module, case.input)
     scanning = BUDGETS[options.budget]
     if options.scan:
         found = _scan_of(case, options.scan)
     else:
         found = case.scan(options.space, scanning, options.seed)
-    module, result = case.repair(found, scanning, options.seed, reference or None)
+    module, result = case.repair(found, scanning, options.seed, reference)
     result = case.save(module, result, options.output)
     _deliver(result, options.format, options.result, options.report)
     return result
@@ -247,6 +281,16 @@ def prepare(machine: cli.Machine) -> None:
     cpu.prepare(machine.threads)
 
 
+def normalised(module: nn.Module, fitting: InputSettings) -> nn.Module:
+    """Return a network that takes images in [0, 1] and prepares them for ``module``."""
+    if not fitting.mean and not fitting.std:
+        return module
+    channels = len(fitting.mean or fitting.std or ())
+    prepare = Normalise(fitting.mean or (0.0,) * channels, fitting.std or (1.0,) * channels)
+    device = next((parameter.device for parameter in module.parameters()), None)
+    return nn.Sequential(prepare.to(device), module).eval()
+
+
 def planted_in(facts: Mapping[str, Any]) -> Planted | None:
     """Return the trigger that a checkpoint's provenance names, None where it names none."""
     trigger, target = facts.get("trigger"), facts.get("target")
@@ -256,6 +300,31 @@ def planted_in(facts: Mapping[str, Any]) -> Planted | None:
         return Planted(parse_trigger(trigger), target)
     except UnbackdoorError:  # a picture that is not here, or a header that somebody else wrote
         return None
+
+
+def _open(options: cli.Scan | cli.Repair) -> Case:
+    if options.size is not None and not 1 <= options.size <= LARGEST_SIDE:
+        raise ArgumentError(f"--size: expected 1 to {LARGEST_SIDE}, came {options.size}.")
+    if options.std is not None and not min(options.std) > 0:
+        raise ArgumentError(f"--std: expected values above 0, came {options.std}.")
+    fitting = InputSettings(
+        size=options.size,
+        mean=options.mean,
+        std=options.std,
+        labels=options.labels and _read_labels(options.labels),
+    )
+    return Case.open(options.model, options.arch, options.data, options.device, fitting)
+
+
+def _read_labels(path: Path) -> dict[str, int]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, int])
+    except OSError as error:
+        raise ArgumentError(f"--labels: {path} cannot be read ({error.strerror}).") from error
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise ContentError(
+            f'--labels: expected {{"class of the data": index, …}} in {path}, came {error}.'
+        ) from error
 
 
 def _scan_of(case: Case, path: Path) -> ScanResult:
@@ -294,11 +363,15 @@ def _check_outputs(paths: Mapping[str, Path | None]) -> None:
 
 
 def _deliver(result: Result, form: str, output: Path | None, page: Path | None) -> None:
-    if output:
+    if output and output.suffix == ".sarif" and isinstance(result, ScanResult):
+        write_bytes(output, encode_sarif(result))
+    elif output:
         results.write(result, output)
     if page:
         write_page(result, page)
     if form == "json":
         sys.stdout.write(results.encode(result).decode())
+    elif form == "sarif" and isinstance(result, ScanResult):
+        sys.stdout.write(encode_sarif(result).decode())
     else:
         show(result, Console())

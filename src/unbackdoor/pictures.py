@@ -22,6 +22,23 @@ UNREADABLE = (
 """What Pillow raises for files that are no pictures, or damaged ones."""
 
 
+def as_square(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Return a picture ``(height, width, 3)`` with its shorter side scaled and its middle cropped.
+
+    Args:
+        pixels: red, green, blue.
+        size: side of the square that comes back.
+
+    """
+    height, width = pixels.shape[:2]
+    if height == width == size:
+        return pixels
+    side = min(height, width)
+    left, top = (width - side) // 2, (height - side) // 2
+    middle = Image.fromarray(pixels[top : top + side, left : left + side])
+    return np.array(middle.resize((size, size), Image.Resampling.BICUBIC), dtype=np.uint8)
+
+
 def read_rgb(path: Path, argument: str) -> NDArray[np.uint8]:
     """Return the picture as ``(height, width, 3)``, red, green, blue, in 0 … 255.
 

@@ -9,6 +9,30 @@ FIRST_SHARE = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
+class InputSettings:
+    """How images are fitted to a network that somebody else prepared them for.
+
+    Args:
+        size: side of the network's square input, to which images are scaled (the shorter side) and
+            cropped (the middle); as they are when left out.
+        mean: per channel, subtracted from images in [0, 1] before the network.
+        std: per channel, divides what is left.
+        labels: index in the network's answer of each class of the data, for networks with another
+            order of classes, or with more of them.
+
+    """
+
+    size: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    labels: dict[str, int] | None = None
+
+
+AS_IT_IS = InputSettings()
+"""Images in [0, 1], of the size and with the classes that they have."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """The recipe of :func:`unbackdoor.training.fit`.
 

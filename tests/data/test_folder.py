@@ -85,3 +85,12 @@ def test_a_corrupt_picture_is_named(pictures: Path) -> None:
         bad.write_bytes(damaged)
         with pytest.raises(ContentError, match=r"ape/1\.png"):
             folder.read(pictures)
+
+
+def test_pictures_of_several_sizes_become_squares_of_one(pictures: Path) -> None:
+    Image.new("RGB", (3, 9), (1, 2, 3)).save(pictures / "ape" / "0.png")
+    with pytest.raises(ContentError, match="--size"):
+        folder.read(pictures)
+    images = folder.read(pictures, size=5)
+    assert images.shape == (3, 5, 5)
+    assert images.pixels[0, :, 0, 0].tolist() == [1, 2, 3]

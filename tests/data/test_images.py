@@ -116,3 +116,30 @@ def test_require_names_the_scarce_class(defend: list[int], evaluate: list[int], 
     with pytest.raises(InsufficientDataError, match=name) as caught:
         Split(images(defend), images(evaluate)).require(2)
     assert caught.value.exit_code == 3
+
+
+@given(side=st.integers(1, 9))
+def test_resized_images_are_squares_of_the_middle(side: int) -> None:
+    pixels = torch.zeros(2, 3, 4, 8, dtype=torch.uint8)
+    pixels[:, :, :, 2:6] = 200
+    whole = Images.of("toy", NAMES, pixels, torch.tensor([0, 2]))
+    squares = whole.subset(torch.tensor([1])).resized(side)
+    assert squares.shape == (3, side, side)
+    assert squares.targets.tolist() == [2]
+    assert int(squares.pixels.min()) == 200
+    assert whole.resized(None) is whole
+
+
+def test_relabelled_images_follow_the_network_s_order() -> None:
+    other = images([0, 1, 2, 0]).relabelled({"a": 4, "b": 0, "c": 2, "unused": 1}, 5)
+    assert other.classes == ("b", "class 1", "c", "class 3", "a")
+    assert other.targets.tolist() == [4, 0, 2, 4]
+    assert torch.equal(other.pixels, images([0, 1, 2, 0]).pixels)
+
+
+@pytest.mark.parametrize(
+    "indices", [{"a": 0, "b": 1}, {"a": 0, "b": 1, "c": 1}, {"a": 0, "b": 1, "c": 5}, {}]
+)
+def test_labels_that_do_not_fit_are_named(indices: dict[str, int]) -> None:
+    with pytest.raises(ContentError, match="--labels"):
+        images([0, 1, 2]).relabelled(indices, 3)

@@ -18,13 +18,14 @@ def store() -> Path:
     return Path(os.environ.get("UNBACKDOOR_DATA") or Path.home() / ".cache" / "unbackdoor")
 
 
-def load(spec: str) -> Split:
+def load(spec: str, size: int | None = None) -> Split:
     """Return clean images to scan and repair with, and others to measure on.
 
     Args:
         spec: ``cifar10-sample`` (embedded; 2,500 and 1,500 images), ``cifar10`` (its test set;
             8,000 and 2,000), or a folder with a folder of pictures per class (5/8 and 3/8 of each
             class).
+        size: side of the squares that the images become; as they are when left out.
 
     Raises:
         ArgumentError: neither a known name nor a folder.
@@ -32,10 +33,10 @@ def load(spec: str) -> Split:
 
     """
     if spec == "cifar10-sample":
-        return sample.read()
+        return sample.read().resized(size)
     if spec == "cifar10":
-        return Split(*_cifar10()[1].divide(CIFAR_DEFEND_SHARE))
-    return _folder(spec)
+        return Split(*_cifar10()[1].divide(CIFAR_DEFEND_SHARE)).resized(size)
+    return Split(*_folder(spec, size).divide(FOLDER_DEFEND_SHARE))
 
 
 def load_training(spec: str) -> Split:
@@ -59,11 +60,11 @@ def _cifar10() -> tuple[Images, Images]:
     return cifar.read(path)
 
 
-def _folder(spec: str) -> Split:
+def _folder(spec: str, size: int | None) -> Images:
     path = Path(spec)
     if not path.is_dir():
         raise ArgumentError(
             f"--data: {spec!r} is neither a data set (cifar10-sample, cifar10) nor a folder; name "
             f"one of these or a folder with a folder of pictures per class."
         )
-    return Split(*folder.read(path).divide(FOLDER_DEFEND_SHARE))
+    return folder.read(path, size)

@@ -9,13 +9,13 @@ import torch
 
 from unbackdoor.data.images import Images
 from unbackdoor.errors import ContentError
-from unbackdoor.pictures import read_rgb
+from unbackdoor.pictures import as_square, read_rgb
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm"})
 
 
-def read(folder: Path) -> Images:
-    """Read every picture in ``folder/CLASS/`` as RGB; all must have one size.
+def read(folder: Path, size: int | None = None) -> Images:
+    """Read every picture in ``folder/CLASS/`` as RGB; all must have one size, unless one is given.
 
     Other files, and names that start with a dot, are passed over.
 
@@ -36,12 +36,14 @@ def read(folder: Path) -> Images:
             f"{folder.name}/cat/0001.png ({', '.join(sorted(SUFFIXES))})."
         )
     pictures = [read_rgb(path, "--data") for path, _ in files]
+    if size is not None:
+        pictures = [as_square(picture, size) for picture in pictures]
     sizes = {picture.shape[:2] for picture in pictures}
     if len(sizes) > 1:
         (small, large) = min(sizes), max(sizes)
         raise ContentError(
             f"--data: expected pictures of one size in {folder}, came sizes from "
-            f"{small[1]}×{small[0]} to {large[1]}×{large[0]}; resize them first."
+            f"{small[1]}×{small[0]} to {large[1]}×{large[0]}; say --size."
         )
     pixels = torch.as_tensor(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
     labels = torch.tensor([label for _, label in files])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from unbackdoor.errors import ContentError, InsufficientDataError
+from unbackdoor.pictures import as_square
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +99,45 @@ class Images:
         """Return the picked images as a set over the same store."""
         return Images(self.name, self.classes, self.pixels, self.labels, self.rows[picks])
 
+    def resized(self, size: int | None) -> Images:
+        """Return the images of this set as squares, shorter side scaled, middle cropped.
+
+        Args:
+            size: side of the squares; None leaves the images as they are.
+
+        """
+        if size is None or self.shape[1:] == (size, size):
+            return self
+        squares = [as_square(self.pixels[row].permute(1, 2, 0).numpy(), size) for row in self.rows]
+        pixels = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).contiguous()
+        return Images.of(self.name, self.classes, pixels, self.targets)
+
+    def relabelled(self, indices: Mapping[str, int], count: int) -> Images:
+        """Return the same images under other class indices.
+
+        Args:
+            indices: name of each class of this set → its new index.
+            count: how many classes there are, also those of which there are no images.
+
+        Raises:
+            ContentError: a class has no index, or indices are not different and below ``count``.
+
+        """
+        if missing := [name for name in self.classes if name not in indices]:
+            raise ContentError(
+                f"--labels: expected an index for every class of the data, came none for "
+                f"{missing[0]!r}; add it."
+            )
+        chosen = [indices[name] for name in self.classes]
+        if len(set(chosen)) < len(chosen) or not 0 <= min(chosen) <= max(chosen) < count:
+            raise ContentError(
+                f"--labels: expected different indices from 0 to {count - 1} (the network has "
+                f"{count} classes), came {', '.join(map(str, sorted(chosen)))}."
+            )
+        names = dict(zip(chosen, self.classes, strict=True))
+        classes = tuple(names.get(index, f"class {index}") for index in range(count))
+        return Images(self.name, classes, self.pixels, torch.tensor(chosen)[self.labels], self.rows)
+
     def divide(self, share: float) -> tuple[Images, Images]:
         """Divide every class in the same proportion, first rows first; nothing is drawn.
 
@@ -129,6 +171,16 @@ class Split:
 
     defend: Images
     evaluate: Images
+
+    def resized(self, size: int | None) -> Split:
+        """Return both parts as squares; see :meth:`Images.resized`."""
+        return Split(self.defend.resized(size), self.evaluate.resized(size))
+
+    def relabelled(self, indices: Mapping[str, int], count: int) -> Split:
+        """Return both parts under other class indices; see :meth:`Images.relabelled`."""
+        return Split(
+            self.defend.relabelled(indices, count), self.evaluate.relabelled(indices, count)
+        )
 
     def divide(self, share: float) -> tuple[Split, Split]:
         """Divide both parts, so that a second look can use images that the first never saw."""
