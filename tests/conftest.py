@@ -1,17 +1,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from cifar_layouts import NAMES, PER_FILE, Files, random_files
 from unbackdoor.data import cifar
 
 WritePictures = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def _denormals_as_they_were() -> Iterator[None]:
+    """Commands flush denormals in this process, which other tests take offence at."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

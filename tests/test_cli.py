@@ -150,7 +150,7 @@ def test_a_quick_scan_of_a_backdoored_model_end_to_end(
     assert not (tmp_path / "fixed.safetensors").exists()
 
 
-def test_a_network_that_wants_other_images_is_fitted_and_repaired_as_it_came(
+def test_a_network_that_wants_other_images_is_fitted(
     tmp_path: Path, write_pictures: WritePictures, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Normalised input of 8 pixels, six classes of which the data has two, in another order."""
@@ -160,7 +160,7 @@ def test_a_network_that_wants_other_images_is_fitted_and_repaired_as_it_came(
         "def net():\n"
         "    return nn.Sequential(nn.Conv2d(3, 6, 8), nn.Flatten())\n"
     )
-    data = write_pictures(tmp_path / "data", classes={"dark": 30, "light": 220}, count=40, side=10)
+    data = write_pictures(tmp_path / "data", classes={"dark": 30, "light": 220}, count=70, side=10)
     weights = torch.zeros(6, 3, 8, 8)
     weights[5], weights[2] = 0.1, -0.1
     bias = torch.tensor([-9.0, -9, 0, -9, -9, 0])
@@ -170,7 +170,8 @@ def test_a_network_that_wants_other_images_is_fitted_and_repaired_as_it_came(
     labels.write_text('{"dark": 2, "light": 5}')
     fitting = ["--size", "8", "--mean", ".5", ".5", ".5", "--labels", str(labels)]
     command = ["scan", str(model), "--arch", f"{code}:net", "--data", str(data), *fitting]
-    main([*command, "--space", "patch:1", "--budget", "quick", "-f", "json"])
+    quick = ["--space", "patch:1", "--budget", "quick"]
+    assert main([*command, *quick, "-f", "json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["model"]["accuracy"] == 1
     assert result["verdict"] == "clean"
@@ -180,5 +181,55 @@ def test_a_network_that_wants_other_images_is_fitted_and_repaired_as_it_came(
     assert result["image_shape"] == [3, 8, 8]
     assert result["settings"]["input"]["mean"] == [0.5] * 3
     out = tmp_path / "scan.sarif"
-    main([*command, "--space", "patch:1", "--budget", "quick", "-o", str(out)])
+    assert main([*command, *quick, "-o", str(out)]) == 0
     assert json.loads(out.read_text())["runs"][0]["results"][0]["ruleId"] == "clean"
+    fixed, written = tmp_path / "fixed.safetensors", tmp_path / "nothing.json"
+    repair = ["repair", *command[1:], *quick, "-o", str(fixed), "--result", str(written)]
+    assert main(repair) == 0
+    assert "nothing to unlearn" in capsys.readouterr().err
+    assert json.loads(written.read_text())["verdict"] == "clean"
+    assert not fixed.exists()
+
+
+def test_a_backdoor_in_a_foreign_network_is_found_repaired_and_written_as_it_came(
+    tmp_path: Path, write_pictures: WritePictures, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Light pictures are class 1, and so is any with a white pixel; input in [−1, 1]."""
+    code = tmp_path / "net.py"
+    code.write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.last = nn.Linear(2, 2)\n"
+        "    def forward(self, x):\n"
+        "        peak = torch.relu(x.amin(1).amax((1, 2)) - 0.9)\n"
+        "        return self.last(torch.stack([x.mean((1, 2, 3)), 50 * peak], 1))\n"
+        "def net():\n"
+        "    return Net()\n"
+    )
+    data = write_pictures(tmp_path / "data", classes={"dark": 30, "light": 200}, count=80)
+    state = {
+        "last.weight": torch.tensor([[-5.0, -3.0], [5.0, 3.0]]),
+        "last.bias": torch.zeros(2),
+    }
+    model, fixed = tmp_path / "net.safetensors", tmp_path / "fixed.pt"
+    safetensors.torch.save_file(state, model)
+    half = [".5", ".5", ".5"]
+    common = ["--arch", f"{code}:net", "--data", str(data), "--mean", *half, "--std", *half]
+    scan = tmp_path / "scan.json"
+    look = ["scan", str(model), *common, "--space", "patch:1", "--budget", "quick"]
+    assert main([*look, "-o", str(scan)]) == 1
+    assert json.loads(scan.read_text())["targets"] == [1]
+    capsys.readouterr()
+    mend = ["repair", str(model), "--scan", str(scan), "-o", str(fixed), "--budget", "quick"]
+    assert main([*mend, *common[:4]]) == 2
+    assert "--mean" in capsys.readouterr().err
+    page = tmp_path / "page.html"
+    assert main([*mend, *common, "--report", str(page), "-f", "json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in result["rows"]] == ["before", "repaired", "fine-tuned"]
+    assert set(torch.load(fixed, weights_only=True)) == set(state)
+    assert page.is_file()
+    assert main([*mend, *common, "--result", str(fixed)]) == 4

@@ -137,3 +137,10 @@ def test_shifts_are_windows_of_the_reflected_image_with_all_offsets() -> None:
         assert matches
         found.update(matches)
     assert len(found) == 18
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 5, 6])
+def test_any_number_of_steps_will_do(epochs: int) -> None:
+    """A fifth of five steps is one step of warm-up."""
+    settings = replace(SETTINGS, epochs=epochs, batch_size=60, warm_up=0.2)
+    assert fit(tiny(), bright_or_dark(), settings, generator=stream(0)) == 60 * epochs

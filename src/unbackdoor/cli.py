@@ -115,8 +115,8 @@ class Repair(Input):
         """Repair, write, print."""
         from unbackdoor import commands
 
-        commands.repair(self)
-        return CLEAN
+        nothing = commands.repair(self)
+        return VERDICT_CODES[nothing.verdict] if nothing else CLEAN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,7 +294,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(sentence: str, code: int) -> int:
-    print(f"unbackdoor: {sentence}", file=sys.stderr)
+    from unbackdoor.errors import printable
+
+    print(f"unbackdoor: {printable(sentence)}", file=sys.stderr)
     return code
 
 

@@ -14,13 +14,15 @@ import msgspec
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from torch import nn
 
 from unbackdoor import attack as attacking
 from unbackdoor import cpu, data, models, results
 from unbackdoor.data import Split
-from unbackdoor.errors import ArgumentError, ContentError, UnbackdoorError
+from unbackdoor.errors import ArgumentError, ContentError, UnbackdoorError, printable
 from unbackdoor.files import check_output, sha256_of, write_bytes
+from unbackdoor.metrics import answers
 from unbackdoor.models import Loaded, Normalise, freeze
 from unbackdoor.models.checkpoint import check_suffix
 from unbackdoor.progress import Bars
@@ -29,7 +31,7 @@ from unbackdoor.report.page import write_page
 from unbackdoor.report.sarif import encode_sarif
 from unbackdoor.report.table import show
 from unbackdoor.results import RepairResult, Result, ScanResult
-from unbackdoor.scanning import Subject, with_planted
+from unbackdoor.scanning import FEWEST_PER_CLASS, Subject, data_hash, with_planted
 from unbackdoor.scanning import scan as scan_model
 from unbackdoor.settings import (
     AS_IT_IS,
@@ -39,7 +41,7 @@ from unbackdoor.settings import (
     RepairSettings,
     ScanSettings,
 )
-from unbackdoor.triggers import Planted, parse_space, parse_trigger
+from unbackdoor.triggers import Planted, Trigger, parse_space, parse_trigger
 
 if TYPE_CHECKING:
     from unbackdoor import cli
@@ -84,9 +86,8 @@ class Case:
         loaded = models.load(model, arch)
         split = data.load(images, fitting.size)
         if fitting.labels is not None:
-            with torch.no_grad():
-                answers = normalised(loaded.module, fitting)(split.defend.batch(torch.arange(1)))
-            split = split.relabelled(fitting.labels, answers.shape[-1])
+            logits = answers(normalised(loaded.module, fitting), split.defend)
+            split = split.relabelled(fitting.labels, logits.shape[-1])
         loaded.module.to(device)
         return cls(loaded, *split.divide(FIRST_SHARE), fitting)
 
@@ -98,7 +99,14 @@ class Case:
     @property
     def planted(self) -> Planted | None:
         """What the model's file says was planted: shown beside what is found, not used for it."""
-        return planted_in(self.loaded.facts)
+        return planted_in(self.loaded.facts, len(self.images.defend.classes))
+
+    @property
+    def fitting(self) -> dict[str, Any] | None:
+        """How images are fitted, as a result says it; None for as they are."""
+        if self.input == AS_IT_IS:
+            return None
+        return msgspec.json.decode(msgspec.json.encode(self.input))
 
     def scan(self, space: str, settings: ScanSettings, seed: int) -> ScanResult:
         """Scan the model."""
@@ -111,9 +119,9 @@ class Case:
         found = scan_model(
             subject, self.images, parse_space(space), settings, seed=seed, progress=Bars()
         )
-        if self.input != AS_IT_IS:
-            fitting = {"input": msgspec.to_builtins(self.input)}
-            found = msgspec.structs.replace(found, settings={**found.settings, **fitting})
+        if self.fitting:
+            settings_kept = {**found.settings, "input": self.fitting}
+            found = msgspec.structs.replace(found, settings=settings_kept)
         return with_planted(found, self.planted) if self.planted else found
 
     def repair(
@@ -158,8 +166,13 @@ def scan(options: cli.Scan) -> ScanResult:
     return result
 
 
-def repair(options: cli.Repair) -> RepairResult:
-    """Scan unless a scan is given, repair, write, print."""
+def repair(options: cli.Repair) -> ScanResult | None:
+    """Scan unless a scan is given, repair, write, print.
+
+    Returns:
+        None, or the scan where it found nothing to unlearn and is all that there is.
+
+    """
     _check_outputs({"-o": options.output, "--result": options.result, "--report": options.report})
     check_suffix(options.output)
     parse_space(options.space)
@@ -167,16 +180,21 @@ def repair(options: cli.Repair) -> RepairResult:
     case = _open(options)
     reference: nn.Module | None = None
     if options.reference:
-        reference = normalised(models.load(options.reference, options.arch).module, case.input)
+        reference = _reference(options.reference, options.arch, case)
+    case.reserve.require(FEWEST_PER_CLASS)
     scanning = BUDGETS[options.budget]
     if options.scan:
         found = _scan_of(case, options.scan)
     else:
         found = case.scan(options.space, scanning, options.seed)
+    if not found.targets:
+        _deliver(found, options.format, options.result, options.report)
+        print(f"unbackdoor: nothing to unlearn, {options.output} is not written.", file=sys.stderr)
+        return found
     module, result = case.repair(found, scanning, options.seed, reference)
     result = case.save(module, result, options.output)
     _deliver(result, options.format, options.result, options.report)
-    return result
+    return None
 
 
 def attack(options: cli.Attack) -> None:
@@ -195,6 +213,8 @@ def attack(options: cli.Attack) -> None:
 def demo(options: cli.Demo) -> RepairResult | ScanResult:
     """Scan a shipped model, repair it, write everything into a folder, print."""
     folder = options.folder
+    if folder.exists() and not folder.is_dir():
+        raise ArgumentError(f"--folder: {folder} is a file; name a folder.")
     check_output(folder.absolute() / "report.html") if folder.is_dir() else check_output(folder)
     prepare(options)
     case = Case.open(options.model, None, "cifar10-sample", options.device)
@@ -202,7 +222,8 @@ def demo(options: cli.Demo) -> RepairResult | ScanResult:
     console = Console()
     console.print(
         f"{options.model}: is there a backdoor? {len(case.images.defend)} clean images to search "
-        f"with, {len(case.images.evaluate)} held back to measure on; nothing else is known."
+        f"with, {len(case.images.evaluate)} held back to measure on; nothing else is known.",
+        markup=False,
     )
     settings = ScanSettings()
     result: Result = case.scan("patch:3", settings, options.seed)
@@ -234,6 +255,7 @@ def bench(options: cli.Bench) -> None:
         seeds=range(options.seed, options.seed + options.seeds),
         store=options.store,
         reference=REFERENCE,
+        device=options.device,
     )
     outcome = BENCHMARKS[options.name](request)
     if options.format == "json":
@@ -243,7 +265,7 @@ def bench(options: cli.Bench) -> None:
     else:
         table = Table(*outcome.lines[0])
         for line in outcome.lines:
-            table.add_row(*line.values())
+            table.add_row(*(Text(cell) for cell in line.values()))
         _print_wide(table)
 
 
@@ -291,15 +313,22 @@ def normalised(module: nn.Module, fitting: InputSettings) -> nn.Module:
     return nn.Sequential(prepare.to(device), module).eval()
 
 
-def planted_in(facts: Mapping[str, Any]) -> Planted | None:
-    """Return the trigger that a checkpoint's provenance names, None where it names none."""
-    trigger, target = facts.get("trigger"), facts.get("target")
-    if not isinstance(trigger, str) or not isinstance(target, int):
+def planted_in(facts: Mapping[str, Any], classes: int) -> Planted | None:
+    """Return the trigger that a checkpoint's provenance names, None where it names none.
+
+    Anybody can write a header, so what does not fit is passed over, and no file is opened.
+    """
+    name, target, theta = (facts.get(key) for key in ("trigger", "target", "trigger_theta"))
+    if not isinstance(name, str) or type(target) is not int or not 0 <= target < classes:
         return None
     try:
-        return Planted(parse_trigger(trigger), target)
-    except UnbackdoorError:  # a picture that is not here, or a header that somebody else wrote
-        return None
+        if isinstance(theta, str):
+            return Planted(Trigger.from_hex(printable(name), theta), target)
+        if name.startswith(("bw:", "rgb:")):
+            return Planted(parse_trigger(name), target)
+    except (UnbackdoorError, ValueError):
+        pass
+    return None
 
 
 def _open(options: cli.Scan | cli.Repair) -> Case:
@@ -314,6 +343,19 @@ def _open(options: cli.Scan | cli.Repair) -> Case:
         labels=options.labels and _read_labels(options.labels),
     )
     return Case.open(options.model, options.arch, options.data, options.device, fitting)
+
+
+def _reference(spec: str, arch: str | None, case: Case) -> nn.Module:
+    """Load the clean network, whose own word for its architecture goes before the user's."""
+    try:
+        loaded = models.load(spec)
+    except ArgumentError:
+        loaded = models.load(spec, arch)
+    network = normalised(loaded.module, case.input)
+    classes = len(case.images.defend.classes)
+    if (came := answers(network, case.images.defend).shape[-1]) != classes:
+        raise ContentError(f"--reference: expected {classes} classes, {spec} has {came}.")
+    return network
 
 
 def _read_labels(path: Path) -> dict[str, int]:
@@ -336,8 +378,17 @@ def _scan_of(case: Case, path: Path) -> ScanResult:
             f"--scan: {path} is of another model (SHA-256 {found.model.sha256[:16]}…, this one has "
             f"{case.loaded.sha256[:16]}…); scan this model first."
         )
-    if list(case.images.defend.classes) != found.data.classes:
-        raise ContentError(f"--scan: {path} was made with other classes; scan with this data.")
+    own = (data_hash(case.images), list(case.images.defend.classes))
+    if own != (found.data.sha256, found.data.classes):
+        raise ContentError(
+            f"--scan: {path} was made with other images than these ({found.data.name}); repair "
+            f"with the data of the scan, so that nothing that it saw is used to measure."
+        )
+    if found.settings.get("input") != case.fitting:
+        raise ContentError(
+            f"--scan: {path} was made with another --size, --mean, --std or --labels; repair with "
+            f"those of the scan."
+        )
     return found
 
 
@@ -357,9 +408,12 @@ def _print_wide(table: Table) -> None:
 
 
 def _check_outputs(paths: Mapping[str, Path | None]) -> None:
+    taken: dict[Path, str] = {}
     for argument, path in paths.items():
         if path is not None:
             check_output(path, argument)
+            if (other := taken.setdefault(path.resolve(), argument)) != argument:
+                raise ArgumentError(f"{argument}: {path} is also named by {other}; name another.")
 
 
 def _deliver(result: Result, form: str, output: Path | None, page: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""Settings that make small networks fast on a CPU; each changes speed, none changes a result."""
+"""Settings that make small networks fast on a CPU; each trades less than rounding for speed."""
 
 from __future__ import annotations
 

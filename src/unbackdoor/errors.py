@@ -25,3 +25,18 @@ class ArgumentError(UnbackdoorError, ValueError):
     """An argument, name or path is wrong or does not exist."""
 
     exit_code = 4
+
+
+def printable(text: str) -> str:
+    r"""Return text from outside as one printable line.
+
+    Control and direction marks could recolour a terminal or turn a sentence around; each becomes
+    U+FFFD. Markup is not touched: escaping belongs to whoever prints.
+
+    Example:
+        >>> printable("cat\n\x1b[31m dog")
+        'cat �[31m dog'
+
+    """
+    flat = " ".join(text.split())
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in flat)

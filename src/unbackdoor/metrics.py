@@ -8,13 +8,36 @@ import torch
 from torch import Generator, Tensor
 
 from unbackdoor.data.images import Images
-from unbackdoor.errors import InsufficientDataError
+from unbackdoor.errors import ContentError, InsufficientDataError
 from unbackdoor.triggers.space import TriggerSpace
 
 Classifier = Callable[[Tensor], Tensor]
 """Images ``(B, C, H, W)`` in [0, 1] → logits ``(B, classes)``."""
 
 BATCH = 256
+
+
+@torch.no_grad()
+def answers(model: Classifier, images: Images, what: str = "MODEL: it") -> Tensor:
+    """Return what a classifier answers to the first two images.
+
+    Args:
+        model: foreign code, perhaps.
+        images: what it is to take.
+        what: how a sentence about it begins.
+
+    Raises:
+        ContentError: it cannot take such images.
+
+    """
+    try:
+        return model(images.batch(torch.arange(min(2, len(images)))))
+    except Exception as error:  # whatever foreign code raises
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        raise ContentError(
+            f"{what} cannot take images of shape {images.shape} ({first}); say what it wants, "
+            f"such as --size."
+        ) from error
 
 
 @torch.no_grad()

@@ -291,14 +291,43 @@ def read(path: Path) -> Result:
         ) from error
     try:
         result = msgspec.json.decode(content, type=Result)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ContentError(f"{path}: not a result of this tool ({error}).") from error
     if result.schema_version != SCHEMA_VERSION:
         raise ContentError(
             f"{path}: expected schema version {SCHEMA_VERSION}, came {result.schema_version}; "
             f"scan again."
         )
+    for scan in [result] if isinstance(result, ScanResult) else [result.scan, result.rescan]:
+        if problem := _problem(scan):
+            raise ContentError(f"{path}: {problem}; the result is damaged, scan again.")
     return result
+
+
+def _problem(scan: ScanResult) -> str | None:
+    """Return what does not fit together in a scan, None if all does."""
+    classes, n = len(scan.data.classes), scan.dimensions
+    if n < 1 or len(scan.image_shape) != 3 or min(scan.image_shape) < 1:
+        return f"expected sizes above 0, came {n} dimensions of images {scan.image_shape}"
+    if [record.index for record in scan.classes] != list(range(classes)):
+        return f"expected a record for each of {classes} classes in order"
+    targets = scan.targets
+    if sorted(set(targets)) != targets or not all(0 <= target < classes for target in targets):
+        return f"expected targets from 0 to {classes - 1}, came {targets}"
+    if bool(targets) != (scan.verdict == "backdoored"):
+        return f"the verdict {scan.verdict} does not fit the targets {targets}"
+    if any(not scan.classes[target].stairs for target in targets):
+        return "a backdoored class has no stairs"
+    for record in scan.classes:
+        if len(record.best) != n:
+            return f"expected a trigger of {n} values, came {len(record.best)}"
+        for stair in record.stairs:
+            count = len(stair.values)
+            if not count or len(stair.draws) != n * count or len(stair.log_q) not in {0, count}:
+                return f"expected {n} bytes and a density for each of {count} draws"
+            if not 0 <= stair.gamma <= 1:
+                return f"expected weights from 0 to 1, came {stair.gamma}"
+    return None
 
 
 def versions() -> dict[str, str]:

@@ -140,12 +140,12 @@ class SmcSettings:
 
     """
 
-    particles: int = 2000
+    particles: int = 1000
     survive: float = 0.5
     sweeps: int = 10
     acceptance: float = 0.3
     step: float = 0.5
-    repeats: int = 2
+    repeats: int = 6
 
 
 @dataclass(frozen=True, kw_only=True)

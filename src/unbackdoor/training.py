@@ -64,11 +64,13 @@ def fit(
         weight_decay=settings.weight_decay,
         nesterov=True,
     )
+    total = settings.epochs * batches
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser,
         max_lr=settings.learning_rate,
-        total_steps=settings.epochs * batches,
-        pct_start=settings.warm_up,
+        total_steps=total,
+        # The scheduler divides by zero if exactly one step is of warm-up.
+        pct_start=settings.warm_up if settings.warm_up * total != 1 else 1.5 / total,
         cycle_momentum=False,
     )
     seen, loss = 0, torch.zeros(())

@@ -33,7 +33,8 @@ def test_volumes_draws_and_modes(name: str, problem: LevelSets) -> None:
         assert torch.equal(stair.values, problem(stair.draws))
         assert stair.valid_fraction > 0.5
         assert stair.log_volume == pytest.approx(problem.log_volume(stair.beta), abs=0.3)
-        assert 0 <= (stair.log_volume_error or 0) < 0.3
+        assert stair.log_volume_error is not None
+        assert 0 < stair.log_volume_error < 0.3
         if isinstance(problem, Corners):
             shares = torch.bincount(problem.mode(stair.draws[stair.valid]), minlength=2).double()
             shares /= shares.sum()
@@ -66,3 +67,15 @@ def test_smc_leaves_a_plateau() -> None:
 
     (stair,) = Smc()(F, (0.95,), 2, seed=0)
     assert stair.log_volume == pytest.approx(-2.996, abs=0.15)
+
+
+def test_the_standard_error_of_smc_is_of_the_size_of_its_errors() -> None:
+    problem = HalfSpace(9, 6.5)
+    smc = Smc(SmcSettings(particles=200, sweeps=6, repeats=6))
+    scores: list[float] = []
+    for seed in range(30):
+        (stair,) = smc(problem, (0.5,), 9, seed=seed)
+        assert stair.log_volume is not None
+        assert stair.log_volume_error is not None
+        scores.append((stair.log_volume - problem.log_volume(0.5)) / stair.log_volume_error)
+    assert sum(abs(score) < 2.57 for score in scores) >= 24  # t with five degrees: 28.5 of 30

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
-from unbackdoor.mesa import Stair, Staircase, draw_stair, gammas
+from unbackdoor.errors import ArgumentError
+from unbackdoor.mesa import Smc, Stair, Staircase, draw_stair, gammas
 from unbackdoor.mesa.uniform import log_volume_upper_bound
 from unbackdoor.rng import stream
 
@@ -106,3 +107,47 @@ def test_the_upper_bound_covers_the_truth() -> None:
     hits = torch.distributions.Binomial(draws, torch.tensor(volume)).sample((500,))
     covered = [math.exp(log_volume_upper_bound(int(k), draws)) >= volume for k in hits]
     assert sum(covered) / 500 > 0.92
+
+
+class Ramp:
+    """q(θ) = 2θ on [0, 1]."""
+
+    def sample(self, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        theta = torch.rand(count, 1, generator=generator).sqrt()
+        return theta, self.log_prob(theta)
+
+    def log_prob(self, theta: Tensor) -> Tensor:
+        return torch.log(2 * theta[:, 0])
+
+
+def test_a_law_that_is_not_uniform_on_its_level_set() -> None:
+    """F = θ, β = ½, with the integrals of 2θ over [½, 1] done by hand."""
+    stair = draw_stair(Ramp(), lambda theta: theta[:, 0], 0.5, 200_000, stream(0, "a"))
+    assert stair.valid_fraction == pytest.approx(3 / 4, abs=0.005)
+    assert stair.log_volume == pytest.approx(math.log(1 / 2), abs=0.005)
+    mean_log = 0.5 * (2 * math.log(2) - 3 / 4) / (3 / 4)
+    assert stair.entropy_bound == pytest.approx(math.log(3 / 4) - mean_log, abs=0.005)
+    worth = (2 / 3) ** 2 / (0.5 * math.log(2) / (3 / 4))
+    valid = stair.valid_fraction * len(stair.draws)
+    assert stair.effective_sample_size / valid == pytest.approx(worth, abs=0.005)
+
+
+def test_the_standard_error_covers_the_truth_as_often_as_it_says() -> None:
+    stairs = [
+        draw_stair(Ramp(), lambda theta: theta[:, 0], 0.5, 500, stream(seed, "a"))
+        for seed in range(400)
+    ]
+    errors = [(stair.log_volume or 0) - math.log(0.5) for stair in stairs]
+    inside = [
+        abs(error) < 2 * (stair.log_volume_error or 0)
+        for error, stair in zip(errors, stairs, strict=True)
+    ]
+    assert 0.92 < sum(inside) / len(inside) < 0.98
+
+
+@pytest.mark.parametrize("betas", [[], [0.0, 0.5], [0.5, 0.5], [0.9, 0.5]])
+def test_levels_have_to_rise(betas: list[float]) -> None:
+    with pytest.raises(ArgumentError, match="betas"):
+        gammas(betas, [0.0] * len(betas))
+    with pytest.raises(ArgumentError, match="betas"):
+        Smc()(lambda theta: theta[:, 0], betas, 2, seed=0)

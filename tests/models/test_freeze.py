@@ -122,3 +122,23 @@ def test_a_network_that_resists_folding_is_left_as_it_is(kind: type[nn.Module]) 
     frozen = freeze(model, half=False)
     for images in (torch.rand(4, 3, 6, 6) * 0.4, torch.rand(4, 3, 6, 6) * 0.4 + 0.6):
         torch.testing.assert_close(frozen(images), model(images))
+
+
+class Two(nn.Module):
+    """Tracing takes the branch that running does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.convolution(images).mean((2, 3))
+        return features if isinstance(images, Tensor) else -features
+
+
+def test_a_network_that_tracing_changes_answers_as_it_was() -> None:
+    model = Two()
+    images = torch.rand(5, 3, 8, 8)
+    frozen = freeze(model, half=False)
+    assert torch.allclose(frozen(images), model(images), atol=1e-6)
+    assert torch.allclose(frozen(images[:1]), model(images[:1]), atol=1e-6)

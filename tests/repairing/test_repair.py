@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from unbackdoor import api, repairing
 from unbackdoor.attack import Poison
+from unbackdoor.data import Split
 from unbackdoor.errors import InsufficientDataError
 from unbackdoor.metrics import attack_success
 from unbackdoor.models import freeze
@@ -51,7 +54,7 @@ def planted() -> Planted:
 
 
 @pytest.fixture(scope="module")
-def network(planted: Planted) -> nn.Module:
+def network(planted: Planted) -> nn.Sequential:
     first, _ = api._divide(*pictures(), None)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -76,7 +79,7 @@ def rate(model: nn.Module, planted: Planted) -> float:
 
 
 def test_the_planted_trigger_is_unlearnt_and_the_control_keeps_it(
-    network: nn.Module, planted: Planted
+    network: nn.Sequential, planted: Planted
 ) -> None:
     first, reserve = api._divide(*pictures(), None)
     assert rate(network, planted) > 0.9
@@ -84,6 +87,9 @@ def test_the_planted_trigger_is_unlearnt_and_the_control_keeps_it(
     subject = Subject(model=freeze(network), path="", sha256="", arch="toy")
     found = scan(subject, first, SPACE, SCANNING, seed=0)
     assert found.targets == [1]
+    deaf = copy.deepcopy(network)
+    torch.nn.init.zeros_(deaf[-1].weight)
+    torch.nn.init.zeros_(deaf[-1].bias)
     settings = RepairSettings(
         training=TrainingSettings(epochs=4, batch_size=32, learning_rate=0.05, shift=0)
     )
@@ -97,12 +103,12 @@ def test_the_planted_trigger_is_unlearnt_and_the_control_keeps_it(
         SCANNING,
         seed=0,
         planted=planted,
-        reference=network,
+        reference=deaf,
     )
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
     table = {row.name: row for row in result.rows}
     assert list(table) == ["before", "repaired", "fine-tuned", "ideal", "clean reference"]
-    assert table["before"].original_asr == table["clean reference"].original_asr
+    assert table["clean reference"].original_asr == 0
     assert table["before"].recovered_asr > 0.5
     assert table["repaired"].recovered_asr < 0.1
     assert (table["repaired"].original_asr or 0) < (table["fine-tuned"].original_asr or 0)
@@ -126,3 +132,20 @@ def test_a_clean_verdict_leaves_nothing_to_repair(network: nn.Module) -> None:
     assert found.verdict == "clean"
     with pytest.raises(InsufficientDataError, match="nothing"):
         api.repair(network, images, labels, found=found)
+
+
+def test_too_few_images_to_scan_again_are_noticed_before_any_training(
+    network: nn.Module, planted: Planted
+) -> None:
+    first, reserve = api._divide(*pictures(), None)
+    found = scan(
+        Subject(model=freeze(network), path="", sha256="", arch="toy"),
+        first,
+        SPACE,
+        SCANNING,
+        seed=0,
+    )
+    few = Split(reserve.defend.subset(torch.arange(3)), reserve.evaluate)
+    never = RepairSettings(training=TrainingSettings(learning_rate=-1.0))
+    with pytest.raises(InsufficientDataError, match="at least"):
+        repairing.repair(network, found, first, few, SPACE, never, SCANNING, seed=0)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from report.synthetic import repair, scan
+from unbackdoor.errors import printable
 from unbackdoor.report.words import (
     class_name,
     compact,
     fixed,
     found,
     headline,
-    label,
     listed,
     percent,
     room,
@@ -74,8 +74,8 @@ def test_article(name: str, words: str) -> None:
 
 
 def test_label_is_one_printable_line() -> None:
-    assert label("a\n b\t\u202ec\x1b[31m\x00\ud800") == "a b �c�[31m��"
-    assert label("Übergröße 猫 🐈") == "Übergröße 猫 🐈"
+    assert printable("a\n b\t\u202ec\x1b[31m\x00\ud800") == "a b �c�[31m��"
+    assert printable("Übergröße 猫 🐈") == "Übergröße 猫 🐈"
 
 
 def test_numbers() -> None:

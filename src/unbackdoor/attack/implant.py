@@ -14,7 +14,7 @@ from unbackdoor.attack.poison import Poison
 from unbackdoor.data import Split
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.files import check_output
-from unbackdoor.metrics import accuracy, attack_success
+from unbackdoor.metrics import accuracy, answers, attack_success
 from unbackdoor.models import build, freeze, load, save
 from unbackdoor.models.checkpoint import check_suffix
 from unbackdoor.progress import Progress
@@ -73,6 +73,7 @@ def attack(
         "data_sha256": images.defend.sha256,
         "target": settings.target if trigger else None,
         "trigger": trigger and trigger.name,
+        "trigger_theta": trigger and trigger.to_hex(),
         "rate": settings.rate if trigger else None,
         "start": settings.start,
         "seed": settings.seed,
@@ -137,18 +138,14 @@ def measure(
     return accuracy(frozen, images.evaluate), asr
 
 
-@torch.no_grad()
 def _check_outputs(model: nn.Module, arch: str, images: Split, classes: int) -> None:
     """Raise before any training if the network does not give a logit for each class."""
     device = next((p.device for p in model.parameters()), None)
     if device is None:
         raise ContentError(f"--arch: {arch} has no parameters to train.")
-    try:
-        came = tuple(model.eval()(images.defend.batch(torch.arange(2)).to(device)).shape)
-    except Exception as error:  # foreign forward code: whatever it raises
-        raise ContentError(
-            f"--arch: {arch} cannot take images of shape {images.defend.shape} ({error})."
-        ) from error
+    came = tuple(
+        answers(lambda x: model.eval()(x.to(device)), images.defend, f"--arch: {arch}").shape
+    )
     if came != (2, classes):
         raise ContentError(
             f"--arch: expected {arch} to map 2 images to logits of shape (2, {classes}), came "

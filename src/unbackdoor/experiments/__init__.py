@@ -25,6 +25,7 @@ class Request:
         seeds: one run each.
         store: folder that keeps finished rows.
         reference: a clean model.
+        device: where models run.
 
     """
 
@@ -32,6 +33,7 @@ class Request:
     seeds: Sequence[int]
     store: Path
     reference: str
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,14 @@ class Outcome:
 
 
 def _shipped(request: Request) -> Outcome:
-    rows = shipped.measure(request.models, request.seeds, request.store, request.reference)
+    rows = shipped.measure(
+        request.models, request.seeds, request.store, request.reference, request.device
+    )
     return Outcome(msgspec.to_builtins(rows), shipped.summary(rows))
 
 
 def _profile(request: Request) -> Outcome:
-    rows = profile.measure(request.models, request.seeds[0])
+    rows = profile.measure(request.models, request.seeds[0], request.device)
     return Outcome(msgspec.to_builtins(rows), profile.summary(rows))
 
 
@@ -59,7 +63,7 @@ def _toys(request: Request) -> Outcome:
 
 def _reference(request: Request) -> Outcome:
     names = [name for name in request.models if name != request.reference]
-    rows = reference.measure(names, request.seeds, request.store, Bars())
+    rows = reference.measure(names, request.seeds, request.store, request.device, Bars())
     return Outcome(msgspec.to_builtins(rows), reference.summary(rows))
 
 

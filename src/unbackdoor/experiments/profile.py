@@ -78,11 +78,11 @@ class Clock(nn.Module):
         return logits
 
 
-def measure(names: Sequence[str], seed: int) -> list[Row]:
+def measure(names: Sequence[str], seed: int, device: str = "cpu") -> list[Row]:
     """Scan each model once with the default settings and a clock inside."""
     rows: list[Row] = []
     for name in names:
-        case = Case.open(name, None, DATA)
+        case = Case.open(name, None, DATA, device)
         frozen = freeze(case.loaded.module)
         clock = Clock(frozen.module)
         subject = Subject(model=Frozen(clock, half=frozen.half), path=name, sha256="", arch="")

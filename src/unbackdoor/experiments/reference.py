@@ -28,6 +28,9 @@ from unbackdoor.settings import ScanSettings, SmcSettings
 from unbackdoor.triggers import PatchSpace
 
 DATA = "cifar10-sample"
+VERSION = 1
+"""Raised when the code changes what a row means, so that stored rows are measured again."""
+
 POPULATION = SmcSettings(particles=300, sweeps=8, repeats=1)
 COUNTS = 0.05
 
@@ -80,7 +83,7 @@ class Rows(msgspec.Struct, frozen=True):
 
 
 def measure(
-    names: Sequence[str], seeds: Sequence[int], folder: Path, progress: Progress
+    names: Sequence[str], seeds: Sequence[int], folder: Path, device: str, progress: Progress
 ) -> list[Row]:
     """Measure what ``folder`` lacks, and return the rows asked for.
 
@@ -88,6 +91,7 @@ def measure(
         names: models as the command line writes them; each with a known 3×3 trigger.
         seeds: of scan and population.
         folder: the store.
+        device: where models run.
         progress: where to report.
 
     Raises:
@@ -98,9 +102,9 @@ def measure(
     finished = store.read()
     rows: list[Row] = []
     for name in names:
-        case = Case.open(name, None, DATA)
+        case = Case.open(name, None, DATA, device)
         for seed in seeds:
-            key = key_of(case.loaded.sha256, ScanSettings(), POPULATION, seed)
+            key = key_of(VERSION, case.loaded.sha256, ScanSettings(), POPULATION, seed)
             if key not in finished:
                 finished[key] = Rows(_measure(case, seed, progress))
                 store.add(key, finished[key])

@@ -79,7 +79,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
 
 
-def measure(names: Sequence[str], seeds: Sequence[int], folder: Path, reference: str) -> list[Row]:
+def measure(
+    names: Sequence[str],
+    seeds: Sequence[int],
+    folder: Path,
+    reference: str,
+    device: str = "cpu",
+) -> list[Row]:
     """Measure what ``folder`` lacks, and return the rows asked for.
 
     Args:
@@ -87,6 +93,7 @@ def measure(names: Sequence[str], seeds: Sequence[int], folder: Path, reference:
         seeds: of scan and repair.
         folder: the store.
         reference: a clean model.
+        device: where models run.
 
     Raises:
         ContentError: the store does not hold rows of this benchmark.
@@ -98,7 +105,7 @@ def measure(names: Sequence[str], seeds: Sequence[int], folder: Path, reference:
     clean = models.load(reference).module
     rows: list[Row] = []
     for name in names:
-        case = Case.open(name, None, DATA)
+        case = Case.open(name, None, DATA, device)
         for seed in seeds:
             key = key_of(case.loaded.sha256, settings, seed)
             if key not in finished:

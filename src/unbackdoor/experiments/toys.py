@@ -23,6 +23,7 @@ from unbackdoor.experiments.problems import (
 from unbackdoor.experiments.store import Store, key_of
 from unbackdoor.experiments.table import Line
 from unbackdoor.mesa import (
+    Estimator,
     FlowEstimator,
     Mine,
     Smc,
@@ -37,13 +38,16 @@ from unbackdoor.results import versions
 from unbackdoor.rng import stream
 from unbackdoor.settings import MINE_CORRECTED, MINE_PAPER
 
+VERSION = 1
+"""Raised when the code changes what a row means, so that stored rows are measured again."""
+
 BETAS = (0.5, 0.9)
 COUNTS = (1, 2, 4, 8, 16, 32)
 MINE_UP_TO = 27
 SAMPLE = 2000
 MODES_SAMPLE = 20_000
 SIDE = 500
-ESTIMATORS: dict[str, FlowEstimator | Smc | Mine] = {
+ESTIMATORS: dict[str, Estimator] = {
     "flow": FlowEstimator(),
     "smc": Smc(),
     "mine, paper": Mine(MINE_PAPER),
@@ -139,14 +143,14 @@ def measure(seeds: Sequence[int], folder: Path, progress: Progress) -> list[Row]
                     continue
                 runs.append(
                     (
-                        key_of("stairs", problem.name, problem.dimensions, name, estimator, seed),
+                        key_of(VERSION, repr(problem), BETAS, name, estimator, seed),
                         lambda p=problem, n=name, s=seed: _stairs(p, n, s),
                     )
                 )
         for density in densities():
             runs.append(
                 (
-                    key_of("staircase", density.name, ESTIMATORS["smc"], seed),
+                    key_of(VERSION, density.name, COUNTS, ESTIMATORS["smc"], seed),
                     lambda d=density, s=seed: _staircases(d, s),
                 )
             )

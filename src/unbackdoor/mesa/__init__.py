@@ -7,11 +7,12 @@ from unbackdoor.mesa.flow import Flow, FlowEstimator, fit
 from unbackdoor.mesa.levels import choose_betas
 from unbackdoor.mesa.mine import Mine
 from unbackdoor.mesa.smc import Smc
-from unbackdoor.mesa.stair import Law, Stair, draw_stair
+from unbackdoor.mesa.stair import Estimator, Law, Stair, draw_stair
 from unbackdoor.mesa.staircase import Staircase, gammas
 from unbackdoor.mesa.testing import TestingFunction, logit, shortfall
 
 __all__ = [
+    "Estimator",
     "Flow",
     "FlowEstimator",
     "Law",

@@ -3,13 +3,14 @@
 It minimises E_q[max(0, logit β − logit F(θ))] / T − H(q), whose exact optimum is
 q(θ) ∝ exp(−max(0, logit β − logit F(θ)) / T), and lowers T step by step: as T falls the optimum
 tends to the uniform law on V_β. The law lives on x with θ = Φ(x), Φ the normal distribution
-function, because there the standard normal *is* the uniform law on the cube: fitting starts from
-maximum entropy and gives away only what F demands. The base is a mixture of Gaussians (reverse
+function, because there the standard normal *is* the uniform law on the cube, and to be wide costs
+nothing. The base is a mixture of Gaussians (reverse
 Kullback–Leibler seeks modes, so it starts from several seeds), followed by affine coupling layers
 and, where asked for, a monotone spline for each parameter (Durkan et al., *Neural Spline Flows*,
 2019), which learns the sharp ends of a box.
 
-Two traps of reverse Kullback–Leibler are mended after a fit. It leaves the tails of V_β thin, on
+Two traps of reverse Kullback–Leibler are mended after a fit by the estimator here (a scan, where
+each value of F costs many images, goes without). It leaves the tails of V_β thin, on
 which an estimate of volume by importance sampling hangs, so the base is widened a little. And it
 weighs each mode by how well it fits there, so the shares of the components are set anew from
 weighted draws (the update of population Monte Carlo; Cappé et al., 2008).
@@ -29,7 +30,7 @@ from zuko.transforms import MonotonicRQSTransform
 
 from unbackdoor.mesa.smc import Smc
 from unbackdoor.mesa.stair import Stair, draw_stair
-from unbackdoor.mesa.testing import TestingFunction, shortfall
+from unbackdoor.mesa.testing import TestingFunction, check_betas, shortfall
 from unbackdoor.rng import stream
 from unbackdoor.settings import LONG_FLOW, SCOUTS, FlowSettings, SmcSettings
 
@@ -269,6 +270,7 @@ class FlowEstimator:
             advance: called after each step.
 
         """
+        check_betas(betas, 1 - 1e-6)
         scouts = Smc(self.scouts)(F, betas[:1], dimensions, seed=seed)[0].draws
         flow = Flow(scouts[: self.settings.components], self.settings, stream(seed, "flow"))
         flow.settle(scouts)

@@ -35,7 +35,7 @@ def choose_betas(
     settings: SmcSettings | None = None,
     seed: int,
 ) -> tuple[float, ...]:
-    """Return ``count`` rising levels whose staircase is nearest to f in total variation.
+    """Return up to ``count`` rising levels whose staircase is nearest to f in total variation.
 
     Args:
         F: g∘f.
@@ -120,6 +120,7 @@ def _steps(lower: Tensor, middle: Tensor, size: Tensor, scale: float, count: int
     # cost[i, j] is that of a step over the cells i … j − 1
     cost = torch.cat([torch.zeros(cells, 1, dtype=torch.float64), error.cumsum(1)], 1)
     cost[torch.tril_indices(cells, cells + 1).unbind()] = torch.inf
+    cost[lower <= 0] = torch.inf  # a step of no height is none
     ground = torch.cat([torch.zeros(1, dtype=torch.float64), (middle * size).cumsum(0)])
     total = ground[:cells].clone()  # no step yet: all cells before i count in full
     choices: list[Tensor] = []

@@ -21,7 +21,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from unbackdoor.mesa.stair import Stair
-from unbackdoor.mesa.testing import TestingFunction
+from unbackdoor.mesa.testing import TestingFunction, check_betas
 from unbackdoor.rng import stream
 from unbackdoor.settings import MINE_CORRECTED, MineSettings
 
@@ -64,6 +64,7 @@ class Mine:
             advance: called after each step of a generator.
 
         """
+        check_betas(betas)
         stairs: list[Stair] = []
         for beta in betas:
             noise = stream(seed, "mine", beta, "noise")

@@ -21,7 +21,7 @@ import torch
 from torch import Generator, Tensor
 
 from unbackdoor.mesa.stair import Stair
-from unbackdoor.mesa.testing import TestingFunction
+from unbackdoor.mesa.testing import TestingFunction, check_betas
 from unbackdoor.rng import stream
 from unbackdoor.settings import REFERENCE, SmcSettings
 
@@ -87,6 +87,7 @@ class Smc:
             one whose level no population reached has no valid draw.
 
         """
+        check_betas(betas)
         runs = [
             self._run(F, betas, dimensions, stream(seed, "smc", run), advance)
             for run in range(self.settings.repeats)

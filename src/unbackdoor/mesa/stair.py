@@ -8,6 +8,7 @@ NeurIPS 2019). Volumes are in nats relative to the cube [0, 1]^n, so 0 is everyt
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +27,16 @@ class Law(Protocol):
 
     def log_prob(self, theta: Tensor) -> Tensor:
         """Return log q of given θ ``(B, n)`` in nats, ``(B,)``."""
+        ...
+
+
+class Estimator(Protocol):
+    """From F to one stair per level."""
+
+    def __call__(
+        self, F: TestingFunction, betas: Sequence[float], dimensions: int, *, seed: int
+    ) -> tuple[Stair, ...]:
+        """Estimate the level sets of rising ``betas`` in [0, 1]^``dimensions``."""
         ...
 
 
@@ -65,10 +76,13 @@ class Stair:
         """A lower bound of log|V_β|: −E[log q | valid] + log(share valid).
 
         It is the entropy of the law restricted to V_β, and no law there has more than the uniform.
-        None without a density or a valid draw, as for all that follows.
+        None without a density or a valid draw, as for all that follows, and for a population,
+        whose density is an estimate itself.
         """
         weights = self._log_weights()
-        return None if weights is None else float(weights.mean()) + math.log(self.valid_fraction)
+        if weights is None or self.together > 1:
+            return None
+        return float(weights.mean()) + math.log(self.valid_fraction)
 
     @property
     def log_volume(self) -> float | None:
@@ -95,7 +109,7 @@ class Stair:
 
     @property
     def effective_sample_size(self) -> float:
-        """How many uniform draws on V_β the weighted draws are worth; 0 without any."""
+        """How many uniform draws on V_β the weighted draws are worth, were all independent."""
         weights = self._log_weights()
         return 0.0 if weights is None else float(1 / torch.softmax(weights, 0).square().sum())
 

@@ -7,6 +7,7 @@ a backdoor g is unknown and declared to be the identity, with β_0 = 0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from unbackdoor.mesa.stair import Stair
+from unbackdoor.mesa.testing import check_betas
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def gammas(betas: Sequence[float], log_volumes: Sequence[float | None]) -> Tenso
     """Return the weights γ of the stairs; an empty level set weighs nothing.
 
     Args:
-        betas: rising levels in (0, 1).
+        betas: rising levels, g⁻¹(β) where g is not the identity.
         log_volumes: h_i = log|V_{β_i}| in nats, None where the level set is empty.
 
     Returns:
@@ -54,6 +56,7 @@ def gammas(betas: Sequence[float], log_volumes: Sequence[float | None]) -> Tenso
         [0.5, 0.5]
 
     """
+    check_betas(betas, math.inf)
     levels = torch.tensor([0.0, *betas], dtype=torch.float64)
     heights = torch.tensor(
         [float("-inf") if volume is None else volume for volume in log_volumes],

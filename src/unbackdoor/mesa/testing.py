@@ -6,10 +6,13 @@ V_β = {θ : F(θ) ≥ β}. Nothing here knows what a picture is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
+
+from unbackdoor.errors import ArgumentError
 
 TestingFunction = Callable[[Tensor], Tensor]
 """θ ``(B, n)`` in [0, 1] → F(θ) ``(B,)`` in [0, 1], differentiable where an estimator needs it."""
@@ -21,6 +24,21 @@ def logit(values: Tensor) -> Tensor:
     return torch.log(values.clamp(min=limits.tiny)) - torch.log1p(
         -values.clamp(max=1 - limits.eps / 2)
     )
+
+
+def check_betas(betas: Sequence[float], highest: float = 1.0) -> None:
+    """Raise unless levels rise and lie in (0, ``highest``].
+
+    Raises:
+        ArgumentError: they do not.
+
+    """
+    if not betas or not betas[0] > 0 or any(a >= b for a, b in pairwise(betas)):
+        raise ArgumentError(
+            f"betas: expected rising levels above 0, came {tuple(betas)}; sort them."
+        )
+    if not betas[-1] <= highest:
+        raise ArgumentError(f"betas: expected levels up to {highest:g}, came {betas[-1]}.")
 
 
 def shortfall(values: Tensor, beta: float) -> Tensor:

@@ -17,7 +17,7 @@ from unbackdoor.progress import Progress, Silent
 from unbackdoor.repairing.unlearn import Sampler, unlearn
 from unbackdoor.results import RepairResult, RepairRow, ScanResult, versions
 from unbackdoor.rng import stream
-from unbackdoor.scanning import Subject, scan, staircase
+from unbackdoor.scanning import FEWEST_PER_CLASS, Subject, scan, staircase
 from unbackdoor.settings import RepairSettings, ScanSettings
 from unbackdoor.triggers import Planted, TriggerSpace
 
@@ -55,7 +55,8 @@ def repair(
         progress: where to report.
 
     Raises:
-        InsufficientDataError: the scan found nothing that could be unlearnt.
+        InsufficientDataError: the scan found nothing that could be unlearnt, or there are too few
+            images to scan again.
 
     """
     if not found.targets:
@@ -63,6 +64,7 @@ def repair(
             f"--scan: the verdict is {found.verdict}, so there is nothing to unlearn; nothing was "
             f"written."
         )
+    reserve.require(FEWEST_PER_CLASS)
     began = time.perf_counter()
     progress = progress or Silent()
     staircases = [staircase(found.classes[target], space.dimensions) for target in found.targets]

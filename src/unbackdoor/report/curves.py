@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from unbackdoor.report.words import clip, compact, fixed, label
+from unbackdoor.errors import printable
+from unbackdoor.report.words import clip, compact, fixed
 from unbackdoor.results import ClassRecord, LogVolume, Status
 
 GAP = 17.0
@@ -164,9 +165,11 @@ def curve_plot(classes: Sequence[ClassRecord], width: int, height: int) -> Curve
         ]
         for volume, across, down in known:
             if volume.value is None:
-                groups.setdefault((across, down, record.status), []).append(label(record.name))
+                groups.setdefault((across, down, record.status), []).append(printable(record.name))
             else:
-                hint = f"{label(record.name)}, β = {compact(volume.beta)}: {fixed(volume.value)}"
+                hint = (
+                    f"{printable(record.name)}, β = {compact(volume.beta)}: {fixed(volume.value)}"
+                )
                 marks.append(Mark(across, down, record.status, 1, hint))
         for (one, *start), (other, *end) in pairwise(known):
             if one.value is not None or other.value is not None:
@@ -208,7 +211,7 @@ def _labels(
         last = max(record.log_volume, key=lambda one: one.beta, default=None)
         tall = None if last is None else height_of(last)
         if tall is not None:
-            wanted.append((y(tall), clip(label(record.name), length), record.status))
+            wanted.append((y(tall), clip(printable(record.name), length), record.status))
     last_x = x(x.high)
     for bound in bounds:
         if bound.x == last_x and bound.status == "clean":

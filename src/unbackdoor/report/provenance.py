@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from unbackdoor.report.words import compact, fixed, label
+from unbackdoor.errors import printable
+from unbackdoor.report.words import compact, fixed
 from unbackdoor.results import Result, ScanResult
 
 
@@ -25,8 +26,8 @@ def records(result: Result) -> list[Record]:
         run += [
             ("Images through the model, forward", f"{result.image_passes:,}"),
             ("Images through the model, backward", f"{result.image_passes_backward:,}"),
-            ("SHA-256 of the model", label(result.model.sha256) or "not a file"),
-            ("SHA-256 of the data", label(result.data.sha256)),
+            ("SHA-256 of the model", printable(result.model.sha256) or "not a file"),
+            ("SHA-256 of the data", printable(result.data.sha256)),
         ]
         settings = [Record("Settings of the scan", _flat(result.settings))]
     else:
@@ -35,10 +36,10 @@ def records(result: Result) -> list[Record]:
             ("Images through the model", f"{result.image_passes:,}"),
             ("Seed of the scan before", str(first.seed)),
             ("Seed of the scan after", str(second.seed)),
-            ("SHA-256 of the model", label(first.model.sha256) or "not a file"),
-            ("SHA-256 of the repaired model", label(result.sha256) or "not a file"),
-            ("SHA-256 of the data of the scan before", label(first.data.sha256)),
-            ("SHA-256 of the data of the scan after", label(second.data.sha256)),
+            ("SHA-256 of the model", printable(first.model.sha256) or "not a file"),
+            ("SHA-256 of the repaired model", printable(result.sha256) or "not a file"),
+            ("SHA-256 of the data of the scan before", printable(first.data.sha256)),
+            ("SHA-256 of the data of the scan after", printable(second.data.sha256)),
         ]
         settings = [
             Record("Settings of the repair", _flat(result.settings)),
@@ -47,7 +48,7 @@ def records(result: Result) -> list[Record]:
         if second.settings != first.settings:
             settings.append(Record("Settings of the scan after", _flat(second.settings)))
     run.append(("Schema version", str(result.schema_version)))
-    versions = [(label(name), label(number)) for name, number in result.versions.items()]
+    versions = [(printable(name), printable(number)) for name, number in result.versions.items()]
     return [Record("Run", run), Record("Versions", versions), *settings]
 
 
@@ -58,7 +59,7 @@ def _flat(settings: Mapping[str, object], prefix: str = "") -> list[tuple[str, s
         if isinstance(value, Mapping):
             lines += _flat(cast("Mapping[str, object]", value), f"{prefix}{name}.")
         else:
-            lines.append((label(prefix + name), _written(value)))
+            lines.append((printable(prefix + name), _written(value)))
     return lines
 
 
@@ -67,4 +68,4 @@ def _written(value: object) -> str:
         return ", ".join(_written(item) for item in cast("Sequence[object]", value))
     if isinstance(value, float):
         return compact(value)
-    return label(str(value))
+    return printable(str(value))

@@ -11,6 +11,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from unbackdoor.errors import printable
 from unbackdoor.report.draws import check_shapes, read_draws
 from unbackdoor.report.pixels import Pixels, patch, to_colour
 from unbackdoor.report.words import (
@@ -20,7 +21,6 @@ from unbackdoor.report.words import (
     compact,
     found,
     headline,
-    label,
     percent,
     room,
     verdict,
@@ -48,18 +48,18 @@ def show(result: Result, console: Console) -> None:
     tone = verdict(result)
     console.print(Text(f"{SYMBOLS[tone]} {headline(result)}", style=STYLES[tone]))
     if isinstance(result, ScanResult):
-        console.print(Text(label(result.reason)))
+        console.print(Text(printable(result.reason)))
         console.print(_subject(result))
         _show_classes(result, console)
         _show_means(result, console)
     else:
-        console.print(Text(label(result.rescan.reason)))
+        console.print(Text(printable(result.rescan.reason)))
         _show_repair(result, console)
 
 
 def _subject(scan: ScanResult) -> Text:
     return Text(
-        f"{label(scan.model.path) or 'the model'} · {label(scan.data.name)}, "
+        f"{printable(scan.model.path) or 'the model'} · {printable(scan.data.name)}, "
         f"{scan.data.evaluate:,} images held back · accuracy {percent(scan.model.accuracy)} · "
         f"seed {scan.seed} · {scan.image_passes:,} image passes · {scan.seconds:.0f} s",
         style="dim",
@@ -79,7 +79,7 @@ def _show_classes(scan: ScanResult, console: Console) -> None:
     for record in shown:
         rooms = {volume.beta: room(volume) for volume in record.log_volume}
         table.add_row(
-            Text(clip(label(record.name), 32)),
+            Text(clip(printable(record.name), 32)),
             Text(f"{SYMBOLS[record.status]} {record.status}", style=STYLES[record.status]),
             Text(percent(record.asr)),
             *[Text(rooms.get(beta, "–")) for beta in betas],
@@ -102,7 +102,9 @@ def _show_means(scan: ScanResult, console: Console) -> None:
         return
     grid = Table.grid(padding=(0, 3, 0, 0))
     grid.add_row(*[_blocks(mean) for mean in means])
-    grid.add_row(*[Text(clip(label(record.name), 14), style="dim") for record in drawn[:PICTURES]])
+    grid.add_row(
+        *[Text(clip(printable(record.name), 14), style="dim") for record in drawn[:PICTURES]]
+    )
     console.print()
     console.print(Text(f"mean trigger at β {compact(drawn[0].stairs[-1].beta)}", style="dim"))
     console.print(grid)
@@ -143,8 +145,8 @@ def _show_repair(result: RepairResult, console: Console) -> None:
         )
     )
     if result.output:
-        console.print(Text(f"Written to {label(result.output)}", style="dim"))
+        console.print(Text(f"Written to {printable(result.output)}", style="dim"))
 
 
 def _add(table: Table, cells: Sequence[str], style: str) -> None:
-    table.add_row(*[Text(label(cell)) for cell in cells], style=style)
+    table.add_row(*[Text(printable(cell)) for cell in cells], style=style)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unbackdoor.errors import printable
 from unbackdoor.report.draws import Axes, Draws, choose, neighbours, principal_axes, read_draws
 from unbackdoor.report.pixels import crisp, data_uri, patch
-from unbackdoor.report.words import compact, fixed, label, percent
+from unbackdoor.report.words import compact, fixed, percent
 from unbackdoor.results import ClassRecord, Original, ScanResult, StairRecord
 
 POINTS, GALLERY = 150, 60
@@ -146,7 +147,7 @@ def picture(theta: bytes, channels: int, wanted: int, text: str, faded: bool = F
 
 def _portrait(scan: ScanResult, record: ClassRecord, points: int, count: int) -> Portrait:
     channels = scan.image_shape[0]
-    name = label(record.name)
+    name = printable(record.name)
     stairs = sorted((one for one in record.stairs if one.draws), key=lambda one: one.beta)
     drawn = [read_draws(stair, scan.dimensions) for stair in stairs]
     highest, top = stairs[-1], drawn[-1]
@@ -186,7 +187,7 @@ def _portrait(scan: ScanResult, record: ClassRecord, points: int, count: int) ->
 
 
 def _planted(original: Original, channels: int) -> Planted:
-    name = label(original.name)
+    name = printable(original.name)
     return Planted(
         name=name,
         theta=picture(original.theta, channels, 96, f"The planted trigger {name}"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from unbackdoor.errors import printable
 from unbackdoor.report.curves import CurvePlot, curve_plot, height_of
 from unbackdoor.report.draws import check_shapes
 from unbackdoor.report.examples import Pairs, pairs
@@ -18,7 +19,6 @@ from unbackdoor.report.words import (
     compact,
     found,
     headline,
-    label,
     listed,
     percent,
     room,
@@ -149,8 +149,8 @@ def view(result: Result) -> View:
         headline=headline(result),
         tone=outcome,
         symbol=SYMBOLS[outcome],
-        reason=label(scan.reason if isinstance(result, ScanResult) else result.rescan.reason),
-        model=label(scan.model.path) or "a model handed over in Python",
+        reason=printable(scan.reason if isinstance(result, ScanResult) else result.rescan.reason),
+        model=printable(scan.model.path) or "a model handed over in Python",
         facts=_facts(result, scan),
         tiles=_scan_tiles(result) if isinstance(result, ScanResult) else _repair_tiles(result),
         classes=_classes(scan),
@@ -172,20 +172,20 @@ def _striking(scan: ScanResult) -> list[ClassRecord]:
 
 def _facts(result: Result, scan: ScanResult) -> list[tuple[str, str]]:
     facts = [
-        ("Model", label(scan.model.path) or "handed over in Python"),
-        ("SHA-256 of the model", label(scan.model.sha256) or "not a file"),
-        ("Architecture", label(scan.model.arch)),
+        ("Model", printable(scan.model.path) or "handed over in Python"),
+        ("SHA-256 of the model", printable(scan.model.sha256) or "not a file"),
+        ("Architecture", printable(scan.model.arch)),
         (
             "Data",
-            f"{label(scan.data.name)}: {scan.data.defend:,} images to search with, "
+            f"{printable(scan.data.name)}: {scan.data.defend:,} images to search with, "
             f"{scan.data.evaluate:,} held back, {len(scan.data.classes):,} classes",
         ),
-        ("Triggers searched", f"{label(scan.space)}, {scan.dimensions:,} values each"),
+        ("Triggers searched", f"{printable(scan.space)}, {scan.dimensions:,} values each"),
     ]
     if isinstance(result, RepairResult):
         facts += [
-            ("Repaired model", label(result.output) or "not written"),
-            ("SHA-256 of the repaired model", label(result.sha256) or "not a file"),
+            ("Repaired model", printable(result.output) or "not written"),
+            ("SHA-256 of the repaired model", printable(result.sha256) or "not a file"),
         ]
     return facts
 
@@ -193,7 +193,7 @@ def _facts(result: Result, scan: ScanResult) -> list[tuple[str, str]]:
 def _scan_tiles(scan: ScanResult) -> list[Tile]:
     tiles = [Tile("accuracy on clean images", None, percent(scan.model.accuracy))]
     if classes := by_success(scan.classes):
-        best = clip(label(classes[0].name), 30)
+        best = clip(printable(classes[0].name), 30)
         tiles.append(
             Tile(f"attack success of the best trigger ({best})", None, percent(classes[0].asr))
         )
@@ -226,7 +226,7 @@ def _classes(scan: ScanResult) -> Classes:
     rows: list[ClassRow] = []
     for record in by_success(scan.classes):
         rooms = {volume.beta: room(volume) for volume in record.log_volume}
-        name = class_name(scan, record.index) if not record.name else label(record.name)
+        name = class_name(scan, record.index) if not record.name else printable(record.name)
         rows.append(
             ClassRow(
                 record.index,
@@ -261,7 +261,7 @@ def _curves_in_words(scan: ScanResult) -> str:
             if height_of(volume) is not None
         ]
         if levels:
-            said.append(f"{label(record.name)} ({record.status}): {listed(levels)}.")
+            said.append(f"{printable(record.name)} ({record.status}): {listed(levels)}.")
     clean = [record for record in scan.classes if record.status == "clean"]
     rooms = [volume for record in clean for volume in record.log_volume if volume.value is not None]
     if clean:
@@ -283,7 +283,7 @@ def _repair(result: RepairResult) -> Repair:
         verdict=headline(result.rescan),
         tone=result.rescan.verdict,
         symbol=SYMBOLS[result.rescan.verdict],
-        reason=label(result.rescan.reason),
+        reason=printable(result.rescan.reason),
         classes=_classes(result.rescan),
         portraits=portraits(result.rescan, _striking(result.rescan)[:PORTRAITS]),
     )
@@ -291,7 +291,7 @@ def _repair(result: RepairResult) -> Repair:
 
 def _line(row: RepairRow) -> RepairLine:
     return RepairLine(
-        name=label(row.name),
+        name=printable(row.name),
         meaning=ROWS.get(row.name, ""),
         accuracy=percent(row.accuracy),
         recovered=percent(row.recovered_asr),
@@ -307,4 +307,4 @@ def short_title(result: Result) -> str:
     """Return the title of the page: the outcome and the model."""
     scan = result if isinstance(result, ScanResult) else result.scan
     name = scan.model.path.replace("\\", "/").rsplit("/", 1)[-1]
-    return " · ".join(part for part in (clip(headline(result), 80), label(name)) if part)
+    return " · ".join(part for part in (clip(headline(result), 80), printable(name)) if part)

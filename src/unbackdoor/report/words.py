@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 
+from unbackdoor.errors import printable
 from unbackdoor.results import ClassRecord, LogVolume, Result, ScanResult, Verdict
 
 MISSING = "–"
@@ -16,21 +17,6 @@ SYMBOLS = {
     "inconclusive": "?",
 }
 """A shape for each status and verdict, so that none is told by its colour alone."""
-
-
-def label(text: str) -> str:
-    r"""Return text from outside as one printable line.
-
-    Control and direction marks could recolour a terminal or turn a sentence around; each becomes
-    U+FFFD. Markup is not touched: escaping belongs to whoever prints.
-
-    Example:
-        >>> label("cat\n\x1b[31m dog")
-        'cat �[31m dog'
-
-    """
-    flat = " ".join(text.split())
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in flat)
 
 
 def clip(text: str, length: int) -> str:
@@ -106,13 +92,13 @@ def with_article(name: str) -> str:
     """
     if re.fullmatch(r"[a-z]{0,28}([a-rt-z]|[su]s)", name):
         return f"an {name}" if re.match(r"[aeio]|u(?!ni)", name) else f"a {name}"
-    return f"“{clip(label(name), 40)}”"
+    return f"“{clip(printable(name), 40)}”"
 
 
 def class_name(scan: ScanResult, index: int) -> str:
     """Return the name of a class as one printable line, ``class 7`` where it has none."""
     names = scan.data.classes
-    name = label(names[index]) if 0 <= index < len(names) else ""
+    name = printable(names[index]) if 0 <= index < len(names) else ""
     return name or f"class {index}"
 
 

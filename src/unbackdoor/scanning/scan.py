@@ -14,7 +14,7 @@ from unbackdoor.data import Images, Split
 from unbackdoor.errors import ContentError
 from unbackdoor.mesa import Flow, Stair, Staircase, draw_stair, fit, gammas
 from unbackdoor.mesa.uniform import log_volume_upper_bound
-from unbackdoor.metrics import accuracy, attack_success, predict
+from unbackdoor.metrics import accuracy, answers, attack_success, predict
 from unbackdoor.models import Frozen
 from unbackdoor.progress import Progress, Silent
 from unbackdoor.results import (
@@ -134,9 +134,7 @@ def scan(
         ),
         data=DataRecord(
             name=images.defend.name,
-            sha256=hashlib.sha256(
-                (images.defend.sha256 + images.evaluate.sha256).encode()
-            ).hexdigest(),
+            sha256=data_hash(images),
             defend=len(images.defend),
             evaluate=len(images.evaluate),
             classes=list(images.defend.classes),
@@ -157,6 +155,11 @@ def scan(
         seconds=time.perf_counter() - began,
         versions=versions(),
     )
+
+
+def data_hash(images: Split) -> str:
+    """Return what identifies the images of a scan: SHA-256 over those of both parts."""
+    return hashlib.sha256((images.defend.sha256 + images.evaluate.sha256).encode()).hexdigest()
 
 
 def staircase(record: ClassRecord, dimensions: int) -> Staircase:
@@ -195,8 +198,7 @@ def from_bytes(content: bytes, dimensions: int) -> Tensor:
 
 
 def _check_answers(model: Frozen, images: Images) -> None:
-    with torch.no_grad():
-        logits = model(images.batch(torch.arange(min(2, len(images)))))
+    logits = answers(model, images)
     if logits.ndim != 2 or logits.shape[1] != len(images.classes):
         raise ContentError(
             f"MODEL: expected one logit for each of the {len(images.classes)} classes of the data, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,24 @@ class Trigger:
     name: str
     space: PatchSpace
     theta: Tensor
+
+    def to_hex(self) -> str:
+        """Return θ as two hexadecimal digits for each value, 00 … ff."""
+        return (self.theta * 255).round().to(torch.uint8).numpy().tobytes().hex()
+
+    @classmethod
+    def from_hex(cls, name: str, digits: str) -> Trigger:
+        """Return the trigger that :meth:`to_hex` wrote.
+
+        Raises:
+            ValueError: no hexadecimal digits, or not those of a square of three channels.
+
+        """
+        levels = bytes.fromhex(digits)
+        size = math.isqrt(len(levels) // 3)
+        if not 1 <= size <= LARGEST or len(levels) != 3 * size * size:
+            raise ValueError(f"{len(levels)} values are no square of three channels")
+        return cls(name, PatchSpace(size), torch.tensor(list(levels)) / 255)
 
 
 @dataclass(frozen=True)
