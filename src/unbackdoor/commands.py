@@ -229,12 +229,14 @@ def demo(options: cli.Demo) -> RepairResult | ScanResult:
     result: Result = case.scan("patch:3", settings, options.seed)
     folder.mkdir(exist_ok=True)
     results.write(result, folder / "scan.json")
+    show(result, console)
     if result.targets:
+        console.print("\nRetraining on draws of these triggers, and the controls beside it …\n")
         module, repaired = case.repair(result, settings, options.seed, reference)
         result = case.save(module, repaired, folder / "repaired.safetensors")
         results.write(result, folder / "repair.json")
+        show(result, console)
     write_page(result, folder / "report.html")
-    show(result, console)
     console.print(f"The page: {folder / 'report.html'}", soft_wrap=True)
     return result
 

@@ -53,6 +53,9 @@ def show(result: Result, console: Console) -> None:
         _show_classes(result, console)
         _show_means(result, console)
     else:
+        before = verdict(result.scan)
+        text = f"{SYMBOLS[before]} Before: {headline(result.scan)}"
+        console.print(Text(text, style=STYLES[before]))
         console.print(Text(printable(result.rescan.reason)))
         _show_repair(result, console)
 
