@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unbackdoor.experiments.problems import Ball, Box, Corners, HalfSpace, LevelSets, Shell
+from unbackdoor.experiments.problems import Ball, Box, Corners, HalfSpace, LevelSets
 from unbackdoor.mesa import FlowEstimator, Smc
 from unbackdoor.settings import SmcSettings
 
@@ -17,7 +17,6 @@ PROBLEMS: list[LevelSets] = [
     Ball(9),
     Ball(27),
     Box(27),
-    Shell(9),
     Corners(27, (0.75, 0.25), "two modes"),
 ]
 
@@ -30,7 +29,7 @@ def test_volumes_draws_and_modes(name: str, problem: LevelSets) -> None:
     for stair in stairs:
         assert stair.draws.shape[1] == problem.dimensions
         assert 0 <= float(stair.draws.min()) <= float(stair.draws.max()) <= 1
-        assert torch.equal(stair.values, problem(stair.draws))
+        assert torch.allclose(stair.values, problem(stair.draws), atol=1e-5)
         assert stair.valid_fraction > 0.5
         assert stair.log_volume == pytest.approx(problem.log_volume(stair.beta), abs=0.3)
         assert stair.log_volume_error is not None

@@ -48,7 +48,7 @@ def choose_betas(
     Example:
         >>> cone = lambda theta: 1 - theta[:, 0]
         >>> [round(beta, 1) for beta in choose_betas(cone, 2, 1, seed=0)]
-        [0.2, 0.6]
+        [0.2, 0.5]
 
     """
     values, volumes = _profile(F, dimensions, inverse, settings or SmcSettings(), seed)

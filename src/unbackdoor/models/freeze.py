@@ -49,7 +49,9 @@ class Frozen:
         """Keep the folded module if it answers as the original does, else the original."""
         assert self.original is not None
         want, have = self.original(images), self.module(images)
-        if not torch.allclose(want, have, rtol=1e-3, atol=1e-3 * float(want.abs().max())):
+        rounding = 1e-3 * float(want.abs().max().nan_to_num())
+        close = torch.allclose(want, have, rtol=1e-3, atol=rounding)
+        if bool(want.isfinite().all()) and not close:
             self.module = self.original
         self.original = None
 
