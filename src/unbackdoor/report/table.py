@@ -76,7 +76,7 @@ def _show_classes(scan: ScanResult, console: Console) -> None:
     table.add_column("status", no_wrap=True)
     table.add_column("ASR", justify="right", no_wrap=True)
     for beta in betas:
-        table.add_column(f"log|V|, β {compact(beta)}", justify="right", no_wrap=True)
+        table.add_column(f"log|V|\nβ {compact(beta)}", justify="right", no_wrap=True)
     ranked = by_success(scan.classes)
     shown = ranked[: max(ROWS, len(found(scan)))]
     for record in shown:
