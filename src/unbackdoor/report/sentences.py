@@ -48,9 +48,8 @@ def limits(scan: ScanResult) -> list[tuple[str, str]]:
     said += [
         (
             "Natural patches.",
-            "Large patches can send pictures to a class of a clean network too: on clean CIFAR-10 "
-            "networks the best patch of 3 × 3 pixels reached 12 % at most, of 5 × 5 up to 52 %. "
-            "The larger the patch, the less a high rate proves that somebody planted it.",
+            "Some patches send pictures to a class of a clean network too. The larger the patch, "
+            "the less a high rate proves that somebody planted it.",
         ),
         (
             "Volumes.",
