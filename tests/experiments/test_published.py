@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from unbackdoor.experiments import markdown, shipped
+from unbackdoor.experiments import markdown, shipped, toys
 from unbackdoor.experiments.store import Store, key_of
 from unbackdoor.settings import RepairSettings, ScanSettings
 
@@ -25,3 +25,9 @@ def test_the_tables_of_the_readme_are_those_of_the_store(of: str, count: int) ->
     found = rows(of)
     assert len(found) == count
     assert markdown(shipped.summary(found)) in (ROOT / "README.md").read_text()
+
+
+def test_the_table_of_the_toys_is_that_of_the_store() -> None:
+    kept = Store(ROOT / "results", "toys", toys.Rows).read().values()
+    found = [row for rows in kept for row in rows.rows]
+    assert markdown(toys.summary(found)) in (ROOT / "docs" / "toys.md").read_text()
