@@ -40,3 +40,9 @@ def printable(text: str) -> str:
     """
     flat = " ".join(text.split())
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in flat)
+
+
+def brief(error: BaseException) -> str:
+    """Return the first line of an error's text, short enough for a sentence."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:160]

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from unbackdoor.data.images import Images
-from unbackdoor.errors import ContentError, InsufficientDataError
+from unbackdoor.errors import ContentError, InsufficientDataError, brief
 from unbackdoor.triggers.space import TriggerSpace
 
 Classifier = Callable[[Tensor], Tensor]
@@ -33,10 +33,9 @@ def answers(model: Classifier, images: Images, what: str = "MODEL: it") -> Tenso
     try:
         return model(images.batch(torch.arange(min(2, len(images)))))
     except Exception as error:  # whatever foreign code raises
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise ContentError(
-            f"{what} cannot take images of shape {images.shape} ({first}); say what it wants, "
-            f"such as --size."
+            f"{what} cannot take images of shape {images.shape} ({brief(error)}); say what it "
+            f"wants, such as --size."
         ) from error
 
 

@@ -6,6 +6,7 @@ written as in ``bw:N``.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -99,16 +100,12 @@ def measure(
 
     """
     store = Store(folder, "reference", Rows)
-    finished = store.read()
     rows: list[Row] = []
     for name in names:
         case = Case.open(name, None, DATA, device)
         for seed in seeds:
             key = key_of(VERSION, case.loaded.sha256, ScanSettings(), POPULATION, seed)
-            if key not in finished:
-                finished[key] = Rows(_measure(case, seed, progress))
-                store.add(key, finished[key])
-            rows += finished[key].rows
+            rows += store.keep(key, lambda c=case, s=seed: Rows(_measure(c, s, progress))).rows
     return rows
 
 
@@ -136,7 +133,7 @@ def _measure(case: Case, seed: int, progress: Progress) -> list[Row]:
     rows: list[Row] = []
     for flow, smc in zip(flows, population, strict=True):
         count = min(int(flow.valid.sum()), int(smc.valid.sum()))
-        modes = _modes(smc)
+        modes, of_flow = _modes(smc), _modes(flow)
         rows.append(
             Row(
                 model=case.loaded.name,
@@ -150,9 +147,7 @@ def _measure(case: Case, seed: int, progress: Progress) -> list[Row]:
                 valid=flow.valid_fraction,
                 modes_smc={name: share for name, share in modes.items() if share >= COUNTS},
                 modes_flow={
-                    name: _modes(flow).get(name, 0.0)
-                    for name, share in modes.items()
-                    if share >= COUNTS
+                    name: of_flow.get(name, 0.0) for name, share in modes.items() if share >= COUNTS
                 },
                 original=_pattern(planted.trigger.theta[None])[0]
                 if planted.trigger.name.startswith("bw:")
@@ -174,9 +169,8 @@ def _pattern(theta: Tensor) -> list[str]:
 
 
 def _modes(stair: Stair) -> dict[str, float]:
-    names = _pattern(stair.draws[stair.valid])
-    shares = {name: names.count(name) / len(names) for name in set(names)}
-    return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0])))
+    counts = Counter(sorted(_pattern(stair.draws[stair.valid])))
+    return {name: count / counts.total() for name, count in counts.most_common()}
 
 
 def _nearest(stair: Stair, theta: Tensor, count: int) -> float | None:

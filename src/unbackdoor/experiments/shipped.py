@@ -100,7 +100,6 @@ def measure(
 
     """
     store = Store(folder, "shipped", Row)
-    finished = store.read()
     settings = key_of(SPACE, DATA, ScanSettings(), RepairSettings())
     clean = models.load(reference).module
     rows: list[Row] = []
@@ -108,10 +107,7 @@ def measure(
         case = Case.open(name, None, DATA, device)
         for seed in seeds:
             key = key_of(case.loaded.sha256, settings, seed)
-            if key not in finished:
-                finished[key] = _measure(case, seed, settings, clean)
-                store.add(key, finished[key])
-            rows.append(finished[key])
+            rows.append(store.keep(key, lambda c=case, s=seed: _measure(c, s, settings, clean)))
     return rows
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -37,6 +38,7 @@ class Store(Generic[Row]):
     def __init__(self, folder: Path, name: str, row: type[Row]) -> None:
         self.path = folder / f"{name}.jsonl"
         self._row = row
+        self._finished: dict[str, Row] | None = None
 
     def read(self) -> dict[str, Row]:
         """Return the finished rows by key; a line that a kill cut short does not count.
@@ -58,6 +60,18 @@ class Store(Generic[Row]):
                     f"take another folder."
                 ) from error
         return rows
+
+    def keep(self, key: str, measure: Callable[[], Row]) -> Row:
+        """Return the row of a key, measured and added if it is not there.
+
+        Rows that others add after the first call are not seen.
+        """
+        if self._finished is None:
+            self._finished = self.read()
+        if key not in self._finished:
+            self._finished[key] = measure()
+            self.add(key, self._finished[key])
+        return self._finished[key]
 
     def add(self, key: str, row: Row) -> None:
         """Append a row.

@@ -134,7 +134,6 @@ def measure(seeds: Sequence[int], folder: Path, progress: Progress) -> list[Row]
 
     """
     store = Store(folder, "toys", Rows)
-    finished = store.read()
     runs: list[tuple[str, Callable[[], list[Row]]]] = []
     for seed in seeds:
         for name, estimator in ESTIMATORS.items():
@@ -157,10 +156,7 @@ def measure(seeds: Sequence[int], folder: Path, progress: Progress) -> list[Row]
     rows: list[Row] = []
     with progress.task("toys", len(runs)) as task:
         for key, run in runs:
-            if key not in finished:
-                finished[key] = Rows(run())
-                store.add(key, finished[key])
-            rows += finished[key].rows
+            rows += store.keep(key, lambda r=run: Rows(r())).rows
             task.advance()
     return rows
 

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from unbackdoor.errors import ArgumentError, ContentError
+from unbackdoor.errors import ArgumentError, ContentError, brief
 from unbackdoor.files import sha256_of, written_aside
 from unbackdoor.models.resnet import ARCHITECTURES
 
@@ -166,7 +166,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             state: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, ValueError, RecursionError) as error:
         raise ContentError(
-            f"MODEL: {path} is not a safetensors file that can be read ({_brief(error)})."
+            f"MODEL: {path} is not a safetensors file that can be read ({brief(error)})."
         ) from error
     return state, cast("dict[str, Any]", facts) if isinstance(facts, dict) else {}
 
@@ -177,7 +177,7 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # the unpickler raises whatever a damaged file makes it raise
         raise ContentError(
             f"MODEL: {path} is not a plain state dict and was not opened further, because that "
-            f"could execute code in it ({_brief(error)}); save model.state_dict() instead."
+            f"could execute code in it ({brief(error)}); save model.state_dict() instead."
         ) from error
     state = cast("dict[object, object]", content) if isinstance(content, dict) else {}
     if not state or not all(
@@ -217,14 +217,14 @@ def _call(file: Path, function: str) -> nn.Module:
     try:
         specification.loader.exec_module(namespace)
     except (Exception, SystemExit) as error:
-        raise ContentError(f"--arch: {file} failed to run ({_brief(error)}).") from error
+        raise ContentError(f"--arch: {file} failed to run ({brief(error)}).") from error
     maker = cast("Callable[[], object] | None", getattr(namespace, function, None))
     if not callable(maker):
         raise ArgumentError(f"--arch: {file} has no function {function!r}.")
     try:
         module = maker()
     except (Exception, SystemExit) as error:
-        raise ContentError(f"--arch: {function}() in {file} failed ({_brief(error)}).") from error
+        raise ContentError(f"--arch: {function}() in {file} failed ({brief(error)}).") from error
     if not isinstance(module, nn.Module):
         raise ContentError(
             f"--arch: {function}() in {file} returned {type(module).__name__}; expected a "
@@ -255,9 +255,3 @@ def _fill(module: nn.Module, state: Mapping[str, Tensor], spec: str, arch: str) 
             f"{more}; check --arch."
         )
     module.load_state_dict(dict(state))
-
-
-def _brief(error: BaseException) -> str:
-    """Return the first line of an error's text, short enough for a sentence."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:160]
