@@ -99,11 +99,10 @@ class FlowSettings:
     """How a stair is fitted.
 
     Args:
-        components: Gaussians in the base, each started from a seed of its own.
+        components: Gaussians in the base.
         transforms: affine coupling layers after them.
         hidden: width of the two hidden layers in each.
         bins: pieces of the spline for each parameter after them; 0 for none.
-        pull: how far from the middle of the cube (0) to its seed (1) a component starts.
         steps: optimiser steps for each β.
         draws: θ drawn in a step, over all components.
         learning_rate: of the base; the coupling layers take a tenth.
@@ -116,10 +115,9 @@ class FlowSettings:
     components: int = 8
     transforms: int = 4
     hidden: int = 64
-    bins: int = 0
-    pull: float = 0.5
-    steps: int = 50
-    draws: int = 64
+    bins: int = 8
+    steps: int = 400
+    draws: int = 128
     learning_rate: float = 0.1
     hottest: float = 1.0
     coldest: float = 0.1
@@ -146,6 +144,41 @@ class SmcSettings:
     acceptance: float = 0.3
     step: float = 0.5
     repeats: int = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningSettings:
+    """How a surrogate learns a dear F.
+
+    Args:
+        rounds: of climbing, asking and learning before the first stair; before each other there is
+            one.
+        draws: θ at which F is asked in a round.
+        networks: perceptrons in the ensemble.
+        hidden: width of their two hidden layers.
+        steps: of training in a round, and three times as many at the end.
+        batch: values in a step.
+        learning_rate: the peak of a one-cycle schedule.
+        weight_decay: of AdamW.
+        sweeps: Markov moves at each level of a climb.
+        climbers: particles in each population.
+        surer: how many noisy values the value of a stair's draw is worth.
+        islands: parts of the lowest level set from which climbs begin.
+
+    """
+
+    rounds: int = 6
+    draws: int = 1000
+    networks: int = 10
+    hidden: int = 48
+    steps: int = 500
+    batch: int = 256
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    sweeps: int = 5
+    climbers: int = 250
+    surer: int = 5
+    islands: int = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,11 +213,14 @@ MINE_PAPER = MineSettings()
 MINE_CORRECTED = MineSettings(steps=1500, statistics_steps=4, batch=256, blur=0.1)
 """The noised draw inside the information, and a statistics network that keeps up."""
 
-LONG_FLOW = FlowSettings(steps=400, draws=128, bins=8)
+FLOW = FlowSettings()
 """For any F that costs little: volumes to a tenth of a nat in 27 dimensions."""
 
+LEARNING = LearningSettings()
+"""For an F of which a value costs many images."""
+
 SCOUTS = SmcSettings(particles=500, sweeps=8, repeats=1)
-"""A small population that tells a flow where the modes are."""
+"""A small population that tells a flow where the modes of a level set are."""
 
 REFERENCE = SmcSettings()
 """The population that others are measured by."""
@@ -217,8 +253,10 @@ class ScanSettings:
     Args:
         betas: levels of the stairs, rising.
         screening: the first look.
-        flow: how a stair is fitted.
-        images_per_draw: images for each θ in a step of fitting.
+        learning: how F is learnt.
+        flow: how a stair is fitted to what was learnt.
+        temperature: T of a stair, in units of the logit of F; the paper's α.
+        images_per_draw: images for each θ at which F is asked to learn from it.
         panel: images in the fixed set that volumes and validity refer to.
         uniform_draws: uniform θ by which volumes are bounded from above.
         stair_draws: θ kept per stair.
@@ -231,11 +269,13 @@ class ScanSettings:
 
     betas: tuple[float, ...] = (0.5, 0.8, 0.9)
     screening: ScreeningSettings = ScreeningSettings()
+    learning: LearningSettings = LearningSettings()
     flow: FlowSettings = FlowSettings()
-    images_per_draw: int = 6
+    temperature: float = 0.1
+    images_per_draw: int = 2
     panel: int = 20
     uniform_draws: int = 512
-    stair_draws: int = 1000
+    stair_draws: int = 400
     evaluate: int = 500
     survives: float = 0.2
     backdoored: float = 0.8
@@ -262,15 +302,20 @@ class RepairSettings:
 
 BUDGETS: dict[str, ScanSettings] = {
     "quick": ScanSettings(
-        flow=FlowSettings(steps=30), uniform_draws=256, stair_draws=256, evaluate=250
+        learning=LearningSettings(rounds=4, draws=600),
+        flow=FlowSettings(steps=200),
+        uniform_draws=256,
+        stair_draws=250,
+        evaluate=250,
     ),
     "standard": ScanSettings(),
     "thorough": ScanSettings(
         screening=ScreeningSettings(restarts=8, steps=240),
-        flow=FlowSettings(steps=200, components=16, draws=128),
+        learning=LearningSettings(rounds=10, draws=2000),
+        flow=FlowSettings(steps=800, components=16),
         panel=60,
         uniform_draws=2048,
-        stair_draws=4000,
+        stair_draws=2000,
         evaluate=2000,
     ),
 }

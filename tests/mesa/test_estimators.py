@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from unbackdoor.experiments.problems import Ball, Box, Corners, HalfSpace, LevelSets
-from unbackdoor.mesa import FlowEstimator, Smc
+from unbackdoor.mesa import FlowEstimator, Smc, ThriftyFlow
 from unbackdoor.settings import SmcSettings
 
-ESTIMATORS = {"flow": FlowEstimator(), "smc": Smc()}
+ESTIMATORS = {"flow": FlowEstimator(), "smc": Smc(), "thrifty": ThriftyFlow(draws=2000)}
+LARGEST = {"thrifty": 9}  # beyond, uniform draws show it nothing: see its own tests
 BETAS = (0.5, 0.9)
 PROBLEMS: list[LevelSets] = [
     HalfSpace(2, 1.5),
@@ -24,6 +25,8 @@ PROBLEMS: list[LevelSets] = [
 @pytest.mark.parametrize("name", ESTIMATORS)
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda p: f"{p.name}-{p.dimensions}")
 def test_volumes_draws_and_modes(name: str, problem: LevelSets) -> None:
+    if problem.dimensions > LARGEST.get(name, 27):
+        pytest.skip("out of its reach without known θ")
     stairs = ESTIMATORS[name](problem, BETAS, problem.dimensions, seed=0)
     assert [stair.beta for stair in stairs] == list(BETAS)
     for stair in stairs:

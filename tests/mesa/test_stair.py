@@ -151,3 +151,21 @@ def test_levels_have_to_rise(betas: list[float]) -> None:
         gammas(betas, [0.0] * len(betas))
     with pytest.raises(ArgumentError, match="betas"):
         Smc()(lambda theta: theta[:, 0], betas, 2, seed=0)
+
+
+def test_draws_are_taken_as_the_uniform_law_would() -> None:
+    """Draws of a triangular law on [0, 1], of which the upper half is valid."""
+    theta = torch.rand(20_000, 1, generator=stream(0, "triangle")).sqrt()
+    stair = Stair(beta=0.5, draws=theta, log_q=(2 * theta[:, 0]).log(), values=theta[:, 0])
+    assert float(stair.shares.sum()) == pytest.approx(1)
+    assert bool((stair.shares[theta[:, 0] < 0.5] == 0).all())
+    drawn = stair.sample(20_000, stream(0, "again"))
+    assert float(drawn.mean()) == pytest.approx(0.75, abs=0.01)
+    assert float((drawn < 0.75).double().mean()) == pytest.approx(0.5, abs=0.02)
+
+
+def test_no_draw_is_taken_too_often() -> None:
+    log_q = torch.zeros(100)
+    log_q[0] = -3
+    stair = Stair(beta=0.5, draws=torch.rand(100, 2), log_q=log_q, values=torch.ones(100))
+    assert float(stair.shares[0]) == pytest.approx(0.107, abs=0.001)

@@ -18,6 +18,7 @@ from unbackdoor.rng import stream
 from unbackdoor.scanning import Subject, scan
 from unbackdoor.settings import (
     FlowSettings,
+    LearningSettings,
     RepairSettings,
     ScanSettings,
     ScreeningSettings,
@@ -29,8 +30,8 @@ from unbackdoor.triggers import PatchSpace, Planted, Trigger
 SPACE = PatchSpace(2)
 SCANNING = ScanSettings(
     screening=ScreeningSettings(restarts=2, steps=40, images_to_judge=32),
-    flow=FlowSettings(steps=20, components=4, draws=32),
-    images_per_draw=4,
+    learning=LearningSettings(rounds=2, draws=300, networks=3, steps=100),
+    flow=FlowSettings(steps=50),
     panel=20,
     uniform_draws=64,
     stair_draws=200,

@@ -10,6 +10,7 @@ from unbackdoor.mesa.smc import Smc
 from unbackdoor.mesa.stair import Estimator, Law, Stair, draw_stair
 from unbackdoor.mesa.staircase import Staircase, gammas
 from unbackdoor.mesa.testing import TestingFunction, logit, shortfall
+from unbackdoor.mesa.thrifty import ThriftyFlow
 
 __all__ = [
     "Estimator",
@@ -21,6 +22,7 @@ __all__ = [
     "Stair",
     "Staircase",
     "TestingFunction",
+    "ThriftyFlow",
     "choose_betas",
     "draw_stair",
     "fit",

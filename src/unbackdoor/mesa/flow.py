@@ -9,8 +9,7 @@ Kullback–Leibler seeks modes, so it starts from several seeds), followed by af
 and, where asked for, a monotone spline for each parameter (Durkan et al., *Neural Spline Flows*,
 2019), which learns the sharp ends of a box.
 
-Two traps of reverse Kullback–Leibler are mended after a fit by the estimator here (a scan, where
-each value of F costs many images, goes without). It leaves the tails of V_β thin, on
+Two traps of reverse Kullback–Leibler are mended after a fit. It leaves the tails of V_β thin, on
 which an estimate of volume by importance sampling hangs, so the base is widened a little. And it
 weighs each mode by how well it fits there, so the shares of the components are set anew from
 weighted draws (the update of population Monte Carlo; Cappé et al., 2008).
@@ -28,21 +27,17 @@ import zuko
 from torch import Generator, Tensor, nn
 from zuko.transforms import MonotonicRQSTransform
 
+from unbackdoor.mesa.normal import NORMAL, clusters, probit
 from unbackdoor.mesa.smc import Smc
 from unbackdoor.mesa.stair import Stair, draw_stair
 from unbackdoor.mesa.testing import TestingFunction, check_betas, shortfall
 from unbackdoor.rng import stream
-from unbackdoor.settings import LONG_FLOW, SCOUTS, FlowSettings, SmcSettings
-
-EDGE = 1 / 512
-"""A density is asked for on [EDGE, 1 − EDGE]: black and white lie at infinity of the flow."""
+from unbackdoor.settings import FLOW, SCOUTS, FlowSettings, SmcSettings
 
 SPLINE_BOUND = 4.0
-CLUSTERING = 10
 PRIOR = 5.0
 SHARE_UPDATES = 2
 
-_NORMAL = torch.distributions.Normal(0.0, 1.0)
 _LOG_2PI = math.log(2 * math.pi)
 
 
@@ -50,18 +45,20 @@ class Flow(nn.Module):
     """A law on [0, 1]^n: a mixture of Gaussians, coupling layers, and the normal CDF.
 
     Args:
-        seeds: ``(K, n)`` in [0, 1], where the K components start.
+        population: ``(N, n)`` in [0, 1], draws from a level set, at whose clusters the components
+            start.
         settings: sizes.
         generator: initial weights and the order of features.
 
     """
 
-    def __init__(self, seeds: Tensor, settings: FlowSettings, generator: Generator) -> None:
+    def __init__(self, population: Tensor, settings: FlowSettings, generator: Generator) -> None:
         super().__init__()
-        components, dimensions = seeds.shape
-        self.means = nn.Parameter(_probit(seeds) * settings.pull)
-        self.log_scales = nn.Parameter(torch.full((components, dimensions), -0.1))
-        self.logits = nn.Parameter(torch.zeros(components))
+        dimensions = population.shape[1]
+        means, log_scales, logits = _mixture(probit(population), settings.components)
+        self.means = nn.Parameter(means)
+        self.log_scales = nn.Parameter(log_scales)
+        self.logits = nn.Parameter(logits)
         bins = settings.bins  # widths, heights and slopes; all zero is the identity
         sizes = (bins, bins, bins - 1) if bins else ()
         self.spline = nn.ParameterList(torch.zeros(dimensions, size) for size in sizes)
@@ -102,7 +99,7 @@ class Flow(nn.Module):
         if self.spline:
             x, slopes = _call(self._splines(), x)
             log_slope = log_slope + slopes.sum(1)
-        return _NORMAL.cdf(x), log_slope + _log_normal(x).sum(1), self._log_each(base)
+        return NORMAL.cdf(x), log_slope + _log_normal(x).sum(1), self._log_each(base)
 
     def sample(self, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
         """Draw θ ``(count, n)`` and return it with log q(θ) ``(count,)``."""
@@ -115,7 +112,7 @@ class Flow(nn.Module):
 
     def log_prob(self, theta: Tensor) -> Tensor:
         """Return log q ``(B,)`` at given θ ``(B, n)``, clipped to [EDGE, 1 − EDGE]."""
-        x = _probit(theta)
+        x = probit(theta)
         base, slopes = _call(self._splines().inv, x) if self.spline else (x, x.new_zeros(1, 1))
         base, log_slope = _call(self.coupling().inv, base)
         log_slope = log_slope + slopes.sum(1)
@@ -128,25 +125,6 @@ class Flow(nn.Module):
 
     def _splines(self) -> torch.distributions.Transform:
         return MonotonicRQSTransform(*self.spline, bound=SPLINE_BOUND)
-
-    @torch.no_grad()
-    def settle(self, population: Tensor) -> None:
-        """Move the components, before any fit, to the clusters of draws ``(N, n)`` from V_β."""
-        x = _probit(population)
-        centres = _spread(x, len(self.logits))
-        for _ in range(CLUSTERING):
-            near = torch.cdist(x, centres).argmin(1)
-            counts = torch.bincount(near, minlength=len(centres))
-            sums = torch.zeros_like(centres).index_add(0, near, x)
-            centres = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres)
-        near = torch.cdist(x, centres).argmin(1)
-        counts = torch.bincount(near, minlength=len(centres))
-        squares = (x - centres[near]).square()
-        inside = torch.zeros_like(centres).index_add(0, near, squares)
-        shrunk = (inside + PRIOR * squares.mean(0)) / (counts[:, None] + PRIOR)
-        self.means.copy_(centres)
-        self.log_scales.copy_(0.5 * shrunk.clamp(min=1e-4).log())
-        self.logits.copy_((counts + 1.0).log())
 
     @torch.no_grad()
     def reweigh(self, F: TestingFunction, beta: float, count: int, generator: Generator) -> None:
@@ -228,11 +206,11 @@ def fit(
 
 @dataclass(frozen=True)
 class FlowEstimator:
-    """Stairs from one flow that is fitted to one level after the other.
+    """A flow for each level, which starts from a small population there.
 
     Args:
         settings: sizes and schedule.
-        scouts: the small population on the first level set, at whose clusters the components start.
+        scouts: the small population on a level set, at whose clusters the components start.
         draws: kept for each stair.
         widen: added to the log of every width after a fit.
         to_reweigh: draws by which the components' shares are set after a fit.
@@ -245,7 +223,7 @@ class FlowEstimator:
 
     """
 
-    settings: FlowSettings = LONG_FLOW
+    settings: FlowSettings = FLOW
     scouts: SmcSettings = SCOUTS
     draws: int = 20_000
     widen: float = 0.06
@@ -271,11 +249,10 @@ class FlowEstimator:
 
         """
         check_betas(betas, 1 - 1e-6)
-        scouts = Smc(self.scouts)(F, betas[:1], dimensions, seed=seed)[0].draws
-        flow = Flow(scouts[: self.settings.components], self.settings, stream(seed, "flow"))
-        flow.settle(scouts)
+        scouts = Smc(self.scouts)(F, betas, dimensions, seed=seed)
         stairs: list[Stair] = []
-        for beta in betas:
+        for beta, population in zip(betas, scouts, strict=True):
+            flow = Flow(population.draws, self.settings, stream(seed, "flow", beta))
             fit(flow, F, beta, self.settings, stream(seed, "flow", beta, "noise"), advance)
             with torch.no_grad():
                 flow.log_scales.add_(self.widen)
@@ -286,22 +263,18 @@ class FlowEstimator:
         return tuple(stairs)
 
 
-def _spread(x: Tensor, count: int) -> Tensor:
-    """Return ``count`` rows, each as far from those before it as can be."""
-    chosen = [0]
-    distance = torch.full((len(x),), torch.inf)
-    for _ in range(count - 1):
-        distance = distance.minimum((x - x[chosen[-1]]).square().sum(1))
-        chosen.append(int(distance.argmax()))
-    return x[chosen]
+def _mixture(x: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the middles, log widths and log shares of ``count`` clusters of x ``(N, n)``."""
+    centres, near = clusters(x, count)
+    counts = torch.bincount(near, minlength=count)
+    squares = (x - centres[near]).square()
+    inside = torch.zeros_like(centres).index_add(0, near, squares)
+    shrunk = (inside + PRIOR * squares.mean(0)) / (counts[:, None] + PRIOR)
+    return centres, 0.5 * shrunk.clamp(min=1e-4).log(), (counts + 1.0).log()
 
 
 def _call(transform: torch.distributions.Transform, x: Tensor) -> tuple[Tensor, Tensor]:
     return cast("tuple[Tensor, Tensor]", transform.call_and_ladj(x))  # pyright: ignore
-
-
-def _probit(theta: Tensor) -> Tensor:
-    return _NORMAL.icdf(theta.clamp(EDGE, 1 - EDGE))
 
 
 def _log_normal(x: Tensor) -> Tensor:

@@ -20,12 +20,11 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from unbackdoor.mesa.normal import NORMAL, probit
 from unbackdoor.mesa.stair import Stair
 from unbackdoor.mesa.testing import TestingFunction, check_betas
 from unbackdoor.rng import stream
 from unbackdoor.settings import REFERENCE, SmcSettings
-
-_NORMAL = torch.distributions.Normal(0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -130,8 +129,9 @@ def climb(
     settings: SmcSettings,
     generator: Generator,
     advance: Callable[[], None] = lambda: None,
+    start: Tensor | None = None,
 ) -> Iterator[Rung]:
-    """Yield the uniform population, then one rung after the other as far as F rises.
+    """Yield the first population, then one rung after the other as far as F rises.
 
     Args:
         F: the same at every call.
@@ -140,14 +140,18 @@ def climb(
         settings: population and moves.
         generator: of every draw.
         advance: called after each evaluation of F on the population.
+        start: θ ``(B, n)`` to climb from, to which volumes are relative; uniform draws when left
+            out.
 
     """
     count = settings.particles
     x = torch.randn(count, dimensions, generator=generator)
-    values = F(_NORMAL.cdf(x))
+    if start is not None:
+        x = probit(start[torch.randint(len(start), (count,), generator=generator)])
+    values = F(NORMAL.cdf(x))
     advance()
     log_volume, step, level = 0.0, settings.step, 0.0
-    yield Rung(level, log_volume, _NORMAL.cdf(x), values)
+    yield Rung(level, log_volume, NORMAL.cdf(x), values)
     while (following := _next_level(values, level, betas, settings.survive)) is not None:
         level = following
         alive = (values >= level).nonzero()[:, 0]
@@ -160,14 +164,14 @@ def climb(
             scale.clamp_(max=1.0)
             noise = torch.randn(count, dimensions, generator=generator)
             proposed = (1 - scale.square()).sqrt() * x + scale * noise
-            reached = F(_NORMAL.cdf(proposed))
+            reached = F(NORMAL.cdf(proposed))
             accepted = reached >= level
             x = torch.where(accepted[:, None], proposed, x)
             values = torch.where(accepted, reached, values)
             step *= math.exp(float(accepted.float().mean()) - settings.acceptance)
             step = min(max(step, 1e-4), 1.0)
             advance()
-        yield Rung(level, log_volume, _NORMAL.cdf(x), values)
+        yield Rung(level, log_volume, NORMAL.cdf(x), values)
 
 
 def _next_level(

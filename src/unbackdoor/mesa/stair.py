@@ -119,10 +119,26 @@ class Stair:
             return None
         return -self.log_q[self.valid].double()
 
+    @property
+    def shares(self) -> Tensor:
+        """How often each draw ``(N,)`` is to be taken for the uniform law on V_β, float64.
+
+        Valid draws have the weight 1 / q, none more than √(valid draws) of the mean weight
+        (truncated importance sampling: Ionides, 2008). Where none is valid all have the same.
+        """
+        weights = self._log_weights()
+        if not bool(self.valid.any()):
+            return torch.full((len(self.draws),), 1 / len(self.draws), dtype=torch.float64)
+        shares = self.valid.double()
+        if weights is not None:
+            shares[self.valid] = weights.softmax(0).clamp(max=len(weights) ** -0.5)
+        return shares / shares.sum()
+
     def sample(self, count: int, generator: Generator) -> Tensor:
-        """Draw ``(count, n)`` of the valid draws; of all where none is valid."""
-        pool = self.draws[self.valid] if bool(self.valid.any()) else self.draws
-        return pool[torch.randint(len(pool), (count,), generator=generator)]
+        """Draw ``(count, n)`` by :attr:`shares`, with replacement."""
+        at = torch.rand(count, dtype=torch.float64, generator=generator)
+        ends = self.shares.cumsum(0)
+        return self.draws[torch.searchsorted(ends, at * ends[-1]).clamp(max=len(ends) - 1)]
 
 
 def draw_stair(

@@ -8,8 +8,6 @@ not depend on the scale of the logits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Generator, Tensor
 
@@ -96,49 +94,39 @@ class Panel:
             values.append(counted.sum(1) / self.counts.sum(0).clamp(min=1))
         return torch.cat(values)
 
+    def towards(self, target: int) -> TestingFunction:
+        """Return F towards one class: the column of it, without the passes of its own images."""
+        images = self.counts[:, target].nonzero()[:, 0]
 
-@dataclass(frozen=True, kw_only=True)
-class Objective:
-    """How well triggers work towards one class.
-
-    Args:
-        model: the frozen classifier.
-        images: clean images; those of the target class are left out.
-        space: how a trigger is stamped.
-        target: the class.
-        temperature: T, in units of the logits.
-
-    """
-
-    model: Frozen
-    images: Images
-    space: TriggerSpace
-    target: int
-    temperature: float
-
-    def noisy(self, images_per_draw: int, generator: Generator) -> TestingFunction:
-        """Return F over new images and places at each call, ``images_per_draw`` for each θ."""
-        others = (self.images.targets != self.target).nonzero()[:, 0]
-
+        @torch.no_grad()
         def F(theta: Tensor) -> Tensor:  # noqa: N802
-            count = len(theta) * images_per_draw
-            picks = others[torch.randint(len(others), (count,), generator=generator)]
-            places = self.space.places(count, self.images.shape, generator)
-            repeated = theta.repeat_interleave(images_per_draw, 0)
-            margin = torch.cat(
-                [
-                    margins(
-                        self.model(
-                            self.space.stamp(
-                                self.images.batch(picks[rows]), repeated[rows], places[rows]
-                            )
-                        ),
-                        torch.full((len(rows),), self.target),
-                    )
-                    for rows in torch.split(torch.arange(count), CHUNK)
-                ]
-            )
-            success = torch.sigmoid(margin / self.temperature)
-            return success.reshape(len(theta), images_per_draw).mean(1)
+            return self._success(theta, images.expand(len(theta), -1), target)
 
         return F
+
+    def noisy(self, target: int, images_per_draw: int, generator: Generator) -> TestingFunction:
+        """Return the same over ``images_per_draw`` of its images, others for each θ and call."""
+        images = self.counts[:, target].nonzero()[:, 0]
+
+        @torch.no_grad()
+        def F(theta: Tensor) -> Tensor:  # noqa: N802
+            order = torch.rand(len(theta), len(images), generator=generator).argsort(1)
+            return self._success(theta, images[order[:, :images_per_draw]], target)
+
+        return F
+
+    def _success(self, theta: Tensor, images: Tensor, target: int) -> Tensor:
+        """Return the mean of θ ``(B, n)`` over the images at ``(B, k)``."""
+        values: list[Tensor] = []
+        for some, own in zip(
+            torch.split(theta, max(1, CHUNK // images.shape[1])),
+            torch.split(images, max(1, CHUNK // images.shape[1])),
+            strict=True,
+        ):
+            rows = own.reshape(-1)
+            stamped = self.space.stamp(
+                self.pixels[rows], some.repeat_interleave(own.shape[1], 0), self.places[rows]
+            )
+            margin = margins(self.model(stamped), torch.full((len(rows),), target))
+            values.append(torch.sigmoid(margin / self.temperature).reshape(own.shape).mean(1))
+        return torch.cat(values)

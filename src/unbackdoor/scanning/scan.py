@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unbackdoor.data import Images, Split
 from unbackdoor.errors import ContentError
-from unbackdoor.mesa import Flow, Stair, Staircase, draw_stair, fit, gammas
+from unbackdoor.mesa import Stair, Staircase, gammas
 from unbackdoor.mesa.uniform import log_volume_upper_bound
 from unbackdoor.metrics import accuracy, answers, attack_success, predict
 from unbackdoor.models import Frozen
@@ -28,7 +28,8 @@ from unbackdoor.results import (
     versions,
 )
 from unbackdoor.rng import stream
-from unbackdoor.scanning.objective import Objective, Panel, temperature
+from unbackdoor.scanning.objective import Panel, temperature
+from unbackdoor.scanning.recovery import look_around, recover, steps_of_a_staircase
 from unbackdoor.scanning.screening import Screening, screen
 from unbackdoor.scanning.verdict import judge, status
 from unbackdoor.settings import ScanSettings
@@ -97,30 +98,15 @@ def scan(
         progress=progress,
     )
     panel = Panel(model, images.defend, space, heat, settings.panel, stream(seed, "scan", "panel"))
-    uniform = torch.rand(
-        settings.uniform_draws, space.dimensions, generator=stream(seed, "scan", "uniform")
-    )
-    with progress.task("uniform draws", len(uniform)) as task:
-        values: list[Tensor] = []
-        for some in torch.split(uniform, 64):
-            values.append(panel(some))
-            task.advance(len(some))
-    uniform_values = torch.cat(values)
+    known = look_around(panel, screening, settings, seed, progress)
+    uniform_values = known.values[: settings.uniform_draws]
     classes: list[ClassRecord] = []
     for target in range(len(images.defend.classes)):
         stairs: tuple[Stair, ...] = ()
         if float(screening.asr[target].max()) >= settings.survives:
-            objective = Objective(
-                model=model,
-                images=images.defend,
-                space=space,
-                target=target,
-                temperature=heat,
-            )
-            seeds = _seeds(
-                screening, uniform, uniform_values[:, target], target, settings.flow.components
-            )
-            stairs = _climb(objective, panel, seeds, settings, seed, progress)
+            name = images.defend.classes[target]
+            with progress.task(f"staircase of {name}", steps_of_a_staircase(settings)) as task:
+                stairs = recover(panel, target, known, settings, seed, task.advance)
         classes.append(
             _record(target, model, images, space, screening, uniform_values, stairs, settings, seed)
         )
@@ -206,46 +192,6 @@ def _check_answers(model: Frozen, images: Images) -> None:
         )
     if not bool(logits.isfinite().all()):
         raise ContentError("MODEL: it answers with values that are not finite.")
-
-
-def _seeds(
-    screening: Screening, uniform: Tensor, values: Tensor, target: int, count: int
-) -> Tensor:
-    """Where the flow's components start: the screened triggers that work, then the best uniform."""
-    order = screening.asr[target].argsort(descending=True)[: count // 2]
-    found = screening.theta[target][order]
-    return torch.cat([found, uniform[values.topk(count - len(found)).indices]])
-
-
-def _climb(
-    objective: Objective,
-    panel: Panel,
-    seeds: Tensor,
-    settings: ScanSettings,
-    seed: int,
-    progress: Progress,
-) -> tuple[Stair, ...]:
-    """Fit one stair after the other, each from the one below it."""
-    target = objective.target
-    flow = Flow(seeds, settings.flow, stream(seed, "scan", "flow", target))
-    stairs: list[Stair] = []
-    name = objective.images.classes[target]
-    total = len(settings.betas) * settings.flow.steps
-    with progress.task(f"staircase of {name}", total) as task:
-        for beta in settings.betas:
-            names = ("scan", "stair", target, beta)
-            F = objective.noisy(settings.images_per_draw, stream(seed, *names, "images"))
-            fit(flow, F, beta, settings.flow, stream(seed, *names, "noise"), task.advance)
-            stairs.append(
-                draw_stair(
-                    flow,
-                    lambda theta: panel(theta)[:, target],
-                    beta,
-                    settings.stair_draws,
-                    stream(seed, *names, "draws"),
-                )
-            )
-    return tuple(stairs)
 
 
 def _record(

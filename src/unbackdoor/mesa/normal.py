@@ -1,0 +1,42 @@
+"""θ = Φ(x): on x the uniform law on the cube is the standard normal, whatever the dimension."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+EDGE = 1 / 512
+"""A density is asked for on [EDGE, 1 − EDGE]: black and white lie at infinity of x."""
+
+TURNS = 10
+
+NORMAL = torch.distributions.Normal(0.0, 1.0)
+
+
+def probit(theta: Tensor) -> Tensor:
+    """Return x = Φ⁻¹(θ), θ clipped to [EDGE, 1 − EDGE]."""
+    return NORMAL.icdf(theta.clamp(EDGE, 1 - EDGE))
+
+
+def clusters(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return ``count`` centres of x ``(N, n)``, and the nearest of them to each row.
+
+    They start as far from each other as can be, and move as k-means does.
+    """
+    centres = _spread(x, count)
+    for _ in range(TURNS):
+        near = torch.cdist(x, centres).argmin(1)
+        counts = torch.bincount(near, minlength=count)
+        sums = torch.zeros_like(centres).index_add(0, near, x)
+        centres = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres)
+    return centres, torch.cdist(x, centres).argmin(1)
+
+
+def _spread(x: Tensor, count: int) -> Tensor:
+    """Return ``count`` rows, each as far from those before it as can be."""
+    chosen = [0]
+    distance = torch.full((len(x),), torch.inf)
+    for _ in range(count - 1):
+        distance = distance.minimum((x - x[chosen[-1]]).square().sum(1))
+        chosen.append(int(distance.argmax()))
+    return x[chosen]

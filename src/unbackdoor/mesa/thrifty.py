@@ -1,0 +1,105 @@
+"""The ``thrifty`` estimator of a stair: a flow for an F that is dear to ask.
+
+The value of a network's F costs many images, and a flow asks for a hundred thousand. So the flow is
+fitted to what a surrogate has learnt of F from a few thousand noisy values. Its draws are
+candidates, of which some are taken with weights, so that their law is the exact optimum
+q ∝ exp(−max(0, logit β − logit F) / T) for the learnt F, with a density that is known up to the
+error of its sum over all candidates. F itself is asked at those that are taken, which makes the
+volume an honest estimate by importance sampling, and what it answers is learnt before the next
+stair. No gradient of F is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from unbackdoor.mesa.flow import FlowEstimator
+from unbackdoor.mesa.stair import Stair
+from unbackdoor.mesa.surrogate import Learner
+from unbackdoor.mesa.testing import TestingFunction, check_betas, shortfall
+from unbackdoor.rng import stream
+from unbackdoor.settings import LEARNING, LearningSettings
+
+FAST = FlowEstimator()
+
+
+@dataclass(frozen=True)
+class ThriftyFlow:
+    """The estimator.
+
+    Args:
+        learning: how the surrogate learns.
+        flow: the estimator that is asked in place of F.
+        draws: kept for each stair.
+        temperature: T of the law that they are taken from.
+
+    Example:
+        >>> upper = lambda theta: torch.sigmoid(8 * (theta.sum(1) - 2))
+        >>> (stair,) = ThriftyFlow()(upper, (0.5,), 4, seed=0)
+        >>> abs(stair.log_volume - math.log(0.5)) < 0.2
+        True
+
+    """
+
+    learning: LearningSettings = LEARNING
+    flow: FlowEstimator = FAST
+    draws: int = 400
+    temperature: float = 0.1
+
+    def __call__(
+        self,
+        F: TestingFunction,
+        betas: Sequence[float],
+        dimensions: int,
+        *,
+        seed: int,
+        noisy: TestingFunction | None = None,
+        known: tuple[Tensor, Tensor] | None = None,
+        advance: Callable[[], None] = lambda: None,
+    ) -> tuple[Stair, ...]:
+        """Estimate the level set of each β.
+
+        Args:
+            F: asked for values alone.
+            betas: rising levels in (0, 1).
+            dimensions: n.
+            seed: of every draw.
+            noisy: values of the same mean to learn from, where they are cheaper.
+            known: θ ``(B, n)`` and values ``(B,)`` to begin with.
+            advance: called after each round, and after each step of the flow.
+
+        """
+        check_betas(betas, 1 - 1e-6)
+        learner = Learner(dimensions, self.learning, seed)
+        if known is not None:
+            learner.tell(*known, self.learning.surer)
+        stairs: list[Stair] = []
+        for beta in betas:
+            for _ in range(1 if stairs else self.learning.rounds):
+                learner.ask(noisy or F, betas)
+                advance()
+            (candidates,) = self.flow(
+                learner.surrogate(), (beta,), dimensions, seed=seed, advance=advance
+            )
+            stairs.append(self._take(F, candidates, stream(seed, "take", beta)))
+            learner.tell(stairs[-1].draws, stairs[-1].values, self.learning.surer)
+        return tuple(stairs)
+
+    def _take(self, F: TestingFunction, stair: Stair, generator: Generator) -> Stair:
+        assert stair.log_q is not None
+        wanted = -shortfall(stair.values, stair.beta).double() / self.temperature
+        weights = wanted - stair.log_q.double()
+        total = torch.logsumexp(weights, 0) - math.log(len(weights))
+        shares = weights.softmax(0).clamp(min=torch.finfo(torch.float64).tiny)
+        taken = torch.multinomial(shares, self.draws, generator=generator)
+        draws = stair.draws[taken]
+        with torch.no_grad():
+            values = F(draws)
+        return Stair(
+            beta=stair.beta, draws=draws, log_q=(wanted[taken] - total).float(), values=values
+        )

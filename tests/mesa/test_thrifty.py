@@ -1,0 +1,82 @@
+"""What a surrogate learns, and that the thrifty flow asks little and says the truth."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from unbackdoor.experiments.problems import Corners, HalfSpace
+from unbackdoor.mesa import ThriftyFlow
+from unbackdoor.mesa.surrogate import Learner, Surrogate
+from unbackdoor.rng import stream
+from unbackdoor.settings import LearningSettings
+
+QUICK = LearningSettings(rounds=3, draws=400, networks=4, steps=200)
+
+
+def test_it_asks_no_more_than_it_says_and_needs_no_slope() -> None:
+    asked: list[int] = []
+
+    def F(theta: torch.Tensor) -> torch.Tensor:
+        asked.append(len(theta))
+        return HalfSpace(4, 2.8)(theta).detach()
+
+    estimator = ThriftyFlow(QUICK, draws=300)
+    stairs = estimator(F, (0.5, 0.8), 4, seed=0)
+    assert sum(asked) == (3 + 1) * 400 + 2 * 300
+    for stair in stairs:
+        assert len(stair.draws) == len(torch.unique(stair.draws, dim=0)) == 300
+        assert stair.log_volume == pytest.approx(HalfSpace(4, 2.8).log_volume(stair.beta), abs=0.3)
+
+
+def test_a_few_known_draws_show_it_the_way_in_many_dimensions() -> None:
+    """As the screened triggers of a scan do: without them all that it sees is F = 0."""
+    problem = Corners(27, (0.75, 0.25))
+    generator = stream(0, "known")
+    theta = torch.cat([problem.sample(0.5, 8, generator), torch.rand(500, 27, generator=generator)])
+    estimator = ThriftyFlow(draws=1000)
+    for stair in estimator(problem, (0.5, 0.9), 27, seed=0, known=(theta, problem(theta))):
+        assert stair.log_volume == pytest.approx(problem.log_volume(stair.beta), abs=0.4)
+        assert stair.valid_fraction > 0.4
+        small = float((problem.mode(stair.draws[stair.valid]) == 1).double().mean())
+        assert 0.12 < small < 0.5
+
+
+def test_noise_is_averaged() -> None:
+    """Each value is a coin that falls on 1 with probability F."""
+    problem, generator = Corners(9, (0.75, 0.25)), stream(0, "coins")
+
+    def coin(theta: torch.Tensor) -> torch.Tensor:
+        return torch.bernoulli(problem(theta), generator=generator)
+
+    estimator = ThriftyFlow(LearningSettings(draws=2000), draws=1000)
+    (stair,) = estimator(problem, (0.5,), 9, seed=0, noisy=coin)
+    assert stair.log_volume == pytest.approx(problem.log_volume(0.5), abs=0.4)
+    small = float((problem.mode(stair.draws[stair.valid]) == 1).double().mean())
+    assert 0.125 < small < 0.5
+
+
+def test_the_ensemble_is_the_mean_of_its_members() -> None:
+    surrogate = Surrogate(5, QUICK, stream(0, "weights"))
+    theta = torch.rand(7, 5, generator=stream(0, "theta"))
+    logits = surrogate.logits(theta)
+    assert logits.shape == (4, 7)
+    assert torch.allclose(surrogate(theta), torch.sigmoid(logits.mean(0)))
+    assert torch.allclose(surrogate.member(2)(theta), torch.sigmoid(logits[2]))
+    alone = surrogate.logits(theta.expand(4, -1, -1))
+    assert torch.allclose(alone, logits, atol=1e-6)
+
+
+def test_what_is_told_is_learnt() -> None:
+    learner = Learner(2, QUICK, seed=0)
+    theta = torch.rand(600, 2, generator=stream(0, "theta"))
+    learner.tell(theta, HalfSpace(2, 1.2)(theta))
+    error = learner.surrogate()(theta) - HalfSpace(2, 1.2)(theta)
+    assert float(error.abs().mean()) < 0.03
+
+
+def test_a_level_set_that_is_empty_holds_no_valid_draw() -> None:
+    estimator = ThriftyFlow(QUICK, draws=50)
+    (stair,) = estimator(lambda theta: torch.zeros(len(theta)), (0.5,), 3, seed=0)
+    assert stair.valid_fraction == 0
+    assert stair.log_volume is None
