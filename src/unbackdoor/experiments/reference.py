@@ -1,14 +1,18 @@
 """``bench reference``: the flow staircase of a scan beside a long run of ``smc`` on the same F.
 
 Both look at the same images and places. A draw's mode is its nearest pattern in black and white,
-written as in ``bw:N``.
+written as in ``bw:N``. The uniform law on V_β has its mass at the edge, where other images would
+reject half of it, so what is kept for use is rejected on :data:`JUDGES` images with a margin of two
+standard errors, and judged on as many that were not looked at before.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
@@ -18,22 +22,66 @@ from unbackdoor.commands import Case
 from unbackdoor.errors import ContentError
 from unbackdoor.experiments.store import Store, key_of
 from unbackdoor.experiments.table import Line
-from unbackdoor.mesa import Smc, Stair
+from unbackdoor.mesa import Smc, Stair, TestingFunction, gammas
 from unbackdoor.models import freeze
 from unbackdoor.progress import Progress
 from unbackdoor.results import versions
 from unbackdoor.rng import stream
-from unbackdoor.scanning import staircase
 from unbackdoor.scanning.objective import Panel, temperature
+from unbackdoor.scanning.recovery import look_around, recover, steps_of_a_staircase
+from unbackdoor.scanning.scan import from_bytes, to_bytes
+from unbackdoor.scanning.screening import screen
 from unbackdoor.settings import ScanSettings, SmcSettings
-from unbackdoor.triggers import PatchSpace
+from unbackdoor.triggers import PatchSpace, Trigger
 
 DATA = "cifar10-sample"
 VERSION = 1
 """Raised when the code changes what a row means, so that stored rows are measured again."""
 
-POPULATION = SmcSettings(particles=300, sweeps=8, repeats=1)
+POPULATION = SmcSettings(particles=600, sweeps=5, repeats=1)
 COUNTS = 0.05
+JUDGES = 200
+JUDGED = 100
+
+
+class Level(msgspec.Struct, frozen=True, kw_only=True):
+    """The population at one level.
+
+    Args:
+        beta: the level.
+        log_volume: log|V_β| in nats, None where no draw reached it.
+        draws: θ as bytes 0 … 255, one row after the other.
+        values: F of each.
+
+    """
+
+    beta: float
+    log_volume: float | None
+    draws: bytes
+    values: list[float]
+
+
+class Population(msgspec.Struct, frozen=True, kw_only=True):
+    """One long run of ``smc`` on F towards one class.
+
+    Args:
+        model: as written after ``--models``.
+        target: the class.
+        seed: of panel and population.
+        levels: rising.
+        passes: images forward.
+        seconds: wall-clock time.
+        versions: of what the figures depend on.
+
+    """
+
+    model: str
+    target: int
+    seed: int
+    levels: list[Level]
+    passes: int
+    seconds: float
+    versions: dict[str, str]
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,17 +91,20 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         model: as written after ``--models``.
         target: the class.
         seed: of the scan and the population.
-        beta: the level.
+        beta: the level, None for the staircase of all levels with its weights γ.
         smc: log|V_β| in nats, by the population.
-        flow: the same by the scan's flow, by importance sampling.
+        flow: the same by the scan, by importance sampling.
         flow_error: standard error of that.
-        flow_bound: the lower bound from the flow's entropy.
         valid: share of the flow's draws with F ≥ β.
+        kept: share of those that rejection with a margin leaves.
+        fresh: share of what is left that is valid on fresh images and places.
         modes_smc: pattern → share of the population, from 5 % on.
-        modes_flow: the same patterns → share of the flow's valid draws.
+        modes_flow: the same patterns → share of the flow's draws, as they are taken for U(V_β).
         original: pattern of the planted trigger, None where it is not black and white.
+        value_of_original: F there.
         nearest_smc: distance of the planted trigger to the population, root mean square.
         nearest_flow: the same to as many of the flow's valid draws.
+        passes: images forward for the staircase, all levels, its judging included.
         smc_passes: images forward for the population, all levels.
         versions: of what the figures depend on.
 
@@ -62,23 +113,31 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     target: int
     seed: int
-    beta: float
-    smc: float | None
-    flow: float | None
-    flow_error: float | None
-    flow_bound: float | None
-    valid: float
+    beta: float | None
+    smc: float | None = None
+    flow: float | None = None
+    flow_error: float | None = None
+    valid: float | None = None
+    kept: float | None = None
+    fresh: float | None = None
     modes_smc: dict[str, float]
     modes_flow: dict[str, float]
     original: str | None
-    nearest_smc: float | None
-    nearest_flow: float | None
+    value_of_original: float
+    nearest_smc: float | None = None
+    nearest_flow: float | None = None
+    passes: int
     smc_passes: int
     versions: dict[str, str]
 
+    @property
+    def found(self) -> list[bool]:
+        """Of each mode of the population, whether its share in the flow is half to twice that."""
+        return [0.5 <= self.modes_flow[name] / share <= 2 for name, share in self.modes_smc.items()]
+
 
 class Rows(msgspec.Struct, frozen=True):
-    """What one run measures: a row per level."""
+    """What one run measures: a row per level, and one for the staircase."""
 
     rows: list[Row]
 
@@ -99,78 +158,172 @@ def measure(
         ContentError: a model does not say what was planted in it.
 
     """
+    populations = Store(folder, "populations", Population)
     store = Store(folder, "reference", Rows)
+    settings = ScanSettings()
     rows: list[Row] = []
     for name in names:
         case = Case.open(name, None, DATA, device)
+        planted = case.planted
+        if planted is None:
+            raise ContentError(f"--models: {name} does not say what was planted in it.")
         for seed in seeds:
-            key = key_of(VERSION, case.loaded.sha256, ScanSettings(), POPULATION, seed)
-            rows += store.keep(key, lambda c=case, s=seed: Rows(_measure(c, s, progress))).rows
+            sha256, target = case.loaded.sha256, planted.target
+            population = populations.keep(
+                key_of(VERSION, sha256, target, settings.betas, settings.panel, POPULATION, seed),
+                lambda c=case, t=target, s=seed: populate(c, t, s, progress),
+            )
+            rows += store.keep(
+                key_of(VERSION, sha256, target, settings, POPULATION, JUDGES, JUDGED, seed),
+                lambda c=case, p=population, t=planted.trigger: Rows(_compare(c, p, t, progress)),
+            ).rows
     return rows
 
 
-def _measure(case: Case, seed: int, progress: Progress) -> list[Row]:
-    planted = case.planted
-    if planted is None:
-        raise ContentError(f"--models: {case.loaded.name} does not say what was planted in it.")
+def populate(case: Case, target: int, seed: int, progress: Progress) -> Population:
+    """Run ``smc`` on the panel that a scan with the same seed looks at."""
+    began = time.perf_counter()
     settings, space = ScanSettings(), PatchSpace(3)
-    found = case.scan(space.name, settings, seed)
-    model, images = freeze(case.loaded.module), case.images.defend
+    model, images = freeze(case.network), case.images.defend
     heat = temperature(model, images)
     panel = Panel(model, images, space, heat, settings.panel, stream(seed, "scan", "panel"))
     before = model.passes
-    with progress.task("population", None) as task:
-        population = Smc(POPULATION)(
-            lambda theta: panel(theta)[:, planted.target],
+    with progress.task(f"population, seed {seed}", None) as task:
+        stairs = Smc(POPULATION)(
+            lambda theta: panel(theta)[:, target],
             settings.betas,
             space.dimensions,
             seed=seed,
             advance=task.advance,
         )
+    return Population(
+        model=case.loaded.name,
+        target=target,
+        seed=seed,
+        levels=[
+            Level(
+                beta=stair.beta,
+                log_volume=stair.log_volume,
+                draws=to_bytes(stair.draws),
+                values=[float(value) for value in stair.values],
+            )
+            for stair in stairs
+        ],
+        passes=model.passes - before,
+        seconds=time.perf_counter() - began,
+        versions=versions(),
+    )
+
+
+def _compare(case: Case, population: Population, trigger: Trigger, progress: Progress) -> list[Row]:
+    """Recover the staircase as a scan does, and set it beside the population."""
+    settings, space, seed = ScanSettings(), PatchSpace(3), population.seed
+    model, images = freeze(case.network), case.images.defend
+    heat = temperature(model, images)
+    screening = screen(
+        model,
+        images,
+        space,
+        heat,
+        settings.screening,
+        generator=stream(seed, "scan", "screening"),
+        progress=progress,
+    )
+    panel = Panel(model, images, space, heat, settings.panel, stream(seed, "scan", "panel"))
+    known = look_around(panel, screening, settings, seed, progress)
+    before = model.passes
+    with progress.task(f"staircase, seed {seed}", steps_of_a_staircase(settings)) as task:
+        flows = recover(panel, population.target, known, settings, seed, task.advance)
     passes = model.passes - before
-    record = found.classes[planted.target]
-    flows = staircase(record, space.dimensions).stairs
+    judges = [
+        Panel(model, some, space, heat, JUDGES, stream(seed, "reference", part)).towards(
+            population.target
+        )
+        for part, some in (("reject", images), ("fresh", case.images.evaluate))
+    ]
+    smcs = [
+        Stair(
+            beta=level.beta,
+            draws=from_bytes(level.draws, space.dimensions),
+            log_q=None if level.log_volume is None else torch.full((len(level.values),), 0.0),
+            values=torch.tensor(level.values),
+        )
+        for level in population.levels
+    ]
+    black_and_white = trigger.name.startswith("bw:")
+    common: dict[str, Any] = {
+        "model": population.model,
+        "target": population.target,
+        "seed": seed,
+        "original": _patterns(trigger.theta[None])[0] if black_and_white else None,
+        "value_of_original": float(panel.towards(population.target)(trigger.theta[None])),
+        "passes": passes,
+        "smc_passes": population.passes,
+        "versions": versions(),
+    }
     rows: list[Row] = []
-    for flow, smc in zip(flows, population, strict=True):
+    for flow, smc, level in zip(flows, smcs, population.levels, strict=True):
         count = min(int(flow.valid.sum()), int(smc.valid.sum()))
-        modes, of_flow = _modes(smc), _modes(flow)
+        kept, fresh = _judge(flow, *judges)
         rows.append(
             Row(
-                model=case.loaded.name,
-                target=planted.target,
-                seed=seed,
+                **common,
                 beta=flow.beta,
-                smc=smc.log_volume,
+                smc=level.log_volume,
                 flow=flow.log_volume,
                 flow_error=flow.log_volume_error,
-                flow_bound=flow.entropy_bound,
                 valid=flow.valid_fraction,
-                modes_smc={name: share for name, share in modes.items() if share >= COUNTS},
-                modes_flow={
-                    name: of_flow.get(name, 0.0) for name, share in modes.items() if share >= COUNTS
-                },
-                original=_pattern(planted.trigger.theta[None])[0]
-                if planted.trigger.name.startswith("bw:")
-                else None,
-                nearest_smc=_nearest(smc, planted.trigger.theta, count),
-                nearest_flow=_nearest(flow, planted.trigger.theta, count),
-                smc_passes=passes,
-                versions=versions(),
+                kept=kept,
+                fresh=fresh,
+                **_modes([smc], torch.ones(1), [flow], torch.ones(1)),
+                nearest_smc=_nearest(smc, trigger.theta, count),
+                nearest_flow=_nearest(flow, trigger.theta, count),
             )
         )
-    return rows
+    of_smc = gammas(settings.betas, [level.log_volume for level in population.levels])
+    of_flow = gammas(settings.betas, [flow.log_volume for flow in flows])
+    return [*rows, Row(**common, beta=None, **_modes(smcs, of_smc, flows, of_flow))]
 
 
-def _pattern(theta: Tensor) -> list[str]:
+def _judge(
+    stair: Stair, reject: TestingFunction, fresh: TestingFunction
+) -> tuple[float | None, float | None]:
+    """Return the share of valid draws that rejection leaves, and the share of those valid anew."""
+    draws = stair.draws[stair.valid][:JUDGED]
+    if not len(draws):
+        return None, None
+    margin = 2 * math.sqrt(stair.beta * (1 - stair.beta) / JUDGES)
+    left = draws[reject(draws) >= stair.beta + margin]
+    if not len(left):
+        return 0.0, None
+    return len(left) / len(draws), float((fresh(left) >= stair.beta).double().mean())
+
+
+def _patterns(theta: Tensor) -> list[str]:
     """Return the nearest pattern of each 3×3 patch ``(B, 27)``, as ``bw:N``."""
     bits = (theta.reshape(-1, 3, 9).mean(1) > 0.5).long()
     numbers = (bits * 2 ** torch.arange(8, -1, -1)).sum(1)
     return [f"bw:{int(number)}" for number in numbers]
 
 
-def _modes(stair: Stair) -> dict[str, float]:
-    counts = Counter(sorted(_pattern(stair.draws[stair.valid])))
-    return {name: count / counts.total() for name, count in counts.most_common()}
+def _modes(
+    smcs: Sequence[Stair], of_smc: Tensor, flows: Sequence[Stair], of_flow: Tensor
+) -> dict[str, Any]:
+    """Return the shares of the population's modes in both mixtures."""
+    truth, found = _shares(smcs, of_smc), _shares(flows, of_flow)
+    large = {name: share for name, share in truth.items() if share >= COUNTS}
+    return {
+        "modes_smc": dict(sorted(large.items(), key=lambda item: -item[1])),
+        "modes_flow": {name: found.get(name, 0.0) for name in large},
+    }
+
+
+def _shares(stairs: Sequence[Stair], weights: Tensor) -> dict[str, float]:
+    shares: dict[str, float] = {}
+    for stair, weight in zip(stairs, weights, strict=True):
+        for name, share in zip(_patterns(stair.draws), weight * stair.shares, strict=True):
+            shares[name] = shares.get(name, 0.0) + float(share)
+    return shares
 
 
 def _nearest(stair: Stair, theta: Tensor, count: int) -> float | None:
@@ -183,27 +336,30 @@ def _nearest(stair: Stair, theta: Tensor, count: int) -> float | None:
 def summary(rows: Sequence[Row]) -> list[Line]:
     """Return one line per model, seed and level."""
 
-    def nats(value: float | None) -> str:
-        return "–" if value is None else f"{value:.1f}"
-
-    def places(value: float | None) -> str:
-        return "–" if value is None else f"{value:.2f}"
+    def number(value: float | None, form: str) -> str:
+        return "–" if value is None else format(value, form)
 
     return [
         {
             "model": f"`{row.model}`",
             "seed": str(row.seed),
-            "β": f"{row.beta:g}",
-            "log volume, smc": nats(row.smc),
-            "flow (bound)": f"{nats(row.flow)} ({nats(row.flow_bound)})",
-            "valid": f"{row.valid:.0%}",
+            "β": "staircase" if row.beta is None else f"{row.beta:g}",
+            "log volume: smc": number(row.smc, ".1f"),
+            "flow": "–"
+            if row.flow is None
+            else f"{row.flow:.1f} ± {number(row.flow_error, '.1f')}",
+            "valid": number(row.valid, ".0%"),
+            "kept by rejection": number(row.kept, ".0%"),
+            "valid on fresh images": number(row.fresh, ".0%"),
             "modes: smc / flow": ", ".join(
                 f"{name} {share:.0%} / {row.modes_flow[name]:.0%}"
                 for name, share in row.modes_smc.items()
             ),
-            "planted": row.original or "–",
-            "nearest to it: smc / flow": f"{places(row.nearest_smc)} / {places(row.nearest_flow)}",
-            "passes of smc": f"{row.smc_passes:,}",
+            "within a factor of two": f"{sum(row.found)} of {len(row.found)}",
+            "planted": f"{row.original or '–'}, F = {row.value_of_original:.2f}",
+            "nearest to it: smc / flow": f"{number(row.nearest_smc, '.2f')} / "
+            f"{number(row.nearest_flow, '.2f')}",
+            "passes: smc / flow": f"{row.smc_passes:,} / {row.passes:,}",
         }
         for row in rows
     ]
