@@ -131,7 +131,7 @@ class SmcSettings:
     Args:
         particles: θ in a population.
         survive: share of them that reaches the next level.
-        sweeps: Markov moves of every θ at each level.
+        sweeps: Markov moves of every θ at each level, in up to 96 dimensions.
         acceptance: share of proposals to be accepted; the step length follows it.
         step: length of the first step, in (0, 1].
         repeats: independent populations, from which errors are estimated.
@@ -193,6 +193,7 @@ class MineSettings:
         batch: draws in a step.
         alpha: α, weight of the information.
         blur: standard deviation of the noise ε on a draw; 0 is the clean draw.
+        on_logit: whether the hinge is that of logit F, which has a slope where F is flat.
         learning_rate: of Adam, for both.
 
     """
@@ -204,14 +205,16 @@ class MineSettings:
     batch: int = 128
     alpha: float = 0.1
     blur: float = 0.0
+    on_logit: bool = False
     learning_rate: float = 1e-3
 
 
 MINE_PAPER = MineSettings()
 """As published: the clean draw, one step of each network in turn, 620 of them."""
 
-MINE_CORRECTED = MineSettings(steps=1500, statistics_steps=4, batch=256, blur=0.1)
-"""The noised draw inside the information, and a statistics network that keeps up."""
+MINE_CORRECTED = MineSettings(steps=700, statistics_steps=2, batch=256, blur=0.03, on_logit=True)
+"""The noised draw inside the information, a statistics network that keeps up, and a hinge with a
+slope everywhere."""
 
 FLOW = FlowSettings()
 """For any F that costs little: volumes to a tenth of a nat in 27 dimensions."""

@@ -38,7 +38,7 @@ from unbackdoor.results import versions
 from unbackdoor.rng import stream
 from unbackdoor.settings import MINE_CORRECTED, MINE_PAPER
 
-VERSION = 1
+VERSION = 2
 """Raised when the code changes what a row means, so that stored rows are measured again."""
 
 BETAS = (0.5, 0.9)

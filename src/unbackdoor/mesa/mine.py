@@ -21,7 +21,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from unbackdoor.mesa.stair import Stair
-from unbackdoor.mesa.testing import TestingFunction, check_betas
+from unbackdoor.mesa.testing import TestingFunction, check_betas, shortfall
 from unbackdoor.rng import stream
 from unbackdoor.settings import MINE_CORRECTED, MineSettings
 
@@ -121,7 +121,9 @@ def _fit(
             telling.step()
         theta, z = draw()
         told = information(theta, z)
-        hinge = (beta - F(theta)).clamp(min=0).mean()
+        values = F(theta)
+        missed = shortfall(values, beta) if settings.on_logit else (beta - values).clamp(min=0)
+        hinge = missed.mean()
         making.zero_grad()
         (hinge - settings.alpha * told).backward()
         making.step()

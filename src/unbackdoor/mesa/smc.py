@@ -26,6 +26,9 @@ from unbackdoor.mesa.testing import TestingFunction, check_betas
 from unbackdoor.rng import stream
 from unbackdoor.settings import REFERENCE, SmcSettings
 
+FREE_DIMENSIONS = 96
+"""Beyond, a step is so short that moves have to be more in proportion."""
+
 
 @dataclass(frozen=True)
 class Rung:
@@ -145,6 +148,7 @@ def climb(
 
     """
     count = settings.particles
+    sweeps = math.ceil(settings.sweeps * max(1.0, dimensions / FREE_DIMENSIONS))
     x = torch.randn(count, dimensions, generator=generator)
     if start is not None:
         x = probit(start[torch.randint(len(start), (count,), generator=generator)])
@@ -159,7 +163,7 @@ def climb(
         order = alive[torch.randperm(len(alive), generator=generator)]
         copies = order.repeat(-(-count // len(order)))[:count]
         x, values = x[copies], values[copies]
-        for _ in range(settings.sweeps):
+        for _ in range(sweeps):
             scale = step * torch.exp(0.5 * torch.randn(count, 1, generator=generator))
             scale.clamp_(max=1.0)
             noise = torch.randn(count, dimensions, generator=generator)
