@@ -57,4 +57,4 @@ def test_the_distance_of_laws_is_exact() -> None:
 def test_modes_are_counted_by_their_shares() -> None:
     found = torch.tensor([0] * 90 + [1] * 10)
     weights = torch.tensor([0.5, 0.3, 0.2]).double()
-    assert toys._modes(found, weights) == (2 - 1 + 1, 3, pytest.approx(0.4))
+    assert toys.count_modes(found, weights) == (2 - 1 + 1, 3, pytest.approx(0.4))

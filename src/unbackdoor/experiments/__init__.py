@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from unbackdoor.experiments import profile, reference, shipped, toys
+from unbackdoor.experiments import modes, profile, reference, shipped, toys
 from unbackdoor.experiments.table import Line, markdown
 from unbackdoor.progress import Bars
 
@@ -61,6 +61,11 @@ def _toys(request: Request) -> Outcome:
     return Outcome(msgspec.to_builtins(rows), toys.summary(rows))
 
 
+def _modes(request: Request) -> Outcome:
+    rows = modes.measure(request.seeds, request.store, Bars())
+    return Outcome(msgspec.to_builtins(rows), modes.summary(rows))
+
+
 def _reference(request: Request) -> Outcome:
     names = [name for name in request.models if name != request.reference]
     rows = reference.measure(names, request.seeds, request.store, request.device, Bars())
@@ -71,6 +76,7 @@ BENCHMARKS: dict[str, Callable[[Request], Outcome]] = {
     "shipped": _shipped,
     "profile": _profile,
     "toys": _toys,
+    "modes": _modes,
     "reference": _reference,
 }
 """By name on the command line."""

@@ -386,6 +386,14 @@ def grid() -> Gaussians:
     )
 
 
+def stacked() -> Gaussians:
+    """Return 125 modes in six dimensions: three planes, each with five modes on a circle."""
+    angle = torch.arange(5).double() * 2 * math.pi / 5
+    plane = 0.5 + 0.3 * torch.stack([angle.cos(), angle.sin()], 1)
+    which = torch.cartesian_prod(*[torch.arange(5)] * 3)
+    return Gaussians("stacked", plane[which].flatten(1), 0.04, torch.full((125,), 1 / 125).double())
+
+
 def mixture() -> Gaussians:
     """Return four modes of weights 4 : 3 : 2 : 1 in 27 dimensions."""
     centres = 0.3 + 0.4 * _far_corners(27, 4)

@@ -40,11 +40,11 @@ class RivalSettings:
 
     """
 
-    steps: int = 6000
+    steps: int = 3000
     batch: int = 256
     hidden: int = 128
     parts: int = 4
-    diversity: float = 0.3
+    diversity: float = 0.1
     learning_rate: float = 1e-3
 
 

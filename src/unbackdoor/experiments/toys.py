@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -177,7 +178,7 @@ def _of_stair(
     exact = [problem.sample(stair.beta, SAMPLE, generator) for _ in range(2)]
     draws = stair.sample(MODES_SAMPLE, generator)
     modes, of, apart = (
-        _modes(problem.mode(draws), problem.weights(stair.beta))
+        count_modes(problem.mode(draws), problem.weights(stair.beta))
         if isinstance(problem, Corners)
         else (None, None, None)
     )
@@ -205,35 +206,61 @@ def _of_stair(
     )
 
 
-def _staircases(density: Density, seed: int) -> list[Row]:
+@dataclass(frozen=True)
+class Approximation:
+    """A staircase of a density that is known through F = g(f / max f) alone, g(u) = 2u / (1 + u).
+
+    Args:
+        law: the staircase.
+        betas: its levels.
+        calls: of F.
+
+    """
+
+    law: Staircase
+    betas: tuple[float, ...]
+    calls: int
+
+
+def height(density: Density) -> TestingFunction:
+    """Return f / max f."""
     top = float(density.log_density(_peak(density)).max())
+    return lambda theta: torch.exp(density.log_density(theta) - top)
 
-    def f(theta: Tensor) -> Tensor:
-        return torch.exp(density.log_density(theta) - top)
 
-    def g(theta: Tensor) -> Tensor:
-        height = f(theta)
-        return 2 * height / (1 + height)
+def g(heights: Tensor) -> Tensor:
+    """Return the increasing function of f that F is."""
+    return 2 * heights / (1 + heights)
+
+
+def approximate(density: Density, count: int, estimator: Estimator, seed: int) -> Approximation:
+    """Return the staircase of ``count`` chosen β."""
 
     def inverse(values: Tensor) -> Tensor:
         return values / (2 - values)
 
-    n = density.dimensions
+    f = height(density)
+    F = Counted(lambda theta: g(f(theta)))
+    betas = choose_betas(F, count, density.dimensions, inverse=inverse, seed=seed)
+    stairs = estimator(F, betas, density.dimensions, seed=seed)
+    levels = [float(level) for level in inverse(torch.tensor(betas, dtype=torch.float64))]
+    weights = gammas(levels, [stair.log_volume for stair in stairs])
+    return Approximation(Staircase(stairs, weights), betas, F.calls)
+
+
+def _staircases(density: Density, seed: int) -> list[Row]:
+    f, n = height(density), density.dimensions
     rows: list[Row] = []
     for count in COUNTS:
-        F = Counted(g)
         began = time.perf_counter()
-        betas = choose_betas(F, count, n, inverse=inverse, seed=seed)
-        stairs = ESTIMATORS["smc"](F, betas, n, seed=seed)
-        volumes = [stair.log_volume for stair in stairs]
-        levels = [float(level) for level in inverse(torch.tensor(betas, dtype=torch.float64))]
-        law = Staircase(stairs, gammas(levels, volumes))
+        found = approximate(density, count, ESTIMATORS["smc"], seed)
+        law = found.law
         generator = stream(seed, "toys", density.name, count)
         draws = law.sample(MODES_SAMPLE, generator)
         seconds = time.perf_counter() - began
         exact = [density.sample(SAMPLE, generator) for _ in range(2)]
         modes, of, apart = (
-            _modes(density.mode(draws), density.weights)
+            count_modes(density.mode(draws), density.weights)
             if isinstance(density, Gaussians)
             else (None, None, None)
         )
@@ -247,10 +274,12 @@ def _staircases(density: Density, seed: int) -> list[Row]:
                 modes=modes,
                 modes_of=of,
                 mode_distance=apart,
-                distance=_distance(f, g, betas, law.weights) if n == 2 else None,
+                distance=_distance(f, lambda theta: g(f(theta)), found.betas, law.weights)
+                if n == 2
+                else None,
                 mmd=discrepancy(draws[:SAMPLE], exact[0]),
                 mmd_exact=discrepancy(exact[1], exact[0]),
-                calls=F.calls,
+                calls=found.calls,
                 seconds=seconds,
                 versions=versions(),
             )
@@ -281,7 +310,7 @@ def _distance(
     return float((law - truth / truth.sum()).abs().sum() / 2)
 
 
-def _modes(found: Tensor, weights: Tensor) -> tuple[int, int, float]:
+def count_modes(found: Tensor, weights: Tensor) -> tuple[int, int, float]:
     """Return how many modes are found, of how many, and the total variation of their shares."""
     shares = torch.bincount(found, minlength=len(weights)) / len(found)
     apart = float((shares - weights).abs().sum()) / 2
