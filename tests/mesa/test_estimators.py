@@ -5,11 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unbackdoor.experiments.problems import Ball, Box, Corners, HalfSpace, LevelSets
-from unbackdoor.mesa import FlowEstimator, Smc, ThriftyFlow
+from unbackdoor.experiments.problems import Ball, Box, Corners, HalfSpace, LevelSets, Shell
+from unbackdoor.mesa import Automatic, FlowEstimator, Smc, ThriftyFlow
 from unbackdoor.settings import SmcSettings
 
-ESTIMATORS = {"flow": FlowEstimator(), "smc": Smc(), "thrifty": ThriftyFlow(draws=2000)}
+ESTIMATORS = {
+    "flow": FlowEstimator(),
+    "smc": Smc(),
+    "automatic": Automatic(),
+    "thrifty": ThriftyFlow(draws=2000),
+}
 LARGEST = {"thrifty": 9}  # beyond, uniform draws show it nothing: see its own tests
 BETAS = (0.5, 0.9)
 PROBLEMS: list[LevelSets] = [
@@ -50,6 +55,15 @@ def test_the_seed_alone_decides(name: str) -> None:
     assert torch.equal(one.draws, two.draws)
     assert torch.equal(one.log_q, two.log_q)
     assert not torch.equal(one.draws, other.draws)
+
+
+def test_the_automatic_choice_takes_the_population_where_the_flow_does_not_fit() -> None:
+    shell = Shell(27)
+    (flow,) = FlowEstimator()(shell, (0.9,), 27, seed=0)
+    assert flow.valid_fraction < 0.5
+    (stair,) = Automatic()(shell, (0.9,), 27, seed=0)
+    assert stair.valid_fraction == 1
+    assert stair.log_volume == pytest.approx(shell.log_volume(0.9), abs=0.3)
 
 
 @pytest.mark.parametrize("level", [0.0, 0.25])

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from unbackdoor.experiments import modes, profile, reference, shipped, toys
+from unbackdoor.experiments import modes, profile, reference, robust, shipped, toys
 from unbackdoor.experiments.table import Line, markdown
 from unbackdoor.progress import Bars
 
@@ -72,11 +72,18 @@ def _reference(request: Request) -> Outcome:
     return Outcome(msgspec.to_builtins(rows), reference.summary(rows))
 
 
+def _robust(request: Request) -> Outcome:
+    names = [name for name in request.models if name != request.reference]
+    rows = robust.measure(names, request.seeds, request.store, request.device, Bars())
+    return Outcome(msgspec.to_builtins(rows), robust.summary(rows))
+
+
 BENCHMARKS: dict[str, Callable[[Request], Outcome]] = {
     "shipped": _shipped,
     "profile": _profile,
     "toys": _toys,
     "modes": _modes,
     "reference": _reference,
+    "robust": _robust,
 }
 """By name on the command line."""

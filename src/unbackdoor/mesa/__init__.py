@@ -3,6 +3,7 @@
 Images are unknown here: anything that maps θ ``(B, n)`` to F ``(B,)`` in [0, 1] will do.
 """
 
+from unbackdoor.mesa.automatic import Automatic
 from unbackdoor.mesa.flow import Flow, FlowEstimator, fit
 from unbackdoor.mesa.levels import choose_betas
 from unbackdoor.mesa.mine import Mine
@@ -13,6 +14,7 @@ from unbackdoor.mesa.testing import TestingFunction, logit, shortfall
 from unbackdoor.mesa.thrifty import ThriftyFlow
 
 __all__ = [
+    "Automatic",
     "Estimator",
     "Flow",
     "FlowEstimator",
