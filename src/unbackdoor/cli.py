@@ -240,15 +240,15 @@ class Bench(Machine):
     """Measure what the README states and print its table."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
-    """Which benchmark: shipped, profile, toys or reference."""
+    """Which benchmark: shipped, profile, toys, modes, reference or robust."""
     models: Annotated[tuple[str, ...], arg(metavar="MODEL")] = ()
     """Which models; every shipped one when left out."""
     seeds: int = 5
     """How many seeds, counted up from --seed."""
     store: Path = Path("results")
     """Folder that keeps finished rows, so that a second run does what is missing."""
-    format: Annotated[Literal["table", "json", "markdown"], arg(aliases=["-f"])] = "table"
-    """What is printed; json has every figure."""
+    format: Annotated[Literal["table", "json", "markdown", "svg"], arg(aliases=["-f"])] = "table"
+    """What is printed; json has every figure, svg is the picture of toys."""
 
     def run(self) -> int:
         """Measure what is missing and print all rows."""

@@ -264,6 +264,10 @@ def bench(options: cli.Bench) -> None:
         print(json.dumps(outcome.rows, indent=1))
     elif options.format == "markdown":
         print(markdown(outcome.lines))
+    elif options.format == "svg":
+        if outcome.figure is None:
+            raise ArgumentError(f"-f svg: {options.name} has no figure; toys has one.")
+        print(outcome.figure)
     else:
         table = Table(*outcome.lines[0])
         for line in outcome.lines:

@@ -38,10 +38,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Flat rows with everything, and lines for a table."""
+    """Flat rows with everything, lines for a table, and an SVG figure where there is one."""
 
     rows: list[dict[str, Any]]
     lines: list[Line]
+    figure: str | None = None
 
 
 def _shipped(request: Request) -> Outcome:
@@ -58,7 +59,7 @@ def _profile(request: Request) -> Outcome:
 
 def _toys(request: Request) -> Outcome:
     rows = toys.measure(request.seeds, request.store, Bars())
-    return Outcome(msgspec.to_builtins(rows), toys.summary(rows))
+    return Outcome(msgspec.to_builtins(rows), toys.summary(rows), toys.figure(rows))
 
 
 def _modes(request: Request) -> Outcome:
