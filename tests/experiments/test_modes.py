@@ -14,7 +14,7 @@ from unbackdoor.progress import Silent
 from unbackdoor.rng import stream
 from unbackdoor.settings import SmcSettings
 
-SHORT = RivalSettings(steps=1200, hidden=64, learning_rate=3e-4)
+SHORT = RivalSettings(steps=1500, hidden=64, learning_rate=1e-4)
 
 
 @pytest.mark.parametrize("name", RIVALS)
