@@ -348,6 +348,7 @@ def summary(rows: Sequence[Row]) -> list[Line]:
                 "problem": key[0],
                 "n": str(key[1]),
                 "estimator": key[2] if key[3] is None else f"{key[3]} stairs of {key[2]}",
+                "seeds": str(len({r.seed for r in own})),
                 "log volumes": f"{max(truths):.1f} … {min(truths):.1f}" if truths else "–",
                 "error, nats": "nothing found"
                 if lost
