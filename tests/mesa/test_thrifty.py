@@ -76,7 +76,13 @@ def test_what_is_told_is_learnt() -> None:
 
 
 def test_a_level_set_that_is_empty_holds_no_valid_draw() -> None:
-    estimator = ThriftyFlow(QUICK, draws=50)
-    (stair,) = estimator(lambda theta: torch.zeros(len(theta)), (0.5,), 3, seed=0)
-    assert stair.valid_fraction == 0
-    assert stair.log_volume is None
+    asked: list[int] = []
+
+    def F(theta: torch.Tensor) -> torch.Tensor:
+        asked.append(len(theta))
+        return torch.zeros(len(theta))
+
+    stairs = ThriftyFlow(QUICK, draws=50)(F, (0.5, 0.8, 0.9), 3, seed=0)
+    assert [stair.beta for stair in stairs] == [0.5, 0.8, 0.9]
+    assert all(stair.valid_fraction == 0 and stair.log_volume is None for stair in stairs)
+    assert sum(asked) == 3 * 400 + 50  # above an empty level set nothing is asked

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
@@ -80,6 +80,9 @@ class ThriftyFlow:
             learner.tell(*known, self.learning.surer)
         stairs: list[Stair] = []
         for beta in betas:
+            if stairs and stairs[-1].valid_fraction == 0:  # nothing lies above an empty level set
+                stairs.append(replace(stairs[-1], beta=beta))
+                continue
             for _ in range(1 if stairs else self.learning.rounds):
                 learner.ask(noisy or F, betas)
                 advance()
