@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import torch
 
@@ -28,3 +30,14 @@ def stream(seed: int, *names: str | int | float) -> torch.Generator:
     text = "\x1f".join([str(seed), *map(repr, names)])
     digest = hashlib.sha256(text.encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+@contextmanager
+def initialised_by(generator: torch.Generator) -> Generator[None]:
+    """Let networks that are made inside take their weights from ``generator``.
+
+    PyTorch initialises from its global state alone, which is as it was afterwards.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        yield

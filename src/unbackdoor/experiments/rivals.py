@@ -15,13 +15,14 @@ Each is small and keeps to the idea of its paper, with the same perceptrons, bat
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Generator as Iterating
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot, softplus
+
+from unbackdoor.mesa.perceptron import perceptron
+from unbackdoor.rng import initialised_by
 
 NOISE = 16
 
@@ -55,9 +56,9 @@ Rival = Callable[[Tensor, RivalSettings, Generator], Sampler]
 def gan(samples: Tensor, settings: RivalSettings, generator: Generator) -> Sampler:
     """Train a generator against a discriminator on samples ``(N, n)``, and return how to draw."""
     n = samples.shape[1]
-    with _seeded(generator):
-        maker = _perceptron(NOISE, settings.hidden, n)
-        critic = _perceptron(n, settings.hidden, 1)
+    with initialised_by(generator):
+        maker = perceptron(NOISE, settings.hidden, n)
+        critic = perceptron(n, settings.hidden, 1)
     making, judging = _optimiser(maker, settings), _optimiser(critic, settings)
     for _ in range(settings.steps):
         real = _batch(samples, settings.batch, generator)
@@ -74,10 +75,10 @@ def gan(samples: Tensor, settings: RivalSettings, generator: Generator) -> Sampl
 def gwn(samples: Tensor, settings: RivalSettings, generator: Generator) -> Sampler:
     """Train several generators that share an adversary and a collaborator."""
     n, parts = samples.shape[1], settings.parts
-    with _seeded(generator):
-        makers = nn.ModuleList(_perceptron(NOISE, settings.hidden, n) for _ in range(parts))
-        critic = _perceptron(n, settings.hidden, 1)
-        guess = _perceptron(n, settings.hidden, parts)
+    with initialised_by(generator):
+        makers = nn.ModuleList(perceptron(NOISE, settings.hidden, n) for _ in range(parts))
+        critic = perceptron(n, settings.hidden, 1)
+        guess = perceptron(n, settings.hidden, parts)
     making, judging = _optimiser(makers, settings), _optimiser(critic, settings)
     guessing = _optimiser(guess, settings)
     each = settings.batch // parts
@@ -101,10 +102,10 @@ def gwn(samples: Tensor, settings: RivalSettings, generator: Generator) -> Sampl
 def dopanet(samples: Tensor, settings: RivalSettings, generator: Generator) -> Sampler:
     """Train a generator with a code against discriminators among which a classifier chooses."""
     n, parts = samples.shape[1], settings.parts
-    with _seeded(generator):
-        maker = _perceptron(NOISE + parts, settings.hidden, n)
-        critics = nn.ModuleList(_perceptron(n, settings.hidden, 1) for _ in range(parts))
-        classifier = _perceptron(n, settings.hidden, parts)
+    with initialised_by(generator):
+        maker = perceptron(NOISE + parts, settings.hidden, n)
+        critics = nn.ModuleList(perceptron(n, settings.hidden, 1) for _ in range(parts))
+        classifier = perceptron(n, settings.hidden, parts)
     making, judging = _optimiser(maker, settings), _optimiser(critics, settings)
     sorting = _optimiser(classifier, settings)
 
@@ -152,24 +153,6 @@ def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()
-
-
-@contextmanager
-def _seeded(generator: Generator) -> Iterating[None]:
-    """Initialise networks from the generator."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
-        yield
-
-
-def _perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(inputs, hidden),
-        nn.LeakyReLU(0.2),
-        nn.Linear(hidden, hidden),
-        nn.LeakyReLU(0.2),
-        nn.Linear(hidden, outputs),
-    )
 
 
 RIVALS: dict[str, Rival] = {"GAN": gan, "GWN": gwn, "DoPaNet": dopanet}

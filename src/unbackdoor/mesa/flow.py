@@ -31,7 +31,7 @@ from unbackdoor.mesa.normal import NORMAL, clusters, probit
 from unbackdoor.mesa.smc import Smc
 from unbackdoor.mesa.stair import Stair, draw_stair
 from unbackdoor.mesa.testing import TestingFunction, check_betas, shortfall
-from unbackdoor.rng import stream
+from unbackdoor.rng import initialised_by, stream
 from unbackdoor.settings import FLOW, SCOUTS, FlowSettings, SmcSettings
 
 SPLINE_BOUND = 4.0
@@ -62,8 +62,7 @@ class Flow(nn.Module):
         bins = settings.bins  # widths, heights and slopes; all zero is the identity
         sizes = (bins, bins, bins - 1) if bins else ()
         self.spline = nn.ParameterList(torch.zeros(dimensions, size) for size in sizes)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        with initialised_by(generator):
             coupling = zuko.flows.MAF(
                 dimensions,
                 transforms=settings.transforms,

@@ -20,9 +20,10 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, nn
 
+from unbackdoor.mesa.perceptron import perceptron
 from unbackdoor.mesa.stair import Stair
 from unbackdoor.mesa.testing import TestingFunction, check_betas, shortfall
-from unbackdoor.rng import stream
+from unbackdoor.rng import initialised_by, stream
 from unbackdoor.settings import MINE_CORRECTED, MineSettings
 
 
@@ -93,12 +94,9 @@ def _fit(
     advance: Callable[[], None],
 ) -> tuple[nn.Module, float]:
     """Return G, and the mean of the last tenth of the estimates of the information, in nats."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
-        maker = nn.Sequential(
-            _perceptron(settings.noise, settings.hidden, dimensions), nn.Sigmoid()
-        )
-        statistics = _perceptron(dimensions + settings.noise, settings.hidden, 1)
+    with initialised_by(generator):
+        maker = nn.Sequential(perceptron(settings.noise, settings.hidden, dimensions), nn.Sigmoid())
+        statistics = perceptron(dimensions + settings.noise, settings.hidden, 1)
     making = torch.optim.Adam(maker.parameters(), lr=settings.learning_rate)
     telling = torch.optim.Adam(statistics.parameters(), lr=settings.learning_rate)
     found: list[float] = []
@@ -147,13 +145,3 @@ def information_bound(statistics: nn.Module, x: Tensor, z: Tensor, generator: Ge
     joint = statistics(torch.cat([x, z], 1)).mean()
     apart = torch.logsumexp(statistics(torch.cat([x, other], 1)), 0).squeeze()
     return joint - (apart - math.log(len(z)))
-
-
-def _perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(inputs, hidden),
-        nn.LeakyReLU(0.2),
-        nn.Linear(hidden, hidden),
-        nn.LeakyReLU(0.2),
-        nn.Linear(hidden, outputs),
-    )

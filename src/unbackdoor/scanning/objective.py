@@ -118,11 +118,8 @@ class Panel:
     def _success(self, theta: Tensor, images: Tensor, target: int) -> Tensor:
         """Return the mean of θ ``(B, n)`` over the images at ``(B, k)``."""
         values: list[Tensor] = []
-        for some, own in zip(
-            torch.split(theta, max(1, CHUNK // images.shape[1])),
-            torch.split(images, max(1, CHUNK // images.shape[1])),
-            strict=True,
-        ):
+        size = max(1, CHUNK // images.shape[1])
+        for some, own in zip(torch.split(theta, size), torch.split(images, size), strict=True):
             rows = own.reshape(-1)
             stamped = self.space.stamp(
                 self.pixels[rows], some.repeat_interleave(own.shape[1], 0), self.places[rows]
