@@ -102,16 +102,31 @@ class Case:
         return planted_in(self.loaded.facts, len(self.images.defend.classes))
 
     @property
+    def truth(self) -> Planted:
+        """The same, for a benchmark that cannot do without.
+
+        Raises:
+            ContentError: the file does not say it.
+
+        """
+        if self.planted is None:
+            name = self.loaded.name
+            raise ContentError(f"--models: {name} does not say what was planted in it.")
+        return self.planted
+
+    @property
     def fitting(self) -> dict[str, Any] | None:
         """How images are fitted, as a result says it; None for as they are."""
         if self.input == AS_IT_IS:
             return None
         return msgspec.json.decode(msgspec.json.encode(self.input))
 
-    def scan(self, space: str, settings: ScanSettings, seed: int) -> ScanResult:
-        """Scan the model."""
+    def scan(
+        self, space: str, settings: ScanSettings, seed: int, *, half: bool | None = None
+    ) -> ScanResult:
+        """Scan the model, in bfloat16 or float32 or what is faster where ``half`` is left out."""
         subject = Subject(
-            model=freeze(self.network),
+            model=freeze(self.network, half=half),
             path=self.loaded.name,
             sha256=self.loaded.sha256,
             arch=self.loaded.arch,

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from unbackdoor.commands import Case
-from unbackdoor.errors import ContentError
 from unbackdoor.experiments.store import Store, key_of
 from unbackdoor.experiments.table import Line
 from unbackdoor.mesa import Smc, Stair, TestingFunction, gammas
@@ -27,10 +26,9 @@ from unbackdoor.models import freeze
 from unbackdoor.progress import Progress
 from unbackdoor.results import versions
 from unbackdoor.rng import stream
-from unbackdoor.scanning.objective import Panel, temperature
-from unbackdoor.scanning.recovery import look_around, recover, steps_of_a_staircase
+from unbackdoor.scanning.objective import Panel
+from unbackdoor.scanning.recovery import first_look, panel_of, recover, steps_of_a_staircase
 from unbackdoor.scanning.scan import from_bytes, to_bytes
-from unbackdoor.scanning.screening import screen
 from unbackdoor.settings import ScanSettings, SmcSettings
 from unbackdoor.triggers import PatchSpace, Trigger
 
@@ -164,9 +162,7 @@ def measure(
     rows: list[Row] = []
     for name in names:
         case = Case.open(name, None, DATA, device)
-        planted = case.planted
-        if planted is None:
-            raise ContentError(f"--models: {name} does not say what was planted in it.")
+        planted = case.truth
         for seed in seeds:
             sha256, target = case.loaded.sha256, planted.target
             population = populations.keep(
@@ -185,8 +181,7 @@ def populate(case: Case, target: int, seed: int, progress: Progress) -> Populati
     began = time.perf_counter()
     settings, space = ScanSettings(), PatchSpace(3)
     model, images = freeze(case.network), case.images.defend
-    heat = temperature(model, images)
-    panel = Panel(model, images, space, heat, settings.panel, stream(seed, "scan", "panel"))
+    panel = panel_of(model, images, space, settings, seed)
     before = model.passes
     with progress.task(f"population, seed {seed}", None) as task:
         stairs = Smc(POPULATION)(
@@ -219,26 +214,16 @@ def _compare(case: Case, population: Population, trigger: Trigger, progress: Pro
     """Recover the staircase as a scan does, and set it beside the population."""
     settings, space, seed = ScanSettings(), PatchSpace(3), population.seed
     model, images = freeze(case.network), case.images.defend
-    heat = temperature(model, images)
-    screening = screen(
-        model,
-        images,
-        space,
-        heat,
-        settings.screening,
-        generator=stream(seed, "scan", "screening"),
-        progress=progress,
-    )
-    panel = Panel(model, images, space, heat, settings.panel, stream(seed, "scan", "panel"))
-    known = look_around(panel, screening, settings, seed, progress)
+    panel = panel_of(model, images, space, settings, seed)
+    _, known = first_look(panel, images, settings, seed, progress)
     before = model.passes
     with progress.task(f"staircase, seed {seed}", steps_of_a_staircase(settings)) as task:
         flows = recover(panel, population.target, known, settings, seed, task.advance)
     passes = model.passes - before
     judges = [
-        Panel(model, some, space, heat, JUDGES, stream(seed, "reference", part)).towards(
-            population.target
-        )
+        Panel(
+            model, some, space, panel.temperature, JUDGES, stream(seed, "reference", part)
+        ).towards(population.target)
         for part, some in (("reject", images), ("fresh", case.images.evaluate))
     ]
     smcs = [

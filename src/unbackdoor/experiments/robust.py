@@ -13,7 +13,6 @@ import torch
 
 from unbackdoor.commands import Case
 from unbackdoor.data import Split
-from unbackdoor.errors import ContentError
 from unbackdoor.experiments.store import Store, key_of
 from unbackdoor.experiments.table import Line, percent, share
 from unbackdoor.metrics import accuracy, attack_success
@@ -22,7 +21,7 @@ from unbackdoor.progress import Progress
 from unbackdoor.repairing import unlearn
 from unbackdoor.results import versions
 from unbackdoor.rng import stream
-from unbackdoor.scanning import Subject, scan, staircase, with_planted
+from unbackdoor.scanning import staircase
 from unbackdoor.settings import RepairSettings, ScanSettings
 from unbackdoor.triggers import PatchSpace
 
@@ -117,8 +116,6 @@ def measure(
     rows: list[Row] = []
     for name in names:
         case = Case.open(name, None, DATA, device)
-        if case.planted is None:
-            raise ContentError(f"--models: {name} does not say what was planted in it.")
         for seed in seeds:
             for title, variant in variants().items():
                 key = key_of(VERSION, case.loaded.sha256, title, variant, RepairSettings(), seed)
@@ -132,19 +129,12 @@ def measure(
 
 
 def _measure(case: Case, title: str, variant: Variant, seed: int, progress: Progress) -> Row:
-    planted, space = case.planted, PatchSpace(3)
-    assert planted is not None
+    planted, space = case.truth, PatchSpace(3)
     images = case.images
     if variant.images is not None:
         images = Split(images.defend.subset(_balanced(images, variant.images)), images.evaluate)
-    subject = Subject(
-        model=freeze(case.network, half=variant.half),
-        path=case.loaded.name,
-        sha256=case.loaded.sha256,
-        arch=case.loaded.arch,
-    )
-    found = scan(subject, images, space, variant.settings, seed=seed, progress=progress)
-    found = with_planted(found, planted)
+    fewer = replace(case, images=images)
+    found = fewer.scan(space.name, variant.settings, seed, half=variant.half)
     record = found.classes[planted.target]
     asr_after: float | None = None
     lost: float | None = None

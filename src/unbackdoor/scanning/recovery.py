@@ -8,12 +8,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unbackdoor.data import Images
 from unbackdoor.mesa import FlowEstimator, Stair, ThriftyFlow
+from unbackdoor.models import Frozen
 from unbackdoor.progress import Progress
 from unbackdoor.rng import stream
-from unbackdoor.scanning.objective import Panel
-from unbackdoor.scanning.screening import Screening
+from unbackdoor.scanning.objective import Panel, temperature
+from unbackdoor.scanning.screening import Screening, screen
 from unbackdoor.settings import ScanSettings
+from unbackdoor.triggers import TriggerSpace
+
+
+def panel_of(
+    model: Frozen, images: Images, space: TriggerSpace, settings: ScanSettings, seed: int
+) -> Panel:
+    """Return the images and places that a scan with this seed refers to."""
+    heat = temperature(model, images)
+    return Panel(model, images, space, heat, settings.panel, stream(seed, "scan", "panel"))
 
 
 @dataclass(frozen=True)
@@ -30,19 +41,28 @@ class Known:
     values: Tensor
 
 
-def look_around(
-    panel: Panel, screening: Screening, settings: ScanSettings, seed: int, progress: Progress
-) -> Known:
-    """Ask the panel about uniform draws and about the screened triggers.
+def first_look(
+    panel: Panel, images: Images, settings: ScanSettings, seed: int, progress: Progress
+) -> tuple[Screening, Known]:
+    """Screen every class, and ask the panel about what was found and about uniform draws.
 
     Args:
         panel: F towards every class.
-        screening: what was found at first look.
-        settings: how many uniform draws.
-        seed: of the draws.
+        images: the defender's.
+        settings: of the screening, and how many uniform draws.
+        seed: of every draw.
         progress: where to report.
 
     """
+    screening = screen(
+        panel.model,
+        images,
+        panel.space,
+        panel.temperature,
+        settings.screening,
+        generator=stream(seed, "scan", "screening"),
+        progress=progress,
+    )
     found = screening.theta.flatten(0, 1)
     generator = stream(seed, "scan", "uniform")
     uniform = torch.rand(settings.uniform_draws, found.shape[1], generator=generator)
@@ -52,7 +72,7 @@ def look_around(
         for some in torch.split(theta, 64):
             values.append(panel(some))
             task.advance(len(some))
-    return Known(theta, torch.cat(values))
+    return screening, Known(theta, torch.cat(values))
 
 
 def recover(

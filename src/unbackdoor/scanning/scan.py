@@ -28,9 +28,8 @@ from unbackdoor.results import (
     versions,
 )
 from unbackdoor.rng import stream
-from unbackdoor.scanning.objective import Panel, temperature
-from unbackdoor.scanning.recovery import look_around, recover, steps_of_a_staircase
-from unbackdoor.scanning.screening import Screening, screen
+from unbackdoor.scanning.recovery import first_look, panel_of, recover, steps_of_a_staircase
+from unbackdoor.scanning.screening import Screening
 from unbackdoor.scanning.verdict import judge, status
 from unbackdoor.settings import ScanSettings
 from unbackdoor.triggers import TriggerSpace
@@ -87,18 +86,8 @@ def scan(
     forward, backward = model.passes, model.backward_passes
     images.require(FEWEST_PER_CLASS)
     _check_answers(model, images.defend)
-    heat = temperature(model, images.defend)
-    screening = screen(
-        model,
-        images.defend,
-        space,
-        heat,
-        settings.screening,
-        generator=stream(seed, "scan", "screening"),
-        progress=progress,
-    )
-    panel = Panel(model, images.defend, space, heat, settings.panel, stream(seed, "scan", "panel"))
-    known = look_around(panel, screening, settings, seed, progress)
+    panel = panel_of(model, images.defend, space, settings, seed)
+    screening, known = first_look(panel, images.defend, settings, seed, progress)
     uniform_values = known.values[: settings.uniform_draws]
     classes: list[ClassRecord] = []
     for target in range(len(images.defend.classes)):
