@@ -16,6 +16,16 @@ WritePictures = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True)
+def _one_thread_for_small_tensors(request: pytest.FixtureRequest) -> Iterator[None]:
+    """In ``mesa`` a second thread would cost more than it brings."""
+    threads = torch.get_num_threads()
+    if "mesa" in request.path.parts:
+        torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
 def _denormals_as_they_were() -> Iterator[None]:
     """Commands flush denormals in this process, which other tests take offence at."""
     yield
