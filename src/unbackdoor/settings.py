@@ -261,6 +261,7 @@ class ScanSettings:
         temperature: T of a stair, in units of the logit of F; the paper's α.
         images_per_draw: images for each θ at which F is asked to learn from it.
         panel: images in the fixed set that volumes and validity refer to.
+        pool: images that those of a class stand for.
         uniform_draws: uniform θ by which volumes are bounded from above.
         stair_draws: θ kept per stair.
         evaluate: held-back images on which a trigger's success is measured, at most.
@@ -276,7 +277,8 @@ class ScanSettings:
     flow: FlowSettings = FlowSettings()
     temperature: float = 0.1
     images_per_draw: int = 2
-    panel: int = 20
+    panel: int = 16
+    pool: int = 400
     uniform_draws: int = 512
     stair_draws: int = 400
     evaluate: int = 500
@@ -316,7 +318,8 @@ BUDGETS: dict[str, ScanSettings] = {
         screening=ScreeningSettings(restarts=8, steps=240),
         learning=LearningSettings(rounds=10, draws=2000),
         flow=FlowSettings(steps=800, components=16),
-        panel=60,
+        panel=48,
+        pool=2000,
         uniform_draws=2048,
         stair_draws=2000,
         evaluate=2000,

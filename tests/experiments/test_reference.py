@@ -26,6 +26,7 @@ TINY = ScanSettings(
     learning=LearningSettings(rounds=1, draws=60, networks=2, steps=30, climbers=40, islands=2),
     flow=FlowSettings(steps=20, draws=16, components=2),
     panel=10,
+    pool=40,
     uniform_draws=32,
     stair_draws=50,
     evaluate=60,
@@ -76,7 +77,7 @@ def test_a_run_on_a_shipped_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(reference, "JUDGES", 20)
     rows = reference.measure(["shipped:bw170"], [0], tmp_path, "cpu", Silent())
     assert [row.beta for row in rows] == [0.5, None]
-    assert rows[0].passes == (1 * 60 * 2) + 50 * 9  # of ten images one is the target's own
+    assert rows[0].passes == 40 * 2 * 2 + 60 * 2 + 50 * 10
     assert rows[0].original == "bw:170"
     assert rows[0].value_of_original > 0.9
     assert reference.measure(["shipped:bw170"], [0], tmp_path, "cpu", Silent()) == rows

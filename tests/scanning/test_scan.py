@@ -15,7 +15,7 @@ from unbackdoor.models import freeze
 from unbackdoor.results import ClassRecord, ScanResult
 from unbackdoor.rng import stream
 from unbackdoor.scanning import staircase, with_planted
-from unbackdoor.scanning.objective import Panel, margins
+from unbackdoor.scanning.objective import Panel, balanced, margins
 from unbackdoor.scanning.scan import from_bytes, to_bytes
 from unbackdoor.scanning.verdict import judge, status
 from unbackdoor.settings import FlowSettings, LearningSettings, ScanSettings, ScreeningSettings
@@ -92,9 +92,10 @@ def test_the_result_survives_its_file(found: ScanResult, tmp_path: Path) -> None
 def test_passes_are_counted(found: ScanResult) -> None:
     screening = 4 * 60 * 4
     around = (64 + 4) * 12
-    learning, drawing = (2 + 2) * 200 * 2, 3 * 100 * 6
+    pool = 30 * 2 * 2
+    learning, drawing = (2 + 2) * 200 * 2, 3 * 100 * 12
     assert found.image_passes_backward == screening
-    assert found.image_passes > screening + around + learning + drawing
+    assert found.image_passes > screening + around + pool + learning + drawing
 
 
 def test_examples_show_the_trigger_at_work(found: ScanResult) -> None:
@@ -143,13 +144,43 @@ def test_the_panel_says_the_same_of_one_class_and_in_the_mean_of_some_images() -
     first, _ = api._divide(*pictures(), None)
     model = freeze(api._Called(obeys))
     space, theta = PatchSpace(1), torch.tensor([[0.0, 0.0, 0.0], [0.85, 0.85, 0.85], [1, 1, 1]])
-    panel = Panel(model, first.defend, space, 0.5, 60, stream(0, "panel"))
+    panel = Panel(model, first.defend, space, 0.5, stream(0, "panel"))
     values = panel(theta)
     assert values.shape == (3, 2)
     assert torch.allclose(panel.towards(1)(theta), values[:, 1])
     some = panel.noisy(1, 5, stream(0, "some"))
     mean = torch.stack([some(theta) for _ in range(200)]).mean(0)
     assert torch.allclose(mean, values[:, 1], atol=0.05)
+
+
+def test_images_are_drawn_in_equal_parts_of_every_class() -> None:
+    first, _ = api._divide(*pictures(), None)
+    some = balanced(first.defend, 10, stream(0, "some"))
+    assert torch.bincount(some.targets).tolist() == [5, 5]
+    assert len(balanced(first.defend, 10_000, stream(0, "all"))) == len(first.defend)
+
+
+def test_few_images_stand_for_many() -> None:
+    """Some pictures obey a faint pixel and some a bright one alone: ten chosen say what all say."""
+    first, _ = api._divide(*pictures(), None)
+    def reluctant(images: Tensor) -> Tensor:
+        white = images.amin(1).flatten(1).amax(1)
+        threshold = 0.4 + 0.5 * ((images.sum((1, 2, 3)) * 1e3) % 1)
+        push = 60 * (white - threshold)
+        return torch.stack([torch.zeros_like(push), push], 1)
+
+    space, theta = PatchSpace(1), torch.linspace(0.45, 0.85, 9)[:, None].expand(-1, 3)
+    model = freeze(api._Called(reluctant))
+    many = Panel(model, first.defend, space, 0.5, stream(0, "many"))
+    few, values = many.representative(1, theta, 10)
+    truth = many.towards(1)(theta)
+    assert torch.allclose(values, truth)
+    chosen = float((few.towards(1)(theta) - truth).abs().max())
+    drawn = [
+        Panel(model, balanced(first.defend, 20, g), space, 0.5, g).towards(1)(theta) - truth
+        for g in (stream(0, "few", turn) for turn in range(20))
+    ]
+    assert chosen < float(torch.stack(drawn).abs().amax(1).mean())
 
 
 def test_bytes_are_exact_for_bytes() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,27 @@ from unbackdoor.models import freeze
 from unbackdoor.progress import Progress
 from unbackdoor.results import versions
 from unbackdoor.rng import stream
-from unbackdoor.scanning.objective import Panel
-from unbackdoor.scanning.recovery import first_look, panel_of, recover, steps_of_a_staircase
+from unbackdoor.scanning.objective import Panel, balanced
+from unbackdoor.scanning.recovery import (
+    Focus,
+    first_look,
+    focus,
+    panel_of,
+    recover,
+    steps_of_a_staircase,
+)
 from unbackdoor.scanning.scan import from_bytes, to_bytes
 from unbackdoor.settings import ScanSettings, SmcSettings
-from unbackdoor.triggers import PatchSpace, Trigger
+from unbackdoor.triggers import PatchSpace
 
 DATA = "cifar10-sample"
-VERSION = 1
+VERSION = 2
 """Raised when the code changes what a row means, so that stored rows are measured again."""
 
-POPULATION = SmcSettings(particles=600, sweeps=5, repeats=1)
+POPULATION = SmcSettings(particles=300, sweeps=4, repeats=2)
 COUNTS = 0.05
-JUDGES = 200
-JUDGED = 100
+JUDGES = 400
+JUDGED = 60
 
 
 class Level(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,40 +168,51 @@ def measure(
     store = Store(folder, "reference", Rows)
     settings = ScanSettings()
     rows: list[Row] = []
+    look = (settings.screening, settings.panel, settings.pool, settings.uniform_draws)
     for name in names:
         case = Case.open(name, None, DATA, device)
         planted = case.truth
         for seed in seeds:
             sha256, target = case.loaded.sha256, planted.target
+            looked = cache(partial(_look, case, seed, progress))
             population = populations.keep(
-                key_of(VERSION, sha256, target, settings.betas, settings.panel, POPULATION, seed),
-                lambda c=case, t=target, s=seed: populate(c, t, s, progress),
+                key_of(VERSION, sha256, target, settings.betas, look, POPULATION, seed),
+                lambda c=case, on=looked, s=seed: populate(c, on()[0], s, progress),
             )
             rows += store.keep(
                 key_of(VERSION, sha256, target, settings, POPULATION, JUDGES, JUDGED, seed),
-                lambda c=case, p=population, t=planted.trigger: Rows(_compare(c, p, t, progress)),
+                lambda c=case, on=looked, p=population: Rows(_compare(c, *on(), p, progress)),
             ).rows
     return rows
 
 
-def populate(case: Case, target: int, seed: int, progress: Progress) -> Population:
+def _look(case: Case, seed: int, progress: Progress) -> tuple[Focus, int]:
+    """Return F as a scan with this seed looks at it, and the passes of choosing its images."""
+    settings, target = ScanSettings(), case.truth.target
+    model, images = freeze(case.network), case.images.defend
+    panel = panel_of(model, images, PatchSpace(3), settings, seed)
+    screening, known = first_look(panel, images, settings, seed, progress)
+    before = model.passes
+    on = focus(panel, images, screening, known, target, settings, seed)
+    return on, model.passes - before
+
+
+def populate(case: Case, on: Focus, seed: int, progress: Progress) -> Population:
     """Run ``smc`` on the panel that a scan with the same seed looks at."""
     began = time.perf_counter()
-    settings, space = ScanSettings(), PatchSpace(3)
-    model, images = freeze(case.network), case.images.defend
-    panel = panel_of(model, images, space, settings, seed)
+    model = on.panel.model
     before = model.passes
     with progress.task(f"population, seed {seed}", None) as task:
         stairs = Smc(POPULATION)(
-            lambda theta: panel(theta)[:, target],
-            settings.betas,
-            space.dimensions,
+            on.panel.towards(on.target),
+            ScanSettings().betas,
+            on.theta.shape[1],
             seed=seed,
             advance=task.advance,
         )
     return Population(
         model=case.loaded.name,
-        target=target,
+        target=on.target,
         seed=seed,
         levels=[
             Level(
@@ -210,22 +229,31 @@ def populate(case: Case, target: int, seed: int, progress: Progress) -> Populati
     )
 
 
-def _compare(case: Case, population: Population, trigger: Trigger, progress: Progress) -> list[Row]:
-    """Recover the staircase as a scan does, and set it beside the population."""
-    settings, space, seed = ScanSettings(), PatchSpace(3), population.seed
-    model, images = freeze(case.network), case.images.defend
-    panel = panel_of(model, images, space, settings, seed)
-    _, known = first_look(panel, images, settings, seed, progress)
+def _compare(
+    case: Case, on: Focus, passes: int, population: Population, progress: Progress
+) -> list[Row]:
+    """Recover the staircase as a scan does, and set it beside the population.
+
+    Args:
+        case: model and images.
+        on: F, and what is known of it.
+        passes: images forward that choosing its images took.
+        population: on the same F.
+        progress: where to report.
+
+    """
+    settings, seed, trigger = ScanSettings(), population.seed, case.truth.trigger
+    model, space = on.panel.model, on.panel.space
     before = model.passes
     with progress.task(f"staircase, seed {seed}", steps_of_a_staircase(settings)) as task:
-        flows = recover(panel, population.target, known, settings, seed, task.advance)
-    passes = model.passes - before
-    judges = [
-        Panel(
-            model, some, space, panel.temperature, JUDGES, stream(seed, "reference", part)
-        ).towards(population.target)
-        for part, some in (("reject", images), ("fresh", case.images.evaluate))
-    ]
+        flows = recover(on, settings, seed, task.advance)
+    passes += model.passes - before
+    judges: list[TestingFunction] = []
+    for part, images in (("reject", case.images.defend), ("fresh", case.images.evaluate)):
+        generator = stream(seed, "reference", part)
+        some = balanced(images, JUDGES, generator)
+        judge = Panel(model, some, space, on.panel.temperature, generator)
+        judges.append(judge.towards(on.target))
     smcs = [
         Stair(
             beta=level.beta,
@@ -241,7 +269,7 @@ def _compare(case: Case, population: Population, trigger: Trigger, progress: Pro
         "target": population.target,
         "seed": seed,
         "original": _patterns(trigger.theta[None])[0] if black_and_white else None,
-        "value_of_original": float(panel.towards(population.target)(trigger.theta[None])),
+        "value_of_original": float(on.panel.towards(on.target)(trigger.theta[None])),
         "passes": passes,
         "smc_passes": population.passes,
         "versions": versions(),
@@ -277,7 +305,7 @@ def _judge(
     draws = stair.draws[stair.valid][:JUDGED]
     if not len(draws):
         return None, None
-    margin = 2 * math.sqrt(stair.beta * (1 - stair.beta) / JUDGES)
+    margin = 2 * math.sqrt(2 * stair.beta * (1 - stair.beta) / JUDGES)
     left = draws[reject(draws) >= stair.beta + margin]
     if not len(left):
         return 0.0, None

@@ -47,17 +47,22 @@ class Surrogate(nn.Module):
             _uniform((count, 1, b), a**-0.5, generator) for a, b in sizes
         )
 
-    def logits(self, theta: Tensor) -> Tensor:
-        """Return what each perceptron says of θ: ``(networks, B)``.
+    def logits(self, theta: Tensor, which: slice = slice(None)) -> Tensor:
+        """Return what perceptrons say of θ: ``(networks, B)``.
 
         Args:
             theta: ``(B, n)``, or ``(networks, B, n)`` where each is asked something else.
+            which: of the perceptrons; all when left out.
 
         """
-        x = (2 * theta.float() - 1).expand(len(self.weights[0]), -1, -1)
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+        *hidden, last = [
+            (weight[which], bias[which])
+            for weight, bias in zip(self.weights, self.biases, strict=True)
+        ]
+        x = (2 * theta.float() - 1).expand(len(last[0]), -1, -1)
+        for weight, bias in hidden:
             x = gelu(torch.baddbmm(bias, x, weight))
-        return torch.baddbmm(self.biases[-1], x, self.weights[-1])[..., 0]
+        return torch.baddbmm(last[1], x, last[0])[..., 0]
 
     def forward(self, theta: Tensor) -> Tensor:
         """Return F ``(B,)`` for θ ``(B, n)``."""
@@ -65,7 +70,7 @@ class Surrogate(nn.Module):
 
     def member(self, index: int) -> TestingFunction:
         """Return F as one of the perceptrons knows it."""
-        return lambda theta: torch.sigmoid(self.logits(theta)[index])
+        return lambda theta: torch.sigmoid(self.logits(theta, slice(index, index + 1))[0])
 
 
 class Learner:

@@ -8,6 +8,8 @@ not depend on the scale of the logits.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Generator, Tensor
 
@@ -39,18 +41,27 @@ def temperature(model: Frozen, images: Images, *, share: float = 0.1) -> float:
     return max(share * float(margins(logits, logits.argmax(1)).median()), 1e-6)
 
 
+def balanced(images: Images, count: int, generator: Generator) -> Images:
+    """Draw up to ``count`` images, in equal parts from every class that occurs."""
+    shuffled = torch.randperm(len(images), generator=generator)
+    rank = torch.empty(len(images), dtype=torch.int64)
+    for label in range(len(images.classes)):
+        of_class = shuffled[images.targets[shuffled] == label]
+        rank[of_class] = torch.arange(len(of_class))
+    return images.subset(shuffled[rank[shuffled].argsort(stable=True)][:count])
+
+
 class Panel:
-    """F towards every class at once, over one fixed set of images and places, without gradients.
+    """F over one fixed set of images and places, without gradients.
 
     Volumes and validity refer to this set. A class's own images do not count towards it.
 
     Args:
         model: the frozen classifier.
-        images: clean images; ``count`` of them are drawn, in equal parts from every class.
+        images: clean images, all of which are looked at.
         space: how a trigger is stamped.
         temperature: T, in units of the logits.
-        count: how many images.
-        generator: of images and places.
+        generator: of the places.
 
     """
 
@@ -60,24 +71,16 @@ class Panel:
         images: Images,
         space: TriggerSpace,
         temperature: float,
-        count: int,
         generator: Generator,
     ) -> None:
-        shuffled = torch.randperm(len(images), generator=generator)
-        rank = torch.empty(len(images), dtype=torch.int64)
-        for label in range(len(images.classes)):
-            of_class = shuffled[images.targets[shuffled] == label]
-            rank[of_class] = torch.arange(len(of_class))
-        picks = shuffled[rank[shuffled].argsort(stable=True)][:count]
-        self.pixels = images.batch(picks)
-        self.places = space.places(len(picks), images.shape, generator)
-        classes = torch.arange(len(images.classes))
-        self.counts = images.targets[picks][:, None] != classes
+        self.pixels = images.batch(torch.arange(len(images)))
+        self.places = space.places(len(images), images.shape, generator)
+        self.counts = images.targets[:, None] != torch.arange(len(images.classes))
         self.model, self.space, self.temperature = model, space, temperature
 
     @torch.no_grad()
     def __call__(self, theta: Tensor) -> Tensor:
-        """Return F ``(B, classes)`` for θ ``(B, n)``."""
+        """Return F ``(B, classes)`` towards every class at once for θ ``(B, n)``."""
         images, classes = self.counts.shape
         values: list[Tensor] = []
         for some in torch.split(theta, max(1, CHUNK // images)):
@@ -96,27 +99,50 @@ class Panel:
 
     def towards(self, target: int) -> TestingFunction:
         """Return F towards one class: the column of it, without the passes of its own images."""
-        images = self.counts[:, target].nonzero()[:, 0]
-
-        @torch.no_grad()
-        def F(theta: Tensor) -> Tensor:  # noqa: N802
-            return self._success(theta, images.expand(len(theta), -1), target)
-
-        return F
+        images = self._others(target)
+        return lambda theta: self._success(theta, images.expand(len(theta), -1), target).mean(1)
 
     def noisy(self, target: int, images_per_draw: int, generator: Generator) -> TestingFunction:
         """Return the same over ``images_per_draw`` of its images, others for each θ and call."""
-        images = self.counts[:, target].nonzero()[:, 0]
+        images = self._others(target)
 
-        @torch.no_grad()
         def F(theta: Tensor) -> Tensor:  # noqa: N802
             order = torch.rand(len(theta), len(images), generator=generator).argsort(1)
-            return self._success(theta, images[order[:, :images_per_draw]], target)
+            return self._success(theta, images[order[:, :images_per_draw]], target).mean(1)
 
         return F
 
+    def representative(self, target: int, theta: Tensor, count: int) -> tuple[Panel, Tensor]:
+        """Return the part of ``count`` images that obeys as all do, and F over all, ``(B,)``.
+
+        Some images obey almost any trigger and some hardly one, which is most of what two panels
+        differ by. So they are ranked by how often they obey ``theta``, and the part has every
+        so-manieth (systematic sampling of an ordered population: Madow and Madow, 1944).
+
+        Args:
+            target: the class towards which F is asked for.
+            theta: ``(B, n)``, triggers that some images obey and some do not.
+            count: how many images, at most.
+
+        """
+        images = self._others(target)
+        success = self._success(theta, images.expand(len(theta), -1), target)
+        count = min(count, len(images))
+        middles = ((torch.arange(count) + 0.5) * len(images) / count).long()
+        return self._part(images[success.mean(0).argsort(stable=True)[middles]]), success.mean(1)
+
+    def _others(self, target: int) -> Tensor:
+        return self.counts[:, target].nonzero()[:, 0]
+
+    def _part(self, rows: Tensor) -> Panel:
+        part = copy.copy(self)
+        part.pixels, part.places = self.pixels[rows], self.places[rows]
+        part.counts = self.counts[rows]
+        return part
+
+    @torch.no_grad()
     def _success(self, theta: Tensor, images: Tensor, target: int) -> Tensor:
-        """Return the mean of θ ``(B, n)`` over the images at ``(B, k)``."""
+        """Return how well θ ``(B, n)`` works on each of the images at ``(B, k)``, ``(B, k)``."""
         values: list[Tensor] = []
         size = max(1, CHUNK // images.shape[1])
         for some, own in zip(torch.split(theta, size), torch.split(images, size), strict=True):
@@ -125,5 +151,5 @@ class Panel:
                 self.pixels[rows], some.repeat_interleave(own.shape[1], 0), self.places[rows]
             )
             margin = margins(self.model(stamped), torch.full((len(rows),), target))
-            values.append(torch.sigmoid(margin / self.temperature).reshape(own.shape).mean(1))
+            values.append(torch.sigmoid(margin / self.temperature).reshape(own.shape))
         return torch.cat(values)

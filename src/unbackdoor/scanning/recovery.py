@@ -1,4 +1,4 @@
-"""From a panel to the staircase of a class: F is looked at everywhere, then learnt, then asked."""
+"""From a model to the staircase of a class: F is looked at everywhere, then learnt, then asked."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ from unbackdoor.mesa import FlowEstimator, Stair, ThriftyFlow
 from unbackdoor.models import Frozen
 from unbackdoor.progress import Progress
 from unbackdoor.rng import stream
-from unbackdoor.scanning.objective import Panel, temperature
+from unbackdoor.scanning.objective import Panel, balanced, temperature
 from unbackdoor.scanning.screening import Screening, screen
 from unbackdoor.settings import ScanSettings
 from unbackdoor.triggers import TriggerSpace
+
+FADES = (0.8, 0.6)
+"""Contrasts at which a screened trigger works on some images and not on others."""
 
 
 def panel_of(
     model: Frozen, images: Images, space: TriggerSpace, settings: ScanSettings, seed: int
 ) -> Panel:
-    """Return the images and places that a scan with this seed refers to."""
-    heat = temperature(model, images)
-    return Panel(model, images, space, heat, settings.panel, stream(seed, "scan", "panel"))
+    """Return the images and places on which all classes are looked at first."""
+    generator = stream(seed, "scan", "panel")
+    some = balanced(images, settings.panel, generator)
+    return Panel(model, some, space, temperature(model, images), generator)
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,61 @@ def first_look(
     return screening, Known(theta, torch.cat(values))
 
 
-def recover(
+@dataclass(frozen=True)
+class Focus:
+    """F towards one class, and what is known of it.
+
+    Args:
+        target: the class.
+        panel: the images and places that volumes and validity refer to.
+        theta: ``(B, n)``.
+        values: ``(B,)``, F there.
+
+    """
+
+    target: int
+    panel: Panel
+    theta: Tensor
+    values: Tensor
+
+
+def focus(
     panel: Panel,
-    target: int,
+    images: Images,
+    screening: Screening,
     known: Known,
+    target: int,
+    settings: ScanSettings,
+    seed: int,
+) -> Focus:
+    """Return F towards one class over a few images that stand for many.
+
+    Args:
+        panel: the first look's.
+        images: the defender's.
+        screening: of every class.
+        known: F towards every class.
+        target: the class.
+        settings: how many images, and how many they stand for.
+        seed: of every draw.
+
+    """
+    generator = stream(seed, "scan", "pool", target)
+    others = images.subset((images.targets != target).nonzero()[:, 0])
+    many = balanced(others, settings.pool, generator)
+    pool = Panel(panel.model, many, panel.space, panel.temperature, generator)
+    faded = torch.cat([0.5 + fade * (screening.theta[target] - 0.5) for fade in FADES])
+    few, values = pool.representative(target, faded, settings.panel)
+    return Focus(
+        target,
+        few,
+        torch.cat([known.theta, faded]),
+        torch.cat([known.values[:, target], values]),
+    )
+
+
+def recover(
+    on: Focus,
     settings: ScanSettings,
     seed: int,
     advance: Callable[[], None] = lambda: None,
@@ -86,9 +141,7 @@ def recover(
     """Recover the staircase of triggers towards one class.
 
     Args:
-        panel: the images and places that volumes and validity refer to.
-        target: the class.
-        known: where to begin.
+        on: F towards it, and where to begin.
         settings: levels and work.
         seed: of every draw.
         advance: called :func:`steps_of_a_staircase` times.
@@ -100,14 +153,14 @@ def recover(
         draws=settings.stair_draws,
         temperature=settings.temperature,
     )
-    names = ("scan", "staircase", target)
+    names = ("scan", "staircase", on.target)
     return estimator(
-        panel.towards(target),
+        on.panel.towards(on.target),
         settings.betas,
-        known.theta.shape[1],
+        on.theta.shape[1],
         seed=int(torch.randint(2**31, (), generator=stream(seed, *names))),
-        noisy=panel.noisy(target, settings.images_per_draw, stream(seed, *names, "images")),
-        known=(known.theta, known.values[:, target]),
+        noisy=on.panel.noisy(on.target, settings.images_per_draw, stream(seed, *names, "images")),
+        known=(on.theta, on.values),
         advance=advance,
     )
 

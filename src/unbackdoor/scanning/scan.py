@@ -28,7 +28,13 @@ from unbackdoor.results import (
     versions,
 )
 from unbackdoor.rng import stream
-from unbackdoor.scanning.recovery import first_look, panel_of, recover, steps_of_a_staircase
+from unbackdoor.scanning.recovery import (
+    first_look,
+    focus,
+    panel_of,
+    recover,
+    steps_of_a_staircase,
+)
 from unbackdoor.scanning.screening import Screening
 from unbackdoor.scanning.verdict import judge, status
 from unbackdoor.settings import ScanSettings
@@ -95,7 +101,8 @@ def scan(
         if float(screening.asr[target].max()) >= settings.survives:
             name = images.defend.classes[target]
             with progress.task(f"staircase of {name}", steps_of_a_staircase(settings)) as task:
-                stairs = recover(panel, target, known, settings, seed, task.advance)
+                on = focus(panel, images.defend, screening, known, target, settings, seed)
+                stairs = recover(on, settings, seed, task.advance)
         classes.append(
             _record(target, model, images, space, screening, uniform_values, stairs, settings, seed)
         )
