@@ -186,35 +186,49 @@ class MineSettings:
     """How the paper's generator is fitted.
 
     Args:
-        noise: dimensions of z.
+        noise: dimensions of z; None for those of θ, and a generator that begins as the uniform law.
         hidden: width of the two hidden layers in both networks.
         steps: of the generator.
         statistics_steps: of the statistics network, before each of the generator.
         batch: draws in a step.
-        alpha: α, weight of the information.
-        blur: standard deviation of the noise ε on a draw; 0 is the clean draw.
+        alpha: α, weight of the information, in the last step.
+        first_alpha: the same in the first step, from which it falls; the same when left out.
+        blur: standard deviation of the noise ε on a draw; 0 is the clean draw, None as much as
+            leaves a uniform draw the information of a batch.
         on_logit: whether the hinge is that of logit F, which has a slope where F is flat.
-        learning_rate: of Adam, for both.
+        learning_rate: of Adam, for the generator.
+        statistics_rate: the same for the statistics network.
 
     """
 
-    noise: int = 64
+    noise: int | None = 64
     hidden: int = 128
     steps: int = 620
     statistics_steps: int = 1
     batch: int = 128
     alpha: float = 0.1
-    blur: float = 0.0
+    first_alpha: float | None = None
+    blur: float | None = 0.0
     on_logit: bool = False
     learning_rate: float = 1e-3
+    statistics_rate: float = 1e-3
 
 
 MINE_PAPER = MineSettings()
 """As published: the clean draw, one step of each network in turn, 620 of them."""
 
-MINE_CORRECTED = MineSettings(steps=700, statistics_steps=2, batch=256, blur=0.03, on_logit=True)
-"""The noised draw inside the information, a statistics network that keeps up, and a hinge with a
-slope everywhere."""
+MINE_CORRECTED = MineSettings(
+    noise=None,
+    steps=600,
+    statistics_steps=2,
+    batch=256,
+    first_alpha=2.0,
+    blur=None,
+    on_logit=True,
+    learning_rate=5e-4,
+)
+"""The noised draw inside the information, a statistics network that keeps up, a hinge with a slope
+everywhere, and a generator that begins wide and cools."""
 
 FLOW = FlowSettings()
 """For any F that costs little: volumes to a tenth of a nat in 27 dimensions."""

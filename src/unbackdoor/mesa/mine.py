@@ -7,8 +7,11 @@ and Varadhan; Belghazi et al., *Mutual Information Neural Estimation*, 2018).
 
 For a deterministic G that information is infinite, so what T sees is the noised draw θ + ε, and
 I(θ + ε; z) = h(θ + ε) − h(ε) is an entropy on the scale of ε. No such bound can be relied on much
-beyond ln(batch) (McAllester and Stratos, 2020), so it is kept beside that ceiling. G has no density
-and a stair of it no volume: it is here for fidelity, and the flow is its successor.
+beyond ln(batch) (McAllester and Stratos, 2020), so it is kept beside that ceiling, and ε is so
+wide that a uniform θ would tell just as much: n · ½ log(1 + s² / σ²) = ln(batch), s² = 1/12. It
+pulls a narrow law apart but slowly, so a corrected G begins as the uniform law on the cube,
+G(z) = Φ(z + M(z)) with M = 0, and has only to keep what it has. G has no density and a stair
+of it no volume: it is here for fidelity, and the flow is its successor.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, nn
 
+from unbackdoor.mesa.normal import NORMAL
 from unbackdoor.mesa.perceptron import perceptron
 from unbackdoor.mesa.stair import Stair
 from unbackdoor.mesa.testing import TestingFunction, check_betas, shortfall
@@ -71,8 +75,8 @@ class Mine:
             noise = stream(seed, "mine", beta, "noise")
             maker, information = _fit(F, beta, dimensions, self.settings, noise, advance)
             with torch.no_grad():
-                z = torch.randn(self.draws, self.settings.noise, generator=noise)
-                draws = maker(z)
+                inputs = self.settings.noise or dimensions
+                draws = maker(torch.randn(self.draws, inputs, generator=noise))
                 stairs.append(
                     Stair(
                         beta=beta,
@@ -94,23 +98,28 @@ def _fit(
     advance: Callable[[], None],
 ) -> tuple[nn.Module, float]:
     """Return G, and the mean of the last tenth of the estimates of the information, in nats."""
+    blur = settings.blur if settings.blur is not None else widest_blur(dimensions, settings.batch)
+    noise = settings.noise or dimensions
     with initialised_by(generator):
-        maker = nn.Sequential(perceptron(settings.noise, settings.hidden, dimensions), nn.Sigmoid())
-        statistics = perceptron(dimensions + settings.noise, settings.hidden, 1)
+        body = perceptron(noise, settings.hidden, dimensions)
+        maker = nn.Sequential(body, nn.Sigmoid()) if settings.noise else _Moved(body)
+        statistics = perceptron(dimensions + noise, settings.hidden, 1)
     making = torch.optim.Adam(maker.parameters(), lr=settings.learning_rate)
-    telling = torch.optim.Adam(statistics.parameters(), lr=settings.learning_rate)
+    telling = torch.optim.Adam(statistics.parameters(), lr=settings.statistics_rate)
     found: list[float] = []
 
     def draw() -> tuple[Tensor, Tensor]:
-        z = torch.randn(settings.batch, settings.noise, generator=generator)
+        z = torch.randn(settings.batch, noise, generator=generator)
         theta = maker(z)
         return theta, z
 
     def information(theta: Tensor, z: Tensor) -> Tensor:
-        noised = theta + settings.blur * torch.randn(theta.shape, generator=generator)
+        noised = theta + blur * torch.randn(theta.shape, generator=generator)
         return information_bound(statistics, noised, z, generator)
 
-    for _ in range(settings.steps):
+    first = settings.alpha if settings.first_alpha is None else settings.first_alpha
+    for step in range(settings.steps):
+        alpha = first * (settings.alpha / first) ** (step / settings.steps)
         for _ in range(settings.statistics_steps):
             with torch.no_grad():
                 theta, z = draw()
@@ -123,12 +132,36 @@ def _fit(
         missed = shortfall(values, beta) if settings.on_logit else (beta - values).clamp(min=0)
         hinge = missed.mean()
         making.zero_grad()
-        (hinge - settings.alpha * told).backward()
+        (hinge - alpha * told).backward()
         making.step()
         found.append(float(told.detach()))
         advance()
     last = found[-max(1, len(found) // 10) :]
     return maker, math.fsum(last) / len(last)
+
+
+class _Moved(nn.Module):
+    """Φ of the noise, moved by a network that at first moves nothing."""
+
+    def __init__(self, body: nn.Sequential) -> None:
+        super().__init__()
+        self.body = body
+        for parameter in body[-1].parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return NORMAL.cdf(z + self.body(z))
+
+
+def widest_blur(dimensions: int, batch: int) -> float:
+    """Return the σ of ε at which a uniform θ + ε tells ln(``batch``) nats of a Gaussian θ's kind.
+
+    Example:
+        >>> round(widest_blur(27, 256), 2)
+        0.41
+
+    """
+    return (12 * (batch ** (2 / dimensions) - 1)) ** -0.5
 
 
 def information_bound(statistics: nn.Module, x: Tensor, z: Tensor, generator: Generator) -> Tensor:
