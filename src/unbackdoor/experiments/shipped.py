@@ -10,8 +10,9 @@ from torch import nn
 
 from unbackdoor import models
 from unbackdoor.commands import Case
-from unbackdoor.experiments.store import Store, key_of
+from unbackdoor.experiments.store import Store
 from unbackdoor.experiments.table import Line, percent, share
+from unbackdoor.journal import key_of
 from unbackdoor.results import versions
 from unbackdoor.settings import RepairSettings, ScanSettings
 

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from unbackdoor.data import Images
-from unbackdoor.mesa import FlowEstimator, Stair, ThriftyFlow
+from unbackdoor.mesa import FlowEstimator, Landing, Stair, ThriftyFlow
 from unbackdoor.models import Frozen
 from unbackdoor.progress import Progress
 from unbackdoor.rng import stream
 from unbackdoor.scanning.objective import Panel, temperature
 from unbackdoor.scanning.screening import Screening, screen
+from unbackdoor.scanning.steps import Steps
 from unbackdoor.settings import ScanSettings
 from unbackdoor.triggers import TriggerSpace
 
@@ -42,7 +43,12 @@ class Known:
 
 
 def first_look(
-    panel: Panel, images: Images, settings: ScanSettings, seed: int, progress: Progress
+    panel: Panel,
+    images: Images,
+    settings: ScanSettings,
+    seed: int,
+    progress: Progress,
+    steps: Steps | None = None,
 ) -> tuple[Screening, Known]:
     """Screen every class, and ask the panel about what was found and about uniform draws.
 
@@ -52,27 +58,38 @@ def first_look(
         settings: of the screening, and how many uniform draws.
         seed: of every draw.
         progress: where to report.
+        steps: keeps both.
 
     """
-    screening = screen(
-        panel.model,
-        images,
-        panel.space,
-        panel.temperature,
-        settings.screening,
-        generator=stream(seed, "scan", "screening"),
-        progress=progress,
+    steps = steps or Steps(panel.model)
+    screening = steps.keep(
+        "screening",
+        Screening,
+        lambda: screen(
+            panel.model,
+            images,
+            panel.space,
+            panel.temperature,
+            settings.screening,
+            generator=stream(seed, "scan", "screening"),
+            progress=progress,
+            journal=steps.journal,
+        ),
     )
-    found = screening.theta.flatten(0, 1)
-    generator = stream(seed, "scan", "uniform")
-    uniform = torch.rand(settings.uniform_draws, found.shape[1], generator=generator)
-    theta = torch.cat([uniform, found])
-    values: list[Tensor] = []
-    with progress.task("uniform draws", len(theta)) as task:
-        for some in torch.split(theta, 64):
-            values.append(panel(some))
-            task.advance(len(some))
-    return screening, Known(theta, torch.cat(values))
+
+    def look() -> Known:
+        found = screening.theta.flatten(0, 1)
+        generator = stream(seed, "scan", "uniform")
+        uniform = torch.rand(settings.uniform_draws, found.shape[1], generator=generator)
+        theta = torch.cat([uniform, found])
+        values: list[Tensor] = []
+        with progress.task("uniform draws", len(theta)) as task:
+            for some in torch.split(theta, 64):
+                values.append(panel(some))
+                task.advance(len(some))
+        return Known(theta, torch.cat(values))
+
+    return screening, steps.keep("uniform draws", Known, look)
 
 
 def recover(
@@ -82,6 +99,7 @@ def recover(
     settings: ScanSettings,
     seed: int,
     advance: Callable[[], None] = lambda: None,
+    steps: Steps | None = None,
 ) -> tuple[Stair, ...]:
     """Recover the staircase of triggers towards one class.
 
@@ -92,8 +110,10 @@ def recover(
         settings: levels and work.
         seed: of every draw.
         advance: called :func:`steps_of_a_staircase` times.
+        steps: keeps each stair.
 
     """
+    steps = steps or Steps(panel.model)
     estimator = ThriftyFlow(
         settings.learning,
         FlowEstimator(settings.flow),
@@ -101,14 +121,20 @@ def recover(
         temperature=settings.temperature,
     )
     names = ("scan", "staircase", target)
+    images = stream(seed, *names, "images")
+
+    def keep(beta: float, climb: Callable[[], Landing]) -> Landing:
+        return steps.keep(f"class {target} stair {beta}", Landing, climb, (images,))
+
     return estimator(
         panel.towards(target),
         settings.betas,
         known.theta.shape[1],
         seed=int(torch.randint(2**31, (), generator=stream(seed, *names))),
-        noisy=panel.noisy(target, settings.images_per_draw, stream(seed, *names, "images")),
+        noisy=panel.noisy(target, settings.images_per_draw, images),
         known=(known.theta, known.values[:, target]),
         advance=advance,
+        keep=keep,
     )
 
 
