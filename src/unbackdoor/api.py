@@ -71,7 +71,7 @@ def scan(
     subject, settings = _subject(model), settings or ScanSettings()
     parts = ("scan", _identity(subject.model, first, state), space, settings, seed)
     with opened(state, *parts, progress=progress) as journal:
-        return scan_model(
+        result = scan_model(
             subject,
             first,
             parse_space(space),
@@ -80,6 +80,8 @@ def scan(
             progress=progress,
             journal=journal,
         )
+        journal.discard()
+    return result
 
 
 def repair(
@@ -117,7 +119,7 @@ def repair(
     settings, scanning = settings or RepairSettings(), scanning or ScanSettings()
     parts = ("repair", _identity(freeze(model), first, state), found, settings, scanning, seed)
     with opened(state, *parts, progress=progress) as journal:
-        return repair_model(
+        repaired = repair_model(
             model,
             found,
             first,
@@ -129,6 +131,8 @@ def repair(
             progress=progress,
             journal=journal,
         )
+        journal.discard()
+    return repaired
 
 
 class _Called(nn.Module):
@@ -149,9 +153,9 @@ def _identity(model: Frozen, images: Split, state: Path | None) -> object:
     """Return what determines a result beside settings, where it is kept: model, images, machine."""
     if state is None:
         return None
-    answered = answers(model, images.defend).tolist()
     machine = (torch.get_num_threads(), versions())
-    return (model.fingerprint(), answered, data_hash(images), machine)
+    weights, answered = model.module.state_dict(), answers(model, images.defend)
+    return (weights, answered, data_hash(images), machine)
 
 
 def _divide(images: Tensor, labels: Tensor, classes: Sequence[str] | None) -> tuple[Split, Split]:

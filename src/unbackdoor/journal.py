@@ -42,8 +42,14 @@ def state_folder() -> Path:
 
 
 def key_of(*parts: object) -> str:
-    """Return a fingerprint of settings, seeds and hashes, equal wherever they are equal."""
-    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
+    """Return a fingerprint of settings, hashes and tensors, equal wherever they are equal."""
+    content = msgspec.json.encode(parts, order="sorted", enc_hook=_hash_of)
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _hash_of(tensor: Any) -> str:
+    content = tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy()
+    return hashlib.sha256(content).hexdigest()
 
 
 @dataclass
@@ -119,6 +125,11 @@ class Journal:
             self.write(name, value)
         return value
 
+    def discard(self) -> None:
+        """Remove all steps: what they were kept for is written."""
+        if self._shelf.folder:
+            shutil.rmtree(self._shelf.folder, ignore_errors=True)
+
     def _path(self, name: str) -> Path | None:
         folder = self._shelf.folder
         return folder and folder / f"{self._prefix}{name}.safetensors".replace(" ", "-")
@@ -132,7 +143,9 @@ FORGETFUL = Journal(_Shelf(None, Silent()))
 def opened(
     state: Path | None, *parts: object, progress: Progress | None = None
 ) -> Generator[Journal]:
-    """Open the journal of a piece of work, and remove it when the block has succeeded.
+    """Open the journal of a piece of work, for this process alone.
+
+    The steps stay until :meth:`Journal.discard`, so that nothing is lost before it is written.
 
     Args:
         state: the folder of journals; None keeps nothing.
@@ -153,16 +166,12 @@ def opened(
             shelf.give_up(error.strerror or brief(error))
     if shelf.folder and (found := len([*shelf.folder.glob("*.safetensors")])):
         progress.say(f"going on after {found} finished step{'s' if found > 1 else ''}.")
-    folder = shelf.folder
     try:
         yield Journal(shelf)
     except KeyboardInterrupt as interrupt:
         if shelf.folder and any(shelf.folder.glob("*.safetensors")):
             interrupt.add_note("what is finished is kept, the same command goes on from there")
         raise
-    else:
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
     finally:
         if lock is not None:
             os.close(lock)

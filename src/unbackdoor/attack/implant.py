@@ -72,8 +72,7 @@ def attack(
         )
     model, arch = _network(settings, classes)
     _check_outputs(model, arch, images, classes)
-    frozen = freeze(model)
-    start = (frozen.fingerprint(), answers(frozen, images.defend).tolist())
+    start = (model.state_dict(), answers(freeze(model), images.defend))
     held = (images.defend.sha256, images.evaluate.sha256)
     stamped = trigger and trigger.to_hex()
     parts = ("attack", settings, start, held, stamped, torch.get_num_threads(), versions())
@@ -98,6 +97,7 @@ def attack(
             "versions": versions(),
         }
         save(model, output, facts)
+        journal.discard()
     return facts
 
 

@@ -116,7 +116,7 @@ def measure(
     store = Store(folder, "robust", Row)
     rows: list[Row] = []
     for name in names:
-        case = Case.open(name, None, DATA, device)
+        case = Case.open(name, None, DATA, device, progress=progress)
         for seed in seeds:
             for title, variant in variants().items():
                 key = key_of(VERSION, case.loaded.sha256, title, variant, RepairSettings(), seed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections import Counter
 
 import torch
@@ -46,14 +45,6 @@ class Frozen:
         """Count images that pass, or that did in an earlier process."""
         self.passes += images
         self.backward_passes += images if backward else 0
-
-    def fingerprint(self) -> str:
-        """Return the SHA-256 of its weights, names included."""
-        digest = hashlib.sha256()
-        for name, tensor in self.module.state_dict().items():
-            digest.update(name.encode())
-            digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
 
     @torch.no_grad()
     def settle(self, images: Tensor) -> None:
