@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast, get_args, get_type_hints
 
+import msgspec
 from tyro.conf import Positional
 
 from unbackdoor.errors import ArgumentError, ContentError
@@ -19,6 +20,14 @@ PROJECT = Path("pyproject.toml")
 FLAG = "--config"
 TRUSTED_ALONE = "arch"
 """Can name code that is executed: a folder that one happens to work in must not choose it."""
+
+
+class _Tool(msgspec.Struct):
+    unbackdoor: dict[str, Any] = {}
+
+
+class _Project(msgspec.Struct):
+    tool: _Tool = _Tool()
 
 
 def with_settings(arguments: list[str], commands: Mapping[str, type]) -> list[str]:
@@ -83,11 +92,12 @@ def _read(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
         raise ContentError(f"{FLAG}: {path} is no TOML ({error}); mend it.") from error
     if path.name != PROJECT.name:
         return str(path), content
-    tool: Any = content.get("tool")
-    own: Any = tool.get("unbackdoor", {}) if isinstance(tool, dict) else {}
-    if not isinstance(own, dict):
-        raise ContentError(f"{path}: expected tool.unbackdoor to be a table, came {own!r}.")
-    return str(path), cast("dict[str, Any]", own)
+    try:
+        return str(path), msgspec.convert(content, _Project).tool.unbackdoor
+    except msgspec.ValidationError as error:
+        raise ContentError(
+            f"{path}: expected tool.unbackdoor to be a table ({error}); mend it."
+        ) from error
 
 
 def _values(arguments: Sequence[str]) -> Iterator[str]:

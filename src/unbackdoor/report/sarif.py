@@ -65,16 +65,22 @@ def encode_sarif(outcomes: Sequence[Scanned]) -> bytes:
     invocation: dict[str, Any] = {"executionSuccessful": not failures}
     if failures:
         invocation["toolExecutionNotifications"] = [
-            {"level": "error", "message": {"text": failure.error}} for failure in failures
+            {"level": "error", "message": {"text": _literal(failure.error)}} for failure in failures
         ]
+    artifacts: list[dict[str, Any]] = []  # each once: the schema wants them unique
+    places: list[int] = []
+    for artifact in map(_artifact, outcomes):
+        if artifact not in artifacts:
+            artifacts.append(artifact)
+        places.append(artifacts.index(artifact))
     run = {
         "tool": {"driver": driver},
         "invocations": [invocation],
-        "artifacts": [_artifact(outcome) for outcome in outcomes],
+        "artifacts": artifacts,
         "results": [
             finding
-            for index, outcome in enumerate(outcomes)
-            for finding in _results(outcome, index)
+            for outcome, place in zip(outcomes, places, strict=True)
+            for finding in _results(outcome, place)
         ],
     }
     log = {
@@ -133,8 +139,13 @@ def _finding(
         "ruleIndex": number,
         "kind": "pass" if rule_id == "clean" else "fail",
         "level": rule["defaultConfiguration"]["level"],
-        "message": {"text": printable(text)},
+        "message": {"text": _literal(text)},
         "locations": [{"physicalLocation": location}],
         "partialFingerprints": {"modelAndTarget/v1": f"{identity}:{target}"},
         "properties": properties,
     }
+
+
+def _literal(text: str) -> str:
+    """Return text in which nothing is a placeholder or a link (sections 3.11.5 and 3.11.6)."""
+    return printable(text).replace("{", "{{").replace("}", "}}").replace("](", "] (")
