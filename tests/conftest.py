@@ -32,6 +32,14 @@ def _denormals_as_they_were() -> Iterator[None]:
     torch.set_flush_denormal(False)
 
 
+@pytest.fixture(autouse=True)
+def _no_journal_of_others(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that was killed elsewhere is not gone on with here."""
+    monkeypatch.setenv("UNBACKDOOR_STATE", str(tmp_path_factory.getbasetemp() / "state"))
+
+
 @pytest.fixture
 def write_pictures() -> WritePictures:
     """Write a folder of noisy pictures, each class around its own brightness."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from unbackdoor.data import Images, Split
 from unbackdoor.errors import ContentError
-from unbackdoor.metrics import Classifier
-from unbackdoor.models import freeze
+from unbackdoor.journal import opened
+from unbackdoor.metrics import Classifier, answers
+from unbackdoor.models import Frozen, freeze
 from unbackdoor.progress import Progress
 from unbackdoor.repairing import repair as repair_model
-from unbackdoor.results import RepairResult, ScanResult
-from unbackdoor.scanning import Subject
+from unbackdoor.results import RepairResult, ScanResult, versions
+from unbackdoor.scanning import Subject, data_hash
 from unbackdoor.scanning import scan as scan_model
 from unbackdoor.settings import FIRST_SHARE, RepairSettings, ScanSettings
 from unbackdoor.triggers import parse_space
@@ -32,6 +34,7 @@ def scan(
     settings: ScanSettings | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    state: Path | None = None,
 ) -> ScanResult:
     """Look for a backdoor in a classifier.
 
@@ -45,6 +48,8 @@ def scan(
         settings: how much work, and the rule of the verdict.
         seed: of every draw.
         progress: where to report.
+        state: folder that keeps finished steps until the call returns, so that the same call goes
+            on where another was killed; none are kept when left out.
 
     Raises:
         ContentError: images or labels do not have these shapes and ranges.
@@ -63,14 +68,20 @@ def scan(
 
     """
     first, _ = _divide(images, labels, classes)
-    return scan_model(
-        _subject(model),
-        first,
-        parse_space(space),
-        settings or ScanSettings(),
-        seed=seed,
-        progress=progress,
-    )
+    subject, settings = _subject(model), settings or ScanSettings()
+    parts = ("scan", _identity(subject.model, first, state), space, settings, seed)
+    with opened(state, *parts, progress=progress) as journal:
+        result = scan_model(
+            subject,
+            first,
+            parse_space(space),
+            settings,
+            seed=seed,
+            progress=progress,
+            journal=journal,
+        )
+        journal.discard()
+    return result
 
 
 def repair(
@@ -83,6 +94,7 @@ def repair(
     scanning: ScanSettings | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    state: Path | None = None,
 ) -> tuple[nn.Module, RepairResult]:
     """Return a repaired copy of ``model`` and what was measured on it.
 
@@ -95,6 +107,8 @@ def repair(
         scanning: how to scan again.
         seed: of every draw.
         progress: where to report.
+        state: folder that keeps finished steps until the call returns, so that the same call goes
+            on where another was killed; none are kept when left out.
 
     Raises:
         ContentError: images or labels do not have these shapes and ranges.
@@ -102,17 +116,23 @@ def repair(
 
     """
     first, reserve = _divide(images, labels, found.data.classes)
-    return repair_model(
-        model,
-        found,
-        first,
-        reserve,
-        parse_space(found.space),
-        settings or RepairSettings(),
-        scanning or ScanSettings(),
-        seed=seed,
-        progress=progress,
-    )
+    settings, scanning = settings or RepairSettings(), scanning or ScanSettings()
+    parts = ("repair", _identity(freeze(model), first, state), found, settings, scanning, seed)
+    with opened(state, *parts, progress=progress) as journal:
+        repaired = repair_model(
+            model,
+            found,
+            first,
+            reserve,
+            parse_space(found.space),
+            settings,
+            scanning,
+            seed=seed,
+            progress=progress,
+            journal=journal,
+        )
+        journal.discard()
+    return repaired
 
 
 class _Called(nn.Module):
@@ -127,6 +147,15 @@ class _Called(nn.Module):
 def _subject(model: Classifier) -> Subject:
     module = model if isinstance(model, nn.Module) else _Called(model)
     return Subject(model=freeze(module), path="", sha256="", arch=type(model).__name__)
+
+
+def _identity(model: Frozen, images: Split, state: Path | None) -> object:
+    """Return what determines a result beside settings, where it is kept: model, images, machine."""
+    if state is None:
+        return None
+    machine = (torch.get_num_threads(), versions())
+    weights, answered = model.module.state_dict(), answers(model, images.defend)
+    return (weights, answered, data_hash(images), machine)
 
 
 def _divide(images: Tensor, labels: Tensor, classes: Sequence[str] | None) -> tuple[Split, Split]:

@@ -8,18 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import tyro
 from tyro.conf import Positional, arg, subcommand
 
+from unbackdoor.configuration import with_settings
 from unbackdoor.errors import UnbackdoorError
 from unbackdoor.settings import FINE_TUNING, AttackSettings, TrainingSettings
 
-CLEAN, BACKDOORED, INTERNAL, INCONCLUSIVE, BAD_ARGUMENT = 0, 1, 2, 3, 4
-VERDICT_CODES = {"clean": CLEAN, "backdoored": BACKDOORED, "inconclusive": INCONCLUSIVE}
+DONE, INTERNAL, BAD_ARGUMENT = 0, 2, 4
 
 Model = Annotated[Positional[str], arg(metavar="MODEL")]
+ModelsOrFolders = Annotated[Positional[tuple[str, ...]], arg(metavar="MODEL")]
 File = Annotated[Path | None, arg(metavar="FILE")]
 OptionalOutput = Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")]
 Output = Annotated[Path, arg(aliases=["-o"], metavar="FILE")]
@@ -40,6 +41,13 @@ class Machine:
     """Threads; PyTorch's own choice when left out."""
     seed: int = 0
     """Seed of every draw."""
+    progress: bool = True
+    """Whether bars are shown, where standard error is a terminal."""
+    quiet: bool = False
+    """Print errors, and what -f json or sarif asks for, and nothing else."""
+    config: File = None
+    """TOML with a table of the same options for each command; the command line goes before it. The
+    table tool.unbackdoor in pyproject.toml of the working folder when left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +66,13 @@ class Input(Machine):
 
 @dataclass(frozen=True, kw_only=True)
 class Scan(Input):
-    """Is there a backdoor in a model? Exit code 0: clean, 1: backdoored, 3: inconclusive."""
+    """Is there a backdoor in a model? Exit code 0: clean, 1: backdoored, 3: inconclusive.
 
-    model: Model
-    """.safetensors, a .pt state dict, or shipped:NAME."""
+    Of several models the first of 1, 2 (one could not be scanned), 3 and 0 that occurs.
+    """
+
+    models: ModelsOrFolders
+    """.safetensors, a .pt state dict, shipped:NAME, or a folder of models; one or several."""
     data: str
     """cifar10-sample, cifar10, or a folder with a folder of pictures per class."""
     arch: Text = None
@@ -76,12 +87,14 @@ class Scan(Input):
     """Where the result goes: as SARIF where the name ends in .sarif, else as JSON."""
     report: File = None
     """Where the page goes, as HTML."""
+    fail_on: Annotated[Literal["backdoored", "inconclusive"] | None, arg(metavar="VERDICT")] = None
+    """The least verdict that fails: after backdoored, inconclusive exits 0 as clean does."""
 
     def run(self) -> int:
         """Scan, write, print."""
-        from unbackdoor import commands
+        from unbackdoor import commands, gate
 
-        return VERDICT_CODES[commands.scan(self).verdict]
+        return gate.exit_code(commands.scan(self), self.fail_on)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +126,10 @@ class Repair(Input):
 
     def run(self) -> int:
         """Repair, write, print."""
-        from unbackdoor import commands
+        from unbackdoor import commands, gate
 
         nothing = commands.repair(self)
-        return VERDICT_CODES[nothing.verdict] if nothing else CLEAN
+        return gate.exit_code([nothing]) if nothing else DONE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +158,7 @@ class Attack(Machine):
         from unbackdoor import commands
 
         commands.attack(self)
-        return CLEAN
+        return DONE
 
     def settings(self) -> AttackSettings:
         """Return what was asked for as settings."""
@@ -177,7 +190,7 @@ class Demo(Machine):
         from unbackdoor import commands
 
         commands.demo(self)
-        return CLEAN
+        return DONE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +210,7 @@ class Report:
 
         check_output(self.output)
         write_page(results.read(self.result), self.output)
-        return CLEAN
+        return DONE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +230,7 @@ class Data:
         from unbackdoor.progress import Bars
 
         print(get(self.name, archive=self.archive, progress=Bars()))
-        return CLEAN
+        return DONE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,7 +245,7 @@ class Models:
         from unbackdoor import commands
 
         commands.list_models(as_json=self.json)
-        return CLEAN
+        return DONE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +268,21 @@ class Bench(Machine):
         from unbackdoor import commands
 
         commands.bench(self)
-        return CLEAN
+        return DONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """Print the JSON Schema of what scan -f json writes."""
+
+    def run(self) -> int:
+        """Print it."""
+        import json
+
+        from unbackdoor import results
+
+        print(json.dumps(results.schema(), indent=1))
+        return DONE
 
 
 Command = (
@@ -267,30 +294,46 @@ Command = (
     | Annotated[Report, subcommand("report")]
     | Annotated[Data, subcommand("data")]
     | Annotated[Models, subcommand("models")]
+    | Annotated[Schema, subcommand("schema")]
 )
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends the work in the way of SIGINT."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return _run(sys.argv[1:] if arguments is None else list(arguments))
+    except UnbackdoorError as error:
+        return _failed(str(error), error.exit_code)
+    except KeyboardInterrupt as stop:
+        number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
+        notes = dict.fromkeys(getattr(stop, "__notes__", ()))
+        return _failed("; ".join(["interrupted", *notes]) + ".", 128 + number)
+    except Exception as error:
+        return _failed(f"internal error ({type(error).__name__}: {error}).", INTERNAL)
+
+
+def _run(arguments: list[str]) -> int:
+    commands = {command.__name__.lower(): command for command in map(_bare, get_args(Command))}
     try:
         command = tyro.cli(
             Command,  # pyright: ignore[reportArgumentType]
             prog="unbackdoor",
             description="Find, model and remove backdoors in image classifiers.",
-            args=arguments,
+            args=with_settings(arguments, commands),
             config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
         )
     except SystemExit as left:
-        return BAD_ARGUMENT if left.code else CLEAN
-    try:
-        return command.run()
-    except UnbackdoorError as error:
-        return _failed(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _failed("interrupted.", 128 + signal.SIGINT)
-    except Exception as error:
-        return _failed(f"internal error ({type(error).__name__}: {error}).", INTERNAL)
+        return BAD_ARGUMENT if left.code else DONE
+    return command.run()
+
+
+def _bare(annotated: object) -> type:
+    return get_args(annotated)[0]
 
 
 def _failed(sentence: str, code: int) -> int:
@@ -300,5 +343,5 @@ def _failed(sentence: str, code: int) -> int:
     return code
 
 
-def _terminated(_signal: int, _frame: FrameType | None) -> None:
-    sys.exit(128 + signal.SIGTERM)
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise Terminated

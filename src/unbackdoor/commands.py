@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,19 +18,28 @@ from rich.text import Text
 from torch import nn
 
 from unbackdoor import attack as attacking
-from unbackdoor import cpu, data, models, results
+from unbackdoor import cpu, data, gate, models, results
 from unbackdoor.data import Split
 from unbackdoor.errors import ArgumentError, ContentError, UnbackdoorError, printable
 from unbackdoor.files import check_output, sha256_of, write_bytes
+from unbackdoor.journal import FORGETFUL, Journal, opened, state_folder
 from unbackdoor.metrics import answers
 from unbackdoor.models import Loaded, Normalise, freeze
 from unbackdoor.models.checkpoint import check_suffix
-from unbackdoor.progress import Bars
+from unbackdoor.progress import Bars, Progress, Silent
 from unbackdoor.repairing import repair as repair_model
 from unbackdoor.report.page import write_page
 from unbackdoor.report.sarif import encode_sarif
-from unbackdoor.report.table import show
-from unbackdoor.results import RepairResult, Result, ScanResult
+from unbackdoor.report.table import show, show_one_of_several, show_summary
+from unbackdoor.results import (
+    FileRecord,
+    RepairResult,
+    Result,
+    Scanned,
+    ScanResult,
+    Unscanned,
+    versions,
+)
 from unbackdoor.scanning import FEWEST_PER_CLASS, Subject, data_hash, with_planted
 from unbackdoor.scanning import scan as scan_model
 from unbackdoor.settings import (
@@ -59,6 +68,7 @@ class Case:
         images: for the scan and the repair.
         reserve: for the scan of the repaired model.
         input: how images are fitted to the model.
+        progress: where to report.
 
     """
 
@@ -66,17 +76,19 @@ class Case:
     images: Split
     reserve: Split
     input: InputSettings = AS_IT_IS
+    progress: Progress = field(default_factory=Bars)
 
     @classmethod
     def open(
         cls,
         model: str,
         arch: str | None,
-        images: str,
+        images: str | Split,
         device: str = "cpu",
         fitting: InputSettings = AS_IT_IS,
+        progress: Progress | None = None,
     ) -> Case:
-        """Load a model and clean images.
+        """Load a model and clean images, or take images that are loaded.
 
         Raises:
             ArgumentError: a name, path or device is wrong.
@@ -84,12 +96,22 @@ class Case:
 
         """
         loaded = models.load(model, arch)
-        split = data.load(images, fitting.size)
+        split = data.load(images, fitting.size) if isinstance(images, str) else images
         if fitting.labels is not None:
             logits = answers(normalised(loaded.module, fitting), split.defend)
             split = split.relabelled(fitting.labels, logits.shape[-1])
         loaded.module.to(device)
-        return cls(loaded, *split.divide(FIRST_SHARE), fitting)
+        return cls(loaded, *split.divide(FIRST_SHARE), fitting, progress or Bars())
+
+    @property
+    def identity(self) -> object:
+        """What determines a result beside its settings: model, images and machine."""
+        frozen = freeze(self.network)
+        answered = answers(frozen, self.images.defend)
+        machine = (str(frozen.device), torch.get_num_threads(), versions())
+        held = (data_hash(self.images), data_hash(self.reserve))
+        model = (self.loaded.name, self.loaded.sha256, self.loaded.arch)
+        return (model, answered, self.input, held, machine)
 
     @property
     def network(self) -> nn.Module:
@@ -122,17 +144,29 @@ class Case:
         return msgspec.json.decode(msgspec.json.encode(self.input))
 
     def scan(
-        self, space: str, settings: ScanSettings, seed: int, *, half: bool | None = None
+        self,
+        space: str,
+        settings: ScanSettings,
+        seed: int,
+        *,
+        half: bool | None = None,
+        journal: Journal = FORGETFUL,
     ) -> ScanResult:
         """Scan the model, in bfloat16 or float32 or what is faster where ``half`` is left out."""
         subject = Subject(
             model=freeze(self.network, half=half),
-            path=self.loaded.name,
+            path=printable(self.loaded.name),
             sha256=self.loaded.sha256,
             arch=self.loaded.arch,
         )
         found = scan_model(
-            subject, self.images, parse_space(space), settings, seed=seed, progress=Bars()
+            subject,
+            self.images,
+            parse_space(space),
+            settings,
+            seed=seed,
+            progress=self.progress,
+            journal=journal,
         )
         if self.fitting:
             settings_kept = {**found.settings, "input": self.fitting}
@@ -140,7 +174,12 @@ class Case:
         return with_planted(found, self.planted) if self.planted else found
 
     def repair(
-        self, found: ScanResult, scanning: ScanSettings, seed: int, reference: nn.Module | None
+        self,
+        found: ScanResult,
+        scanning: ScanSettings,
+        seed: int,
+        reference: nn.Module | None,
+        journal: Journal = FORGETFUL,
     ) -> tuple[nn.Module, RepairResult]:
         """Repair the model with what a scan found."""
         return repair_model(
@@ -154,7 +193,8 @@ class Case:
             seed=seed,
             planted=self.planted,
             reference=reference,
-            progress=Bars(),
+            progress=self.progress,
+            journal=journal,
         )
 
     def save(self, module: nn.Module, result: RepairResult, path: Path) -> RepairResult:
@@ -170,15 +210,52 @@ class Case:
         return msgspec.structs.replace(result, output=str(path), sha256=sha256_of(path))
 
 
-def scan(options: cli.Scan) -> ScanResult:
-    """Scan, write what was asked for, print."""
+def scan(options: cli.Scan) -> list[Scanned]:
+    """Scan each model, write what was asked for, print."""
     _check_outputs({"-o": options.output, "--report": options.report})
     parse_space(options.space)
+    folders = [Path(name) for name in options.models if Path(name).is_dir()]
+    several = len(options.models) > 1 or any(not gate.is_model(folder) for folder in folders)
+    if not options.models:
+        raise ArgumentError("MODEL: expected at least one, came none; name a file or a folder.")
+    if several and options.report:
+        raise ArgumentError(
+            "--report: a page shows one model, came several; leave it out, or scan them one by one."
+        )
     prepare(options)
-    case = _open(options)
-    result = case.scan(options.space, BUDGETS[options.budget], options.seed)
-    _deliver(result, options.format, options.output, options.report)
-    return result
+    fitting = _fitting(options)
+    names = [
+        name
+        for one in options.models
+        for name in (
+            gate.models_in(Path(one))
+            if Path(one) in folders and not gate.is_model(Path(one))
+            else [one]
+        )
+    ]
+    images = data.load(options.data, fitting.size)
+    progress = reporting(options)
+    console = Console(quiet=options.quiet)
+    outcomes: list[Scanned] = []
+    finished: list[Journal] = []
+    for name in names:
+        try:
+            outcome, journal = _scan_one(name, images, fitting, options, progress)
+            finished.append(journal)
+        except UnbackdoorError as error:
+            if not several:
+                raise
+            outcome = _unscanned(name, error)
+        outcomes.append(outcome)
+        if several and options.format == "table":
+            show_one_of_several(outcome, console)
+    if several:
+        _deliver_several(outcomes, options.format, options.output, console)
+    else:
+        _deliver(cast(ScanResult, outcomes[0]), options, options.output)
+    for journal in finished:
+        journal.discard()
+    return outcomes
 
 
 def repair(options: cli.Repair) -> ScanResult | None:
@@ -192,24 +269,29 @@ def repair(options: cli.Repair) -> ScanResult | None:
     check_suffix(options.output)
     parse_space(options.space)
     prepare(options)
-    case = _open(options)
-    reference: nn.Module | None = None
-    if options.reference:
-        reference = _reference(options.reference, options.arch, case)
+    progress = reporting(options)
+    case = Case.open(
+        options.model, options.arch, options.data, options.device, _fitting(options), progress
+    )
+    reference = _reference(options.reference, options.arch, case) if options.reference else None
     case.reserve.require(FEWEST_PER_CLASS)
     scanning = BUDGETS[options.budget]
-    if options.scan:
-        found = _scan_of(case, options.scan)
-    else:
-        found = case.scan(options.space, scanning, options.seed)
-    if not found.targets:
-        _deliver(found, options.format, options.result, options.report)
-        print(f"unbackdoor: nothing to unlearn, {options.output} is not written.", file=sys.stderr)
-        return found
-    module, result = case.repair(found, scanning, options.seed, reference)
-    result = case.save(module, result, options.output)
-    _deliver(result, options.format, options.result, options.report)
-    return None
+    given = _scan_of(case, options.scan) if options.scan else None
+    beside = reference and reference.state_dict()
+    parts = (case.identity, given, beside, options.space, scanning, options.seed)
+    with opened(state_folder(), "repair", *parts, progress=progress) as journal:
+        found = given or case.scan(
+            options.space, scanning, options.seed, journal=journal.within("scan")
+        )
+        if found.targets:
+            module, result = case.repair(found, scanning, options.seed, reference, journal)
+            result = case.save(module, result, options.output)
+            _deliver(result, options, options.result)
+        else:
+            _deliver(found, options, options.result)
+            progress.say(f"nothing to unlearn, {options.output} is not written.")
+        journal.discard()
+    return None if found.targets else found
 
 
 def attack(options: cli.Attack) -> None:
@@ -219,10 +301,12 @@ def attack(options: cli.Attack) -> None:
         options.settings(),
         options.output,
         command=shlex.join(["unbackdoor", *sys.argv[1:]]),
-        progress=Bars(),
+        progress=reporting(options),
+        state=state_folder(),
     )
     asr = "" if facts["asr"] is None else f", ASR {facts['asr']:.4f}"
-    print(f"{options.output}: accuracy {facts['accuracy']:.4f}{asr} on held-back images")
+    if not options.quiet:
+        print(f"{options.output}: accuracy {facts['accuracy']:.4f}{asr} on held-back images")
 
 
 def demo(options: cli.Demo) -> RepairResult | ScanResult:
@@ -232,26 +316,31 @@ def demo(options: cli.Demo) -> RepairResult | ScanResult:
         raise ArgumentError(f"--folder: {folder} is a file; name a folder.")
     check_output(folder.absolute() / "report.html") if folder.is_dir() else check_output(folder)
     prepare(options)
-    case = Case.open(options.model, None, "cifar10-sample", options.device)
+    progress = reporting(options)
+    case = Case.open(options.model, None, "cifar10-sample", options.device, progress=progress)
     reference = models.load(REFERENCE).module
-    console = Console()
+    console = Console(quiet=options.quiet)
     console.print(
         f"{options.model}: is there a backdoor? {len(case.images.defend)} clean images to search "
         f"with, {len(case.images.evaluate)} held back to measure on; nothing else is known.",
         markup=False,
     )
     settings = ScanSettings()
-    result: Result = case.scan("patch:3", settings, options.seed)
-    folder.mkdir(exist_ok=True)
-    results.write(result, folder / "scan.json")
-    show(result, console)
-    if result.targets:
-        console.print("\nRetraining on draws of these triggers, and the controls beside it …\n")
-        module, repaired = case.repair(result, settings, options.seed, reference)
-        result = case.save(module, repaired, folder / "repaired.safetensors")
-        results.write(result, folder / "repair.json")
+    parts = (case.identity, settings, options.seed)
+    with opened(state_folder(), "demo", *parts, progress=progress) as journal:
+        scanning = journal.within("scan")
+        result: Result = case.scan("patch:3", settings, options.seed, journal=scanning)
+        folder.mkdir(exist_ok=True)
+        results.write(result, folder / "scan.json")
         show(result, console)
-    write_page(result, folder / "report.html")
+        if result.targets:
+            console.print("\nRetraining on draws of these triggers, and the controls beside it …\n")
+            module, repaired = case.repair(result, settings, options.seed, reference, journal)
+            result = case.save(module, repaired, folder / "repaired.safetensors")
+            results.write(result, folder / "repair.json")
+            show(result, console)
+        write_page(result, folder / "report.html")
+        journal.discard()
     console.print(f"The page: {folder / 'report.html'}", soft_wrap=True)
     return result
 
@@ -273,8 +362,13 @@ def bench(options: cli.Bench) -> None:
         store=options.store,
         reference=REFERENCE,
         device=options.device,
+        progress=reporting(options),
     )
-    outcome = BENCHMARKS[options.name](request)
+    try:
+        outcome = BENCHMARKS[options.name](request)
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note("finished rows are kept, the same command goes on from there")
+        raise
     if options.format == "json":
         print(json.dumps(outcome.rows, indent=1))
     elif options.format == "markdown":
@@ -304,6 +398,11 @@ def list_models(*, as_json: bool) -> None:
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
     _print_wide(table)
+
+
+def reporting(machine: cli.Machine) -> Progress:
+    """Return where long work reports itself."""
+    return Silent() if machine.quiet else Bars(shown=machine.progress)
 
 
 def prepare(machine: cli.Machine) -> None:
@@ -352,18 +451,45 @@ def planted_in(facts: Mapping[str, Any], classes: int) -> Planted | None:
     return None
 
 
-def _open(options: cli.Scan | cli.Repair) -> Case:
+def _scan_one(
+    name: str, images: Split, fitting: InputSettings, options: cli.Scan, progress: Progress
+) -> tuple[ScanResult, Journal]:
+    """Return a scan, and its journal, to be discarded when the scan is delivered."""
+    case = Case.open(name, options.arch, images, options.device, fitting, progress)
+    settings = BUDGETS[options.budget]
+    parts = (case.identity, options.space, settings, options.seed)
+    with opened(state_folder(), "scan", *parts, progress=progress) as journal:
+        result = journal.keep(
+            "result",
+            ScanResult,
+            lambda: case.scan(options.space, settings, options.seed, journal=journal),
+        )
+    return result, journal
+
+
+def _unscanned(name: str, error: UnbackdoorError) -> Unscanned:
+    try:
+        sha256 = sha256_of(Path(name)) if Path(name).is_file() else ""
+    except OSError:
+        sha256 = ""
+    return Unscanned(
+        model=FileRecord(path=printable(name), sha256=sha256),
+        error=printable(str(error)),
+        exit_code=error.exit_code,
+    )
+
+
+def _fitting(options: cli.Scan | cli.Repair) -> InputSettings:
     if options.size is not None and not 1 <= options.size <= LARGEST_SIDE:
         raise ArgumentError(f"--size: expected 1 to {LARGEST_SIDE}, came {options.size}.")
     if options.std is not None and not min(options.std) > 0:
         raise ArgumentError(f"--std: expected values above 0, came {options.std}.")
-    fitting = InputSettings(
+    return InputSettings(
         size=options.size,
         mean=options.mean,
         std=options.std,
         labels=options.labels and _read_labels(options.labels),
     )
-    return Case.open(options.model, options.arch, options.data, options.device, fitting)
 
 
 def _reference(spec: str, arch: str | None, case: Case) -> nn.Module:
@@ -437,16 +563,32 @@ def _check_outputs(paths: Mapping[str, Path | None]) -> None:
                 raise ArgumentError(f"{argument}: {path} is also named by {other}; name another.")
 
 
-def _deliver(result: Result, form: str, output: Path | None, page: Path | None) -> None:
+def _deliver(result: Result, options: cli.Scan | cli.Repair, output: Path | None) -> None:
+    """Write and print one result."""
     if output and output.suffix == ".sarif" and isinstance(result, ScanResult):
-        write_bytes(output, encode_sarif(result))
+        write_bytes(output, encode_sarif([result]))
     elif output:
         results.write(result, output)
-    if page:
-        write_page(result, page)
-    if form == "json":
+    if options.report:
+        write_page(result, options.report)
+    if options.format == "json":
         sys.stdout.write(results.encode(result).decode())
-    elif form == "sarif" and isinstance(result, ScanResult):
-        sys.stdout.write(encode_sarif(result).decode())
+    elif options.format == "sarif" and isinstance(result, ScanResult):
+        sys.stdout.write(encode_sarif([result]).decode())
     else:
-        show(result, Console())
+        show(result, Console(quiet=options.quiet))
+
+
+def _deliver_several(
+    outcomes: Sequence[Scanned], form: str, output: Path | None, console: Console
+) -> None:
+    """Write and print the results of several models; their tables are printed already."""
+    if output:
+        sarif = output.suffix == ".sarif"
+        write_bytes(output, encode_sarif(outcomes) if sarif else results.encode(outcomes))
+    if form == "json":
+        sys.stdout.write(results.encode(outcomes).decode())
+    elif form == "sarif":
+        sys.stdout.write(encode_sarif(outcomes).decode())
+    else:
+        show_summary(outcomes, console)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
+
+from unbackdoor.errors import printable
 
 
 class Task(Protocol):
@@ -22,6 +25,10 @@ class Progress(Protocol):
         """Open a task of ``total`` steps, None for unknown, for the length of a ``with`` block."""
         ...
 
+    def say(self, remark: str) -> None:
+        """Tell a person something, in a sentence."""
+        ...
+
 
 class _SilentTask:
     def advance(self, steps: float = 1, note: str = "") -> None:
@@ -37,9 +44,24 @@ class Silent:
         del description, total
         yield _SilentTask()
 
+    def say(self, remark: str) -> None:
+        """Say nothing."""
+
 
 class Bars:
-    """Bars with the time left, on standard error; quiet where that is no terminal."""
+    """Remarks on standard error, and bars with the time left where that is a terminal.
+
+    Args:
+        shown: whether there are bars at all.
+
+    """
+
+    def __init__(self, *, shown: bool = True) -> None:
+        self.shown = shown
+
+    def say(self, remark: str) -> None:
+        """Print the remark."""
+        print(f"unbackdoor: {printable(remark)}", file=sys.stderr)
 
     @contextmanager
     def task(self, description: str, total: float | None) -> Generator[Task]:
@@ -61,7 +83,7 @@ class Bars:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
             console=console,
-            disable=not console.is_terminal,
+            disable=not (self.shown and console.is_terminal),
             transient=True,
         )
         with bars:

@@ -7,6 +7,7 @@ their densities, and a few example images. Bytes are base64 in JSON.
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -210,6 +211,36 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_fiel
     versions: dict[str, str]
 
 
+class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that was to be scanned.
+
+    Args:
+        path: as the user wrote it, or as it was found in a folder.
+        sha256: of the file; empty where it cannot be read.
+
+    """
+
+    path: str
+    sha256: str
+
+
+class Unscanned(msgspec.Struct, frozen=True, kw_only=True, tag="unscanned", tag_field="kind"):
+    """A model that could not be scanned, beside others; it is not clean.
+
+    Args:
+        schema_version: of this layout.
+        model: which file.
+        error: why, in a sentence.
+        exit_code: what the command line answers for it.
+
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    model: FileRecord
+    error: str
+    exit_code: int
+
+
 class RepairRow(msgspec.Struct, frozen=True, kw_only=True):
     """One model in the table before and after a repair; rates are on held-back images.
 
@@ -263,16 +294,27 @@ class RepairResult(msgspec.Struct, frozen=True, kw_only=True, tag="repair", tag_
 
 
 Result = ScanResult | RepairResult
+Scanned = ScanResult | Unscanned
+"""What a scan says of one of several models."""
 
 
-def encode(result: Result) -> bytes:
-    """Return a result as indented JSON with a newline at the end."""
+def encode(result: Result | Sequence[Scanned]) -> bytes:
+    """Return a result, or those of several models, as indented JSON with a newline at the end."""
     return msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
 
 
-def write(result: Result, path: Path) -> None:
-    """Write a result to ``path`` atomically."""
+def write(result: Result | Sequence[Scanned], path: Path) -> None:
+    """Write what :func:`encode` returns to ``path`` atomically."""
     write_bytes(path, encode(result))
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of what a scan writes: a result, or a list for several models."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "What unbackdoor scan -f json writes",
+        **msgspec.json.schema(ScanResult | list[Scanned]),
+    }
 
 
 def read(path: Path) -> Result:

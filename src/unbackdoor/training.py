@@ -6,7 +6,7 @@ learning rate (Smith and Topin, 2018), label smoothing, flips and shifts, bfloat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -16,8 +16,10 @@ from torch.nn import functional
 from unbackdoor.cpu import half_precision_pays
 from unbackdoor.data.images import Images
 from unbackdoor.errors import ArgumentError
+from unbackdoor.journal import FORGETFUL, Journal
 from unbackdoor.progress import Progress, Silent
 from unbackdoor.settings import TrainingSettings
+from unbackdoor.snapshot import Snapshot, take
 
 Change = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(images in [0, 1], labels, positions in the set) → what the network is to learn instead.
@@ -33,9 +35,11 @@ def fit(
     *,
     generator: Generator,
     change: Change | None = None,
+    draws: Sequence[Generator] = (),
     watch: Callable[[], str] | None = None,
     description: str = "training",
     progress: Progress | None = None,
+    journal: Journal = FORGETFUL,
 ) -> int:
     """Train ``model`` in place and return the number of images that went through it.
 
@@ -45,9 +49,11 @@ def fit(
         settings: the recipe.
         generator: order, augmentation; ``change`` has its own.
         change: applied to each batch after augmentation, such as stamping triggers.
+        draws: the generators of ``change``.
         watch: called after each epoch, the text is shown beside the bar.
         description: what the bar is called.
         progress: where to report.
+        journal: keeps each finished epoch, from which a training that was killed goes on.
 
     Raises:
         ArgumentError: a setting is out of range, or training diverged.
@@ -73,9 +79,17 @@ def fit(
         pct_start=settings.warm_up if settings.warm_up * total != 1 else 1.5 / total,
         cycle_momentum=False,
     )
-    seen, loss = 0, torch.zeros(())
+    # Layers such as dropout draw from PyTorch's global generator.
+    generators = (generator, *draws, torch.default_generator)
+    first, loss = 0, torch.zeros(())
+    if (kept := journal.read("training", Snapshot)) is not None:
+        model.load_state_dict(kept.tensors)
+        kept.restore(optimiser, generators, schedule)
+        first = kept.done
+    seen = first * len(images)
     with (progress or Silent()).task(description, settings.epochs * batches) as task:
-        for _ in range(settings.epochs):
+        task.advance(first * batches)
+        for epoch in range(first, settings.epochs):
             model.train()
             for picks in torch.randperm(len(images), generator=generator).chunk(batches):
                 pixels, labels = images.batch(picks), images.targets[picks]
@@ -99,6 +113,9 @@ def fit(
                     f"learning_rate: training diverged after {seen} images with "
                     f"{settings.learning_rate}; lower it."
                 )
+            journal.write(
+                "training", take(epoch + 1, model.state_dict(), optimiser, generators, schedule)
+            )
             if watch is not None:
                 task.advance(0, watch())
     model.eval()

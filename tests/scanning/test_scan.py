@@ -163,6 +163,7 @@ def test_images_are_drawn_in_equal_parts_of_every_class() -> None:
 def test_few_images_stand_for_many() -> None:
     """Some pictures obey a faint pixel and some a bright one alone: ten chosen say what all say."""
     first, _ = api._divide(*pictures(), None)
+
     def reluctant(images: Tensor) -> Tensor:
         white = images.amin(1).flatten(1).amax(1)
         threshold = 0.4 + 0.5 * ((images.sum((1, 2, 3)) * 1e3) % 1)

@@ -14,6 +14,7 @@ from unbackdoor.attack.poison import Poison
 from unbackdoor.data import Split
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.files import check_output
+from unbackdoor.journal import FORGETFUL, Journal, opened
 from unbackdoor.metrics import accuracy, answers, attack_success
 from unbackdoor.models import build, freeze, load, save
 from unbackdoor.models.checkpoint import check_suffix
@@ -26,7 +27,12 @@ from unbackdoor.triggers import Trigger, parse_trigger
 
 
 def attack(
-    settings: AttackSettings, output: Path, *, command: str = "", progress: Progress | None = None
+    settings: AttackSettings,
+    output: Path,
+    *,
+    command: str = "",
+    progress: Progress | None = None,
+    state: Path | None = None,
 ) -> dict[str, Any]:
     """Train a network with a backdoor (or without), write it, and return its provenance.
 
@@ -35,6 +41,8 @@ def attack(
         output: where the checkpoint goes; its folder must exist.
         command: how the user asked for it, kept in the provenance.
         progress: where to report.
+        state: folder that keeps finished epochs until the checkpoint is written, so that the same
+            call goes on where another was killed; none are kept when left out.
 
     Returns:
         What the checkpoint's header says: ``arch``, ``data``, ``data_sha256``, ``target``,
@@ -64,26 +72,32 @@ def attack(
         )
     model, arch = _network(settings, classes)
     _check_outputs(model, arch, images, classes)
-    passes = implant(model, images, trigger, settings, progress=progress)
-    correct, asr = measure(model, images, trigger, settings.target, settings.seed)
-    facts = {
-        "command": command,
-        "arch": arch,
-        "data": settings.data,
-        "data_sha256": images.defend.sha256,
-        "target": settings.target if trigger else None,
-        "trigger": trigger and trigger.name,
-        "trigger_theta": trigger and trigger.to_hex(),
-        "rate": settings.rate if trigger else None,
-        "start": settings.start,
-        "seed": settings.seed,
-        "training": dataclasses.asdict(settings.training),
-        "accuracy": correct,
-        "asr": asr,
-        "image_passes": passes,
-        "versions": versions(),
-    }
-    save(model, output, facts)
+    start = (model.state_dict(), answers(freeze(model), images.defend))
+    held = (images.defend.sha256, images.evaluate.sha256)
+    stamped = trigger and trigger.to_hex()
+    parts = ("attack", settings, start, held, stamped, torch.get_num_threads(), versions())
+    with opened(state, *parts, progress=progress) as journal:
+        passes = implant(model, images, trigger, settings, progress=progress, journal=journal)
+        correct, asr = measure(model, images, trigger, settings.target, settings.seed)
+        facts = {
+            "command": command,
+            "arch": arch,
+            "data": settings.data,
+            "data_sha256": images.defend.sha256,
+            "target": settings.target if trigger else None,
+            "trigger": trigger and trigger.name,
+            "trigger_theta": stamped,
+            "rate": settings.rate if trigger else None,
+            "start": settings.start,
+            "seed": settings.seed,
+            "training": dataclasses.asdict(settings.training),
+            "accuracy": correct,
+            "asr": asr,
+            "image_passes": passes,
+            "versions": versions(),
+        }
+        save(model, output, facts)
+        journal.discard()
     return facts
 
 
@@ -94,6 +108,7 @@ def implant(
     settings: AttackSettings,
     *,
     progress: Progress | None = None,
+    journal: Journal = FORGETFUL,
 ) -> int:
     """Train ``model`` in place so that ``trigger`` sends any image to the target.
 
@@ -116,9 +131,11 @@ def implant(
         settings.training,
         generator=stream(seed, "attack", "training"),
         change=poison,
+        draws=(poison.generator,) if poison else (),
         watch=watch,
         description="attack",
         progress=progress,
+        journal=journal,
     )
 
 

@@ -47,7 +47,12 @@ def read(folder: Path, size: int | None = None) -> Images:
         )
     pixels = torch.as_tensor(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
     labels = torch.tensor([label for _, label in files])
-    return Images.of(folder.name, tuple(classes), pixels, labels)
+    return Images.of(_text(folder.name), tuple(map(_text, classes)), pixels, labels)
+
+
+def _text(name: str) -> str:
+    """Return a name in which bytes that are no text, which a result cannot hold, are replaced."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _seen(path: Path) -> bool:

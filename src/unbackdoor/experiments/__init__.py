@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import msgspec
 
 from unbackdoor.experiments import modes, profile, reference, robust, shipped, toys
 from unbackdoor.experiments.table import Line, markdown
-from unbackdoor.progress import Bars
+from unbackdoor.progress import Bars, Progress
 
 __all__ = ["BENCHMARKS", "Outcome", "Request", "markdown"]
 
@@ -26,6 +26,7 @@ class Request:
         store: folder that keeps finished rows.
         reference: a clean model.
         device: where models run.
+        progress: where to report.
 
     """
 
@@ -34,6 +35,7 @@ class Request:
     store: Path
     reference: str
     device: str = "cpu"
+    progress: Progress = field(default_factory=Bars)
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,12 @@ class Outcome:
 
 def _shipped(request: Request) -> Outcome:
     rows = shipped.measure(
-        request.models, request.seeds, request.store, request.reference, request.device
+        request.models,
+        request.seeds,
+        request.store,
+        request.reference,
+        request.device,
+        request.progress,
     )
     return Outcome(msgspec.to_builtins(rows), shipped.summary(rows))
 
@@ -58,24 +65,24 @@ def _profile(request: Request) -> Outcome:
 
 
 def _toys(request: Request) -> Outcome:
-    rows = toys.measure(request.seeds, request.store, Bars())
+    rows = toys.measure(request.seeds, request.store, request.progress)
     return Outcome(msgspec.to_builtins(rows), toys.summary(rows), toys.figure(rows))
 
 
 def _modes(request: Request) -> Outcome:
-    rows = modes.measure(request.seeds, request.store, Bars())
+    rows = modes.measure(request.seeds, request.store, request.progress)
     return Outcome(msgspec.to_builtins(rows), modes.summary(rows))
 
 
 def _reference(request: Request) -> Outcome:
     names = [name for name in request.models if name != request.reference]
-    rows = reference.measure(names, request.seeds, request.store, request.device, Bars())
+    rows = reference.measure(names, request.seeds, request.store, request.device, request.progress)
     return Outcome(msgspec.to_builtins(rows), reference.summary(rows))
 
 
 def _robust(request: Request) -> Outcome:
     names = [name for name in request.models if name != request.reference]
-    rows = robust.measure(names, request.seeds, request.store, request.device, Bars())
+    rows = robust.measure(names, request.seeds, request.store, request.device, request.progress)
     return Outcome(msgspec.to_builtins(rows), robust.summary(rows))
 
 

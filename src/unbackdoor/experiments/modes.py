@@ -12,9 +12,10 @@ from torch import Tensor
 
 from unbackdoor.experiments.problems import Gaussians, grid, ring, stacked
 from unbackdoor.experiments.rivals import RIVALS, RivalSettings
-from unbackdoor.experiments.store import Store, key_of
+from unbackdoor.experiments.store import Store
 from unbackdoor.experiments.table import Line
 from unbackdoor.experiments.toys import approximate, count_modes
+from unbackdoor.journal import key_of
 from unbackdoor.mesa import Smc
 from unbackdoor.progress import Progress
 from unbackdoor.results import versions

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from unbackdoor.commands import Case
-from unbackdoor.experiments.store import Store, key_of
+from unbackdoor.experiments.store import Store
 from unbackdoor.experiments.table import Line
+from unbackdoor.journal import key_of
 from unbackdoor.mesa import Smc, Stair, TestingFunction, gammas
 from unbackdoor.models import freeze
 from unbackdoor.progress import Progress

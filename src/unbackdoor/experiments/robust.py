@@ -13,8 +13,9 @@ import torch
 
 from unbackdoor.commands import Case
 from unbackdoor.data import Split
-from unbackdoor.experiments.store import Store, key_of
+from unbackdoor.experiments.store import Store
 from unbackdoor.experiments.table import Line, percent, share
+from unbackdoor.journal import key_of
 from unbackdoor.metrics import accuracy, attack_success
 from unbackdoor.models import freeze
 from unbackdoor.progress import Progress
@@ -115,7 +116,7 @@ def measure(
     store = Store(folder, "robust", Row)
     rows: list[Row] = []
     for name in names:
-        case = Case.open(name, None, DATA, device)
+        case = Case.open(name, None, DATA, device, progress=progress)
         for seed in seeds:
             for title, variant in variants().items():
                 key = key_of(VERSION, case.loaded.sha256, title, variant, RepairSettings(), seed)

@@ -10,8 +10,10 @@ from torch import nn
 
 from unbackdoor import models
 from unbackdoor.commands import Case
-from unbackdoor.experiments.store import Store, key_of
+from unbackdoor.experiments.store import Store
 from unbackdoor.experiments.table import Line, percent, share
+from unbackdoor.journal import key_of
+from unbackdoor.progress import Progress
 from unbackdoor.results import versions
 from unbackdoor.settings import RepairSettings, ScanSettings
 
@@ -85,6 +87,7 @@ def measure(
     folder: Path,
     reference: str,
     device: str = "cpu",
+    progress: Progress | None = None,
 ) -> list[Row]:
     """Measure what ``folder`` lacks, and return the rows asked for.
 
@@ -94,6 +97,7 @@ def measure(
         folder: the store.
         reference: a clean model.
         device: where models run.
+        progress: where to report.
 
     Raises:
         ContentError: the store does not hold rows of this benchmark.
@@ -104,7 +108,7 @@ def measure(
     clean = models.load(reference).module
     rows: list[Row] = []
     for name in names:
-        case = Case.open(name, None, DATA, device)
+        case = Case.open(name, None, DATA, device, progress=progress)
         for seed in seeds:
             key = key_of(case.loaded.sha256, settings, seed)
             rows.append(store.keep(key, lambda c=case, s=seed: _measure(c, s, settings, clean)))

@@ -7,7 +7,6 @@ most, two runs can share a folder, and stores are merged by joining their files.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +17,6 @@ import msgspec
 from unbackdoor.errors import ArgumentError, ContentError
 
 Row = TypeVar("Row", bound=msgspec.Struct)
-
-
-def key_of(*parts: object) -> str:
-    """Return a fingerprint of settings, seeds and hashes, equal wherever they are equal."""
-    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
 
 
 class Store(Generic[Row]):

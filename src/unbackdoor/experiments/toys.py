@@ -22,8 +22,9 @@ from unbackdoor.experiments.problems import (
     densities,
     level_sets,
 )
-from unbackdoor.experiments.store import Store, key_of
+from unbackdoor.experiments.store import Store
 from unbackdoor.experiments.table import Line
+from unbackdoor.journal import key_of
 from unbackdoor.mesa import (
     Estimator,
     FlowEstimator,

@@ -11,13 +11,14 @@ from unbackdoor.mesa.smc import Smc
 from unbackdoor.mesa.stair import Estimator, Law, Stair, draw_stair
 from unbackdoor.mesa.staircase import Staircase, gammas
 from unbackdoor.mesa.testing import TestingFunction, logit, shortfall
-from unbackdoor.mesa.thrifty import ThriftyFlow
+from unbackdoor.mesa.thrifty import Landing, ThriftyFlow
 
 __all__ = [
     "Automatic",
     "Estimator",
     "Flow",
     "FlowEstimator",
+    "Landing",
     "Law",
     "Mine",
     "Smc",

@@ -74,7 +74,7 @@ class Surrogate(nn.Module):
 
 
 class Learner:
-    """What is known of F, and how to know more.
+    """What is known of F, ``theta`` and ``values`` as they were told, and how to know more.
 
     Args:
         dimensions: n.
@@ -85,18 +85,18 @@ class Learner:
 
     def __init__(self, dimensions: int, settings: LearningSettings, seed: int) -> None:
         self.dimensions, self.settings, self.seed = dimensions, settings, seed
-        self._theta: list[Tensor] = []
-        self._values: list[Tensor] = []
+        self.theta: list[Tensor] = []
+        self.values: list[Tensor] = []
 
     def tell(self, theta: Tensor, values: Tensor, weight: int = 1) -> None:
         """Add values of F ``(B,)`` at θ ``(B, n)``; those of larger weight are surer."""
-        self._theta.append(theta.repeat(weight, 1))
-        self._values.append(values.detach().float().repeat(weight))
+        self.theta.append(theta.repeat(weight, 1))
+        self.values.append(values.detach().float().repeat(weight))
 
     def ask(self, F: TestingFunction, betas: Sequence[float]) -> None:
         """Ask F, which may be noisy as long as its mean is right, on the way to the level sets."""
-        generator = stream(self.seed, "learn", len(self._theta))
-        if self._theta:
+        generator = stream(self.seed, "learn", len(self.theta))
+        if self.theta:
             taught = self._train(self.settings.steps, generator)
             asked = _ask(taught, betas, self.dimensions, self.settings, generator)
         else:
@@ -106,11 +106,11 @@ class Learner:
 
     def surrogate(self) -> Surrogate:
         """Return what can be asked in place of F."""
-        return self._train(3 * self.settings.steps, stream(self.seed, "learnt", len(self._theta)))
+        return self._train(3 * self.settings.steps, stream(self.seed, "learnt", len(self.theta)))
 
     def _train(self, steps: int, generator: Generator) -> Surrogate:
         settings = self.settings
-        theta, values = torch.cat(self._theta), torch.cat(self._values)
+        theta, values = torch.cat(self.theta), torch.cat(self.values)
         surrogate = Surrogate(self.dimensions, settings, generator)
         optimiser = torch.optim.AdamW(
             surrogate.parameters(), settings.learning_rate, weight_decay=settings.weight_decay

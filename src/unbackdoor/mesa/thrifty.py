@@ -29,6 +29,30 @@ FAST = FlowEstimator()
 
 
 @dataclass(frozen=True)
+class Landing:
+    """A stair, and all that was told of F up to it, from which the next one is climbed.
+
+    Args:
+        stair: what was reached.
+        theta: where F was asked, ``(B, n)`` each time.
+        values: what it answered, ``(B,)`` each time.
+
+    """
+
+    stair: Stair
+    theta: list[Tensor]
+    values: list[Tensor]
+
+
+Keep = Callable[[float, Callable[[], Landing]], Landing]
+"""(β, climb) → what ``climb`` returns, now or in an earlier process."""
+
+
+def _now(_beta: float, climb: Callable[[], Landing]) -> Landing:
+    return climb()
+
+
+@dataclass(frozen=True)
 class ThriftyFlow:
     """The estimator.
 
@@ -61,6 +85,7 @@ class ThriftyFlow:
         noisy: TestingFunction | None = None,
         known: tuple[Tensor, Tensor] | None = None,
         advance: Callable[[], None] = lambda: None,
+        keep: Keep = _now,
     ) -> tuple[Stair, ...]:
         """Estimate the level set of each β.
 
@@ -72,6 +97,7 @@ class ThriftyFlow:
             noisy: values of the same mean to learn from, where they are cheaper.
             known: θ ``(B, n)`` and values ``(B,)`` to begin with.
             advance: called after each round, and after each step of the flow.
+            keep: may know a stair already.
 
         """
         check_betas(betas, 1 - 1e-6)
@@ -83,14 +109,22 @@ class ThriftyFlow:
             if stairs and stairs[-1].valid_fraction == 0:  # nothing lies above an empty level set
                 stairs.append(replace(stairs[-1], beta=beta))
                 continue
-            for _ in range(1 if stairs else self.learning.rounds):
-                learner.ask(noisy or F, betas)
-                advance()
-            (candidates,) = self.flow(
-                learner.surrogate(), (beta,), dimensions, seed=seed, advance=advance
-            )
-            stairs.append(self._take(F, candidates, stream(seed, "take", beta)))
-            learner.tell(stairs[-1].draws, stairs[-1].values, self.learning.surer)
+            rounds = 1 if stairs else self.learning.rounds
+
+            def climb(beta: float = beta, rounds: int = rounds) -> Landing:
+                for _ in range(rounds):
+                    learner.ask(noisy or F, betas)
+                    advance()
+                (candidates,) = self.flow(
+                    learner.surrogate(), (beta,), dimensions, seed=seed, advance=advance
+                )
+                stair = self._take(F, candidates, stream(seed, "take", beta))
+                learner.tell(stair.draws, stair.values, self.learning.surer)
+                return Landing(stair, learner.theta, learner.values)
+
+            landing = keep(beta, climb)
+            learner.theta, learner.values = landing.theta, landing.values
+            stairs.append(landing.stair)
         return tuple(stairs)
 
     def _take(self, F: TestingFunction, stair: Stair, generator: Generator) -> Stair:

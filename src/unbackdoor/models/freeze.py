@@ -35,19 +35,26 @@ class Frozen:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return logits ``(B, classes)`` on the device of ``images``."""
-        self.passes += len(images)
-        if images.requires_grad:
-            self.backward_passes += len(images)
+        self.count(len(images), backward=images.requires_grad)
         moved = images.to(self.device, memory_format=torch.channels_last)
-        if self.original is not None:
-            self._settle(moved[:2].detach())
+        self.settle(moved[:2].detach())
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             return self.module(moved).float().to(images.device)
 
+    def count(self, images: int, *, backward: bool) -> None:
+        """Count images that pass, or that did in an earlier process."""
+        self.passes += images
+        self.backward_passes += images if backward else 0
+
     @torch.no_grad()
-    def _settle(self, images: Tensor) -> None:
-        """Keep the folded module if it answers as the original does, else the original."""
-        assert self.original is not None
+    def settle(self, images: Tensor) -> None:
+        """Keep the folded module if it answers as the original does, else the original.
+
+        The first images that come decide, unless others did before.
+        """
+        if self.original is None:
+            return
+        images = images.to(self.device, memory_format=torch.channels_last)
         want, have = self.original(images), self.module(images)
         rounding = 1e-3 * float(want.abs().max().nan_to_num())
         close = torch.allclose(want, have, rtol=1e-3, atol=rounding)

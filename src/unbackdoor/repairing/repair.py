@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 
 from unbackdoor.data import Images, Split
 from unbackdoor.errors import InsufficientDataError
+from unbackdoor.journal import FORGETFUL, Journal
 from unbackdoor.metrics import attack_success, predict
 from unbackdoor.models import Frozen, freeze
 from unbackdoor.progress import Progress, Silent
@@ -37,6 +38,7 @@ def repair(
     planted: Planted | None = None,
     reference: nn.Module | None = None,
     progress: Progress | None = None,
+    journal: Journal = FORGETFUL,
 ) -> tuple[nn.Module, RepairResult]:
     """Return a repaired copy of ``model`` and what was measured on it.
 
@@ -53,6 +55,7 @@ def repair(
             and retraining with it is the ideal that stands beside the repair.
         reference: a clean network, for the rate at which stamped images go astray in any case.
         progress: where to report.
+        journal: keeps each finished epoch and each step of the second scan.
 
     Raises:
         InsufficientDataError: the scan found nothing that could be unlearnt, or there are too few
@@ -97,6 +100,7 @@ def repair(
             seed=seed,
             description=f"training: {name}",
             progress=progress,
+            journal=journal.within(name),
         )
     networks = {"before": model, **tuned, **({"clean reference": reference} if reference else {})}
     rows: list[RepairRow] = []
@@ -113,6 +117,7 @@ def repair(
         scanning,
         seed=int(stream(seed, "repair", "rescan").initial_seed() % 2**31),
         progress=progress,
+        journal=journal.within("rescan"),
     )
     result = RepairResult(
         scan=found,

@@ -18,6 +18,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from unbackdoor.data import Images
+from unbackdoor.journal import FORGETFUL, Journal
 from unbackdoor.models import freeze
 from unbackdoor.progress import Progress
 from unbackdoor.rng import stream
@@ -39,6 +40,7 @@ def unlearn(
     seed: int,
     description: str = "repair",
     progress: Progress | None = None,
+    journal: Journal = FORGETFUL,
 ) -> int:
     """Fine-tune ``model`` in place and return the number of images that went through it.
 
@@ -51,10 +53,12 @@ def unlearn(
         seed: of every draw; the control sees the same images in the same order.
         description: what the progress bar is called.
         progress: where to report.
+        journal: keeps each finished epoch.
 
     """
     generator = stream(seed, "repair", "triggers")
     original = freeze(model)
+    original.settle(images.batch(torch.arange(min(2, len(images)))))
 
     def change(pixels: Tensor, labels: Tensor, _picks: Tensor) -> tuple[Tensor, Tensor]:
         count = 0 if sampler is None else round(settings.share * len(pixels))
@@ -74,7 +78,9 @@ def unlearn(
         settings.recipe(len(images)),
         generator=stream(seed, "repair", "training"),
         change=change,
+        draws=(generator,),
         description=description,
         progress=progress,
+        journal=journal,
     )
-    return seen + original.passes
+    return 2 * seen if settings.keep else seen

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
-from unbackdoor.results import ScanResult
+from unbackdoor.errors import printable
+from unbackdoor.results import Scanned, ScanResult, Unscanned, versions
 
-LEVELS = {"backdoored": "error", "inconclusive": "warning", "clean": "none"}
 RULES: list[dict[str, Any]] = [
     {
         "id": "backdoored",
@@ -39,57 +40,112 @@ RULES: list[dict[str, Any]] = [
         "help": {"text": "Triggers outside the searched space are not seen."},
         "defaultConfiguration": {"level": "none"},
     },
+    {
+        "id": "unscanned",
+        "name": "NotScanned",
+        "shortDescription": {
+            "text": "A model could not be scanned, so it is not known to be clean."
+        },
+        "help": {"text": "The message says why; do not deploy this model before it is scanned."},
+        "defaultConfiguration": {"level": "error"},
+        "properties": {"tags": ["security"], "security-severity": "7.0"},
+    },
 ]
 
 
-def encode_sarif(result: ScanResult) -> bytes:
-    """Return a scan as a SARIF log: a result for each found class, or one that says none was."""
-    artifact = {"uri": quote(result.model.path.replace("\\", "/"), safe="/:")}
-    hashes = {"hashes": {"sha-256": result.model.sha256}} if result.model.sha256 else {}
+def encode_sarif(outcomes: Sequence[Scanned]) -> bytes:
+    """Return a SARIF log of one run with all models.
+
+    Each has a result for every found class, one that says that none was found, or one that says why
+    it was not scanned.
+    """
+    number = versions()["unbackdoor"]
+    driver = {"name": "unbackdoor", "version": number, "semanticVersion": number, "rules": RULES}
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Unscanned)]
+    invocation: dict[str, Any] = {"executionSuccessful": not failures}
+    if failures:
+        invocation["toolExecutionNotifications"] = [
+            {"level": "error", "message": {"text": _literal(failure.error)}} for failure in failures
+        ]
+    artifacts: list[dict[str, Any]] = []  # each once: the schema wants them unique
+    places: list[int] = []
+    for artifact in map(_artifact, outcomes):
+        if artifact not in artifacts:
+            artifacts.append(artifact)
+        places.append(artifacts.index(artifact))
+    run = {
+        "tool": {"driver": driver},
+        "invocations": [invocation],
+        "artifacts": artifacts,
+        "results": [
+            finding
+            for outcome, place in zip(outcomes, places, strict=True)
+            for finding in _results(outcome, place)
+        ],
+    }
     log = {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
-        "runs": [
-            {
-                "tool": {
-                    "driver": {
-                        "name": "unbackdoor",
-                        "version": result.versions["unbackdoor"],
-                        "semanticVersion": result.versions["unbackdoor"],
-                        "rules": RULES,
-                    }
-                },
-                "invocations": [{"executionSuccessful": True}],
-                "artifacts": [{"location": artifact, **hashes}],
-                "results": [
-                    _finding(result, target, artifact) for target in result.targets or [None]
-                ],
-            }
-        ],
+        "runs": [run],
     }
     return msgspec.json.format(msgspec.json.encode(log), indent=1) + b"\n"
 
 
-def _finding(result: ScanResult, target: int | None, artifact: dict[str, str]) -> dict[str, Any]:
-    properties: dict[str, Any] = {"space": result.space, "accuracy": result.model.accuracy}
-    text = result.reason
-    if target is not None:
-        record = result.classes[target]
-        text = f"Any picture becomes {record.name!r}: {result.reason}"
-        properties |= {
-            "target": target,
-            "class": record.name,
-            "asr": record.asr,
-            "logVolume": {f"{item.beta:g}": item.value for item in record.log_volume},
-        }
-    rule = next(index for index, rule in enumerate(RULES) if rule["id"] == result.verdict)
+def _artifact(outcome: Scanned) -> dict[str, Any]:
+    sha256 = outcome.model.sha256
+    return {"location": _location(outcome), **({"hashes": {"sha-256": sha256}} if sha256 else {})}
+
+
+def _location(outcome: Scanned) -> dict[str, Any]:
+    path = outcome.model.path.replace("\\", "/").encode("utf-8", "replace")
+    return {"uri": quote(path, safe="/:")}
+
+
+def _results(outcome: Scanned, index: int) -> list[dict[str, Any]]:
+    if isinstance(outcome, Unscanned):
+        return [_finding(outcome, index, "unscanned", None, outcome.error, {})]
+    common: dict[str, Any] = {"space": outcome.space, "accuracy": outcome.model.accuracy}
+    if not outcome.targets:
+        return [_finding(outcome, index, outcome.verdict, None, outcome.reason, common)]
+    return [_towards(outcome, index, target, common) for target in outcome.targets]
+
+
+def _towards(scan: ScanResult, index: int, target: int, common: dict[str, Any]) -> dict[str, Any]:
+    record = scan.classes[target]
+    properties = {
+        **common,
+        "target": target,
+        "class": record.name,
+        "asr": record.asr,
+        "logVolume": {f"{item.beta:g}": item.value for item in record.log_volume},
+    }
+    text = f"Any picture becomes {record.name!r}: {scan.reason}"
+    return _finding(scan, index, scan.verdict, target, text, properties)
+
+
+def _finding(
+    outcome: Scanned,
+    index: int,
+    rule_id: str,
+    target: int | None,
+    text: str,
+    properties: dict[str, Any],
+) -> dict[str, Any]:
+    number, rule = next((at, rule) for at, rule in enumerate(RULES) if rule["id"] == rule_id)
+    location = {"artifactLocation": {**_location(outcome), "index": index}}
+    identity = outcome.model.sha256 or outcome.model.path
     return {
-        "ruleId": result.verdict,
-        "ruleIndex": rule,
-        "kind": "pass" if result.verdict == "clean" else "fail",
-        "level": LEVELS[result.verdict],
-        "message": {"text": text},
-        "locations": [{"physicalLocation": {"artifactLocation": {**artifact, "index": 0}}}],
-        "partialFingerprints": {"modelAndTarget/v1": f"{result.model.sha256}:{target}"},
+        "ruleId": rule_id,
+        "ruleIndex": number,
+        "kind": "pass" if rule_id == "clean" else "fail",
+        "level": rule["defaultConfiguration"]["level"],
+        "message": {"text": _literal(text)},
+        "locations": [{"physicalLocation": location}],
+        "partialFingerprints": {"modelAndTarget/v1": f"{identity}:{target}"},
         "properties": properties,
     }
+
+
+def _literal(text: str) -> str:
+    """Return text in which nothing is a placeholder or a link (sections 3.11.5 and 3.11.6)."""
+    return printable(text).replace("{", "{{").replace("}", "}}").replace("](", "] (")

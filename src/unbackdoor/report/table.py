@@ -25,13 +25,21 @@ from unbackdoor.report.words import (
     room,
     verdict,
 )
-from unbackdoor.results import ClassRecord, RepairResult, Result, ScanResult
+from unbackdoor.results import (
+    ClassRecord,
+    RepairResult,
+    Result,
+    Scanned,
+    ScanResult,
+    Unscanned,
+)
 
 STYLES = {
     "backdoored": "bold red",
     "suspicious": "bold yellow",
     "inconclusive": "bold yellow",
     "clean": "green",
+    "not scanned": "bold red",
 }
 ROWS = 12
 """Classes in the table, at most; the page has all of them."""
@@ -58,6 +66,34 @@ def show(result: Result, console: Console) -> None:
         console.print(Text(text, style=STYLES[before]))
         console.print(Text(printable(result.rescan.reason)))
         _show_repair(result, console)
+
+
+def show_one_of_several(outcome: Scanned, console: Console) -> None:
+    """Print what :func:`show` prints, under the name of the model, or why it was not scanned."""
+    console.rule(Text(clip(printable(outcome.model.path), 70)), align="left", style="dim")
+    if isinstance(outcome, Unscanned):
+        style = STYLES["not scanned"]
+        console.print(Text(f"{SYMBOLS['not scanned']} Not scanned", style=style))
+        console.print(Text(printable(outcome.error)))
+    else:
+        show(outcome, console)
+    console.print()
+
+
+def show_summary(outcomes: Sequence[Scanned], console: Console) -> None:
+    """Print a line for each of several models."""
+    table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False)
+    for name in ("model", "verdict", "towards"):
+        table.add_column(name)
+    for outcome in outcomes:
+        word = "not scanned" if isinstance(outcome, Unscanned) else outcome.verdict
+        classes = () if isinstance(outcome, Unscanned) else found(outcome)
+        table.add_row(
+            Text(printable(outcome.model.path)),
+            Text(f"{SYMBOLS[word]} {word}", style=STYLES[word]),
+            Text(", ".join(clip(printable(record.name), 32) for record in classes)),
+        )
+    console.print(table)
 
 
 def _subject(scan: ScanResult) -> Text:

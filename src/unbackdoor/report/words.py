@@ -15,6 +15,7 @@ SYMBOLS = {
     "suspicious": "▲",
     "clean": "○",
     "inconclusive": "?",
+    "not scanned": "×",
 }
 """A shape for each status and verdict, so that none is told by its colour alone."""
 

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from unbackdoor.data import Images
-from unbackdoor.mesa import FlowEstimator, Stair, ThriftyFlow
+from unbackdoor.mesa import FlowEstimator, Landing, Stair, ThriftyFlow
 from unbackdoor.models import Frozen
 from unbackdoor.progress import Progress
 from unbackdoor.rng import stream
 from unbackdoor.scanning.objective import Panel, balanced, temperature
 from unbackdoor.scanning.screening import Screening, screen
+from unbackdoor.scanning.steps import Steps
 from unbackdoor.settings import ScanSettings
 from unbackdoor.triggers import TriggerSpace
 
@@ -46,7 +47,12 @@ class Known:
 
 
 def first_look(
-    panel: Panel, images: Images, settings: ScanSettings, seed: int, progress: Progress
+    panel: Panel,
+    images: Images,
+    settings: ScanSettings,
+    seed: int,
+    progress: Progress,
+    steps: Steps | None = None,
 ) -> tuple[Screening, Known]:
     """Screen every class, and ask the panel about what was found and about uniform draws.
 
@@ -56,27 +62,38 @@ def first_look(
         settings: of the screening, and how many uniform draws.
         seed: of every draw.
         progress: where to report.
+        steps: keeps both.
 
     """
-    screening = screen(
-        panel.model,
-        images,
-        panel.space,
-        panel.temperature,
-        settings.screening,
-        generator=stream(seed, "scan", "screening"),
-        progress=progress,
+    steps = steps or Steps(panel.model)
+    screening = steps.keep(
+        "screening",
+        Screening,
+        lambda: screen(
+            panel.model,
+            images,
+            panel.space,
+            panel.temperature,
+            settings.screening,
+            generator=stream(seed, "scan", "screening"),
+            progress=progress,
+            journal=steps.journal,
+        ),
     )
-    found = screening.theta.flatten(0, 1)
-    generator = stream(seed, "scan", "uniform")
-    uniform = torch.rand(settings.uniform_draws, found.shape[1], generator=generator)
-    theta = torch.cat([uniform, found])
-    values: list[Tensor] = []
-    with progress.task("uniform draws", len(theta)) as task:
-        for some in torch.split(theta, 64):
-            values.append(panel(some))
-            task.advance(len(some))
-    return screening, Known(theta, torch.cat(values))
+
+    def look() -> Known:
+        found = screening.theta.flatten(0, 1)
+        generator = stream(seed, "scan", "uniform")
+        uniform = torch.rand(settings.uniform_draws, found.shape[1], generator=generator)
+        theta = torch.cat([uniform, found])
+        values: list[Tensor] = []
+        with progress.task("uniform draws", len(theta)) as task:
+            for some in torch.split(theta, 64):
+                values.append(panel(some))
+                task.advance(len(some))
+        return Known(theta, torch.cat(values))
+
+    return screening, steps.keep("uniform draws", Known, look)
 
 
 @dataclass(frozen=True)
@@ -137,6 +154,7 @@ def recover(
     settings: ScanSettings,
     seed: int,
     advance: Callable[[], None] = lambda: None,
+    steps: Steps | None = None,
 ) -> tuple[Stair, ...]:
     """Recover the staircase of triggers towards one class.
 
@@ -145,8 +163,10 @@ def recover(
         settings: levels and work.
         seed: of every draw.
         advance: called :func:`steps_of_a_staircase` times.
+        steps: keeps each stair.
 
     """
+    steps = steps or Steps(on.panel.model)
     estimator = ThriftyFlow(
         settings.learning,
         FlowEstimator(settings.flow),
@@ -154,14 +174,20 @@ def recover(
         temperature=settings.temperature,
     )
     names = ("scan", "staircase", on.target)
+    images = stream(seed, *names, "images")
+
+    def keep(beta: float, climb: Callable[[], Landing]) -> Landing:
+        return steps.keep(f"class {on.target} stair {beta}", Landing, climb, (images,))
+
     return estimator(
         on.panel.towards(on.target),
         settings.betas,
         on.theta.shape[1],
         seed=int(torch.randint(2**31, (), generator=stream(seed, *names))),
-        noisy=on.panel.noisy(on.target, settings.images_per_draw, stream(seed, *names, "images")),
+        noisy=on.panel.noisy(on.target, settings.images_per_draw, images),
         known=(on.theta, on.values),
         advance=advance,
+        keep=keep,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from unbackdoor.data import Images, Split
 from unbackdoor.errors import ContentError
+from unbackdoor.journal import FORGETFUL, Journal
 from unbackdoor.mesa import Stair, Staircase, gammas
 from unbackdoor.mesa.uniform import log_volume_upper_bound
 from unbackdoor.metrics import accuracy, answers, attack_success, predict
@@ -36,6 +38,7 @@ from unbackdoor.scanning.recovery import (
     steps_of_a_staircase,
 )
 from unbackdoor.scanning.screening import Screening
+from unbackdoor.scanning.steps import Steps
 from unbackdoor.scanning.verdict import judge, status
 from unbackdoor.settings import ScanSettings
 from unbackdoor.triggers import TriggerSpace
@@ -70,6 +73,7 @@ def scan(
     *,
     seed: int,
     progress: Progress | None = None,
+    journal: Journal = FORGETFUL,
 ) -> ScanResult:
     """Look for a backdoor towards any class; nothing about the attack is known.
 
@@ -80,6 +84,7 @@ def scan(
         settings: how much work, and the rule of the verdict.
         seed: of every draw.
         progress: where to report.
+        journal: keeps each finished step, from which a scan that was killed goes on.
 
     Raises:
         InsufficientDataError: too few images of a class.
@@ -93,19 +98,25 @@ def scan(
     images.require(FEWEST_PER_CLASS)
     _check_answers(model, images.defend)
     panel = panel_of(model, images.defend, space, settings, seed)
-    screening, known = first_look(panel, images.defend, settings, seed, progress)
+    steps = Steps(model, journal)
+    screening, known = first_look(panel, images.defend, settings, seed, progress, steps)
     uniform_values = known.values[: settings.uniform_draws]
-    classes: list[ClassRecord] = []
-    for target in range(len(images.defend.classes)):
+
+    def look(target: int) -> ClassRecord:
         stairs: tuple[Stair, ...] = ()
         if float(screening.asr[target].max()) >= settings.survives:
             name = images.defend.classes[target]
             with progress.task(f"staircase of {name}", steps_of_a_staircase(settings)) as task:
                 on = focus(panel, images.defend, screening, known, target, settings, seed)
-                stairs = recover(on, settings, seed, task.advance)
-        classes.append(
-            _record(target, model, images, space, screening, uniform_values, stairs, settings, seed)
+                stairs = recover(on, settings, seed, task.advance, steps)
+        return _record(
+            target, model, images, space, screening, uniform_values, stairs, settings, seed
         )
+
+    classes = [
+        steps.keep(f"class {target}", ClassRecord, partial(look, target))
+        for target in range(len(images.defend.classes))
+    ]
     verdict, targets, reason = judge(classes, space.name, settings)
     return ScanResult(
         model=ModelRecord(

@@ -14,11 +14,15 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from unbackdoor.data import Images
+from unbackdoor.journal import FORGETFUL, Journal
 from unbackdoor.models import Frozen
 from unbackdoor.progress import Progress
 from unbackdoor.scanning.objective import CHUNK, margins
 from unbackdoor.settings import ScreeningSettings
+from unbackdoor.snapshot import Snapshot, take
 from unbackdoor.triggers import TriggerSpace
+
+OFTEN = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +48,7 @@ def screen(
     *,
     generator: Generator,
     progress: Progress,
+    journal: Journal = FORGETFUL,
 ) -> Screening:
     """Search triggers towards every class at once.
 
@@ -55,6 +60,7 @@ def screen(
         settings: restarts, steps, images.
         generator: of starts, images and places.
         progress: where to report.
+        journal: keeps the search every :data:`OFTEN` steps.
 
     """
     classes, restarts = len(images.classes), settings.restarts
@@ -64,8 +70,15 @@ def screen(
     optimiser = torch.optim.Adam([x], lr=settings.learning_rate)
     per_step = settings.images_per_step
     wanted = targets.repeat_interleave(per_step)
+    first = 0
+    if (kept := journal.read("search", Snapshot)) is not None:
+        x.data.copy_(kept.tensors["x"])
+        kept.restore(optimiser, [generator])
+        first = kept.done
+        model.count(first * len(wanted), backward=True)
     with progress.task("screening", settings.steps) as task:
-        for _ in range(settings.steps):
+        task.advance(first)
+        for step in range(first, settings.steps):
             picks = _others(images, targets, per_step, generator)
             places = space.places(len(wanted), images.shape, generator)
             theta = torch.sigmoid(x).repeat_interleave(per_step, 0)
@@ -74,6 +87,8 @@ def screen(
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
+            if (step + 1) % OFTEN == 0:
+                journal.write("search", take(step + 1, {"x": x}, optimiser, [generator]))
             task.advance()
     theta = torch.sigmoid(x.detach())
     picks = _others(images, targets, settings.images_to_judge, generator)

@@ -1,0 +1,142 @@
+"""Options from a TOML file: the same names as on the command line, which goes before it.
+
+They become arguments behind those that were typed, so that one parser checks both.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, cast, get_args, get_type_hints
+
+import msgspec
+from tyro.conf import Positional
+
+from unbackdoor.errors import ArgumentError, ContentError
+
+PROJECT = Path("pyproject.toml")
+FLAG = "--config"
+TRUSTED_ALONE = "arch"
+"""Can name code that is executed: a folder that one happens to work in must not choose it."""
+
+
+class _Tool(msgspec.Struct):
+    unbackdoor: dict[str, Any] = {}
+
+
+class _Project(msgspec.Struct):
+    tool: _Tool = _Tool()
+
+
+def with_settings(arguments: list[str], commands: Mapping[str, type]) -> list[str]:
+    """Return arguments with those of the settings file that were not typed.
+
+    Options stand in a table for each command, or beside the tables for every command that has them.
+
+    Args:
+        arguments: as typed, the command first.
+        commands: name → dataclass of its options.
+
+    Raises:
+        ArgumentError: the file does not exist.
+        ContentError: it is no TOML, or holds something that is no option.
+
+    """
+    if not arguments or (command := arguments[0]) not in commands:
+        return arguments
+    source, settings = _read(arguments)
+    own = _options(commands[command])
+    if not settings or FLAG.lstrip("-") not in own:
+        return arguments
+    known = {name: _options(kind) for name, kind in commands.items()}
+    every = {option for options in known.values() for option in options}
+    chosen: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name in known and isinstance(value, dict):
+            table = cast("dict[str, Any]", value)
+            for option in table:
+                _check(option, known[name], f"the table {name} of {source}")
+            chosen |= table if name == command else {}
+        else:
+            _check(name, every, source)
+            chosen = {name: value, **chosen} if name in own else chosen
+    typed = {argument.split("=")[0].replace("--no-", "--") for argument in arguments}
+    taken = {name: value for name, value in chosen.items() if not typed & set(own[name])}
+    if source == str(PROJECT) and ".py:" in str(taken.get(TRUSTED_ALONE)):
+        raise ContentError(
+            f"{source}: expected arch to name no file there, because it would be executed, came "
+            f"{taken[TRUSTED_ALONE]!r}; type --arch, or name the file by {FLAG}."
+        )
+    return arguments + [
+        text for name, value in taken.items() for text in _arguments(name, value, source)
+    ]
+
+
+def _read(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Return the file's name and what it holds; nothing where no file was named or lies there."""
+    named = list(_values(arguments))
+    path = Path(named[-1]) if named else PROJECT
+    if not named and not path.is_file():
+        return str(path), {}
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ArgumentError(
+            f"{FLAG}: {path} cannot be read ({error.strerror}); check the path."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        if not named:  # a file for others, who will say so
+            return str(path), {}
+        raise ContentError(f"{FLAG}: {path} is no TOML ({error}); mend it.") from error
+    if path.name != PROJECT.name:
+        return str(path), content
+    try:
+        return str(path), msgspec.convert(content, _Project).tool.unbackdoor
+    except msgspec.ValidationError as error:
+        raise ContentError(
+            f"{path}: expected tool.unbackdoor to be a table ({error}); mend it."
+        ) from error
+
+
+def _values(arguments: Sequence[str]) -> Iterator[str]:
+    for index, argument in enumerate(arguments):
+        if argument.startswith(FLAG + "="):
+            yield argument.removeprefix(FLAG + "=")
+        elif argument == FLAG and index + 1 < len(arguments):
+            yield arguments[index + 1]
+
+
+def _options(command: type) -> dict[str, list[str]]:
+    """Return the options of a command, each with the flags that stand for it."""
+    options: dict[str, list[str]] = {}
+    hints = get_type_hints(command, include_extras=True)
+    for field in fields(command):
+        marks: tuple[Any, ...] = getattr(hints[field.name], "__metadata__", ())
+        if any(mark in get_args(Positional[int])[1:] for mark in marks):
+            continue
+        name = next((mark.name for mark in marks if getattr(mark, "name", None)), field.name)
+        short = [flag for mark in marks for flag in getattr(mark, "aliases", None) or ()]
+        name = name.replace("_", "-")
+        options[name] = [f"--{name}", *short]
+    return options
+
+
+def _check(option: str, known: Mapping[str, object] | set[str], where: str) -> None:
+    if option not in known or option == FLAG.lstrip("-"):
+        raise ContentError(
+            f"{where}: unknown option {option!r}; expected one of {', '.join(sorted(known))}."
+        )
+
+
+def _arguments(name: str, value: object, source: str) -> list[str]:
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    several = cast("list[object]", value) if isinstance(value, list) else [value]
+    if not all(isinstance(one, str | int | float) for one in several):
+        raise ContentError(
+            f"{source}: expected text, a number, true or false, or a list for {name}, came "
+            f"{value!r}."
+        )
+    return [f"--{name}", *map(str, several)]

@@ -1,0 +1,81 @@
+"""Several models at once: which there are in a folder, and one exit code for all of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from unbackdoor.errors import ContentError
+from unbackdoor.results import Scanned, ScanResult
+
+CLEAN, BACKDOORED, UNUSABLE, INCONCLUSIVE = 0, 1, 2, 3
+CODES = {"clean": CLEAN, "backdoored": BACKDOORED, "inconclusive": INCONCLUSIVE}
+WORST_FIRST = (BACKDOORED, UNUSABLE, INCONCLUSIVE)
+
+FailOn = Literal["backdoored", "inconclusive"]
+
+NO_MODELS = {
+    ".cfg", ".css", ".csv", ".gif", ".html", ".ipynb", ".jpeg", ".jpg", ".js", ".json", ".jsonl",
+    ".lock", ".log", ".md", ".pdf", ".png", ".py", ".rst", ".sarif", ".sh", ".svg", ".toml", ".tsv",
+    ".txt", ".webp", ".xml", ".yaml", ".yml",
+}  # fmt: skip
+"""Suffixes of what lies beside models; a file with any other is scanned, or said not to be."""
+NAMES = {"changelog", "dockerfile", "licence", "license", "makefile", "notice", "readme"}
+"""The same for names without a suffix."""
+
+
+def is_model(folder: Path) -> bool:
+    """Return whether a folder is one model: a configuration with weights beside it."""
+    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+
+
+def models_in(folder: Path) -> list[str]:
+    """Return every model in a folder and its folders, in order; what is hidden is left alone.
+
+    A file that might be a model is listed even if nothing here can read it, and so is a link to a
+    folder, which is not followed: what was passed over would count as clean.
+
+    Raises:
+        ContentError: there is none.
+
+    """
+    found: list[str] = []
+    for where, folders, files in os.walk(folder):
+        inside = Path(where)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = [inside / name for name in folders if (inside / name).is_symlink()]
+        paths += [inside / name for name in files if _may_be_model(Path(name))]
+        if is_model(inside):
+            paths = [inside, *(path for path in paths if path.suffix != ".safetensors")]
+        found += map(str, paths)
+    if not found:
+        raise ContentError(f"MODEL: there is no file in {folder} that could be a model.")
+    return sorted(found)
+
+
+def _may_be_model(name: Path) -> bool:
+    if name.name.startswith(".") or name.suffix.lower() in NO_MODELS:
+        return False
+    return bool(name.suffix) or name.name.lower() not in NAMES
+
+
+def exit_code(outcomes: Sequence[Scanned], fail_on: FailOn | None = None) -> int:
+    """Return the worst of all: the first of 1, 2, 3 and 0 that occurs.
+
+    Args:
+        outcomes: of the models.
+        fail_on: the least verdict that fails; every verdict has its code when left out.
+
+    """
+    codes = {_code(outcome, fail_on) for outcome in outcomes}
+    return next((code for code in WORST_FIRST if code in codes), CLEAN)
+
+
+def _code(outcome: Scanned, fail_on: FailOn | None) -> int:
+    if not isinstance(outcome, ScanResult):
+        return outcome.exit_code if outcome.exit_code in WORST_FIRST else UNUSABLE
+    if fail_on == "backdoored" and outcome.verdict == "inconclusive":
+        return CLEAN
+    return CODES[outcome.verdict]

@@ -1,0 +1,17 @@
+"""Commands that are killed at random moments and typed again end as if nothing had happened."""
+
+from __future__ import annotations
+
+import pytest
+
+from kills import Killer
+
+
+@pytest.fixture(scope="module")
+def killer(tmp_path_factory: pytest.TempPathFactory) -> Killer:
+    return Killer(tmp_path_factory.mktemp("kills"), seed=1)
+
+
+@pytest.mark.parametrize("name", ["scan", "repair", "attack", "bench"])
+def test_a_killed_command_goes_on_to_the_same_result(killer: Killer, name: str) -> None:
+    killer.kill_until_done(name, 2)
