@@ -150,3 +150,15 @@ def test_too_few_images_to_scan_again_are_noticed_before_any_training(
     never = RepairSettings(training=TrainingSettings(learning_rate=-1.0))
     with pytest.raises(InsufficientDataError, match="at least"):
         repairing.repair(network, found, first, few, SPACE, never, SCANNING, seed=0)
+
+
+def test_the_work_is_counted_in_images_not_in_epochs(network: nn.Module) -> None:
+    first, _ = api._divide(*pictures(), None)
+    settings = RepairSettings(
+        images_seen=800, training=TrainingSettings(epochs=8, batch_size=50, shift=0)
+    )
+    for count in (100, 200, 400):
+        some = first.defend.subset(torch.arange(count))
+        module = copy.deepcopy(network)
+        passes = repairing.unlearn(module, some, SPACE, None, settings, seed=0)
+        assert passes == 2 * 800  # once to learn, once for what the original network answers

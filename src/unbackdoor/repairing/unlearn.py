@@ -47,7 +47,7 @@ def unlearn(
         images: clean images with true labels.
         space: how a trigger is stamped.
         sampler: where triggers come from; None is the control, the same schedule without any.
-        settings: share of stamped images, weight of the original's answers, and the recipe.
+        settings: share of stamped images, weight of the original's answers, work and recipe.
         seed: of every draw; the control sees the same images in the same order.
         description: what the progress bar is called.
         progress: where to report.
@@ -71,7 +71,7 @@ def unlearn(
     seen = fit(
         model,
         images,
-        settings.training,
+        settings.recipe(len(images)),
         generator=stream(seed, "repair", "training"),
         change=change,
         description=description,
