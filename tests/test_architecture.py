@@ -37,6 +37,7 @@ ALLOWED = {
         "data", "errors", "metrics", "models", "progress", "results", "rng", "scanning",
         "settings", "training", "triggers",
     },
+    "baselines": {"data", "metrics", "models", "rng", "settings", "training", "triggers"},
     "report": {"errors", "files", "results"},
 }  # fmt: skip
 

@@ -240,13 +240,25 @@ class Bench(Machine):
     """Measure what the README states and print its table."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
-    """Which benchmark: shipped, profile, toys, modes, reference or robust."""
+    """Which benchmark: shipped, profile, toys, modes, reference, robust or paper."""
     models: Annotated[tuple[str, ...], arg(metavar="MODEL")] = ()
     """Which models; every shipped one when left out."""
     seeds: int = 5
     """How many seeds, counted up from --seed."""
     store: Path = Path("results")
     """Folder that keeps finished rows, so that a second run does what is missing."""
+    only: Text = None
+    """Of paper, these attacks alone, divided by commas, such as cifar10-bw:170,cifar10-rgb:0."""
+    columns: Literal["main", "all"] = "main"
+    """Of paper: none, fine-tuning, the original, one reversed trigger and our default; or all."""
+    variant: Literal["implanted", "scratch"] = "implanted"
+    """Of paper: backdoors implanted in a clean network by fine-tuning, or trained from scratch."""
+    arch: Text = None
+    """Of paper, another architecture than the data set's own; its clean network is trained too."""
+    engine: Literal["serial", "ray"] = "serial"
+    """Where the pieces of paper run: one after the other, or side by side through Ray."""
+    address: Text = None
+    """Of a Ray cluster; this machine when left out."""
     format: Annotated[Literal["table", "json", "markdown", "svg"], arg(aliases=["-f"])] = "table"
     """What is printed; json has every figure, svg is the picture of toys."""
 

@@ -98,7 +98,8 @@ def implant(
     """Train ``model`` in place so that ``trigger`` sends any image to the target.
 
     Returns:
-        The number of images that went through training.
+        The number of images that went through training; measuring after each epoch, for the bar
+        of progress, does not count.
 
     """
     seed = settings.seed
@@ -116,7 +117,7 @@ def implant(
         settings.training,
         generator=stream(seed, "attack", "training"),
         change=poison,
-        watch=watch,
+        watch=watch if progress else None,
         description="attack",
         progress=progress,
     )
@@ -159,7 +160,11 @@ def _network(settings: AttackSettings, classes: int) -> tuple[nn.Module, str]:
         return loaded.module.to(settings.device), loaded.arch
     if settings.arch is None:
         raise ArgumentError("--arch: name an architecture, or a model to start with by --from.")
-    seed = stream(settings.seed, "attack", "weights").initial_seed()
+    return fresh(settings.arch, classes, settings.seed).to(settings.device), settings.arch
+
+
+def fresh(arch: str, classes: int, seed: int) -> nn.Module:
+    """Return a network with the weights that the seed gives it."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build(settings.arch, classes).to(settings.device), settings.arch
+        torch.manual_seed(stream(seed, "attack", "weights").initial_seed())
+        return build(arch, classes)

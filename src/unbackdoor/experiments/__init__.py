@@ -9,11 +9,13 @@ from typing import Any
 
 import msgspec
 
-from unbackdoor.experiments import modes, profile, reference, robust, shipped, toys
+from unbackdoor.experiments import modes, paper, profile, reference, robust, shipped, toys
+from unbackdoor.experiments.archive import Archive
+from unbackdoor.experiments.engine import Engine, Ray, Serial
 from unbackdoor.experiments.table import Line, markdown
 from unbackdoor.progress import Bars
 
-__all__ = ["BENCHMARKS", "Outcome", "Request", "markdown"]
+__all__ = ["BENCHMARKS", "SWEEPS", "Outcome", "Ray", "Request", "Serial", "markdown"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,12 @@ class Request:
         seeds: one run each.
         store: folder that keeps finished rows.
         reference: a clean model.
+        engine: where the pieces of a sweep run.
         device: where models run.
+        only: of the paper's attacks, divided by commas; all when left out.
+        columns: of the paper's table, ``main`` or ``all``.
+        variant: how the paper's backdoors get in, ``implanted`` or ``scratch``.
+        arch: of the paper's networks; the data set's own when left out.
 
     """
 
@@ -33,7 +40,12 @@ class Request:
     seeds: Sequence[int]
     store: Path
     reference: str
+    engine: Engine
     device: str = "cpu"
+    only: str | None = None
+    columns: str = "main"
+    variant: str = "implanted"
+    arch: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +91,23 @@ def _robust(request: Request) -> Outcome:
     return Outcome(msgspec.to_builtins(rows), robust.summary(rows))
 
 
+def _paper(request: Request) -> Outcome:
+    chosen = [
+        paper.networks(attack, request.variant, request.arch)
+        for attack in paper.select(request.only)
+    ]
+    rows = paper.measure(
+        chosen,
+        paper.COLUMNS[request.columns],
+        request.seeds[0],
+        Archive(request.store),
+        request.engine,
+        Bars(),
+        request.device,
+    )
+    return Outcome(msgspec.to_builtins(rows), paper.summary(rows))
+
+
 BENCHMARKS: dict[str, Callable[[Request], Outcome]] = {
     "shipped": _shipped,
     "profile": _profile,
@@ -86,5 +115,9 @@ BENCHMARKS: dict[str, Callable[[Request], Outcome]] = {
     "modes": _modes,
     "reference": _reference,
     "robust": _robust,
+    "paper": _paper,
 }
 """By name on the command line."""
+
+SWEEPS = ("paper",)
+"""Those whose pieces an engine runs."""

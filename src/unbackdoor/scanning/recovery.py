@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +32,7 @@ class Known:
     """F towards every class at some θ.
 
     Args:
-        theta: ``(B, n)``: uniform draws, then the screened triggers of all classes.
+        theta: ``(B, n)``: uniform draws, then the screened triggers.
         values: ``(B, classes)``.
 
     """
@@ -42,7 +42,12 @@ class Known:
 
 
 def first_look(
-    panel: Panel, images: Images, settings: ScanSettings, seed: int, progress: Progress
+    panel: Panel,
+    images: Images,
+    settings: ScanSettings,
+    seed: int,
+    progress: Progress,
+    classes: Sequence[int] | None = None,
 ) -> tuple[Screening, Known]:
     """Screen every class, and ask the panel about what was found and about uniform draws.
 
@@ -52,6 +57,7 @@ def first_look(
         settings: of the screening, and how many uniform draws.
         seed: of every draw.
         progress: where to report.
+        classes: which are screened; every one when left out.
 
     """
     screening = screen(
@@ -60,6 +66,7 @@ def first_look(
         panel.space,
         panel.temperature,
         settings.screening,
+        classes=classes,
         generator=stream(seed, "scan", "screening"),
         progress=progress,
     )
