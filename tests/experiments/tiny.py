@@ -30,8 +30,8 @@ from torch import nn
 
 def make():
     return nn.Sequential(
-        nn.Conv2d(3, 8, 5, 4), nn.BatchNorm2d(8), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 10),
+        nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.AdaptiveMaxPool2d(2), nn.Flatten(), nn.Linear(32, 2),
     )
 """
 SCANNING = ScanSettings(
@@ -44,7 +44,7 @@ SCANNING = ScanSettings(
     stair_draws=20,
 )
 REPAIR = RepairSettings(
-    images_seen=200, training=TrainingSettings(epochs=1, batch_size=100, learning_rate=0.01)
+    images_seen=200, training=TrainingSettings(epochs=5, batch_size=20, learning_rate=0.02, shift=1)
 )
 MESA = Mesa(scanning=SCANNING)
 DEFENCES = (
@@ -61,13 +61,13 @@ DEFENCES = (
 
 
 def networks(folder: Path) -> list[tuple[Network, Network]]:
-    """Return two backdoored networks and their clean one; their code lies in ``folder``."""
+    """Return two backdoored networks and their clean one; ``pictures`` lie in ``folder``."""
     code = folder / "network.py"
     code.write_text(NETWORK)
-    recipe = TrainingSettings(epochs=1, learning_rate=0.05)
-    clean = Network(data="cifar10-sample", arch=f"{code}:make", training=recipe)
+    recipe = TrainingSettings(epochs=5, batch_size=20, learning_rate=0.05, shift=1)
+    clean = Network(data=str(folder / "pictures"), arch=f"{code}:make", training=recipe)
     return [
-        (replace(clean, start=clean, trigger=trigger, rate=0.1), clean)
+        (replace(clean, start=clean, trigger=trigger, rate=0.2), clean)
         for trigger in ("bw:170", "rgb:3")
     ]
 
@@ -75,7 +75,7 @@ def networks(folder: Path) -> list[tuple[Network, Network]]:
 def specs(folder: Path) -> list[Defended]:
     """Return every row of a tiny table."""
     return [
-        Defended(network=bad, clean=clean, defence=defence, repair=REPAIR, count=200)
+        Defended(network=bad, clean=clean, defence=defence, repair=REPAIR, count=80)
         for bad, clean in networks(folder)
         for defence in DEFENCES
     ]
