@@ -240,7 +240,7 @@ class Bench(Machine):
     """Measure what the README states and print its table."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
-    """Which benchmark: shipped, profile, toys, modes, reference, robust or paper."""
+    """Which benchmark: shipped, profile, toys, modes, reference, robust, paper or paper-robust."""
     models: Annotated[tuple[str, ...], arg(metavar="MODEL")] = ()
     """Which models; every shipped one when left out."""
     seeds: int = 5
@@ -248,7 +248,7 @@ class Bench(Machine):
     store: Path = Path("results")
     """Folder that keeps finished rows, so that a second run does what is missing."""
     only: Text = None
-    """Of paper, these attacks alone, divided by commas, such as cifar10-bw:170,cifar10-rgb:0."""
+    """Of paper these attacks alone, such as cifar10-bw:170,cifar10-rgb:0; of paper-robust one."""
     columns: Literal["main", "all"] = "main"
     """Of paper: none, fine-tuning, the original, one reversed trigger and our default; or all."""
     variant: Literal["implanted", "scratch"] = "implanted"
@@ -260,7 +260,7 @@ class Bench(Machine):
     address: Text = None
     """Of a Ray cluster; this machine when left out."""
     format: Annotated[Literal["table", "json", "markdown", "svg"], arg(aliases=["-f"])] = "table"
-    """What is printed; json has every figure, svg is the picture of toys."""
+    """What is printed; json has every figure, svg is the picture of toys or paper."""
 
     def run(self) -> int:
         """Measure what is missing and print all rows."""

@@ -294,7 +294,7 @@ def bench(options: cli.Bench) -> None:
         print(markdown(outcome.lines))
     elif options.format == "svg":
         if outcome.figure is None:
-            raise ArgumentError(f"-f svg: {options.name} has no figure; toys has one.")
+            raise ArgumentError(f"-f svg: {options.name} has no figure; toys and paper have one.")
         print(outcome.figure)
     else:
         table = Table(*outcome.lines[0])
