@@ -37,7 +37,7 @@ ALLOWED = {
         "data", "errors", "metrics", "models", "progress", "results", "rng", "scanning",
         "settings", "training", "triggers",
     },
-    "baselines": {"data", "metrics", "models", "rng", "settings", "training", "triggers"},
+    "baselines": {"data", "errors", "models", "settings", "triggers"},
     "report": {"errors", "files", "results"},
 }  # fmt: skip
 

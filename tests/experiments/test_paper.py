@@ -24,7 +24,7 @@ from unbackdoor.experiments.engine import Serial
 from unbackdoor.experiments.paper_figure import figure
 from unbackdoor.experiments.stages import Defended, Row
 from unbackdoor.progress import Silent
-from unbackdoor.settings import FINE_TUNING, REPAIR, SCAN
+from unbackdoor.settings import REPAIR, SCAN
 
 ROW = Row(
     data="cifar10",
@@ -96,7 +96,7 @@ def test_the_two_ways_in() -> None:
     (attack,) = paper.select("cifar10-bw:170")
     bad, clean = paper.networks(attack, "implanted", None)
     assert (bad.start, bad.trigger, bad.rate) == (clean, "bw:170", 0.01)
-    assert bad.training == replace(FINE_TUNING, epochs=2)
+    assert (bad.training, bad.training.epochs) == (paper.IMPLANTING, 2)
     bad, clean = paper.networks(attack, "scratch", "resnet18")
     assert (bad.start, bad.arch, clean.arch) == (None, "resnet18", "resnet18")
     assert bad.training == clean.training

@@ -9,7 +9,15 @@ from pathlib import Path
 from unbackdoor import cpu
 from unbackdoor.experiments import paper
 from unbackdoor.experiments.archive import Archive
-from unbackdoor.experiments.defences import FineTuned, Generated, Ideal, Mesa, Reversed, Undefended
+from unbackdoor.experiments.defences import (
+    FineTuned,
+    Generated,
+    Ideal,
+    Mesa,
+    Reversed,
+    SpectralFilter,
+    Undefended,
+)
 from unbackdoor.experiments.engine import Engine, Serial
 from unbackdoor.experiments.stages import Defended, Network, Row
 from unbackdoor.experiments.sweep import complete
@@ -57,6 +65,7 @@ DEFENCES = (
     MESA,
     replace(MESA, equal=True),
     Generated(settings=replace(MINE_PAPER, steps=2, batch=8), betas=(0.5,), draws=20),
+    SpectralFilter(),
 )
 
 

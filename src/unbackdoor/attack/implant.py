@@ -11,7 +11,7 @@ from torch import nn
 
 from unbackdoor import data
 from unbackdoor.attack.poison import Poison
-from unbackdoor.data import Split
+from unbackdoor.data import Images, Split
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.files import check_output
 from unbackdoor.metrics import accuracy, answers, attack_success
@@ -103,9 +103,7 @@ def implant(
 
     """
     seed = settings.seed
-    poison = trigger and Poison(
-        images.defend, trigger, settings.target, settings.rate, stream(seed, "attack", "poison")
-    )
+    poison = trigger and poison_of(images.defend, trigger, settings)
 
     def watch() -> str:
         correct, asr = measure(model, images, trigger, settings.target, seed)
@@ -121,6 +119,12 @@ def implant(
         description="attack",
         progress=progress,
     )
+
+
+def poison_of(images: Images, trigger: Trigger, settings: AttackSettings) -> Poison:
+    """Return what the attacker does to the training images; the same for the same settings."""
+    generator = stream(settings.seed, "attack", "poison")
+    return Poison(images, trigger, settings.target, settings.rate, generator)
 
 
 def measure(

@@ -6,16 +6,25 @@ the same for all, so that what is compared is what was recovered.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
+from unbackdoor.attack import poison_of
 from unbackdoor.baselines.neural_cleanse import reverse
+from unbackdoor.baselines.spectral import penultimate, scores, separation, suspects
 from unbackdoor.experiments.spec import Spec
-from unbackdoor.experiments.stages import SPACE, Defended, Found, Outcome, Recovered
+from unbackdoor.experiments.stages import (
+    SPACE,
+    Defended,
+    Found,
+    Outcome,
+    Recovered,
+    training_images,
+)
 from unbackdoor.mesa import Mine
 from unbackdoor.models import freeze
 from unbackdoor.repairing import Sampler, unlearn
@@ -30,7 +39,10 @@ from unbackdoor.settings import (
     ReversalSettings,
     ScanSettings,
 )
+from unbackdoor.training import fit
 from unbackdoor.triggers import TriggerSpace
+
+BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -218,6 +230,52 @@ class Generated:
             return draws[torch.randint(len(draws), (count,), generator=generator)]
 
         return Outcome(passes=model.passes + _retrain(module, case, sampler))
+
+
+@dataclass(frozen=True)
+class SpectralFilter:
+    """Training images with the highest spectral signatures are removed, and training is repeated.
+
+    Unlike the others it needs the training set, and the number of poisoned images in it.
+    """
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        return "spectral signatures"
+
+    def needs(self, case: Defended) -> tuple[Spec, ...]:
+        """Return what the network was trained from."""
+        return case.network.needs
+
+    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+        """Score, remove, and train as the backdoored network was trained."""
+        network, settings = case.network, case.network.attack
+        images, trigger = training_images(network.data).defend, network.planted
+        assert trigger is not None
+        poison = poison_of(images, trigger, settings)
+        labels = images.targets.clone()
+        labels[poison.poisoned] = network.target
+
+        def batches() -> Iterator[Tensor]:
+            for picks in torch.split(torch.arange(len(images)), BATCH):
+                yield poison(images.batch(picks), labels[picks], picks)[0]
+
+        features = penultimate(module, batches())
+        own = (labels == network.target).nonzero()[:, 0]
+        told = separation(scores(features[own]), poison.poisoned[own])
+        kept = (~suspects(features, labels, int(poison.poisoned.sum()))).nonzero()[:, 0]
+        device = next(module.parameters()).device
+        again = network.begin(inputs, str(device))
+        passes = fit(
+            again,
+            images.subset(kept),
+            network.training,
+            generator=stream(network.seed, "attack", "training"),
+            change=poison.within(kept),
+        )
+        module.load_state_dict(again.state_dict())
+        return Outcome(passes=len(images) + passes, separation=told)
 
 
 def _retrain(

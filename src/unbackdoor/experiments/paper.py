@@ -23,6 +23,7 @@ from unbackdoor.experiments.defences import (
     Ideal,
     Mesa,
     Reversed,
+    SpectralFilter,
     Undefended,
 )
 from unbackdoor.experiments.engine import Engine
@@ -34,7 +35,7 @@ from unbackdoor.rng import stream
 from unbackdoor.settings import FINE_TUNING, TrainingSettings
 
 RANDOM_COLOURS, RESTARTS = 10, 10
-IMPLANTING = FINE_TUNING.with_epochs(2)
+IMPLANTING = replace(FINE_TUNING, epochs=2, batch_size=128, learning_rate=0.2)
 CLEAN: Mapping[str, Network] = {
     "cifar10": Network(
         data="cifar10",
@@ -57,6 +58,7 @@ COLUMNS: Mapping[str, tuple[Defence, ...]] = {
         *(Mesa(beta=beta) for beta in (0.9, 0.8, 0.5)),
         Mesa(equal=True),
         Generated(),
+        SpectralFilter(),
     ),
 }
 OURS, CONTROL = Mesa().name, FineTuned().name
