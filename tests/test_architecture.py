@@ -39,6 +39,7 @@ ALLOWED = {
         "data", "errors", "journal", "metrics", "models", "progress", "results", "rng", "scanning",
         "settings", "training", "triggers",
     },
+    "baselines": {"data", "errors", "models", "settings", "triggers"},
     "report": {"errors", "files", "results"},
 }  # fmt: skip
 

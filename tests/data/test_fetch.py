@@ -163,7 +163,7 @@ def test_sizes_are_bounded(
 ) -> None:
     archive = packed(tmp_path, "cifar-10-batches-bin", files)
     monkeypatch.setattr(fetch, "LARGEST_FILE", PER_FILE * 3073 - 1)
-    with pytest.raises(ContentError, match="more than any file of CIFAR-10"):
+    with pytest.raises(ContentError, match="more than any file of CIFAR"):
         fetch.get("cifar10", archive=archive)
     monkeypatch.setattr(fetch, "LARGEST_FILE", PER_FILE * 3073)
     monkeypatch.setattr(fetch, "LARGEST_ARCHIVE", 6 * PER_FILE * 3073)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from unbackdoor.commands import Case
 from unbackdoor.experiments import reference, robust
 from unbackdoor.mesa import Stair
 from unbackdoor.progress import Silent
@@ -93,9 +92,3 @@ def test_a_variant_is_measured_on_fewer_images(
     assert rows[0].asr_after is not None
     assert robust.measure(["shipped:bw170"], [0], tmp_path, "cpu", Silent()) == rows
     assert robust.summary(rows)[0]["variant"] == "50 images"
-
-
-def test_images_are_taken_equally_of_every_class() -> None:
-    images = Case.open("shipped:bw170", None, robust.DATA).images
-    picks = robust._balanced(images, 50)
-    assert torch.bincount(images.defend.targets[picks]).tolist() == [5] * 10

@@ -11,7 +11,7 @@ from torch import nn
 
 from unbackdoor import data
 from unbackdoor.attack.poison import Poison
-from unbackdoor.data import Split
+from unbackdoor.data import Images, Split
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.files import check_output
 from unbackdoor.journal import FORGETFUL, Journal, opened
@@ -113,13 +113,12 @@ def implant(
     """Train ``model`` in place so that ``trigger`` sends any image to the target.
 
     Returns:
-        The number of images that went through training.
+        The number of images that went through training; measuring after each epoch, for the bar
+        of progress, does not count.
 
     """
     seed = settings.seed
-    poison = trigger and Poison(
-        images.defend, trigger, settings.target, settings.rate, stream(seed, "attack", "poison")
-    )
+    poison = trigger and poison_of(images.defend, trigger, settings)
 
     def watch() -> str:
         correct, asr = measure(model, images, trigger, settings.target, seed)
@@ -132,11 +131,17 @@ def implant(
         generator=stream(seed, "attack", "training"),
         change=poison,
         draws=(poison.generator,) if poison else (),
-        watch=watch,
+        watch=watch if progress else None,
         description="attack",
         progress=progress,
         journal=journal,
     )
+
+
+def poison_of(images: Images, trigger: Trigger, settings: AttackSettings) -> Poison:
+    """Return what the attacker does to the training images; the same for the same settings."""
+    generator = stream(settings.seed, "attack", "poison")
+    return Poison(images, trigger, settings.target, settings.rate, generator)
 
 
 def measure(
@@ -176,7 +181,11 @@ def _network(settings: AttackSettings, classes: int) -> tuple[nn.Module, str]:
         return loaded.module.to(settings.device), loaded.arch
     if settings.arch is None:
         raise ArgumentError("--arch: name an architecture, or a model to start with by --from.")
-    seed = stream(settings.seed, "attack", "weights").initial_seed()
+    return fresh(settings.arch, classes, settings.seed).to(settings.device), settings.arch
+
+
+def fresh(arch: str, classes: int, seed: int) -> nn.Module:
+    """Return a network with the weights that the seed gives it."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build(settings.arch, classes).to(settings.device), settings.arch
+        torch.manual_seed(stream(seed, "attack", "weights").initial_seed())
+        return build(arch, classes)

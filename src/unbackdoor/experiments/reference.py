@@ -194,7 +194,7 @@ def _look(case: Case, seed: int, progress: Progress) -> tuple[Focus, int]:
     panel = panel_of(model, images, PatchSpace(3), settings, seed)
     screening, known = first_look(panel, images, settings, seed, progress)
     before = model.passes
-    on = focus(panel, images, screening, known, target, settings, seed)
+    on = focus(panel, images, screening.theta[target], known, target, settings, seed)
     return on, model.passes - before
 
 

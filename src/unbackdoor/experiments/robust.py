@@ -9,7 +9,6 @@ from pathlib import Path
 from statistics import fmean
 
 import msgspec
-import torch
 
 from unbackdoor.commands import Case
 from unbackdoor.data import Split
@@ -23,11 +22,10 @@ from unbackdoor.repairing import unlearn
 from unbackdoor.results import versions
 from unbackdoor.rng import stream
 from unbackdoor.scanning import staircase
-from unbackdoor.settings import RepairSettings, ScanSettings
+from unbackdoor.settings import SCAN, RepairSettings, ScanSettings
 from unbackdoor.triggers import PatchSpace
 
 DATA = "cifar10-sample"
-USUAL = ScanSettings()
 VERSION = 1
 """Raised when the code changes what a row means, so that stored rows are measured again."""
 
@@ -43,7 +41,7 @@ class Variant:
 
     """
 
-    settings: ScanSettings = USUAL
+    settings: ScanSettings = SCAN
     images: int | None = None
     half: bool | None = None
 
@@ -52,11 +50,11 @@ def variants() -> Mapping[str, Variant]:
     """Return what is compared, by its name in the table."""
     return {
         "default": Variant(),
-        "α = 0.01": Variant(settings=replace(USUAL, temperature=0.01)),
-        "α = 1": Variant(settings=replace(USUAL, temperature=1.0)),
+        "α = 0.01": Variant(settings=replace(SCAN, temperature=0.01)),
+        "α = 1": Variant(settings=replace(SCAN, temperature=1.0)),
         **{
-            f"β = {beta} alone": Variant(settings=replace(USUAL, betas=(beta,)))
-            for beta in USUAL.betas
+            f"β = {beta} alone": Variant(settings=replace(SCAN, betas=(beta,)))
+            for beta in SCAN.betas
         },
         **{f"{count:,} images": Variant(images=count) for count in (50, 200, 1000)},
         "float32": Variant(half=False),
@@ -133,7 +131,7 @@ def _measure(case: Case, title: str, variant: Variant, seed: int, progress: Prog
     planted, space = case.truth, PatchSpace(3)
     images = case.images
     if variant.images is not None:
-        images = Split(images.defend.subset(_balanced(images, variant.images)), images.evaluate)
+        images = Split(images.defend.fewer(variant.images), images.evaluate)
     fewer = replace(case, images=images)
     found = fewer.scan(space.name, variant.settings, seed, half=variant.half)
     record = found.classes[planted.target]
@@ -169,14 +167,6 @@ def _measure(case: Case, title: str, variant: Variant, seed: int, progress: Prog
         passes=found.image_passes,
         versions=versions(),
     )
-
-
-def _balanced(images: Split, count: int) -> torch.Tensor:
-    """Return the positions of the first images of every class, ``count`` in all."""
-    targets = images.defend.targets
-    each = count // len(images.defend.classes)
-    labels = range(len(images.defend.classes))
-    return torch.cat([(targets == label).nonzero()[:each, 0] for label in labels])
 
 
 def summary(rows: Sequence[Row]) -> list[Line]:

@@ -1,6 +1,6 @@
 """Classifiers: small residual networks, safe loading, and freezing for the work on them."""
 
-from unbackdoor.models.checkpoint import Loaded, build, load, save, shipped
+from unbackdoor.models.checkpoint import Loaded, build, decode, encode, load, save, shipped
 from unbackdoor.models.freeze import Frozen, freeze
 from unbackdoor.models.resnet import ARCHITECTURES, Normalise, ResNet
 
@@ -11,6 +11,8 @@ __all__ = [
     "Normalise",
     "ResNet",
     "build",
+    "decode",
+    "encode",
     "freeze",
     "load",
     "save",

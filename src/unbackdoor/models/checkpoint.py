@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,15 +97,32 @@ def save(module: nn.Module, path: Path, facts: Mapping[str, Any]) -> None:
         facts: provenance, JSON values; ``arch`` lets :func:`load` do without an argument.
 
     """
-    state = {  # copies, because safetensors refuses tensors that share memory
+    with written_aside(path) as aside:
+        if path.suffix == ".safetensors":
+            aside.write_bytes(encode(module, facts))
+        else:
+            torch.save(_state_of(module), aside)
+
+
+def encode(module: nn.Module, facts: Mapping[str, Any]) -> bytes:
+    """Return what :func:`save` writes to a ``.safetensors`` file."""
+    return safetensors.torch.save(_state_of(module), {HEADER: json.dumps(dict(facts))})
+
+
+def decode(content: bytes, arch: str) -> nn.Module:
+    """Return the classifier of an encoded file; see :func:`load`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.safetensors"
+        path.write_bytes(content)
+        return load(str(path), arch).module
+
+
+def _state_of(module: nn.Module) -> dict[str, Tensor]:
+    """Return copies of the tensors, because safetensors refuses those that share memory."""
+    return {
         key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for key, value in module.state_dict().items()
     }
-    with written_aside(path) as aside:
-        if path.suffix == ".safetensors":
-            aside.write_bytes(safetensors.torch.save(state, {HEADER: json.dumps(dict(facts))}))
-        else:
-            torch.save(state, aside)
 
 
 def check_suffix(path: Path) -> None:

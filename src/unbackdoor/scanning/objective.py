@@ -51,6 +51,31 @@ def balanced(images: Images, count: int, generator: Generator) -> Images:
     return images.subset(shuffled[rank[shuffled].argsort(stable=True)][:count])
 
 
+def probability(
+    model: Frozen, images: Images, space: TriggerSpace, target: int, generator: Generator
+) -> TestingFunction:
+    """Return F as Qiao, Yang and Li (2019) take it, differentiable: the probability of the target.
+
+    Each θ is stamped on one image of another class, both image and place drawn anew in each call.
+
+    Args:
+        model: the frozen classifier.
+        images: clean images.
+        space: how a trigger is stamped.
+        target: the class.
+        generator: of images and places.
+
+    """
+    others = (images.targets != target).nonzero()[:, 0]
+
+    def F(theta: Tensor) -> Tensor:  # noqa: N802
+        picks = others[torch.randint(len(others), (len(theta),), generator=generator)]
+        places = space.places(len(theta), images.shape, generator)
+        return model(space.stamp(images.batch(picks), theta, places)).softmax(1)[:, target]
+
+    return F
+
+
 class Panel:
     """F over one fixed set of images and places, without gradients.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,7 +37,7 @@ class Known:
     """F towards every class at some θ.
 
     Args:
-        theta: ``(B, n)``: uniform draws, then the screened triggers of all classes.
+        theta: ``(B, n)``: uniform draws, then the screened triggers.
         values: ``(B, classes)``.
 
     """
@@ -52,6 +52,7 @@ def first_look(
     settings: ScanSettings,
     seed: int,
     progress: Progress,
+    classes: Sequence[int] | None = None,
     steps: Steps | None = None,
 ) -> tuple[Screening, Known]:
     """Screen every class, and ask the panel about what was found and about uniform draws.
@@ -62,6 +63,7 @@ def first_look(
         settings: of the screening, and how many uniform draws.
         seed: of every draw.
         progress: where to report.
+        classes: which are screened; every one when left out.
         steps: keeps both.
 
     """
@@ -75,6 +77,7 @@ def first_look(
             panel.space,
             panel.temperature,
             settings.screening,
+            classes=classes,
             generator=stream(seed, "scan", "screening"),
             progress=progress,
             journal=steps.journal,
@@ -117,7 +120,7 @@ class Focus:
 def focus(
     panel: Panel,
     images: Images,
-    screening: Screening,
+    triggers: Tensor,
     known: Known,
     target: int,
     settings: ScanSettings,
@@ -128,7 +131,7 @@ def focus(
     Args:
         panel: the first look's.
         images: the defender's.
-        screening: of every class.
+        triggers: towards the class, from the screening, ``(restarts, n)``.
         known: F towards every class.
         target: the class.
         settings: how many images, and how many they stand for.
@@ -139,7 +142,7 @@ def focus(
     others = images.subset((images.targets != target).nonzero()[:, 0])
     many = balanced(others, settings.pool, generator)
     pool = Panel(panel.model, many, panel.space, panel.temperature, generator)
-    faded = torch.cat([0.5 + fade * (screening.theta[target] - 0.5) for fade in FADES])
+    faded = torch.cat([0.5 + fade * (triggers - 0.5) for fade in FADES])
     few, values = pool.representative(target, faded, settings.panel)
     return Focus(
         target,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -99,7 +100,7 @@ def scan(
     _check_answers(model, images.defend)
     panel = panel_of(model, images.defend, space, settings, seed)
     steps = Steps(model, journal)
-    screening, known = first_look(panel, images.defend, settings, seed, progress, steps)
+    screening, known = first_look(panel, images.defend, settings, seed, progress, steps=steps)
     uniform_values = known.values[: settings.uniform_draws]
 
     def look(target: int) -> ClassRecord:
@@ -107,7 +108,8 @@ def scan(
         if float(screening.asr[target].max()) >= settings.survives:
             name = images.defend.classes[target]
             with progress.task(f"staircase of {name}", steps_of_a_staircase(settings)) as task:
-                on = focus(panel, images.defend, screening, known, target, settings, seed)
+                triggers = screening.theta[target]
+                on = focus(panel, images.defend, triggers, known, target, settings, seed)
                 stairs = recover(on, settings, seed, task.advance, steps)
         return _record(
             target, model, images, space, screening, uniform_values, stairs, settings, seed
@@ -167,17 +169,52 @@ def staircase(record: ClassRecord, dimensions: int) -> Staircase:
             f"the scan holds no triggers for class {record.name!r}; expected draws of its stairs, "
             f"scan again."
         )
+    return from_records(record.stairs, dimensions)
+
+
+def to_records(stairs: Sequence[Stair]) -> list[StairRecord]:
+    """Return stairs as they are kept, with their weights γ."""
+    weights = gammas([stair.beta for stair in stairs], [stair.log_volume for stair in stairs])
+    return [
+        StairRecord(
+            beta=stair.beta,
+            gamma=gamma,
+            draws=to_bytes(stair.draws),
+            log_q=[] if stair.log_q is None else [float(value) for value in stair.log_q],
+            values=[float(value) for value in stair.values],
+            valid_fraction=stair.valid_fraction,
+            entropy_bound=stair.entropy_bound,
+            log_volume=stair.log_volume,
+            effective_sample_size=stair.effective_sample_size,
+        )
+        for stair, gamma in zip(stairs, map(float, weights), strict=True)
+    ]
+
+
+def from_records(
+    records: Sequence[StairRecord], dimensions: int, *, equal: bool = False
+) -> Staircase:
+    """Return the mixture of stairs that were kept, their draws as exact as bytes are.
+
+    Args:
+        records: at least one.
+        dimensions: n.
+        equal: whether they are mixed in equal parts rather than by γ; they always are where no γ
+            is above 0, because all level sets are empty.
+
+    """
     stairs = tuple(
         Stair(
-            beta=stair.beta,
-            draws=from_bytes(stair.draws, dimensions),
-            log_q=torch.tensor(stair.log_q) if stair.log_q else None,
-            values=torch.tensor(stair.values),
+            beta=record.beta,
+            draws=from_bytes(record.draws, dimensions),
+            log_q=torch.tensor(record.log_q) if record.log_q else None,
+            values=torch.tensor(record.values),
         )
-        for stair in record.stairs
+        for record in records
     )
-    weights = torch.tensor([stair.gamma for stair in record.stairs], dtype=torch.float64)
-    return Staircase(stairs, weights if bool(weights.any()) else torch.ones(len(stairs)))
+    weights = torch.tensor([record.gamma for record in records], dtype=torch.float64)
+    by_gamma = bool(weights.any()) and not equal
+    return Staircase(stairs, weights if by_gamma else torch.ones(len(stairs)))
 
 
 def to_bytes(values: Tensor) -> bytes:
@@ -234,7 +271,6 @@ def _record(
         best = max(candidates, key=lambda theta: success(theta, defend, "defend"))
     asr = success(best, evaluate, "evaluate")
     volumes = [stair.log_volume for stair in stairs] or [None] * len(settings.betas)
-    weights = gammas(settings.betas, volumes)
     return ClassRecord(
         index=target,
         name=images.defend.classes[target],
@@ -251,20 +287,7 @@ def _record(
             )
             for beta, volume in zip(settings.betas, volumes, strict=True)
         ],
-        stairs=[
-            StairRecord(
-                beta=stair.beta,
-                gamma=gamma,
-                draws=to_bytes(stair.draws),
-                log_q=[] if stair.log_q is None else [float(value) for value in stair.log_q],
-                values=[float(value) for value in stair.values],
-                valid_fraction=stair.valid_fraction,
-                entropy_bound=stair.entropy_bound,
-                log_volume=stair.log_volume,
-                effective_sample_size=stair.effective_sample_size,
-            )
-            for stair, gamma in zip(stairs, map(float, weights), strict=False)
-        ],
+        stairs=to_records(stairs) if stairs else [],
     )
 
 

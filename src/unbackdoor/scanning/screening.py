@@ -7,6 +7,7 @@ in shape the flow recovers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +31,7 @@ class Screening:
     """The reversed triggers of every class.
 
     Args:
-        theta: ``(classes, restarts, n)`` in [0, 1].
+        theta: ``(classes, restarts, n)`` in [0, 1], in the order of the classes screened.
         asr: ``(classes, restarts)``, argmax attack success on the defender's images.
 
     """
@@ -46,6 +47,7 @@ def screen(
     temperature: float,
     settings: ScreeningSettings,
     *,
+    classes: Sequence[int] | None = None,
     generator: Generator,
     progress: Progress,
     journal: Journal = FORGETFUL,
@@ -58,13 +60,14 @@ def screen(
         space: where to search.
         temperature: T of the objective, in units of the logits.
         settings: restarts, steps, images.
+        classes: which; every one when left out.
         generator: of starts, images and places.
         progress: where to report.
         journal: keeps the search every :data:`OFTEN` steps.
 
     """
-    classes, restarts = len(images.classes), settings.restarts
-    targets = torch.arange(classes).repeat_interleave(restarts)
+    screened = torch.tensor(range(len(images.classes)) if classes is None else classes)
+    targets = screened.repeat_interleave(settings.restarts)
     start = torch.rand(len(targets), space.dimensions, generator=generator)
     x = torch.logit(start, eps=1e-3).requires_grad_()
     optimiser = torch.optim.Adam([x], lr=settings.learning_rate)
@@ -103,8 +106,8 @@ def screen(
             places,
         )
     hits = logits.argmax(1) == targets.repeat_interleave(settings.images_to_judge)
-    asr = hits.reshape(classes, restarts, -1).double().mean(2)
-    return Screening(theta=theta.reshape(classes, restarts, -1), asr=asr)
+    shape = (len(screened), settings.restarts, -1)
+    return Screening(theta=theta.reshape(shape), asr=hits.reshape(shape).double().mean(2))
 
 
 def _others(images: Images, targets: Tensor, count: int, generator: Generator) -> Tensor:

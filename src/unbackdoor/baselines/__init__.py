@@ -1,0 +1,1 @@
+"""Defences of others, small and faithful, to be measured beside this one."""

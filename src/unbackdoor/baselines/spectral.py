@@ -1,0 +1,106 @@
+"""Spectral signatures (Tran, Li and Madry, NeurIPS 2018): poisoned images in the training set.
+
+Among the images of one label, the features that a backdoored network gives to the poisoned ones
+have another mean. So they stand out along the direction of greatest variance: the outlier score of
+an image is the squared projection of its centred features on the top right singular vector. Of
+each label the highest scores are removed, half as many again as there may be poisoned images in
+all, and the network is trained anew on the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from unbackdoor.errors import ContentError
+
+MARGIN = 1.5
+"""How many images are removed for each that may be poisoned."""
+
+
+@torch.no_grad()
+def penultimate(module: nn.Module, batches: Iterable[Tensor]) -> Tensor:
+    """Return what enters the last linear layer, ``(n, features)`` on the CPU.
+
+    Args:
+        module: the network.
+        batches: images ``(B, C, H, W)`` in [0, 1], on any device.
+
+    Raises:
+        ContentError: the network has no linear layer.
+
+    """
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+    if not layers:
+        raise ContentError("MODEL: expected a network that ends in a linear layer, came none.")
+    seen: list[Tensor] = []
+
+    def remember(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen.append(inputs[0].float().cpu())
+
+    device = layers[-1].weight.device
+    hook = layers[-1].register_forward_pre_hook(remember)
+    module.eval()
+    try:
+        for images in batches:
+            module(images.to(device))
+    finally:
+        hook.remove()
+    return torch.cat(seen)
+
+
+def scores(features: Tensor) -> Tensor:
+    """Return the outlier score of each image of one label.
+
+    Args:
+        features: ``(n, d)``.
+
+    Example:
+        >>> scores(torch.tensor([[0.0, 1.0], [0.0, 1.0], [0.0, 1.0], [4.0, 1.0]])).tolist()
+        [1.0, 1.0, 1.0, 9.0]
+
+    """
+    centred = features - features.mean(0)
+    directions = cast(Tensor, torch.linalg.eigh(centred.T @ centred).eigenvectors)
+    return (centred @ directions[:, -1]).square()
+
+
+def suspects(features: Tensor, labels: Tensor, poisoned: int) -> Tensor:
+    """Return which images are to be removed, ``(n,)`` bool.
+
+    Args:
+        features: ``(n, d)``.
+        labels: ``(n,)``, as an attacker may have changed them.
+        poisoned: how many poisoned images there may be in all.
+
+    """
+    removed = torch.zeros(len(labels), dtype=torch.bool)
+    for label in range(int(labels.max()) + 1):
+        own = (labels == label).nonzero()[:, 0]
+        count = max(0, min(round(MARGIN * poisoned), len(own) - 1))
+        if not count:
+            continue
+        removed[own[scores(features[own]).topk(count).indices]] = True
+    return removed
+
+
+def separation(values: Tensor, poisoned: Tensor) -> float:
+    """Return how well a score tells poisoned images: the area under the curve, 0.5 for not at all.
+
+    Args:
+        values: ``(n,)``, high for poisoned ones.
+        poisoned: ``(n,)`` bool, the truth.
+
+    Example:
+        >>> separation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([False, True, True]))
+        1.0
+
+    """
+    ordered = values.sort().values
+    below, upto = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
+    rank = (below + upto + 1) / 2  # of equal values, the mean one
+    ones, zeros = int(poisoned.sum()), int((~poisoned).sum())
+    return float((rank[poisoned].double().sum() - ones * (ones + 1) / 2) / (ones * zeros))

@@ -1,0 +1,288 @@
+"""The columns of the paper's table: the same retraining on triggers from different sources.
+
+What differs between them is where triggers come from; the schedule, the images and their order are
+the same for all, so that what is compared is what was recovered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from unbackdoor.attack import poison_of
+from unbackdoor.baselines.neural_cleanse import reverse
+from unbackdoor.baselines.spectral import penultimate, scores, separation, suspects
+from unbackdoor.experiments.spec import Spec
+from unbackdoor.experiments.stages import (
+    SPACE,
+    Defended,
+    Found,
+    Outcome,
+    Recovered,
+    training_images,
+)
+from unbackdoor.mesa import Mine
+from unbackdoor.models import freeze
+from unbackdoor.repairing import Sampler, unlearn
+from unbackdoor.rng import stream
+from unbackdoor.scanning import from_records
+from unbackdoor.scanning.objective import probability
+from unbackdoor.settings import (
+    MINE_PAPER,
+    REVERSAL,
+    SCAN,
+    MineSettings,
+    ReversalSettings,
+    ScanSettings,
+)
+from unbackdoor.training import fit
+from unbackdoor.triggers import TriggerSpace
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Undefended:
+    """Nothing is done."""
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        return "none"
+
+    def needs(self, case: Defended) -> tuple[Spec, ...]:
+        """Return nothing."""
+        del case
+        return ()
+
+    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+        """Leave the network as it is."""
+        del module, case, inputs
+        return Outcome()
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """The control: the same schedule without any trigger."""
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        return "fine-tuning"
+
+    def needs(self, case: Defended) -> tuple[Spec, ...]:
+        """Return nothing."""
+        del case
+        return ()
+
+    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+        """Retrain on clean images alone."""
+        del inputs
+        return Outcome(passes=_retrain(module, case, None))
+
+
+@dataclass(frozen=True)
+class Ideal:
+    """The optimum: retraining with the trigger that was planted."""
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        return "original trigger"
+
+    def needs(self, case: Defended) -> tuple[Spec, ...]:
+        """Return nothing."""
+        del case
+        return ()
+
+    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+        """Retrain on the planted trigger."""
+        del inputs
+        planted = case.network.planted
+        assert planted is not None
+        sampler = _always(planted.theta)
+        return Outcome(passes=_retrain(module, case, sampler, planted.space))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reversed:
+    """One trigger that Neural Cleanse finds.
+
+    Args:
+        restart: another one finds another trigger.
+        settings: of the search.
+
+    """
+
+    restart: int = 0
+    settings: ReversalSettings = REVERSAL
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        return "one reversed trigger"
+
+    def needs(self, case: Defended) -> tuple[Spec, ...]:
+        """Return nothing."""
+        del case
+        return ()
+
+    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+        """Search it, and retrain on it."""
+        del inputs
+        model = freeze(module)
+        theta = reverse(
+            model,
+            case.images,
+            SPACE,
+            case.network.target,
+            self.settings,
+            generator=stream(case.seed, "paper", "reversed", self.restart),
+        )
+        passes = model.passes + _retrain(module, case, _always(theta))
+        return Outcome(passes=passes, restart=self.restart)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mesa:
+    """Draws of the recovered staircase; as it is by default, it is what ``repair`` does.
+
+    Args:
+        beta: of one stair alone; all of them when left out.
+        equal: whether the stairs are mixed in equal parts rather than by γ.
+        scanning: how the staircase is recovered; the columns share one.
+
+    """
+
+    beta: float | None = None
+    equal: bool = False
+    scanning: ScanSettings = SCAN
+
+    @property
+    def name(self) -> str:
+        """Which stairs."""
+        if self.beta is not None:
+            return f"β = {self.beta:g}"
+        return "equal weights" if self.equal else "ensemble"
+
+    def needs(self, case: Defended) -> tuple[Spec, ...]:
+        """Return the staircase."""
+        return (self.recovered(case),)
+
+    def recovered(self, case: Defended) -> Recovered:
+        """Return where the triggers come from."""
+        return Recovered(
+            network=case.network, scanning=self.scanning, count=case.count, seed=case.seed
+        )
+
+    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+        """Retrain on draws."""
+        found: Found = inputs[self.recovered(case)]
+        law = from_records(
+            [record for record in found.stairs if self.beta in {None, record.beta}],
+            SPACE.dimensions,
+            equal=self.equal,
+        )
+        passes = _retrain(module, case, law.sample) + found.passes
+        return Outcome(passes=passes, seconds=found.seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """Draws of the paper's own generators, as they come, in equal parts of every β.
+
+    Args:
+        settings: of the estimator.
+        betas: the levels.
+        draws: kept of each generator.
+
+    """
+
+    settings: MineSettings = MINE_PAPER
+    betas: tuple[float, ...] = (0.5, 0.8, 0.9)
+    draws: int = 1000
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        return "mine, as published"
+
+    def needs(self, case: Defended) -> tuple[Spec, ...]:
+        """Return nothing."""
+        del case
+        return ()
+
+    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+        """Fit the generators, and retrain on their draws."""
+        del inputs
+        model = freeze(module)
+        F = probability(
+            model, case.images, SPACE, case.network.target, stream(case.seed, "paper", "mine")
+        )
+        stairs = Mine(self.settings, self.draws)(F, self.betas, SPACE.dimensions, seed=case.seed)
+        draws = torch.cat([stair.draws for stair in stairs])
+
+        def sampler(count: int, generator: Generator) -> Tensor:
+            return draws[torch.randint(len(draws), (count,), generator=generator)]
+
+        return Outcome(passes=model.passes + _retrain(module, case, sampler))
+
+
+@dataclass(frozen=True)
+class SpectralFilter:
+    """Training images with the highest spectral signatures are removed, and training is repeated.
+
+    Unlike the others it needs the training set, and the number of poisoned images in it.
+    """
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        return "spectral signatures"
+
+    def needs(self, case: Defended) -> tuple[Spec, ...]:
+        """Return what the network was trained from."""
+        return case.network.needs
+
+    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+        """Score, remove, and train as the backdoored network was trained."""
+        network, settings = case.network, case.network.attack
+        images, trigger = training_images(network.data).defend, network.planted
+        assert trigger is not None
+        poison = poison_of(images, trigger, settings)
+        labels = images.targets.clone()
+        labels[poison.poisoned] = network.target
+
+        def batches() -> Iterator[Tensor]:
+            for picks in torch.split(torch.arange(len(images)), BATCH):
+                yield poison(images.batch(picks), labels[picks], picks)[0]
+
+        features = penultimate(module, batches())
+        own = (labels == network.target).nonzero()[:, 0]
+        told = separation(scores(features[own]), poison.poisoned[own])
+        kept = (~suspects(features, labels, int(poison.poisoned.sum()))).nonzero()[:, 0]
+        device = next(module.parameters()).device
+        again = network.begin(inputs, str(device))
+        passes = fit(
+            again,
+            images.subset(kept),
+            network.training,
+            generator=stream(network.seed, "attack", "training"),
+            change=poison.within(kept),
+        )
+        module.load_state_dict(again.state_dict())
+        return Outcome(passes=len(images) + passes, separation=told)
+
+
+def _retrain(
+    module: nn.Module, case: Defended, sampler: Sampler | None, space: TriggerSpace = SPACE
+) -> int:
+    return unlearn(module, case.images, space, sampler, case.repair, seed=case.seed)
+
+
+def _always(theta: Tensor) -> Sampler:
+    return lambda count, _: theta.expand(count, -1)

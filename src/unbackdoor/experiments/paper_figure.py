@@ -1,0 +1,92 @@
+"""The paper's figure: each trigger's success after the defences, sorted, its pattern under it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from unbackdoor.experiments.figure import COLOURS, line, opening, text
+from unbackdoor.experiments.stages import Row
+from unbackdoor.report.curves import Scale
+from unbackdoor.triggers import parse_trigger
+
+WIDTH, PANEL = 960, 330
+LEFT, RIGHT, TOP, BOTTOM = 60, 170, 40, 50
+LOWEST = 0.002
+TICKS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+FLOOR = "clean network"
+PIXEL = 4
+
+
+def figure(rows: Sequence[Row], ours: str) -> str:
+    """Return one panel for each data set and way of implanting.
+
+    Args:
+        rows: of any defences; several of one defence and trigger are averaged.
+        ours: the defence by which triggers are sorted.
+
+    """
+    panels = list(dict.fromkeys((row.data, row.variant) for row in rows))
+    title = "Attack success rate of each planted trigger after the defences"
+    parts = [opening(title, WIDTH, PANEL * len(panels))]
+    for index, (data, variant) in enumerate(panels):
+        own = [row for row in rows if (row.data, row.variant) == (data, variant)]
+        parts.append(f'<g transform="translate(0 {PANEL * index})">')
+        parts += _panel(f"({'abcdefgh'[index]}) {data}, {variant}", own, ours)
+        parts.append("</g>")
+    return "\n".join([*parts, "</svg>"])
+
+
+def _panel(title: str, rows: Sequence[Row], ours: str) -> list[str]:
+    series = _series(rows)
+    by = series.get(ours, series[FLOOR])
+    order = sorted(series[FLOOR], key=lambda trigger: by.get(trigger, 1.0))
+    across = Scale(0, max(1, len(order) - 1), LEFT + 20, WIDTH - RIGHT - 20)
+    up = Scale(math.log10(LOWEST), 0, PANEL - BOTTOM, TOP)
+    parts = [text(LEFT, 22, title, weight="600")]
+    for tick in TICKS:
+        place = up(math.log10(tick))
+        parts.append(line(LEFT, place, WIDTH - RIGHT, place, "#eeeeee"))
+        parts.append(text(LEFT - 8, place + 4, f"{100 * tick:g} %", anchor="end"))
+    for index, (name, values) in enumerate(series.items()):
+        colour = "#999999" if name == FLOOR else COLOURS[index % len(COLOURS)]
+        for at, trigger in enumerate(order):
+            if trigger in values:
+                place = up(math.log10(max(values[trigger], LOWEST)))
+                parts.append(f'<circle cx="{across(at):g}" cy="{place:g}" r="3" fill="{colour}"/>')
+        below = TOP + 18 * index
+        parts.append(f'<circle cx="{WIDTH - RIGHT + 14}" cy="{below}" r="3" fill="{colour}"/>')
+        parts.append(text(WIDTH - RIGHT + 24, below + 4, name, fill=colour))
+    for at, trigger in enumerate(order):
+        parts += _pattern(trigger, across(at) - 1.5 * PIXEL, PANEL - BOTTOM + 10)
+    return parts
+
+
+def _series(rows: Sequence[Row]) -> Mapping[str, Mapping[str, float]]:
+    """Return defence → trigger → mean rate; what leaves a network as it is has no place here."""
+    series: dict[str, dict[str, list[float]]] = {FLOOR: {}}
+    for row in rows:
+        series[FLOOR].setdefault(row.trigger, []).append(row.asr_clean)
+        if row.passes:
+            series.setdefault(row.defence, {}).setdefault(row.trigger, []).append(row.asr_after)
+    return {
+        name: {trigger: fmean(values) for trigger, values in own.items()}
+        for name, own in series.items()
+    }
+
+
+def _pattern(trigger: str, x: float, y: float) -> list[str]:
+    planted = parse_trigger(trigger)
+    picture = (planted.space.picture(planted.theta)[0] * 255).round().int()
+    size = 3 * PIXEL / planted.space.size
+    parts: list[str] = []
+    for row in range(planted.space.size):
+        for column in range(planted.space.size):
+            colour = "".join(f"{int(level):02x}" for level in picture[:, row, column])
+            parts.append(
+                f'<rect x="{x + column * size:g}" y="{y + row * size:g}" width="{size:g}" '
+                f'height="{size:g}" fill="#{colour}"/>'
+            )
+    frame = f'<rect x="{x:g}" y="{y:g}" width="{3 * PIXEL}" height="{3 * PIXEL}" '
+    return [*parts, f'{frame}fill="none" stroke="#999999" stroke-width="0.5"/>']

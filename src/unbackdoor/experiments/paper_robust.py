@@ -1,0 +1,102 @@
+"""``bench paper-robust``: one trigger of the paper's, and one setting of the defence at a time.
+
+The paper says that α from 0.1 to 1 and any β will do. Beside them stand what else a user may turn:
+the share of stamped images in retraining, the number of clean images, and the seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from unbackdoor.experiments.archive import Archive
+from unbackdoor.experiments.defences import Generated, Mesa
+from unbackdoor.experiments.engine import Engine
+from unbackdoor.experiments.stages import Defended, Network, Row
+from unbackdoor.experiments.sweep import complete
+from unbackdoor.experiments.table import Line, percent
+from unbackdoor.progress import Progress
+from unbackdoor.settings import MINE_PAPER, REPAIR, SCAN
+
+ALPHAS = (0.1, 0.2, 0.5, 1.0)
+BETAS = (0.5, 0.8, 0.9)
+SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)
+COUNTS = (250, 500, 1_000, 2_000, 4_000)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One setting, and the experiment with it."""
+
+    parameter: str
+    value: float | str
+    spec: Defended
+
+
+def variants(network: Network, clean: Network, seeds: Sequence[int]) -> list[Variant]:
+    """Return what is compared; the first seed is that of all but the last lines."""
+    usual = Defended(network=network, clean=clean, defence=Mesa(), seed=seeds[0])
+
+    def defended(**changes: Any) -> Defended:
+        return replace(usual, **changes)
+
+    return [
+        Variant("default", "–", usual),
+        *(
+            Variant("temperature", scanning.temperature, defended(defence=Mesa(scanning=scanning)))
+            for scanning in (replace(SCAN, temperature=alpha) for alpha in ALPHAS)
+        ),
+        *(
+            Variant("α, mine", mine.alpha, defended(defence=Generated(settings=mine)))
+            for mine in (replace(MINE_PAPER, alpha=alpha) for alpha in ALPHAS)
+        ),
+        *(Variant("β alone", beta, defended(defence=Mesa(beta=beta))) for beta in BETAS),
+        Variant("weights", "equal", defended(defence=Mesa(equal=True))),
+        *(
+            Variant("share", share, defended(repair=replace(REPAIR, share=share)))
+            for share in SHARES
+        ),
+        *(Variant("clean images", count, defended(count=count)) for count in COUNTS),
+        *(Variant("seed", seed, defended(seed=seed)) for seed in seeds),
+    ]
+
+
+def measure(
+    chosen: Sequence[Variant],
+    archive: Archive,
+    engine: Engine,
+    progress: Progress,
+    device: str = "cpu",
+) -> list[Row]:
+    """Measure what the archive lacks, and return a row for each variant."""
+    specs = [variant.spec for variant in chosen]
+    return complete(specs, archive, engine, progress, device=device, description="paper-robust")
+
+
+def flat(chosen: Sequence[Variant], rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the rows as flat objects that say which setting they are of."""
+    return [
+        {"parameter": variant.parameter, "value": variant.value, **msgspec.to_builtins(row)}
+        for variant, row in zip(chosen, rows, strict=True)
+    ]
+
+
+def summary(chosen: Sequence[Variant], rows: Sequence[Row]) -> list[Line]:
+    """Return one line per variant."""
+    return [
+        {
+            "trigger": f"{row.data}, `{row.trigger}`",
+            "setting": variant.parameter,
+            "value": str(variant.value),
+            "ASR before": percent([row.asr_before]),
+            "ASR after": percent([row.asr_after]),
+            "excess over the clean network": percent([row.excess]),
+            "accuracy lost": percent([row.accuracy_before - row.accuracy_after]),
+            "passes": f"{row.passes:,}",
+            "seconds": f"{row.seconds:.0f}",
+        }
+        for variant, row in zip(chosen, rows, strict=True)
+    ]

@@ -1,0 +1,206 @@
+"""What ``bench paper`` compares, and what its table and figure say of rows that are known."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+import tiny
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unbackdoor import models
+from unbackdoor.cli import main
+from unbackdoor.errors import ArgumentError
+from unbackdoor.experiments import paper, paper_robust
+from unbackdoor.experiments.archive import Archive
+from unbackdoor.experiments.engine import Serial
+from unbackdoor.experiments.paper_figure import figure
+from unbackdoor.experiments.stages import Defended, Row
+from unbackdoor.progress import Silent
+from unbackdoor.settings import REPAIR, SCAN
+
+ROW = Row(
+    data="cifar10",
+    arch="resnet8-wide",
+    variant="implanted",
+    trigger="bw:170",
+    target=0,
+    rate=0.01,
+    defence="ensemble",
+    restart=0,
+    seed=0,
+    images=8000,
+    evaluated=1800,
+    asr_before=0.99,
+    asr_after=0.03,
+    asr_clean=0.02,
+    excess=0.01,
+    accuracy_clean=0.9,
+    accuracy_before=0.89,
+    accuracy_after=0.88,
+    passes=32_000,
+    seconds=10.0,
+    versions={},
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, write_pictures: Callable[..., Path]) -> Path:
+    write_pictures(tmp_path / "pictures", classes={"dark": 70, "light": 150}, count=80)
+    return tmp_path
+
+
+def test_the_patterns_are_the_51_classes() -> None:
+    orbits = {frozenset(paper._orbit(number)) for number in range(512)}
+    assert len(orbits) == len(paper.patterns()) == 51
+    assert sum(map(len, orbits)) == 512
+    assert {frozenset(paper._orbit(number)) for number in paper.patterns()} == orbits
+    for number in paper.patterns():
+        assert number in (170, min(paper._orbit(number)))
+
+
+@given(
+    number=st.integers(0, 511), turns=st.integers(0, 3), mirror=st.booleans(), swap=st.booleans()
+)
+def test_a_turned_mirrored_or_inverted_pattern_is_of_the_same_class(
+    number: int, turns: int, mirror: bool, swap: bool
+) -> None:
+    square = torch.tensor([int(bit) for bit in f"{number:09b}"]).reshape(3, 3).rot90(turns)
+    square = square.flip(0) if mirror else square
+    square = 1 - square if swap else square
+    other = int("".join(str(int(bit)) for bit in square.flatten()), 2)
+    assert paper._orbit(other) == paper._orbit(number)
+
+
+def test_the_attacks_are_those_of_the_paper() -> None:
+    attacks = paper.attacks()
+    assert len(attacks) == len({attack.name for attack in attacks}) == 71
+    towards = {attack.target for attack in attacks if attack.data == "cifar100"}
+    assert len(towards) == 10
+    assert towards <= set(range(100))
+    assert {attack.target for attack in attacks if attack.data == "cifar10"} == {0}
+    chosen = paper.select("cifar10-rgb:3, cifar10-bw:170")
+    assert [attack.trigger for attack in chosen] == ["rgb:3", "bw:170"]
+    with pytest.raises(ArgumentError, match="'cifar10-bw:171'"):
+        paper.select("cifar10-bw:171")
+
+
+def test_the_two_ways_in() -> None:
+    (attack,) = paper.select("cifar10-bw:170")
+    bad, clean = paper.networks(attack, "implanted", None)
+    assert (bad.start, bad.trigger, bad.rate) == (clean, "bw:170", 0.01)
+    assert (bad.training, bad.training.epochs) == (paper.IMPLANTING, 2)
+    bad, clean = paper.networks(attack, "scratch", "resnet18")
+    assert (bad.start, bad.arch, clean.arch) == (None, "resnet18", "resnet18")
+    assert bad.training == clean.training
+
+
+def test_the_clean_network_of_cifar10_is_there() -> None:
+    path = Archive(Path(__file__).parents[2] / "results").path_of(paper.CLEAN["cifar10"])
+    loaded = models.load(str(path))
+    wanted = paper.CLEAN["cifar10"]
+    assert (loaded.arch, loaded.facts["data"]) == (wanted.arch, wanted.data)
+    assert loaded.facts["seed"] == wanted.seed
+    assert loaded.facts["training"]["epochs"] == wanted.training.epochs
+
+
+def test_rows_of_a_real_run_agree_with_each_other(folder: Path) -> None:
+    rows = tiny.table(folder)
+    of = {(row.trigger, row.defence, row.restart): row for row in rows}
+    assert len(of) == len(rows) == 2 * len(tiny.DEFENCES)
+    for row in rows:
+        none = of[row.trigger, "none", 0]
+        assert row.asr_before == none.asr_before == none.asr_after
+        assert row.accuracy_before == none.accuracy_before == none.accuracy_after
+        assert row.excess == row.asr_after - row.asr_clean
+        assert (row.images, row.evaluated) == (80, 30)
+    fine_tuned = of["bw:170", "fine-tuning", 0]
+    ensemble = of["bw:170", "ensemble", 0]
+    assert fine_tuned.passes == 2 * 160  # 80 images twice, once to learn and once to be answered
+    assert ensemble.passes > fine_tuned.passes
+    assert json.loads(json.dumps(msgspec.to_builtins(rows)))[0]["defence"] == "none"
+
+
+def test_the_summary_says_mean_worst_and_spread() -> None:
+    rows = [
+        ROW,
+        msgspec.structs.replace(ROW, trigger="bw:1", asr_after=0.05, excess=0.03),
+        msgspec.structs.replace(ROW, defence="fine-tuning", accuracy_after=0.885, asr_after=0.9),
+        msgspec.structs.replace(ROW, trigger="rgb:1"),
+    ]
+    ours, tuned, colour = paper.summary(rows)
+    assert ours["triggers"] == "2 black-white, implanted"
+    assert ours["defence"] == "ensemble (our default)"
+    assert ours["ASR after"] == "4.0 (5.0) %"
+    assert ours["spread"] == "1.0 %"
+    assert ours["excess over the clean network"] == "2.0 (3.0) %"
+    assert ours["accuracy lost"] == "1.0 %"
+    assert ours["against fine-tuning"] == "0.5 %"
+    assert tuned["defence"] == "fine-tuning"
+    assert colour["against fine-tuning"] == "–"
+
+
+def test_the_figure_sorts_triggers_and_draws_their_patterns() -> None:
+    rows = [
+        msgspec.structs.replace(ROW, trigger="bw:170", asr_after=0.05),
+        msgspec.structs.replace(ROW, trigger="bw:0", asr_after=0.01),
+        msgspec.structs.replace(ROW, defence="none", asr_after=0.99, passes=0),
+        msgspec.structs.replace(ROW, data="cifar100", trigger="rgb:1", asr_after=0.0),
+    ]
+    drawn = figure(rows, "ensemble")
+    root = ElementTree.fromstring(drawn)
+    panels = root.findall("{http://www.w3.org/2000/svg}g")
+    assert len(panels) == 2
+    assert ">none<" not in drawn
+    squares = [rect.get("fill") for rect in panels[0].iter("{http://www.w3.org/2000/svg}rect")]
+    assert squares[:9] == ["#000000"] * 9
+    assert squares[10:19] == ["#000000" if bit == "0" else "#ffffff" for bit in "010101010"]
+
+
+def test_robustness_changes_one_thing_at_a_time(folder: Path) -> None:
+    bad, clean = tiny.networks(folder)[0]
+    chosen = paper_robust.variants(bad, clean, [0, 1])
+    usual = chosen[0].spec
+    for variant in chosen:
+        changed = [
+            name
+            for name in ("defence", "repair", "count", "seed")
+            if getattr(variant.spec, name) != getattr(usual, name)
+        ]
+        assert len(changed) <= 1
+    assert (usual.repair, usual.defence.scanning) == (REPAIR, SCAN)  # pyright: ignore
+    few = [
+        replace(variant, spec=replace(variant.spec, repair=tiny.REPAIR, defence=tiny.MESA))
+        for variant in (chosen[0], chosen[-1])
+    ]
+    rows = paper_robust.measure(few, Archive(folder / "store"), Serial(), Silent())
+    assert [row.seed for row in rows] == [0, 1]
+    assert paper_robust.flat(few, rows)[1]["parameter"] == "seed"
+    assert paper_robust.summary(few, rows)[1]["value"] == "1"
+
+
+def test_the_command_prints_what_is_known_and_refuses_what_is_no_sweep(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad, clean = paper.networks(paper.select("cifar10-bw:170")[0], "implanted", None)
+    archive = Archive(tmp_path)
+    for defence in paper.COLUMNS["all"]:
+        spec = Defended(network=bad, clean=clean, defence=defence)
+        archive.keep(spec, msgspec.structs.replace(ROW, defence=defence.name))
+    command = ["bench", "paper", "--only", "cifar10-bw:170", "--store", str(tmp_path)]
+    assert main([*command, "-f", "json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    names = ["none", "fine-tuning", "original trigger", "one reversed trigger", "ensemble"]
+    assert [row["defence"] for row in shown] == names
+    assert main([*command, "-f", "svg", "--columns", "all"]) == 0
+    assert capsys.readouterr().out.startswith("<svg")
+    assert main(["bench", "toys", "--engine", "ray"]) == 4
+    assert "--engine: ray runs paper and paper-robust" in capsys.readouterr().err
+    assert main(["bench", "paper", "--only", "cifar10-bw:512"]) == 4

@@ -1,0 +1,161 @@
+"""A sweep computes each thing once, in any engine, and what a kill cost is done again alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+import tiny
+
+from unbackdoor.errors import ArgumentError
+from unbackdoor.experiments.archive import Archive
+from unbackdoor.experiments.engine import Engine, Ray, Serial
+from unbackdoor.experiments.spec import Spec, fingerprint
+from unbackdoor.experiments.stages import Network, Row
+from unbackdoor.experiments.sweep import complete
+from unbackdoor.progress import Progress, Silent, Task
+
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="ray, of unbackdoor[ray], is not installed"
+)
+
+
+class Value(msgspec.Struct, frozen=True):
+    value: int
+
+
+@dataclass(frozen=True)
+class Number:
+    value: int
+    table: ClassVar[str] = "numbers"
+    result: ClassVar[type] = Value
+    version: ClassVar[int] = 1
+    work: ClassVar[float] = 1.0
+
+    @property
+    def needs(self) -> tuple[Spec, ...]:
+        return ()
+
+    def run(self, inputs: Mapping[Spec, Any], device: str) -> Value:
+        return Value(self.value)
+
+
+@dataclass(frozen=True)
+class Text(Number):
+    table: ClassVar[str] = "texts"
+    result: ClassVar[type] = bytes
+
+    @property
+    def needs(self) -> tuple[Spec, ...]:
+        return (Number(self.value), Number(self.value + 1))
+
+    def run(self, inputs: Mapping[Spec, Any], device: str) -> bytes:
+        return "+".join(str(inputs[need].value) for need in self.needs).encode()
+
+
+@contextmanager
+def ray_here() -> Iterator[Engine]:
+    import ray
+
+    try:
+        yield Ray(None, threads=1)
+    finally:
+        ray.shutdown()
+
+
+class Bar(Progress):
+    """Remembers how much there was to do and how much was done."""
+
+    def __init__(self) -> None:
+        self.total, self.done = 0.0, 0.0
+
+    @contextmanager
+    def task(self, description: str, total: float | None) -> Iterator[Task]:
+        self.total = total or 0
+        yield self
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        self.done += steps
+
+
+def test_what_is_there_is_not_computed_again(tmp_path: Path) -> None:
+    bar, archive = Bar(), Archive(tmp_path)
+    assert complete([Text(1), Text(2)], archive, Serial(), bar) == [b"1+2", b"2+3"]
+    assert bar.total == bar.done == 5  # three numbers, one of them for both texts
+    again = Archive(tmp_path)
+    assert complete([Text(2), Text(3)], again, Serial(), bar) == [b"2+3", b"3+4"]
+    assert bar.total == 2
+    assert complete([Text(3)], again, Serial(), bar) == [b"3+4"]
+    assert bar.total == 0
+
+
+def test_a_result_that_is_there_needs_nothing(tmp_path: Path) -> None:
+    Archive(tmp_path).keep(Text(7), b"kept")
+    bar = Bar()
+    assert complete([Text(7)], Archive(tmp_path), Serial(), bar) == [b"kept"]
+    assert bar.total == 0
+
+
+def test_equal_specs_alone_have_equal_fingerprints() -> None:
+    assert fingerprint(Number(1)) == fingerprint(Number(1))
+    assert len({fingerprint(spec) for spec in (Number(1), Number(2), Text(1))}) == 3
+
+
+def without_time(rows: list[Row]) -> list[Row]:
+    return [msgspec.structs.replace(row, seconds=0.0) for row in rows]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, write_pictures: Callable[..., Path]) -> Path:
+    write_pictures(tmp_path / "pictures", classes={"dark": 70, "light": 150}, count=80)
+    return tmp_path
+
+
+def test_killing_it_at_random_moments_changes_nothing(folder: Path) -> None:
+    process = [sys.executable, tiny.__file__, str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    draw, kept = random.Random(0), []
+    for _ in range(3):
+        running = subprocess.Popen(process, env=environment)
+        try:
+            running.wait(draw.uniform(2.5, 5))
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
+        kept.append(len([*(folder / "store").rglob("*")]))
+    assert kept == sorted(kept)
+    subprocess.run(process, env=environment, check=True, capture_output=True)
+    killed = tiny.table(folder)
+    (folder / "store").rename(folder / "killed")
+    assert without_time(tiny.table(folder)) == without_time(killed)
+
+
+@needs_ray
+def test_ray_gives_the_same_table_and_the_same_errors(folder: Path) -> None:
+    serial = tiny.table(folder)
+    (folder / "store").rename(folder / "serial")
+    with ray_here() as engine:
+        parallel = tiny.table(folder, engine)
+        nowhere = Network(data="no/such/folder", arch="resnet8-wide")
+        with pytest.raises(ArgumentError, match="no/such/folder"):
+            complete([nowhere], Archive(folder / "none"), engine, Silent())
+    assert without_time(parallel) == without_time(serial)
+    assert {row.defence for row in serial} == {defence.name for defence in tiny.DEFENCES}
+    for network in Path(folder / "serial" / "networks").iterdir():
+        assert (folder / "store" / "networks" / network.name).read_bytes() == network.read_bytes()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArgumentError, match="--store"):
+        Archive(tmp_path / "file").keep(Text(1), b"")
