@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from unbackdoor.experiments import markdown, modes, reference, robust, shipped, toys
-from unbackdoor.experiments.store import Store, key_of
+from unbackdoor.experiments.store import Store
+from unbackdoor.journal import key_of
 from unbackdoor.settings import RepairSettings, ScanSettings
 
 ROOT = Path(__file__).parents[2]
