@@ -1,6 +1,7 @@
 """Classifiers: small residual networks, safe loading, and freezing for the work on them."""
 
-from unbackdoor.models.checkpoint import Loaded, build, load, save, shipped
+from unbackdoor.models.architectures import build
+from unbackdoor.models.checkpoint import Loaded, check_suffix, load, save, shipped
 from unbackdoor.models.freeze import Frozen, freeze
 from unbackdoor.models.resnet import ARCHITECTURES, Normalise, ResNet
 
@@ -11,6 +12,7 @@ __all__ = [
     "Normalise",
     "ResNet",
     "build",
+    "check_suffix",
     "freeze",
     "load",
     "save",
