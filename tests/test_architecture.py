@@ -29,6 +29,7 @@ ALLOWED = {
         "data", "errors", "files", "metrics", "models", "progress", "results", "rng", "settings",
         "training", "triggers",
     },
+    "preflight": {"data", "errors", "metrics", "models", "results"},
     "scanning": {
         "data", "errors", "mesa", "metrics", "models", "progress", "results", "rng", "settings",
         "triggers",

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from unbackdoor import preflight
 from unbackdoor.data import Images, Split
 from unbackdoor.errors import ContentError
 from unbackdoor.metrics import Classifier
-from unbackdoor.models import freeze
+from unbackdoor.models import bare, freeze
+from unbackdoor.preflight import Cleared
 from unbackdoor.progress import Progress
 from unbackdoor.repairing import repair as repair_model
-from unbackdoor.results import RepairResult, ScanResult
+from unbackdoor.results import Finding, RepairResult, ScanResult
 from unbackdoor.scanning import Subject
 from unbackdoor.scanning import scan as scan_model
 from unbackdoor.settings import FIRST_SHARE, RepairSettings, ScanSettings
@@ -47,7 +49,8 @@ def scan(
         progress: where to report.
 
     Raises:
-        ContentError: images or labels do not have these shapes and ranges.
+        ContentError: images or labels do not have these shapes and ranges, or the preflight finds
+            that a scan would mean nothing.
         InsufficientDataError: too few images of a class.
 
     Example:
@@ -62,10 +65,17 @@ def scan(
         [1]
 
     """
-    first, _ = _divide(images, labels, classes)
+    cleared, findings = _cleared(model, images, labels, classes)
+    subject = Subject(
+        model=freeze(cleared.network),
+        path="",
+        sha256="",
+        arch=type(model).__name__,
+        findings=findings,
+    )
     return scan_model(
-        _subject(model),
-        first,
+        subject,
+        cleared.images.divide(FIRST_SHARE)[0],
         parse_space(space),
         settings or ScanSettings(),
         seed=seed,
@@ -101,9 +111,10 @@ def repair(
         InsufficientDataError: the scan found nothing to unlearn, or too few images of a class.
 
     """
-    first, reserve = _divide(images, labels, found.data.classes)
-    return repair_model(
-        model,
+    cleared, _ = _cleared(model, images, labels, found.data.classes)
+    first, reserve = cleared.images.divide(FIRST_SHARE)
+    module, result = repair_model(
+        cleared.network,
         found,
         first,
         reserve,
@@ -113,6 +124,7 @@ def repair(
         seed=seed,
         progress=progress,
     )
+    return bare(module), result
 
 
 class _Called(nn.Module):
@@ -124,12 +136,17 @@ class _Called(nn.Module):
         return self.call(images)
 
 
-def _subject(model: Classifier) -> Subject:
-    module = model if isinstance(model, nn.Module) else _Called(model)
-    return Subject(model=freeze(module), path="", sha256="", arch=type(model).__name__)
+def _cleared(
+    model: Classifier, images: Tensor, labels: Tensor, classes: Sequence[str] | None
+) -> tuple[Cleared, tuple[Finding, ...]]:
+    """Return the model as it takes the images, and what a preflight finds."""
+    module = model if isinstance(model, nn.Module) else _Called(model).eval()
+    cleared = preflight.adapt(module, _split(images, labels, classes))
+    seen = preflight.check(cleared.network, cleared.images)
+    return cleared, (*cleared.findings, *seen)
 
 
-def _divide(images: Tensor, labels: Tensor, classes: Sequence[str] | None) -> tuple[Split, Split]:
+def _split(images: Tensor, labels: Tensor, classes: Sequence[str] | None) -> Split:
     if images.is_floating_point():
         if len(images) and not 0 <= float(images.min()) <= float(images.max()) <= 1:
             raise ContentError(
@@ -141,4 +158,4 @@ def _divide(images: Tensor, labels: Tensor, classes: Sequence[str] | None) -> tu
     count = len(classes) if classes else int(labels.max()) + 1 if len(labels) else 0
     names = tuple(classes) if classes else tuple(f"class {index}" for index in range(count))
     everything = Images.of("images", names, images.cpu(), labels)
-    return Split(*everything.divide(DEFEND_SHARE)).divide(FIRST_SHARE)
+    return Split(*everything.divide(DEFEND_SHARE))

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import torch
@@ -18,19 +18,18 @@ from rich.text import Text
 from torch import nn
 
 from unbackdoor import attack as attacking
-from unbackdoor import cpu, data, models, results
+from unbackdoor import cpu, data, models, preflight, results
 from unbackdoor.data import Split
 from unbackdoor.errors import ArgumentError, ContentError, UnbackdoorError, printable
 from unbackdoor.files import check_output, sha256_of, write_bytes
 from unbackdoor.metrics import answers
-from unbackdoor.models import Loaded, Normalise, freeze
-from unbackdoor.models.checkpoint import check_suffix
+from unbackdoor.models import Loaded, Normalise, bare, check_suffix, freeze
 from unbackdoor.progress import Bars
 from unbackdoor.repairing import repair as repair_model
 from unbackdoor.report.page import write_page
 from unbackdoor.report.sarif import encode_sarif
 from unbackdoor.report.table import show
-from unbackdoor.results import RepairResult, Result, ScanResult
+from unbackdoor.results import Finding, RepairResult, Result, ScanResult
 from unbackdoor.scanning import FEWEST_PER_CLASS, Subject, data_hash, with_planted
 from unbackdoor.scanning import scan as scan_model
 from unbackdoor.settings import (
@@ -58,6 +57,9 @@ class Case:
         loaded: the model.
         images: for the scan and the repair.
         reserve: for the scan of the repaired model.
+        network: the model as it takes images in [0, 1]; it shares its parameters with the loaded
+            one.
+        findings: what was seen before any work.
         input: how images are fitted to the model.
 
     """
@@ -65,6 +67,8 @@ class Case:
     loaded: Loaded
     images: Split
     reserve: Split
+    network: nn.Module
+    findings: tuple[Finding, ...] = ()
     input: InputSettings = AS_IT_IS
 
     @classmethod
@@ -85,16 +89,22 @@ class Case:
         """
         loaded = models.load(model, arch)
         split = data.load(images, fitting.size)
+        cleared = preflight.adapt(loaded.module, split, preparation(fitting))
+        split = cleared.images
         if fitting.labels is not None:
-            logits = answers(normalised(loaded.module, fitting), split.defend)
+            logits = answers(cleared.network, split.defend)
             split = split.relabelled(fitting.labels, logits.shape[-1])
-        loaded.module.to(device)
-        return cls(loaded, *split.divide(FIRST_SHARE), fitting)
-
-    @property
-    def network(self) -> nn.Module:
-        """The model as it takes images in [0, 1]; it shares its parameters with the loaded one."""
-        return normalised(self.loaded.module, self.input)
+        prepared = fitting.mean is not None or fitting.std is not None
+        findings = (
+            *(
+                Finding(check="format", severity="note", sentence=note, remedy="")
+                for note in loaded.notes
+            ),
+            *cleared.findings,
+            *preflight.check(cleared.network, split, prepared=prepared),
+        )
+        network = cleared.network.to(device)
+        return cls(loaded, *split.divide(FIRST_SHARE), network, findings, fitting)
 
     @property
     def planted(self) -> Planted | None:
@@ -130,6 +140,7 @@ class Case:
             path=self.loaded.name,
             sha256=self.loaded.sha256,
             arch=self.loaded.arch,
+            findings=self.findings,
         )
         found = scan_model(
             subject, self.images, parse_space(space), settings, seed=seed, progress=Bars()
@@ -159,14 +170,13 @@ class Case:
 
     def save(self, module: nn.Module, result: RepairResult, path: Path) -> RepairResult:
         """Write a repaired model as it came; return the result that says where and what it is."""
-        bare = cast(nn.Sequential, module)[-1] if self.input.mean or self.input.std else module
         facts = {
             "arch": self.loaded.arch,
             "repaired_from": self.loaded.sha256,
             "accuracy": _row(result, "repaired").accuracy,
             "versions": result.versions,
         }
-        models.save(bare, path, facts)
+        models.save(bare(module), path, facts)
         return msgspec.structs.replace(result, output=str(path), sha256=sha256_of(path))
 
 
@@ -193,6 +203,7 @@ def repair(options: cli.Repair) -> ScanResult | None:
     parse_space(options.space)
     prepare(options)
     case = _open(options)
+    check_suffix(options.output, case.loaded.module)
     reference: nn.Module | None = None
     if options.reference:
         reference = _reference(options.reference, options.arch, case)
@@ -324,14 +335,12 @@ def prepare(machine: cli.Machine) -> None:
     cpu.prepare(machine.threads)
 
 
-def normalised(module: nn.Module, fitting: InputSettings) -> nn.Module:
-    """Return a network that takes images in [0, 1] and prepares them for ``module``."""
+def preparation(fitting: InputSettings) -> nn.Module | None:
+    """Return what prepares images in [0, 1] for a network, None where nothing has to."""
     if not fitting.mean and not fitting.std:
-        return module
+        return None
     channels = len(fitting.mean or fitting.std or ())
-    prepare = Normalise(fitting.mean or (0.0,) * channels, fitting.std or (1.0,) * channels)
-    device = next((parameter.device for parameter in module.parameters()), None)
-    return nn.Sequential(prepare.to(device), module).eval()
+    return Normalise(fitting.mean or (0.0,) * channels, fitting.std or (1.0,) * channels)
 
 
 def planted_in(facts: Mapping[str, Any], classes: int) -> Planted | None:
@@ -363,7 +372,11 @@ def _open(options: cli.Scan | cli.Repair) -> Case:
         std=options.std,
         labels=options.labels and _read_labels(options.labels),
     )
-    return Case.open(options.model, options.arch, options.data, options.device, fitting)
+    case = Case.open(options.model, options.arch, options.data, options.device, fitting)
+    for finding in case.findings:
+        said = printable(f"{finding.sentence} {finding.remedy}".strip())
+        print(f"unbackdoor: {finding.severity}: {said}", file=sys.stderr)
+    return case
 
 
 def _reference(spec: str, arch: str | None, case: Case) -> nn.Module:
@@ -372,11 +385,11 @@ def _reference(spec: str, arch: str | None, case: Case) -> nn.Module:
         loaded = models.load(spec)
     except ArgumentError:
         loaded = models.load(spec, arch)
-    network = normalised(loaded.module, case.input)
+    cleared = preflight.adapt(loaded.module, case.images, preparation(case.input))
     classes = len(case.images.defend.classes)
-    if (came := answers(network, case.images.defend).shape[-1]) != classes:
+    if (came := answers(cleared.network, cleared.images.defend).shape[-1]) != classes:
         raise ContentError(f"--reference: expected {classes} classes, {spec} has {came}.")
-    return network
+    return cleared.network
 
 
 def _read_labels(path: Path) -> dict[str, int]:

@@ -22,6 +22,23 @@ Verdict = Literal["clean", "backdoored", "inconclusive"]
 Status = Literal["clean", "backdoored", "suspicious"]
 
 
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was seen about a model or its images before any work.
+
+    Args:
+        check: what was looked at, in a word or two.
+        severity: ``note`` where it was dealt with, ``warning`` where the reader has to.
+        sentence: what was seen.
+        remedy: what to do about it, empty where nothing is to be done.
+
+    """
+
+    check: str
+    severity: Literal["note", "warning"]
+    sentence: str
+    remedy: str
+
+
 class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Which model was looked at.
 
@@ -182,6 +199,7 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_fiel
         classes: one record per class.
         examples: stamped images, for the found classes.
         original: the planted trigger, where it is known; the scan itself never uses it.
+        preflight: what was seen before any work.
         image_passes: images through the model forward, evaluation included.
         image_passes_backward: images through it backward.
         seconds: wall-clock time.
@@ -204,6 +222,7 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_fiel
     classes: list[ClassRecord]
     examples: list[Example]
     original: Original | None = None
+    preflight: list[Finding] = []
     image_passes: int
     image_passes_backward: int
     seconds: float
