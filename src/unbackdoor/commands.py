@@ -21,7 +21,7 @@ from unbackdoor import attack as attacking
 from unbackdoor import cpu, data, models, preflight, results
 from unbackdoor.data import Split
 from unbackdoor.errors import ArgumentError, ContentError, UnbackdoorError, printable
-from unbackdoor.files import check_output, sha256_of, write_bytes
+from unbackdoor.files import check_output, read_bytes, sha256_of, write_bytes
 from unbackdoor.metrics import answers
 from unbackdoor.models import Loaded, Normalise, bare, check_suffix, freeze
 from unbackdoor.progress import Bars
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 REFERENCE = "shipped:clean"
 LARGEST_SIDE = 1024
+LARGEST_LABELS = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -393,11 +394,10 @@ def _reference(spec: str, arch: str | None, case: Case) -> nn.Module:
 
 
 def _read_labels(path: Path) -> dict[str, int]:
+    content = read_bytes(path, "--labels", LARGEST_LABELS)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, int])
-    except OSError as error:
-        raise ArgumentError(f"--labels: {path} cannot be read ({error.strerror}).") from error
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        return msgspec.json.decode(content, type=dict[str, int])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ContentError(
             f'--labels: expected {{"class of the data": index, …}} in {path}, came {error}.'
         ) from error

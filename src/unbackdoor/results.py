@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from unbackdoor.errors import ArgumentError, ContentError
-from unbackdoor.files import write_bytes
+from unbackdoor.errors import ContentError
+from unbackdoor.files import read_bytes, write_bytes
 
 SCHEMA_VERSION = 1
+LARGEST = 1 << 28
 
 Verdict = Literal["clean", "backdoored", "inconclusive"]
 Status = Literal["clean", "backdoored", "suspicious"]
@@ -302,12 +303,7 @@ def read(path: Path) -> Result:
         ContentError: it is no result of this schema version.
 
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ArgumentError(
-            f"{path}: cannot be read ({error.strerror}); check the path."
-        ) from error
+    content = read_bytes(path, "RESULT", LARGEST)
     try:
         result = msgspec.json.decode(content, type=Result)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

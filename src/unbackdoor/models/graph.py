@@ -112,8 +112,14 @@ class Graph(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``(B, C, H, W)`` to logits ``(B, classes)``."""
+        return self._run(images, dry=False)
+
+    def _run(self, images: Tensor, *, dry: bool) -> Tensor:
         context = Context(
-            opset=self.opset, batch=len(images), exported=self.shape[0] if self.shape else None
+            opset=self.opset,
+            batch=len(images),
+            exported=self.shape[0] if self.shape else None,
+            dry=dry,
         )
         values: dict[str, Tensor] = {**self.named_weights(), self.image: images}
         for index, node in enumerate(self.nodes):
@@ -146,6 +152,7 @@ class Graph(nn.Module):
         )
         try:
             with torch.no_grad():
+                self._run(images[:1], dry=True)
                 alone = torch.cat([self(images[:1]), self(images[1:])])
                 together = self(images)
         except Exception as error:  # a foreign graph fails in as many ways as there are operators

@@ -15,6 +15,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from unbackdoor.errors import ArgumentError, ContentError, brief
+from unbackdoor.files import read_bytes
 from unbackdoor.models.architectures import build
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -101,10 +102,9 @@ def build_from(arch: str, config: Mapping[str, Any], state: Mapping[str, Tensor]
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > LARGEST_CONFIG:
-        raise ContentError(f"MODEL: {path} is larger than {LARGEST_CONFIG >> 20} MiB; check it.")
+    content = read_bytes(path, "MODEL", LARGEST_CONFIG)
     try:
-        config: object = json.loads(path.read_bytes())
+        config: object = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ContentError(f"MODEL: {path} is not JSON ({brief(error)}); fetch it anew.") from error
     if not isinstance(config, dict):

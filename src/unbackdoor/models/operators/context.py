@@ -26,12 +26,14 @@ class Context:
         opset: version of the operators.
         batch: images that run.
         exported: images that the file was exported for; None for any number.
+        dry: whether products are blank, so that a graph is measured before it is run.
 
     """
 
     opset: int
     batch: int
     exported: int | None
+    dry: bool = False
     live: int = 0
     work: int = 0
 
@@ -45,6 +47,10 @@ class Context:
         self.work += count
         if self.work > MOST_WORK * max(self.batch, 1):
             raise ValueError("it takes more multiplications than any classifier of pictures")
+
+    def blank(self, like: Tensor, shape: Sequence[int]) -> Tensor:
+        """Return a value of this shape that takes neither memory nor time."""
+        return like.new_zeros(()).expand(tuple(shape))
 
     def rebatched(self, sizes: list[int]) -> list[int]:
         """Return target sizes that were written for another number of images for this one."""

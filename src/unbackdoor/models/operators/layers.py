@@ -61,6 +61,8 @@ def conv(
     shape = (len(x), len(weight), *sizes)
     c.room(shape)
     c.multiply(math.prod(shape) * math.prod(weight.shape[1:]))
+    if c.dry:
+        return c.blank(x, shape)
     run = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}[len(kernel)]
     return run(x, weight, bias, strides, padding, dilations, a.get("group", 1))
 
@@ -161,12 +163,10 @@ def local_response(c: Context, a: Attributes, x: Tensor) -> Tensor:
 
 
 def matmul(c: Context, a: Attributes, x: Tensor, y: Tensor) -> Tensor:
-    rows = x.shape[-2] if x.ndim > 1 else 1
-    columns = y.shape[-1] if y.ndim > 1 else 1
-    shape = (*common(x.shape[:-2], y.shape[:-2]), rows, columns)
+    shape = [*common(x.shape[:-2], y.shape[:-2]), *x.shape[-2:-1], *y.shape[-1:][: y.ndim - 1]]
     c.room(shape)
     c.multiply(math.prod(shape) * x.shape[-1])
-    return torch.matmul(x, y)
+    return c.blank(x, shape) if c.dry else torch.matmul(x, y)
 
 
 def gemm(c: Context, a: Attributes, x: Tensor, y: Tensor, bias: Tensor | None = None) -> Tensor:
