@@ -46,6 +46,14 @@ def divide(x: Tensor, y: Tensor) -> Tensor:
     return torch.div(x, y, rounding_mode="trunc") if whole else x / y
 
 
+def power(c: Context, a: Attributes, x: Tensor, y: Tensor) -> Tensor:
+    return pairwise(torch.pow)(c, a, x, y).to(x.dtype)
+
+
+def modulo(c: Context, a: Attributes, x: Tensor, y: Tensor) -> Tensor:
+    return pairwise(torch.fmod if a.get("fmod") else torch.remainder)(c, a, x, y)
+
+
 def mean(c: Context, a: Attributes, *values: Tensor) -> Tensor:
     return pairwise(torch.add)(c, a, *values) / len(values)
 

@@ -76,7 +76,7 @@ def gather(c: Context, a: Attributes, x: Tensor, picks: Tensor) -> Tensor:
     c.room((*x.shape[:axis], *picks.shape, *x.shape[axis + 1 :]))
     rows = picks.reshape(-1).long().to(x.device)
     chosen = x.index_select(axis, torch.where(rows < 0, rows + len(x.transpose(0, axis)), rows))
-    return chosen.reshape(*x.shape[:axis], *picks.shape, *x.shape[axis + 1 :])
+    return chosen.reshape((*x.shape[:axis], *picks.shape, *x.shape[axis + 1 :]))
 
 
 def shape(c: Context, a: Attributes, x: Tensor) -> Tensor:
