@@ -31,6 +31,7 @@ ALLOWED = {
         "data", "errors", "files", "journal", "metrics", "models", "progress", "results", "rng",
         "settings", "training", "triggers",
     },
+    "preflight": {"data", "errors", "metrics", "models", "results"},
     "scanning": {
         "data", "errors", "journal", "mesa", "metrics", "models", "progress", "results", "rng",
         "settings", "snapshot", "triggers",

@@ -8,14 +8,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from unbackdoor import preflight
 from unbackdoor.data import Images, Split
 from unbackdoor.errors import ContentError
 from unbackdoor.journal import opened
 from unbackdoor.metrics import Classifier, answers
-from unbackdoor.models import Frozen, freeze
+from unbackdoor.models import Frozen, bare, freeze
+from unbackdoor.preflight import Cleared
 from unbackdoor.progress import Progress
 from unbackdoor.repairing import repair as repair_model
-from unbackdoor.results import RepairResult, ScanResult, versions
+from unbackdoor.results import Finding, RepairResult, ScanResult, versions
 from unbackdoor.scanning import Subject, data_hash
 from unbackdoor.scanning import scan as scan_model
 from unbackdoor.settings import FIRST_SHARE, RepairSettings, ScanSettings
@@ -52,7 +54,8 @@ def scan(
             on where another was killed; none are kept when left out.
 
     Raises:
-        ContentError: images or labels do not have these shapes and ranges.
+        ContentError: images or labels do not have these shapes and ranges, or the preflight finds
+            that a scan would mean nothing.
         InsufficientDataError: too few images of a class.
 
     Example:
@@ -67,8 +70,16 @@ def scan(
         [1]
 
     """
-    first, _ = _divide(images, labels, classes)
-    subject, settings = _subject(model), settings or ScanSettings()
+    cleared, findings = _cleared(model, images, labels, classes)
+    first, _ = cleared.images.divide(FIRST_SHARE)
+    subject = Subject(
+        model=freeze(cleared.network),
+        path="",
+        sha256="",
+        arch=type(model).__name__,
+        findings=findings,
+    )
+    settings = settings or ScanSettings()
     parts = ("scan", _identity(subject.model, first, state), space, settings, seed)
     with opened(state, *parts, progress=progress) as journal:
         result = scan_model(
@@ -115,12 +126,14 @@ def repair(
         InsufficientDataError: the scan found nothing to unlearn, or too few images of a class.
 
     """
-    first, reserve = _divide(images, labels, found.data.classes)
+    cleared, _ = _cleared(model, images, labels, found.data.classes)
+    first, reserve = cleared.images.divide(FIRST_SHARE)
     settings, scanning = settings or RepairSettings(), scanning or ScanSettings()
-    parts = ("repair", _identity(freeze(model), first, state), found, settings, scanning, seed)
+    identity = _identity(freeze(cleared.network), first, state)
+    parts = ("repair", identity, found, settings, scanning, seed)
     with opened(state, *parts, progress=progress) as journal:
-        repaired = repair_model(
-            model,
+        module, result = repair_model(
+            cleared.network,
             found,
             first,
             reserve,
@@ -132,7 +145,7 @@ def repair(
             journal=journal,
         )
         journal.discard()
-    return repaired
+    return bare(module), result
 
 
 class _Called(nn.Module):
@@ -144,9 +157,14 @@ class _Called(nn.Module):
         return self.call(images)
 
 
-def _subject(model: Classifier) -> Subject:
-    module = model if isinstance(model, nn.Module) else _Called(model)
-    return Subject(model=freeze(module), path="", sha256="", arch=type(model).__name__)
+def _cleared(
+    model: Classifier, images: Tensor, labels: Tensor, classes: Sequence[str] | None
+) -> tuple[Cleared, tuple[Finding, ...]]:
+    """Return the model as it takes the images, and what a preflight finds."""
+    module = model if isinstance(model, nn.Module) else _Called(model).eval()
+    cleared = preflight.adapt(module, _split(images, labels, classes))
+    seen = preflight.check(cleared.network, cleared.images)
+    return cleared, (*cleared.findings, *seen)
 
 
 def _identity(model: Frozen, images: Split, state: Path | None) -> object:
@@ -158,7 +176,7 @@ def _identity(model: Frozen, images: Split, state: Path | None) -> object:
     return (weights, answered, data_hash(images), machine)
 
 
-def _divide(images: Tensor, labels: Tensor, classes: Sequence[str] | None) -> tuple[Split, Split]:
+def _split(images: Tensor, labels: Tensor, classes: Sequence[str] | None) -> Split:
     if images.is_floating_point():
         if len(images) and not 0 <= float(images.min()) <= float(images.max()) <= 1:
             raise ContentError(
@@ -170,4 +188,4 @@ def _divide(images: Tensor, labels: Tensor, classes: Sequence[str] | None) -> tu
     count = len(classes) if classes else int(labels.max()) + 1 if len(labels) else 0
     names = tuple(classes) if classes else tuple(f"class {index}" for index in range(count))
     everything = Images.of("images", names, images.cpu(), labels)
-    return Split(*everything.divide(DEFEND_SHARE)).divide(FIRST_SHARE)
+    return Split(*everything.divide(DEFEND_SHARE))

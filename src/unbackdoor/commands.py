@@ -18,14 +18,13 @@ from rich.text import Text
 from torch import nn
 
 from unbackdoor import attack as attacking
-from unbackdoor import cpu, data, gate, models, results
+from unbackdoor import cpu, data, gate, models, preflight, results
 from unbackdoor.data import Split
 from unbackdoor.errors import ArgumentError, ContentError, UnbackdoorError, printable
-from unbackdoor.files import check_output, sha256_of, write_bytes
+from unbackdoor.files import check_output, read_bytes, sha256_of, write_bytes
 from unbackdoor.journal import FORGETFUL, Journal, opened, state_folder
 from unbackdoor.metrics import answers
-from unbackdoor.models import Loaded, Normalise, freeze
-from unbackdoor.models.checkpoint import check_suffix
+from unbackdoor.models import Loaded, Normalise, bare, check_suffix, freeze
 from unbackdoor.progress import Bars, Progress, Silent
 from unbackdoor.repairing import repair as repair_model
 from unbackdoor.report.page import write_page
@@ -33,6 +32,7 @@ from unbackdoor.report.sarif import encode_sarif
 from unbackdoor.report.table import show, show_one_of_several, show_summary
 from unbackdoor.results import (
     FileRecord,
+    Finding,
     RepairResult,
     Result,
     Scanned,
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
 REFERENCE = "shipped:clean"
 LARGEST_SIDE = 1024
+LARGEST_LABELS = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,9 @@ class Case:
         loaded: the model.
         images: for the scan and the repair.
         reserve: for the scan of the repaired model.
+        network: the model as it takes images in [0, 1]; it shares its parameters with the loaded
+            one.
+        findings: what was seen before any work.
         input: how images are fitted to the model.
         progress: where to report.
 
@@ -75,6 +79,8 @@ class Case:
     loaded: Loaded
     images: Split
     reserve: Split
+    network: nn.Module
+    findings: tuple[Finding, ...] = ()
     input: InputSettings = AS_IT_IS
     progress: Progress = field(default_factory=Bars)
 
@@ -97,11 +103,25 @@ class Case:
         """
         loaded = models.load(model, arch)
         split = data.load(images, fitting.size) if isinstance(images, str) else images
+        cleared = preflight.adapt(loaded.module, split, preparation(fitting))
+        split = cleared.images
         if fitting.labels is not None:
-            logits = answers(normalised(loaded.module, fitting), split.defend)
+            logits = answers(cleared.network, split.defend)
             split = split.relabelled(fitting.labels, logits.shape[-1])
-        loaded.module.to(device)
-        return cls(loaded, *split.divide(FIRST_SHARE), fitting, progress or Bars())
+        prepared = fitting.mean is not None or fitting.std is not None
+        findings = (
+            *(
+                Finding(check="format", severity="note", sentence=note, remedy="")
+                for note in loaded.notes
+            ),
+            *cleared.findings,
+            *preflight.check(cleared.network, split, prepared=prepared),
+        )
+        progress = progress or Bars()
+        for finding in findings:
+            progress.say(f"{finding.severity}: {finding.sentence} {finding.remedy}".strip())
+        network = cleared.network.to(device)
+        return cls(loaded, *split.divide(FIRST_SHARE), network, findings, fitting, progress)
 
     @property
     def identity(self) -> object:
@@ -112,11 +132,6 @@ class Case:
         held = (data_hash(self.images), data_hash(self.reserve))
         model = (self.loaded.name, self.loaded.sha256, self.loaded.arch)
         return (model, answered, self.input, held, machine)
-
-    @property
-    def network(self) -> nn.Module:
-        """The model as it takes images in [0, 1]; it shares its parameters with the loaded one."""
-        return normalised(self.loaded.module, self.input)
 
     @property
     def planted(self) -> Planted | None:
@@ -158,6 +173,7 @@ class Case:
             path=printable(self.loaded.name),
             sha256=self.loaded.sha256,
             arch=self.loaded.arch,
+            findings=self.findings,
         )
         found = scan_model(
             subject,
@@ -199,14 +215,13 @@ class Case:
 
     def save(self, module: nn.Module, result: RepairResult, path: Path) -> RepairResult:
         """Write a repaired model as it came; return the result that says where and what it is."""
-        bare = cast(nn.Sequential, module)[-1] if self.input.mean or self.input.std else module
         facts = {
             "arch": self.loaded.arch,
             "repaired_from": self.loaded.sha256,
             "accuracy": _row(result, "repaired").accuracy,
             "versions": result.versions,
         }
-        models.save(bare, path, facts)
+        models.save(bare(module), path, facts)
         return msgspec.structs.replace(result, output=str(path), sha256=sha256_of(path))
 
 
@@ -273,6 +288,7 @@ def repair(options: cli.Repair) -> ScanResult | None:
     case = Case.open(
         options.model, options.arch, options.data, options.device, _fitting(options), progress
     )
+    check_suffix(options.output, case.loaded.module)
     reference = _reference(options.reference, options.arch, case) if options.reference else None
     case.reserve.require(FEWEST_PER_CLASS)
     scanning = BUDGETS[options.budget]
@@ -436,14 +452,12 @@ def prepare(machine: cli.Machine) -> None:
     cpu.prepare(machine.threads)
 
 
-def normalised(module: nn.Module, fitting: InputSettings) -> nn.Module:
-    """Return a network that takes images in [0, 1] and prepares them for ``module``."""
+def preparation(fitting: InputSettings) -> nn.Module | None:
+    """Return what prepares images in [0, 1] for a network, None where nothing has to."""
     if not fitting.mean and not fitting.std:
-        return module
+        return None
     channels = len(fitting.mean or fitting.std or ())
-    prepare = Normalise(fitting.mean or (0.0,) * channels, fitting.std or (1.0,) * channels)
-    device = next((parameter.device for parameter in module.parameters()), None)
-    return nn.Sequential(prepare.to(device), module).eval()
+    return Normalise(fitting.mean or (0.0,) * channels, fitting.std or (1.0,) * channels)
 
 
 def planted_in(facts: Mapping[str, Any], classes: int) -> Planted | None:
@@ -511,19 +525,18 @@ def _reference(spec: str, arch: str | None, case: Case) -> nn.Module:
         loaded = models.load(spec)
     except ArgumentError:
         loaded = models.load(spec, arch)
-    network = normalised(loaded.module, case.input)
+    cleared = preflight.adapt(loaded.module, case.images, preparation(case.input))
     classes = len(case.images.defend.classes)
-    if (came := answers(network, case.images.defend).shape[-1]) != classes:
+    if (came := answers(cleared.network, cleared.images.defend).shape[-1]) != classes:
         raise ContentError(f"--reference: expected {classes} classes, {spec} has {came}.")
-    return network
+    return cleared.network
 
 
 def _read_labels(path: Path) -> dict[str, int]:
+    content = read_bytes(path, "--labels", LARGEST_LABELS)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, int])
-    except OSError as error:
-        raise ArgumentError(f"--labels: {path} cannot be read ({error.strerror}).") from error
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        return msgspec.json.decode(content, type=dict[str, int])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ContentError(
             f'--labels: expected {{"class of the data": index, …}} in {path}, came {error}.'
         ) from error

@@ -9,7 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from unbackdoor.errors import ArgumentError
+from unbackdoor.errors import ArgumentError, ContentError
 
 
 def check_output(path: Path, argument: str = "-o") -> Path:
@@ -38,6 +38,30 @@ def check_output(path: Path, argument: str = "-o") -> Path:
             f"{argument}: cannot write {path} ({error.strerror}); choose another name or folder."
         ) from error
     return path
+
+
+def read_bytes(path: Path, argument: str, most: int) -> bytes:
+    """Return the content of a regular file of at most ``most`` bytes.
+
+    Raises:
+        ArgumentError: there is no such file, or it cannot be read.
+        ContentError: it is larger.
+
+    """
+    try:
+        size = path.stat().st_size if path.is_file() else None
+        content = path.read_bytes() if size is not None and size <= most else b""
+    except (OSError, ValueError) as error:
+        raise ArgumentError(
+            f"{argument}: {path} cannot be read ({error}); check the path."
+        ) from error
+    if size is None:
+        raise ArgumentError(f"{argument}: there is no file {path}; check the path.")
+    if size > most:
+        raise ContentError(
+            f"{argument}: {path} has {size:,} bytes; expected at most {most:,}, check the file."
+        )
+    return content
 
 
 @contextmanager

@@ -9,7 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from unbackdoor.errors import ContentError
+from unbackdoor.errors import ContentError, brief
+
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM")
+"""What is decoded; Pillow would hand others, such as PostScript, to programs of their own."""
+MOST_PIXELS = 1 << 25
 
 UNREADABLE = (
     OSError,
@@ -51,9 +55,16 @@ def read_rgb(path: Path, argument: str) -> NDArray[np.uint8]:
 
     """
     try:
-        with Image.open(path) as picture:
+        if not path.is_file():
+            raise OSError("no regular file")
+        with Image.open(path, formats=FORMATS) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                raise ValueError(
+                    f"{picture.width}×{picture.height} pixels, at most {MOST_PIXELS:,} are decoded"
+                )
             return np.array(picture.convert("RGB"), dtype=np.uint8)
     except UNREADABLE as error:
         raise ContentError(
-            f"{argument}: {path} cannot be read as a picture ({error}); remove or replace it."
+            f"{argument}: {path} cannot be read as a picture ({brief(error)}); remove or replace "
+            f"it."
         ) from error

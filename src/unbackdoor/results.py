@@ -14,13 +14,31 @@ from typing import Any, Literal
 
 import msgspec
 
-from unbackdoor.errors import ArgumentError, ContentError
-from unbackdoor.files import write_bytes
+from unbackdoor.errors import ContentError
+from unbackdoor.files import read_bytes, write_bytes
 
 SCHEMA_VERSION = 1
+LARGEST = 1 << 28
 
 Verdict = Literal["clean", "backdoored", "inconclusive"]
 Status = Literal["clean", "backdoored", "suspicious"]
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was seen about a model or its images before any work.
+
+    Args:
+        check: what was looked at, in a word or two.
+        severity: ``note`` where it was dealt with, ``warning`` where the reader has to.
+        sentence: what was seen.
+        remedy: what to do about it, empty where nothing is to be done.
+
+    """
+
+    check: str
+    severity: Literal["note", "warning"]
+    sentence: str
+    remedy: str
 
 
 class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,6 +201,7 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_fiel
         classes: one record per class.
         examples: stamped images, for the found classes.
         original: the planted trigger, where it is known; the scan itself never uses it.
+        preflight: what was seen before any work.
         image_passes: images through the model forward, evaluation included.
         image_passes_backward: images through it backward.
         seconds: wall-clock time.
@@ -205,6 +224,7 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_fiel
     classes: list[ClassRecord]
     examples: list[Example]
     original: Original | None = None
+    preflight: list[Finding] = []
     image_passes: int
     image_passes_backward: int
     seconds: float
@@ -325,12 +345,7 @@ def read(path: Path) -> Result:
         ContentError: it is no result of this schema version.
 
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ArgumentError(
-            f"{path}: cannot be read ({error.strerror}); check the path."
-        ) from error
+    content = read_bytes(path, "RESULT", LARGEST)
     try:
         result = msgspec.json.decode(content, type=Result)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.files import sha256_of
-from unbackdoor.models import build, load, save, shipped
-from unbackdoor.models.checkpoint import check_suffix
+from unbackdoor.models import build, check_suffix, load, save, shipped
 
 ARCH = "resnet8-wide"
 State = dict[str, Tensor]
@@ -202,7 +201,7 @@ def test_a_file_that_is_no_state_dict_is_content(
     spoil: Callable[[Path, State], None], state: State, tmp_path: Path
 ) -> None:
     spoil(path := tmp_path / "m.pt", state)
-    with pytest.raises(ContentError, match="not a plain state dict"):
+    with pytest.raises(ContentError, match="state dict"):
         load(str(path), ARCH)
 
 
@@ -211,12 +210,11 @@ def test_a_file_that_is_no_state_dict_is_content(
     [
         [1, 2],
         {},
-        {"state_dict": {"stem.weight": torch.zeros(1)}},
         {3: torch.zeros(1)},
         {"stem.weight": torch.eye(3).to_sparse()},
         {"stem.weight": torch.zeros(3, device="meta")},
     ],
-    ids=["list", "empty", "nested", "integer key", "sparse", "meta"],
+    ids=["list", "empty", "integer key", "sparse", "meta"],
 )
 def test_other_content_of_a_state_dict_is_refused(content: object, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "m.pt")
@@ -319,10 +317,63 @@ def test_a_checkpoint_that_cannot_be_written_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["m.onnx", "m", "m.safetensors.bak"])
+@pytest.mark.parametrize("name", ["m.pkl", "m", "m.safetensors.bak"])
 def test_suffixes_are_checked_before_work(name: str) -> None:
     with pytest.raises(ArgumentError, match=r"\.safetensors"):
         check_suffix(Path(name))
+
+
+def test_a_network_without_a_graph_is_not_written_as_one(network: nn.Module) -> None:
+    check_suffix(Path("m.onnx"))
+    with pytest.raises(ArgumentError, match="would need a graph"):
+        check_suffix(Path("m.onnx"), network)
+
+
+WRAPPERS: dict[str, Callable[[State], object]] = {
+    "under 'state_dict'": lambda state: {"state_dict": state, "epoch": 3, "lr": 0.1},
+    "under 'net'": lambda state: {"net": state, "acc": 93.2},
+    "began with 'module.'": lambda state: {f"module.{key}": x for key, x in state.items()},
+    "began with '_orig_mod.'": lambda state: {f"_orig_mod.{key}": x for key, x in state.items()},
+    "under 'model'": lambda state: {
+        "model": {f"module._orig_mod.{key}": x for key, x in state.items()},
+        "optimizer": {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 0.1}]},
+    },
+}
+
+
+@pytest.mark.parametrize("words", WRAPPERS)
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_wrappers_are_understood_and_said(
+    words: str, legacy: bool, state: State, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.pth"
+    torch.save(WRAPPERS[words](state), path, _use_new_zipfile_serialization=not legacy)
+    loaded = load(str(path), ARCH)
+    assert words in loaded.notes[0]
+    assert loaded.notes[0][0].isupper()
+    have = loaded.module.state_dict()
+    assert all(torch.equal(state[key], have[key]) for key in state)
+
+
+def test_a_prefix_that_belongs_to_the_architecture_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.module = nn.Linear(3, 2)\n"
+        "def net():\n"
+        "    return Net()\n"
+    )
+    arch = f"{tmp_path}/net.py:net"
+    save(build(arch, 2), tmp_path / "m.pt", {})
+    assert load(str(tmp_path / "m.pt"), arch).notes == ()
+
+
+def test_several_state_dicts_in_a_file_are_refused(state: State, tmp_path: Path) -> None:
+    torch.save({"net": state, "ema": state}, tmp_path / "m.pt")
+    with pytest.raises(ContentError, match=r"several state dicts .*ema, net"):
+        load(str(tmp_path / "m.pt"), ARCH)
 
 
 def test_shipped_models_load_and_say_what_they_are() -> None:

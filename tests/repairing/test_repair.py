@@ -17,6 +17,7 @@ from unbackdoor.models import freeze
 from unbackdoor.rng import stream
 from unbackdoor.scanning import Subject, scan
 from unbackdoor.settings import (
+    FIRST_SHARE,
     FlowSettings,
     LearningSettings,
     RepairSettings,
@@ -56,7 +57,7 @@ def planted() -> Planted:
 
 @pytest.fixture(scope="module")
 def network(planted: Planted) -> nn.Sequential:
-    first, _ = api._divide(*pictures(), None)
+    first, _ = api._split(*pictures(), None).divide(FIRST_SHARE)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.Sequential(
@@ -72,7 +73,7 @@ def network(planted: Planted) -> nn.Sequential:
 
 
 def rate(model: nn.Module, planted: Planted) -> float:
-    first, _ = api._divide(*pictures(), None)
+    first, _ = api._split(*pictures(), None).divide(FIRST_SHARE)
     theta = planted.trigger.theta[None]
     return attack_success(
         freeze(model), first.evaluate, SPACE, theta, 1, generator=stream(0, "measure")
@@ -82,7 +83,7 @@ def rate(model: nn.Module, planted: Planted) -> float:
 def test_the_planted_trigger_is_unlearnt_and_the_control_keeps_it(
     network: nn.Sequential, planted: Planted
 ) -> None:
-    first, reserve = api._divide(*pictures(), None)
+    first, reserve = api._split(*pictures(), None).divide(FIRST_SHARE)
     assert rate(network, planted) > 0.9
     before = {key: value.clone() for key, value in network.state_dict().items()}
     subject = Subject(model=freeze(network), path="", sha256="", arch="toy")
@@ -138,7 +139,7 @@ def test_a_clean_verdict_leaves_nothing_to_repair(network: nn.Module) -> None:
 def test_too_few_images_to_scan_again_are_noticed_before_any_training(
     network: nn.Module, planted: Planted
 ) -> None:
-    first, reserve = api._divide(*pictures(), None)
+    first, reserve = api._split(*pictures(), None).divide(FIRST_SHARE)
     found = scan(
         Subject(model=freeze(network), path="", sha256="", arch="toy"),
         first,

@@ -18,7 +18,13 @@ from unbackdoor.scanning import staircase, with_planted
 from unbackdoor.scanning.objective import Panel, balanced, margins
 from unbackdoor.scanning.scan import from_bytes, to_bytes
 from unbackdoor.scanning.verdict import judge, status
-from unbackdoor.settings import FlowSettings, LearningSettings, ScanSettings, ScreeningSettings
+from unbackdoor.settings import (
+    FIRST_SHARE,
+    FlowSettings,
+    LearningSettings,
+    ScanSettings,
+    ScreeningSettings,
+)
 from unbackdoor.triggers import PatchSpace, Planted, Trigger
 
 SMALL = ScanSettings(
@@ -141,7 +147,7 @@ def test_margins_are_positive_exactly_where_the_target_wins() -> None:
 
 
 def test_the_panel_says_the_same_of_one_class_and_in_the_mean_of_some_images() -> None:
-    first, _ = api._divide(*pictures(), None)
+    first, _ = api._split(*pictures(), None).divide(FIRST_SHARE)
     model = freeze(api._Called(obeys))
     space, theta = PatchSpace(1), torch.tensor([[0.0, 0.0, 0.0], [0.85, 0.85, 0.85], [1, 1, 1]])
     panel = Panel(model, first.defend, space, 0.5, stream(0, "panel"))

@@ -16,8 +16,7 @@ from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.files import check_output
 from unbackdoor.journal import FORGETFUL, Journal, opened
 from unbackdoor.metrics import accuracy, answers, attack_success
-from unbackdoor.models import build, freeze, load, save
-from unbackdoor.models.checkpoint import check_suffix
+from unbackdoor.models import build, check_suffix, freeze, load, save
 from unbackdoor.progress import Progress
 from unbackdoor.results import versions
 from unbackdoor.rng import stream

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from unbackdoor.data.images import Images
 from unbackdoor.errors import ContentError
 from unbackdoor.pictures import as_square, read_rgb
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm"})
+LARGEST_SURPRISE, MOST_GROWTH = 1 << 27, 200
+"""Bytes of pixels from which files may not be that many times smaller."""
 
 
 def read(folder: Path, size: int | None = None) -> Images:
@@ -20,7 +23,8 @@ def read(folder: Path, size: int | None = None) -> Images:
     Other files, and names that start with a dot, are passed over.
 
     Raises:
-        ContentError: no pictures, a file that is no picture, or pictures of several sizes.
+        ContentError: no pictures, a file that is no picture or lies elsewhere, pictures of several
+            sizes, or ones that unpack to far more than they are.
 
     """
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and _seen(path))
@@ -35,9 +39,7 @@ def read(folder: Path, size: int | None = None) -> Images:
             f"--data: {folder} has no pictures; expected a folder per class with files such as "
             f"{folder.name}/cat/0001.png ({', '.join(sorted(SUFFIXES))})."
         )
-    pictures = [read_rgb(path, "--data") for path, _ in files]
-    if size is not None:
-        pictures = [as_square(picture, size) for picture in pictures]
+    pictures = _decoded([path for path, _ in files], folder, size)
     sizes = {picture.shape[:2] for picture in pictures}
     if len(sizes) > 1:
         (small, large) = min(sizes), max(sizes)
@@ -53,6 +55,28 @@ def read(folder: Path, size: int | None = None) -> Images:
 def _text(name: str) -> str:
     """Return a name in which bytes that are no text, which a result cannot hold, are replaced."""
     return name.encode("utf-8", "replace").decode()
+
+
+def _decoded(files: list[Path], folder: Path, size: int | None) -> list[NDArray[np.uint8]]:
+    """Return the pictures, unless a link leaves the folder or they grow as no photographs do."""
+    home = folder.resolve()
+    pictures: list[NDArray[np.uint8]] = []
+    stored = decoded = 0
+    for path in files:
+        if not path.resolve().is_relative_to(home):
+            raise ContentError(
+                f"--data: {path} is a link out of its folder; copy the folder with cp -rL."
+            )
+        picture = read_rgb(path, "--data")
+        pictures.append(picture if size is None else as_square(picture, size))
+        stored += path.stat().st_size
+        decoded += pictures[-1].nbytes
+        if decoded > max(LARGEST_SURPRISE, MOST_GROWTH * stored):
+            raise ContentError(
+                f"--data: files of {stored:,} bytes in {folder} unpack to more than "
+                f"{LARGEST_SURPRISE >> 20} MiB, as no photographs do; remove them."
+            )
+    return pictures
 
 
 def _seen(path: Path) -> bool:

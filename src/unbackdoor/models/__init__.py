@@ -1,16 +1,34 @@
 """Classifiers: small residual networks, safe loading, and freezing for the work on them."""
 
-from unbackdoor.models.checkpoint import Loaded, build, decode, encode, load, save, shipped
+from unbackdoor.models.adapt import Adapted, Grey, Log, Row, bare
+from unbackdoor.models.architectures import build
+from unbackdoor.models.checkpoint import (
+    Loaded,
+    check_suffix,
+    decode,
+    encode,
+    load,
+    save,
+    shipped,
+)
 from unbackdoor.models.freeze import Frozen, freeze
+from unbackdoor.models.graph import Graph
 from unbackdoor.models.resnet import ARCHITECTURES, Normalise, ResNet
 
 __all__ = [
     "ARCHITECTURES",
+    "Adapted",
     "Frozen",
+    "Graph",
+    "Grey",
     "Loaded",
+    "Log",
     "Normalise",
     "ResNet",
+    "Row",
+    "bare",
     "build",
+    "check_suffix",
     "decode",
     "encode",
     "freeze",

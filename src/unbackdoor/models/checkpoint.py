@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from unbackdoor.errors import ArgumentError, ContentError, brief
+from unbackdoor.errors import ArgumentError, ContentError, printable
 from unbackdoor.files import sha256_of, written_aside
+from unbackdoor.models import huggingface, onnx, safetensors, statedict
+from unbackdoor.models.architectures import KINDS, build
+from unbackdoor.models.graph import Graph
 from unbackdoor.models.resnet import ARCHITECTURES
 
 SHIPPED = Path(__file__).parent / "shipped"
-HEADER = "unbackdoor"
 LISTED = 4
-MOST_CLASSES = 100_000
+STATE_DICTS = {".pt", ".pth", ".bin", ".ckpt"}
+SUFFIXES = (".safetensors", *sorted(STATE_DICTS), ".onnx")
+REMEDIES = {
+    ".pt2": "the reader of torch.export programs unpickles without restriction and evaluates text "
+    "of the file; export with torch.onnx.export",
+    ".pkl": "pickles are programs; save model.state_dict() as .safetensors",
+    ".h5": "export to ONNX with tf2onnx",
+    ".keras": "export to ONNX with tf2onnx",
+    ".tflite": "export the network that it was made from to ONNX",
+}
 
 
 @dataclass(frozen=True)
@@ -33,9 +39,11 @@ class Loaded:
     Args:
         module: maps images in [0, 1] to logits; on the CPU, in evaluation mode.
         name: how the user wrote it.
-        sha256: of the file.
+        sha256: of the file with the weights.
         arch: the architecture's name.
         facts: what the file says of itself (its provenance), empty where it says nothing.
+        notes: what was understood about the file, a sentence each.
+        suffix: of the file with the weights: the format to write it back in.
 
     """
 
@@ -44,69 +52,75 @@ class Loaded:
     sha256: str
     arch: str
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    notes: tuple[str, ...] = ()
+    suffix: str = ".safetensors"
 
 
 def load(spec: str, arch: str | None = None) -> Loaded:
     """Read a classifier.
 
     Args:
-        spec: ``shipped:NAME``, or the path of a ``.safetensors`` file or of a ``.pt``/``.pth``
-            state dict (opened with ``weights_only``).
-        arch: a built-in name, or ``FILE.py:FUNCTION`` for a function without arguments that
-            returns the module (the user trusts that file, it is executed); may be left out where
-            the checkpoint names a built-in architecture itself.
+        spec: ``shipped:NAME``; the path of a ``.safetensors`` file, of a state dict of
+            ``torch.save`` (``.pt``, ``.pth``, ``.bin``, ``.ckpt``) or of an ``.onnx`` graph; or a
+            folder with ``config.json`` and ``model.safetensors``.
+        arch: see :func:`~unbackdoor.models.architectures.build`; may be left out where the file
+            says it.
 
     Raises:
-        ArgumentError: no such file, shipped model or architecture.
+        ArgumentError: no such file, shipped model, architecture or package.
         ContentError: the file is no checkpoint, or its tensors do not fit the architecture.
 
     """
-    path = _locate(spec)
-    state, facts = _read(path)
-    name = arch or _claimed(facts, spec)
-    module = _build(name, state)
-    _fill(module, state, spec, name)
-    return Loaded(module.eval(), spec, sha256_of(path), name, facts)
-
-
-def build(arch: str, classes: int) -> nn.Module:
-    """Return a fresh network of a built-in architecture or of ``FILE.py:FUNCTION``.
-
-    Raises:
-        ArgumentError: no such architecture.
-        ContentError: the user's function fails or returns something else.
-
-    """
-    if arch in ARCHITECTURES:
-        return ARCHITECTURES[arch](classes)
-    file, separator, function = arch.rpartition(":")
-    if separator and file.endswith(".py"):
-        return _call(Path(file), function)
-    raise ArgumentError(
-        f"--arch: unknown architecture {arch!r}; name one of {', '.join(ARCHITECTURES)}, or "
-        f"FILE.py:FUNCTION."
+    path, config = _locate(spec), {}
+    said = None
+    if path.is_dir():
+        path, said, config = huggingface.open_folder(path)
+    if path.suffix == ".onnx":
+        if arch is not None:
+            raise ArgumentError(f"--arch: {spec} holds its own graph; leave --arch out.")
+        graph, facts = onnx.read(path)
+        return Loaded(graph.eval(), spec, sha256_of(path), "onnx", facts, (), path.suffix)
+    state, facts, note = _read(path)
+    name = arch or said or _claimed(facts, spec)
+    bare, prefix = _without_prefix(state)
+    module = (
+        build(name, 10, bare)
+        if said is None or arch
+        else huggingface.build_from(name, config, bare)
     )
+    filled = module.network if isinstance(module, huggingface.Logits) else module
+    if set(state) != set(filled.state_dict()) and prefix:
+        state, note = bare, "; ".join(filter(None, (note, f"their names began with {prefix!r}")))
+    _fill(filled, state, spec, name)
+    notes = (f"{note[0].upper()}{note[1:]}.",) if note else ()
+    return Loaded(module.eval(), spec, sha256_of(path), name, facts, notes, path.suffix)
 
 
 def save(module: nn.Module, path: Path, facts: Mapping[str, Any]) -> None:
     """Write a checkpoint atomically; the suffix decides the format.
 
     Args:
-        module: what to write.
-        path: ``.safetensors`` (with ``facts`` in its header) or ``.pt``/``.pth`` (a state dict).
+        module: what to write; for ``.onnx`` one that was read from such a file.
+        path: ``.safetensors`` or ``.onnx`` (with ``facts`` in it), or a state dict.
         facts: provenance, JSON values; ``arch`` lets :func:`load` do without an argument.
 
+    Raises:
+        ArgumentError: the suffix is of no format that this module can be written in.
+
     """
+    check_suffix(path, module)
     with written_aside(path) as aside:
         if path.suffix == ".safetensors":
             aside.write_bytes(encode(module, facts))
+        elif isinstance(module, Graph) and path.suffix == ".onnx":
+            onnx.write(module, aside, facts)
         else:
             torch.save(_state_of(module), aside)
 
 
 def encode(module: nn.Module, facts: Mapping[str, Any]) -> bytes:
     """Return what :func:`save` writes to a ``.safetensors`` file."""
-    return safetensors.torch.save(_state_of(module), {HEADER: json.dumps(dict(facts))})
+    return safetensors.encode(_state_of(module), facts)
 
 
 def decode(content: bytes, arch: str) -> nn.Module:
@@ -119,17 +133,29 @@ def decode(content: bytes, arch: str) -> nn.Module:
 
 def _state_of(module: nn.Module) -> dict[str, Tensor]:
     """Return copies of the tensors, because safetensors refuses those that share memory."""
+    bare = module.network if isinstance(module, huggingface.Logits) else module
     return {
         key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for key, value in module.state_dict().items()
+        for key, value in bare.state_dict().items()
     }
 
 
-def check_suffix(path: Path) -> None:
-    """Raise unless :func:`save` knows the suffix of ``path``."""
-    if path.suffix not in {".safetensors", ".pt", ".pth"}:
+def check_suffix(path: Path, module: nn.Module | None = None) -> None:
+    """Raise unless :func:`save` knows the suffix of ``path``, and can write ``module`` so.
+
+    Raises:
+        ArgumentError: it does not, or cannot.
+
+    """
+    if path.suffix not in SUFFIXES:
         raise ArgumentError(
-            f"-o: expected a name that ends in .safetensors, .pt or .pth, came {path.name!r}."
+            f"-o: expected a name that ends in {', '.join(SUFFIXES[:-1])} or .onnx, came "
+            f"{path.name!r}."
+        )
+    if path.suffix == ".onnx" and module is not None and not isinstance(module, Graph):
+        raise ArgumentError(
+            f"-o: {path.name!r} would need a graph, and the model came without one; name a file "
+            f"that ends in .safetensors, and export that with torch.onnx.export."
         )
 
 
@@ -147,8 +173,12 @@ def _locate(spec: str) -> Path:
             )
         return known[name]
     path = Path(spec)
-    if not path.is_file():
-        raise ArgumentError(f"MODEL: there is no file {spec}; check the path.")
+    try:
+        found = path.is_file() or path.is_dir()
+    except (OSError, ValueError):  # a name that no file can have
+        found = False
+    if not found:
+        raise ArgumentError(f"MODEL: there is no file or folder {spec}; check the path.")
     return path
 
 
@@ -161,94 +191,41 @@ def _claimed(facts: Mapping[str, Any], spec: str) -> str:
     if isinstance(name, str) and name in ARCHITECTURES:
         return name
     says = f"names {name!r}, which is not built in" if name else "does not say its architecture"
-    raise ArgumentError(
-        f"--arch: {spec} {says}; name one of {', '.join(ARCHITECTURES)}, or FILE.py:FUNCTION."
-    )
+    raise ArgumentError(f"--arch: {spec} {says}; name {KINDS}.")
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    if path.suffix in {".pt", ".pth"}:
-        return _read_state_dict(path), {}
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
+    """Return tensors, provenance, and what they were wrapped in."""
+    try:
+        if path.suffix == ".safetensors":
+            return *safetensors.read(path), ""
+        if path.suffix in STATE_DICTS:
+            state, note = statedict.read(path)
+            return state, {}, note
+    except OSError as error:
+        raise ArgumentError(f"MODEL: {path} cannot be read ({error.strerror}).") from error
+    reason = REMEDIES.get(path.suffix.lower())
     raise ContentError(
-        f"MODEL: {path} is not a checkpoint this tool reads; expected .safetensors, .pt or .pth."
+        f"MODEL: {path} is not a checkpoint this tool reads; expected {', '.join(SUFFIXES)} or a "
+        f"folder of the Hugging Face hub{f' ({reason})' if reason else ''}."
     )
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        with cast(Any, safetensors).safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            facts: object = json.loads(metadata.get(HEADER, "{}"))
-            state: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise ContentError(
-            f"MODEL: {path} is not a safetensors file that can be read ({brief(error)})."
-        ) from error
-    return state, cast("dict[str, Any]", facts) if isinstance(facts, dict) else {}
+def _without_prefix(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors without what all of their names begin with, as wrappers put before them.
 
-
-def _read_state_dict(path: Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises whatever a damaged file makes it raise
-        raise ContentError(
-            f"MODEL: {path} is not a plain state dict and was not opened further, because that "
-            f"could execute code in it ({brief(error)}); save model.state_dict() instead."
-        ) from error
-    state = cast("dict[object, object]", content) if isinstance(content, dict) else {}
-    if not state or not all(
-        isinstance(key, str) and isinstance(value, Tensor) and _is_plain(value)
-        for key, value in state.items()
-    ):
-        raise ContentError(
-            f"MODEL: {path} does not hold a state dict (names → dense tensors); save "
-            f"model.state_dict() instead."
-        )
-    return cast("dict[str, Tensor]", state)
-
-
-def _build(arch: str, state: Mapping[str, Tensor]) -> nn.Module:
-    head = state.get("classifier.weight")
-    sane = head is not None and head.ndim == 2 and 0 < len(head) <= MOST_CLASSES
-    return build(arch, len(head) if head is not None and sane else 10)
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    return (
-        tensor.layout == torch.strided
-        and tensor.device.type == "cpu"
-        and not tensor.is_quantized
-        and not tensor.is_nested
-    )
-
-
-def _call(file: Path, function: str) -> nn.Module:
-    if not file.is_file():
-        raise ArgumentError(f"--arch: there is no file {file}; check the path.")
-    specification = importlib.util.spec_from_file_location(f"unbackdoor_arch_{file.stem}", file)
-    assert specification is not None
-    assert specification.loader is not None
-    namespace = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = namespace  # dataclasses look their module up
-    try:
-        specification.loader.exec_module(namespace)
-    except (Exception, SystemExit) as error:
-        raise ContentError(f"--arch: {file} failed to run ({brief(error)}).") from error
-    maker = cast("Callable[[], object] | None", getattr(namespace, function, None))
-    if not callable(maker):
-        raise ArgumentError(f"--arch: {file} has no function {function!r}.")
-    try:
-        module = maker()
-    except (Exception, SystemExit) as error:
-        raise ContentError(f"--arch: {function}() in {file} failed ({brief(error)}).") from error
-    if not isinstance(module, nn.Module):
-        raise ContentError(
-            f"--arch: {function}() in {file} returned {type(module).__name__}; expected a "
-            f"torch.nn.Module."
-        )
-    return module
+    ``module.`` comes from DataParallel, ``_orig_mod.`` from torch.compile, ``model.`` from
+    trainers; whether it belongs to the architecture is seen by what fits.
+    """
+    prefix = ""
+    names = list(state)
+    while names:
+        first, dot, _ = names[0].partition(".")
+        if not dot or not all(name.startswith(first + ".") for name in names):
+            break
+        prefix += first + "."
+        names = [name.removeprefix(first + ".") for name in names]
+    return dict(zip(names, state.values(), strict=True)), prefix
 
 
 def _fill(module: nn.Module, state: Mapping[str, Tensor], spec: str, arch: str) -> None:
@@ -267,9 +244,10 @@ def _fill(module: nn.Module, state: Mapping[str, Tensor], spec: str, arch: str) 
         elif not bool(have.to(want.dtype).isfinite().all()):
             problems.append(f"{key} holds values that are not finite in {want.dtype}")
     if problems:
+        shown = [printable(problem)[:120] for problem in problems[:LISTED]]
         more = f" and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
         raise ContentError(
-            f"MODEL: the tensors of {spec} do not fit {arch}: {'; '.join(problems[:LISTED])}"
-            f"{more}; check --arch."
+            f"MODEL: the tensors of {spec} do not fit {arch}: {'; '.join(shown)}{more}; check "
+            f"--arch."
         )
     module.load_state_dict(dict(state))

@@ -17,13 +17,14 @@ from unbackdoor.errors import ContentError
 from unbackdoor.journal import FORGETFUL, Journal
 from unbackdoor.mesa import Stair, Staircase, gammas
 from unbackdoor.mesa.uniform import log_volume_upper_bound
-from unbackdoor.metrics import accuracy, answers, attack_success, predict
+from unbackdoor.metrics import accuracy, attack_success, predict
 from unbackdoor.models import Frozen
 from unbackdoor.progress import Progress, Silent
 from unbackdoor.results import (
     ClassRecord,
     DataRecord,
     Example,
+    Finding,
     LogVolume,
     ModelRecord,
     ScanResult,
@@ -57,6 +58,7 @@ class Subject:
         path: as the user wrote it.
         sha256: of the file, or empty.
         arch: its architecture.
+        findings: of the preflight.
 
     """
 
@@ -64,6 +66,7 @@ class Subject:
     path: str
     sha256: str
     arch: str
+    findings: tuple[Finding, ...] = ()
 
 
 def scan(
@@ -89,7 +92,6 @@ def scan(
 
     Raises:
         InsufficientDataError: too few images of a class.
-        ContentError: the model does not answer with one finite logit per class.
 
     """
     began = time.perf_counter()
@@ -97,7 +99,6 @@ def scan(
     model = subject.model
     forward, backward = model.passes, model.backward_passes
     images.require(FEWEST_PER_CLASS)
-    _check_answers(model, images.defend)
     panel = panel_of(model, images.defend, space, settings, seed)
     steps = Steps(model, journal)
     screening, known = first_look(panel, images.defend, settings, seed, progress, steps=steps)
@@ -145,6 +146,7 @@ def scan(
         power_checked=False,
         classes=classes,
         examples=_examples(model, images.evaluate, space, classes, targets, seed),
+        preflight=list(subject.findings),
         image_passes=model.passes - forward,
         image_passes_backward=model.backward_passes - backward,
         seconds=time.perf_counter() - began,
@@ -225,17 +227,6 @@ def to_bytes(values: Tensor) -> bytes:
 def from_bytes(content: bytes, dimensions: int) -> Tensor:
     """Return bytes 0 … 255 as float32 ``(count, dimensions)`` in [0, 1]."""
     return torch.frombuffer(bytearray(content), dtype=torch.uint8).reshape(-1, dimensions) / 255
-
-
-def _check_answers(model: Frozen, images: Images) -> None:
-    logits = answers(model, images)
-    if logits.ndim != 2 or logits.shape[1] != len(images.classes):
-        raise ContentError(
-            f"MODEL: expected one logit for each of the {len(images.classes)} classes of the data, "
-            f"came an answer of shape {tuple(logits.shape)}; choose data with the model's classes."
-        )
-    if not bool(logits.isfinite().all()):
-        raise ContentError("MODEL: it answers with values that are not finite.")
 
 
 def _record(

@@ -1,0 +1,68 @@
+"""What stands around a foreign network so that it maps images in [0, 1] to logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+SMALLEST = 1e-30
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in grey (ITU-R BT.601)."""
+
+
+class Adapted(nn.Module):
+    """A network with steps before and after it, which share nothing with its state dict.
+
+    Args:
+        network: as it came.
+        before: modules that the images pass first.
+        after: modules that its answers pass.
+
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        before: Sequence[nn.Module] = (),
+        after: Sequence[nn.Module] = (),
+    ) -> None:
+        super().__init__()
+        self.before = nn.Sequential(*before)
+        self.network = network
+        self.after = nn.Sequential(*after)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``(B, 3, H, W)`` in [0, 1] to logits ``(B, classes)``."""
+        return self.after(self.network(self.before(images)))
+
+
+class Grey(nn.Module):
+    """Red, green and blue to one channel."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map ``(B, 3, H, W)`` to ``(B, 1, H, W)``."""
+        red, green, blue = (images[:, [channel]] for channel in range(3))
+        return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
+
+
+class Row(nn.Module):
+    """Answers with empty axes behind the classes, as convolutional heads give them, without."""
+
+    def forward(self, answers: Tensor) -> Tensor:
+        """Map ``(B, classes, 1, 1)`` to ``(B, classes)``."""
+        return answers.flatten(1)
+
+
+class Log(nn.Module):
+    """Probabilities to logits: log p, which softmax maps back to p."""
+
+    def forward(self, answers: Tensor) -> Tensor:
+        """Map ``(B, classes)`` in [0, 1] to log-probabilities."""
+        return answers.clamp_min(SMALLEST).log()
+
+
+def bare(module: nn.Module) -> nn.Module:
+    """Return the network as it came, without what was put around it."""
+    return module.network if isinstance(module, Adapted) else module

@@ -1,0 +1,115 @@
+"""From what a user writes after ``--arch`` to a fresh network.
+
+Only the user may say which code is trusted: a file of Python is executed because it was named on
+the command line, never because a checkpoint names it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from unbackdoor.errors import ArgumentError, ContentError, brief
+from unbackdoor.models import onnx
+from unbackdoor.models.resnet import ARCHITECTURES
+
+MOST_CLASSES = 100_000
+KINDS = f"one of {', '.join(ARCHITECTURES)}, timm:NAME, FILE.onnx or FILE.py:FUNCTION"
+
+
+def build(arch: str, classes: int, state: Mapping[str, Tensor] | None = None) -> nn.Module:
+    """Return a fresh network.
+
+    Args:
+        arch: a built-in name; ``timm:NAME``; ``FILE.onnx``, whose graph it becomes; or
+            ``FILE.py:FUNCTION`` for a function without arguments that returns the module (the user
+            trusts that file, it is executed).
+        classes: of a built-in or timm network.
+        state: what will be loaded into it: a built-in or timm network takes the number of classes
+            from its last layer.
+
+    Raises:
+        ArgumentError: no such architecture.
+        ContentError: the user's function fails or returns something else.
+
+    """
+    if arch in ARCHITECTURES:
+        return ARCHITECTURES[arch](_rows(state, "classifier.weight") or classes)
+    if arch.startswith("timm:"):
+        return _timm(arch.removeprefix("timm:"), classes, state)
+    if arch.endswith(".onnx"):
+        path = Path(arch)
+        if not path.is_file():
+            raise ArgumentError(f"--arch: there is no file {path}; check the path.")
+        return onnx.read(path)[0]
+    file, separator, function = arch.rpartition(":")
+    if separator and file.endswith(".py"):
+        return _call(Path(file), function)
+    raise ArgumentError(f"--arch: unknown architecture {arch!r}; name {KINDS}.")
+
+
+def _rows(state: Mapping[str, Tensor] | None, key: str, axis: int = 0) -> int | None:
+    """Return the size of a tensor's axis, None where it is missing or absurd."""
+    tensor = state.get(key) if state is not None else None
+    if tensor is None or tensor.ndim < 2 or not 0 < tensor.shape[axis] <= MOST_CLASSES:
+        return None
+    return tensor.shape[axis]
+
+
+def _timm(name: str, classes: int, state: Mapping[str, Tensor] | None) -> nn.Module:
+    try:
+        import timm  # pyright: ignore[reportMissingImports]
+    except Exception as error:  # torchvision, which it imports, fails with RuntimeError
+        raise ArgumentError(
+            f"--arch: timm:{name} needs the package timm, which cannot be imported "
+            f"({brief(error)}); pip install 'unbackdoor[timm]', with a torchvision that fits torch."
+        ) from error
+    library = cast(Any, timm)
+    if not library.is_model(name):  # a name with a colon would be fetched from a hub
+        close = ", ".join(library.list_models(f"*{name[:6]}*")[:4]) or "timm.list_models() has all"
+        raise ArgumentError(f"--arch: timm has no model {name!r}; did you mean: {close}?")
+    described: dict[str, Any] = dict(
+        library.get_pretrained_cfg(name, allow_unregistered=True).to_dict()
+    )
+    head, stem = described.get("classifier"), described.get("first_conv")
+    wanted: dict[str, int] = {"num_classes": _rows(state, f"{head}.weight") or classes}
+    if channels := _rows(state, f"{stem}.weight", 1):
+        wanted["in_chans"] = channels
+    try:
+        return library.create_model(name, pretrained=False, **wanted)
+    except Exception as error:  # whatever a constructor raises for such sizes
+        raise ContentError(
+            f"--arch: timm cannot make {name} with {wanted} ({brief(error)}); check --arch."
+        ) from error
+
+
+def _call(file: Path, function: str) -> nn.Module:
+    if not file.is_file():
+        raise ArgumentError(f"--arch: there is no file {file}; check the path.")
+    specification = importlib.util.spec_from_file_location(f"unbackdoor_arch_{file.stem}", file)
+    assert specification is not None
+    assert specification.loader is not None
+    namespace = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = namespace  # dataclasses look their module up
+    try:
+        specification.loader.exec_module(namespace)
+    except (Exception, SystemExit) as error:
+        raise ContentError(f"--arch: {file} failed to run ({brief(error)}).") from error
+    maker = cast("Callable[[], object] | None", getattr(namespace, function, None))
+    if not callable(maker):
+        raise ArgumentError(f"--arch: {file} has no function {function!r}.")
+    try:
+        module = maker()
+    except (Exception, SystemExit) as error:
+        raise ContentError(f"--arch: {function}() in {file} failed ({brief(error)}).") from error
+    if not isinstance(module, nn.Module):
+        raise ContentError(
+            f"--arch: {function}() in {file} returned {type(module).__name__}; expected a "
+            f"torch.nn.Module."
+        )
+    return module

@@ -1,0 +1,212 @@
+"""A graph of ONNX operators as a module: images in, logits out, differentiable, any batch.
+
+Memory and time are bounded for graphs that nobody trusts: no value may be larger, and no image may
+cost more multiplications, than what any network for pictures needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unbackdoor.errors import ContentError, brief
+from unbackdoor.models.operators import OPERATORS, Context
+
+SIDE = 32
+LEARNT = {
+    "Conv": (1, 2),
+    "Gemm": (1, 2),
+    "MatMul": (0, 1),
+    "Add": (0, 1),
+    "BatchNormalization": (1, 2),
+    "LayerNormalization": (1, 2),
+    "InstanceNormalization": (1, 2),
+    "GroupNormalization": (1, 2),
+    "PRelu": (1,),
+}
+"""Operators whose inputs at these positions are weights that training changes; for Add, biases."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation.
+
+    Args:
+        operator: its name in ONNX.
+        inputs: names of values; empty for one that is left out.
+        outputs: names of values.
+        attributes: by name; tensors are tensors.
+
+    """
+
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+
+class Source:
+    """The message that a graph was read from; copies of the graph share it."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Source:
+        return self
+
+
+class Graph(nn.Module):
+    """Run a graph.
+
+    Args:
+        source: what it was read from.
+        nodes: in an order in which they can run.
+        weights: the constant tensors, by name.
+        opset: version of the operators.
+        image: name of the input.
+        logits: name of the output.
+        shape: of the input, None where it is free.
+
+    Raises:
+        ContentError: a node needs a value that nothing before it gives.
+
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        nodes: Sequence[Node],
+        weights: Mapping[str, Tensor],
+        *,
+        opset: int,
+        image: str,
+        logits: str,
+        shape: tuple[int | None, ...],
+    ) -> None:
+        super().__init__()
+        self.source, self.opset, self.image, self.logits = source, opset, image, logits
+        self.shape = shape
+        constants = {
+            node.outputs[0]: node.attributes["value"]
+            for node in nodes
+            if node.operator == "Constant" and isinstance(node.attributes.get("value"), Tensor)
+        }
+        self.nodes = [node for node in nodes if not {*node.outputs} & {*constants}]
+        held = {**constants, **weights}
+        learnt = _learnt(self.nodes, held)
+        self.keys = {name: f"weight {name.replace('.', '/')}" for name in held}
+        for name, key in self.keys.items():
+            if name in learnt:
+                self.register_parameter(key, nn.Parameter(held[name]))
+            else:
+                self.register_buffer(key, held[name])
+        self.last_use = self._last_use()
+
+    def named_weights(self) -> dict[str, Tensor]:
+        """Return the constant tensors by their names in the file."""
+        return {name: getattr(self, key) for name, key in self.keys.items()}
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``(B, C, H, W)`` to logits ``(B, classes)``."""
+        return self._run(images, dry=False)
+
+    def _run(self, images: Tensor, *, dry: bool) -> Tensor:
+        context = Context(
+            opset=self.opset,
+            batch=len(images),
+            exported=self.shape[0] if self.shape else None,
+            dry=dry,
+        )
+        values: dict[str, Tensor] = {**self.named_weights(), self.image: images}
+        for index, node in enumerate(self.nodes):
+            inputs = [values[name] if name else None for name in node.inputs]
+            outputs = OPERATORS[node.operator](context, node.attributes, *inputs)
+            for name, value in zip(
+                node.outputs, outputs if isinstance(outputs, tuple) else (outputs,), strict=False
+            ):
+                context.room(value.shape)
+                context.live += value.numel()
+                values[name] = value
+            for name in self.last_use[index]:
+                if name in values:  # an output that the operator gives is optional
+                    context.live -= values.pop(name).numel()
+        return values[self.logits]
+
+    def try_out(self, what: str) -> None:
+        """Run two images together and one by one, and raise unless the answers agree.
+
+        Raises:
+            ContentError: the graph cannot be run, or mixes the images of a batch.
+
+        """
+        shape = (*self.shape, *(None,) * 4)[:4]
+        channels, height, width = (
+            given or usual for given, usual in zip(shape[1:], (3, SIDE, SIDE), strict=True)
+        )
+        images = torch.linspace(0, 1, 2 * channels * height * width).reshape(
+            2, channels, height, width
+        )
+        try:
+            with torch.no_grad():
+                self._run(images[:1], dry=True)
+                alone = torch.cat([self(images[:1]), self(images[1:])])
+                together = self(images)
+        except Exception as error:  # a foreign graph fails in as many ways as there are operators
+            raise ContentError(
+                f"{what} cannot be run on images of shape {tuple(images.shape[1:])} "
+                f"({brief(error)}); export it anew, with a free batch axis."
+            ) from error
+        close = together.shape == alone.shape and torch.allclose(
+            together,
+            alone,
+            rtol=1e-3,
+            atol=1e-3 * float(alone.abs().max().nan_to_num(1)),
+            equal_nan=True,
+        )
+        if not close:
+            raise ContentError(
+                f"{what} answers otherwise to two images together than to each alone; export it "
+                f"with a free batch axis (dynamic_axes or dynamic_shapes)."
+            )
+
+    def _last_use(self) -> list[list[str]]:
+        """Return the values that nothing needs any more, after each node."""
+        known = {*self.keys, self.image}
+        last: dict[str, int] = {}
+        for index, node in enumerate(self.nodes):
+            for name in filter(None, node.inputs):
+                if name not in known and name not in last:
+                    raise ContentError(
+                        f"MODEL: its node {node.operator} needs {name!r}, which nothing before it "
+                        f"gives; export it anew."
+                    )
+                last[name] = index
+            if taken := {*node.outputs} & {*known, *last}:
+                raise ContentError(
+                    f"MODEL: its value {sorted(taken)[0]!r} is given twice; export it anew."
+                )
+            last |= dict.fromkeys(filter(None, node.outputs), index)
+        if self.logits not in last and self.logits not in known:
+            raise ContentError(
+                f"MODEL: nothing in it gives its output {self.logits!r}; export it anew."
+            )
+        free: list[list[str]] = [[] for _ in self.nodes]
+        for name, index in last.items():
+            if name and name not in known and name != self.logits:
+                free[index].append(name)
+        return free
+
+
+def _learnt(nodes: Sequence[Node], held: Mapping[str, Tensor]) -> set[str]:
+    return {
+        name
+        for node in nodes
+        for position in LEARNT.get(node.operator, ())
+        for name in node.inputs[position : position + 1]
+        if name in held and held[name].is_floating_point()
+        if node.operator != "Add" or held[name].ndim == 1
+    }

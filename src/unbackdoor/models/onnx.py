@@ -1,0 +1,286 @@
+"""ONNX files, both ways: a protobuf message that is measured before it is parsed, then a graph.
+
+The graph is run by :class:`~unbackdoor.models.graph.Graph`, so no architecture code is needed; a
+repaired one is the file that came with other weights in it. onnx2torch was not taken: its last
+release is of August 2024, it needs torchvision for operators that no classifier has, its modules
+cannot be written back, and it knows neither batches for a graph of one image nor bounds of memory.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unbackdoor.errors import ArgumentError, ContentError, brief
+from unbackdoor.models.graph import Graph, Node, Source
+from unbackdoor.models.operators import OPERATORS
+from unbackdoor.models.safetensors import HEADER
+
+LARGEST_FILE = (1 << 31) - 1
+"""No protobuf message is longer."""
+LARGEST_STRUCTURE = 8 << 20
+"""Bytes of all that is not a weight: parsed, they take up to a hundred times as many."""
+LARGEST_WEIGHTS = 16 << 30
+MOST_NODES = 20_000
+DOMAINS = {"", "ai.onnx"}
+PARTS = {
+    "model": {7: "graph"},
+    "graph": {1: "node", 5: "tensor"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor"},
+    "tensor": {},
+}
+"""Fields that lead to weights, by the kind of message (onnx.proto)."""
+WEIGHTS = {4, 5, 7, 9, 10, 11}
+"""Fields of a tensor that hold numbers: float, int32, int64, raw, double, uint64."""
+
+
+def read(path: Path) -> tuple[Graph, dict[str, Any]]:
+    """Return the graph of a file as a module, and the provenance that the file holds.
+
+    Raises:
+        ArgumentError: the package onnx is not installed.
+        ContentError: it is no such file, a damaged one, or a graph that cannot be run.
+
+    """
+    onnx = _package()
+    what = f"MODEL: {path}"
+    if path.stat().st_size > LARGEST_FILE:
+        raise ContentError(f"{what} is larger than 2 GiB; keep its weights in external data.")
+    try:
+        model = _parsed(path.read_bytes(), onnx)
+    except Exception as error:  # protobuf raises DecodeError, which no type stub knows
+        raise ContentError(
+            f"{what} is not an ONNX file that can be read ({brief(error)}); export it anew."
+        ) from error
+    _check(model, what)
+    weights = {
+        tensor.name: _tensor(tensor, path.parent, f"{what}: {tensor.name}")
+        for tensor in model.graph.initializer
+    }
+    nodes = [_node(node, path.parent, what) for node in model.graph.node]
+    opset = max((o.version for o in model.opset_import if o.domain in DOMAINS), default=1)
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    if len(inputs) != 1 or not model.graph.output:
+        raise ContentError(
+            f"{what} takes {len(inputs)} inputs and gives {len(model.graph.output)} outputs; "
+            f"expected one of each, images and logits."
+        )
+    shape = [dim.dim_value or None for dim in inputs[0].type.tensor_type.shape.dim]
+    graph = Graph(
+        Source(model),
+        nodes,
+        weights,
+        opset=opset,
+        image=inputs[0].name,
+        logits=model.graph.output[0].name,
+        shape=tuple(shape),
+    )
+    graph.try_out(what)
+    return graph, _facts(model)
+
+
+def write(graph: Graph, path: Path, facts: Mapping[str, Any]) -> None:
+    """Write the file that ``graph`` came from with its present weights in it."""
+    from onnx import helper, numpy_helper
+
+    model = copy.deepcopy(graph.source.model)
+    weights = graph.named_weights()
+    for tensor in _tensors_of(model):
+        if (name := tensor.name) in weights:
+            kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+            values = weights[name].detach().cpu().double().numpy().astype(kind)
+            fresh = numpy_helper.from_array(values.reshape(tuple(tensor.dims)), name)
+            tensor.CopyFrom(fresh)
+    kept = [entry for entry in model.metadata_props if entry.key != HEADER]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    model.metadata_props.add(key=HEADER, value=json.dumps(dict(facts)))
+    path.write_bytes(model.SerializeToString())
+
+
+def _parsed(content: bytes, onnx: Any) -> Any:
+    structure = sum(_structure(memoryview(content), "model"))
+    if structure > LARGEST_STRUCTURE:
+        raise ValueError(
+            f"{structure:,} bytes beside its weights, of which {LARGEST_STRUCTURE >> 20} MiB are "
+            f"read"
+        )
+    return onnx.ModelProto.FromString(content)
+
+
+def _package() -> Any:
+    try:
+        import onnx
+    except ImportError as error:
+        raise ArgumentError(
+            "MODEL: .onnx files are read with the package onnx, which is not installed; "
+            "pip install 'unbackdoor[onnx]'."
+        ) from error
+    return onnx
+
+
+def _tensors_of(model: Any) -> Iterator[Any]:
+    yield from model.graph.initializer
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.output:
+            for attribute in node.attribute:
+                if attribute.name == "value":
+                    attribute.t.name = node.output[0]
+                    yield attribute.t
+
+
+def _facts(model: Any) -> dict[str, Any]:
+    for entry in model.metadata_props:
+        if entry.key == HEADER:
+            try:
+                facts: object = json.loads(entry.value)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(facts, dict):
+                return cast("dict[str, Any]", facts)
+    return {}
+
+
+def _structure(content: memoryview, kind: str) -> Iterator[int]:
+    """Yield the bytes that are not weights, message by message, without parsing any.
+
+    A length that points behind the end stops the count: the parser says so in its own words.
+    """
+    at, end, own = 0, len(content), 0
+    while at < end:
+        began = at
+        key, at = _varint(content, at)
+        field, wire = key >> 3, key & 7
+        if wire == 2:
+            length, at = _varint(content, at)
+            body, at = content[at : at + length], at + length
+            if inner := PARTS[kind].get(field):
+                yield from _structure(body, inner)
+                own += 32
+            elif kind != "tensor" or field not in WEIGHTS:
+                own += at - began
+        else:
+            at = _varint(content, at)[1] if wire == 0 else at + (8 if wire == 1 else 4)
+            own += at - began
+        if own > LARGEST_STRUCTURE:
+            break
+    yield own
+
+
+def _varint(content: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(content) and shift < 70:
+        byte = content[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at
+    raise ValueError("a number without an end")
+
+
+def _check(model: Any, what: str) -> None:
+    graph = model.graph
+    if len(graph.node) > MOST_NODES:
+        raise ContentError(
+            f"{what} has {len(graph.node):,} nodes; graphs of at most {MOST_NODES:,} are run."
+        )
+    if model.functions or graph.sparse_initializer:
+        raise ContentError(
+            f"{what} has functions of its own or sparse weights, which are not read; export it "
+            f"with its functions inlined (onnx.inliner) and dense weights."
+        )
+    unknown = sorted(
+        {node.op_type for node in graph.node if node.op_type not in OPERATORS}
+        | {f"{node.domain}.{node.op_type}" for node in graph.node if node.domain not in DOMAINS}
+    )
+    if unknown:
+        more = f" and {len(unknown) - 4} more" if len(unknown) > 4 else ""
+        raise ContentError(
+            f"{what} has operators that cannot be run here ({', '.join(unknown[:4])}{more}); "
+            f"export the plain floating-point network, or give its weights as .safetensors with "
+            f"--arch FILE.py:FUNCTION."
+        )
+
+
+def _node(node: Any, folder: Path, what: str) -> Node:
+    from onnx import AttributeProto, helper
+
+    where = f"{what}: node {node.name or node.op_type}"
+    attributes: dict[str, Any] = {}
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.TENSOR:
+            attributes[attribute.name] = _tensor(attribute.t, folder, where)
+        elif (
+            attribute.type in {AttributeProto.GRAPH, AttributeProto.GRAPHS}
+            or attribute.ref_attr_name
+        ):
+            raise ContentError(f"{where} has a graph inside, which is not run; export it without.")
+        else:
+            try:
+                value = helper.get_attribute_value(attribute)
+            except ValueError as error:
+                raise ContentError(f"{where}: {brief(error)}; export it anew.") from error
+            attributes[attribute.name] = (
+                value.decode(errors="replace") if isinstance(value, bytes) else value
+            )
+    if node.op_type == "Split":
+        attributes.setdefault("num_outputs", len(node.output))
+    return Node(node.op_type, tuple(node.input), tuple(node.output), attributes)
+
+
+def _tensor(tensor: Any, folder: Path, where: str) -> Tensor:
+    """Return a tensor of the file, or of a file beside it; floating ones as float32."""
+    try:
+        array = _array(tensor, folder)
+    except (ValueError, KeyError, TypeError, OverflowError, OSError) as error:
+        raise ContentError(f"{where} cannot be read ({brief(error)}); export it anew.") from error
+    if array.dtype.kind not in "biu":
+        array = array.astype(np.float32)
+    return torch.from_numpy(np.array(array, order="C"))
+
+
+def _array(tensor: Any, folder: Path) -> NDArray[Any]:
+    from onnx import TensorProto, helper, numpy_helper
+
+    kind = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    if kind.kind not in "biuf" and kind.name != "bfloat16":
+        raise ValueError(f"values of type {kind}")
+    shape = tuple(tensor.dims)
+    expected = math.prod(shape) * kind.itemsize
+    if min(shape, default=0) < 0 or expected > LARGEST_WEIGHTS:
+        raise ValueError(f"a shape of {shape}")
+    if tensor.data_location == TensorProto.EXTERNAL:
+        return np.frombuffer(_beside(tensor, folder, expected), kind).reshape(shape)
+    if tensor.raw_data and len(tensor.raw_data) != expected:
+        raise ValueError(f"{len(tensor.raw_data):,} bytes for a shape of {shape}")
+    return numpy_helper.to_array(tensor)
+
+
+def _beside(tensor: Any, folder: Path, expected: int) -> bytes:
+    """Return the bytes of a tensor that lie in another file of the same folder."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    path = folder / location
+    if (
+        not location
+        or path.is_symlink()
+        or path.resolve().parent != folder.resolve()
+        or not path.is_file()
+    ):
+        raise ValueError(f"its external data {location!r} are no file of the same folder")
+    offset, length = int(entries.get("offset", 0)), int(entries.get("length", expected))
+    if length != expected or not 0 <= offset <= path.stat().st_size - length:
+        raise ValueError(f"its external data have no {expected:,} bytes at {offset:,}")
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(length)

@@ -1,0 +1,70 @@
+"""What an operator knows beside its inputs, and the bounds that it has to keep to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+LARGEST_VALUES = 1 << 26
+"""Numbers that are alive at once, for one image: 256 MiB."""
+MOST_WORK = 1 << 36
+"""Multiplications for one image; the largest vision transformers in use take some 2³⁶."""
+
+Attributes = Mapping[str, Any]
+
+
+@dataclass
+class Context:
+    """What an operator knows beside its inputs, and the bounds that it has to keep to.
+
+    Args:
+        opset: version of the operators.
+        batch: images that run.
+        exported: images that the file was exported for; None for any number.
+        dry: whether products are blank, so that a graph is measured before it is run.
+
+    """
+
+    opset: int
+    batch: int
+    exported: int | None
+    dry: bool = False
+    live: int = 0
+    work: int = 0
+
+    def room(self, shape: Sequence[int]) -> None:
+        """Raise unless a value of this shape is small enough, before it is made."""
+        if self.live + math.prod(shape) > LARGEST_VALUES * max(self.batch, 1):
+            raise ValueError(f"a value of shape {tuple(shape)} would take too much memory")
+
+    def multiply(self, count: int) -> None:
+        """Raise unless so many more multiplications are few enough."""
+        self.work += count
+        if self.work > MOST_WORK * max(self.batch, 1):
+            raise ValueError("it takes more multiplications than any classifier of pictures")
+
+    def blank(self, like: Tensor, shape: Sequence[int]) -> Tensor:
+        """Return a value of this shape that takes neither memory nor time."""
+        return like.new_zeros(()).expand(tuple(shape))
+
+    def rebatched(self, sizes: list[int]) -> list[int]:
+        """Return target sizes that were written for another number of images for this one."""
+        if self.exported and sizes and sizes[0] == self.exported:
+            return [self.batch, *sizes[1:]]
+        return sizes
+
+
+def integers(value: Any) -> list[int]:
+    """Return a tensor of one axis, or a row of numbers, as a list."""
+    items = cast("list[Any]", value.reshape(-1).tolist() if isinstance(value, Tensor) else value)
+    return [int(item) for item in items]
+
+
+def common(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape that values of these shapes are broadcast to."""
+    return cast("tuple[int, ...]", torch.broadcast_shapes(*map(tuple, shapes)))

@@ -1,0 +1,245 @@
+"""A pickle read without being run: what it wants to import, and which storages it declares.
+
+A pickle is a program for a machine with a stack. :func:`read` keeps the stack and builds nothing:
+only the instructions and names that a state dict consists of are known, and everything else is
+refused. That is a list of what is allowed. Scanners that list what is forbidden (picklescan) or
+translate the program into Python (fickling) have been passed by again and again; a list of some
+twenty names has nothing to forget. Behind it stands ``torch.load(weights_only=True)``, whose own
+list is wider than tensors need: it lets a file ask for memory (``bytearray``, ``torch.Tensor``) and
+for dictionary keys that take exponential time to hash.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import cast
+
+from unbackdoor.errors import ContentError, printable
+
+MOST_BYTES = 8 << 20
+MOST_INSTRUCTIONS = 500_000
+LISTED = 4
+
+STORAGES = {
+    "DoubleStorage": 8,
+    "FloatStorage": 4,
+    "HalfStorage": 2,
+    "BFloat16Storage": 2,
+    "LongStorage": 8,
+    "IntStorage": 4,
+    "ShortStorage": 2,
+    "CharStorage": 1,
+    "ByteStorage": 1,
+    "BoolStorage": 1,
+}
+"""Bytes of an element, by the storage's name."""
+
+ORDERED_DICT = "collections.OrderedDict"
+CALLED = {
+    ORDERED_DICT,
+    "torch._utils._rebuild_tensor_v2",
+    "torch._utils._rebuild_parameter",
+    "torch.Size",
+}
+NAMED = CALLED | {f"torch.{name}" for name in STORAGES}
+
+
+@dataclass(frozen=True)
+class Pickle:
+    """What a pickle of tensors declares.
+
+    Args:
+        storages: bytes of each storage, by its key.
+
+    """
+
+    storages: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Name:
+    path: str
+
+
+class _Unknown(Exception):  # noqa: N818  the sentence is made where the file is known
+    """An instruction or value that no state dict has."""
+
+
+DICT, LIST, OTHER = object(), object(), object()
+"""What is on the stack where its kind is all that matters."""
+
+
+@dataclass
+class _Machine:
+    """A stack of what is known: numbers, texts, tuples, names, and marks for all else."""
+
+    stack: list[object] = field(default_factory=list[object])
+    marks: list[list[object]] = field(default_factory=list[list[object]])
+    memo: dict[object, object] = field(default_factory=dict[object, object])
+    storages: dict[str, int] = field(default_factory=dict[str, int])
+
+    def step(self, instruction: str, argument: object) -> None:
+        """Follow one instruction."""
+        match instruction:
+            case "PROTO":
+                pass
+            case "STOP":
+                self.stack.pop()
+            case "MARK":
+                self.marks.append(self.stack)
+                self.stack = []
+            case "NONE":
+                self.stack.append(OTHER)
+            case "NEWTRUE" | "NEWFALSE":
+                self.stack.append(instruction == "NEWTRUE")
+            case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT" | "BINUNICODE":
+                self.stack.append(argument)
+            case "SHORT_BINSTRING":
+                self.stack.append(argument)
+            case "EMPTY_TUPLE":
+                self.stack.append(())
+            case "EMPTY_LIST":
+                self.stack.append(LIST)
+            case "EMPTY_DICT":
+                self.stack.append(DICT)
+            case "TUPLE":
+                items = self._since_mark()
+                self.stack.append(tuple(items))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                items = self._last(int(instruction[-1]))
+                self.stack.append(tuple(items))
+            case "APPEND" | "APPENDS":
+                self._last(1) if instruction == "APPEND" else self._since_mark()
+                if self.stack[-1] is not LIST:
+                    raise _Unknown("elements of something else than a list")
+            case "SETITEM" | "SETITEMS":
+                items = self._last(2) if instruction == "SETITEM" else self._since_mark()
+                if self.stack[-1] is not DICT or len(items) % 2:
+                    raise _Unknown("items of something else than a dictionary")
+                if not all(isinstance(key, str | int | float) for key in items[::2]):
+                    raise _Unknown("a key that is neither a text nor a number")
+            case "BINPUT" | "LONG_BINPUT":
+                self.memo[argument] = self.stack[-1]
+            case "BINGET" | "LONG_BINGET":
+                if argument not in self.memo:
+                    raise _Unknown("a value that was not kept")
+                self.stack.append(self.memo[argument])
+            case "GLOBAL":
+                if (path := _path(argument)) not in NAMED:
+                    raise _Unknown(f"the name {path}")
+                self.stack.append(_Name(path))
+            case "REDUCE":
+                self._call(*self._last(2))
+            case "BUILD":
+                (state,) = self._last(1)
+                if self.stack[-1] is not DICT or state is not DICT:
+                    raise _Unknown("a state of something else than a dictionary")
+            case "BINPERSID":
+                self._declare(*self._last(1))
+            case _:
+                raise _Unknown(f"the instruction {instruction}")
+
+    def _call(self, called: object, arguments: object) -> None:
+        """Push what a call gives: of a known function alone, and of nothing where it could grow."""
+        if not isinstance(called, _Name) or called.path not in CALLED:
+            raise _Unknown("a call of something that is no name")
+        plain = called.path == ORDERED_DICT
+        if not isinstance(arguments, tuple) or (plain and arguments):
+            raise _Unknown(f"such arguments of {called.path}")
+        self.stack.append(DICT if plain else OTHER)
+
+    def _declare(self, identity: object) -> None:
+        """Note a storage: ("storage", type, key, device, elements)."""
+        fields = list(cast("tuple[object, ...]", identity) if isinstance(identity, tuple) else ())
+        if not 5 <= len(fields) <= 6 or fields[0] != "storage":
+            raise _Unknown("a storage without a description")
+        kind, key, count = fields[1], fields[2], fields[4]
+        size = STORAGES.get(kind.path.removeprefix("torch.")) if isinstance(kind, _Name) else None
+        if size is None or not isinstance(key, str):
+            raise _Unknown("a storage of no known kind")
+        if type(count) is not int or count < 0:
+            raise _Unknown("a storage without a size")
+        if self.storages.setdefault(key, count * size) != count * size:
+            raise _Unknown("a storage of two sizes")
+        self.stack.append(OTHER)
+
+    def _last(self, count: int) -> list[object]:
+        if len(self.stack) < count:
+            raise _Unknown("too few values on the stack")
+        items = self.stack[-count:]
+        del self.stack[-count:]
+        return items
+
+    def _since_mark(self) -> list[object]:
+        items = self.stack
+        self.stack = self.marks.pop()
+        return items
+
+
+def read(content: BytesIO, what: str) -> Pickle:
+    """Follow one pickle to its end and return what it declares; the file is left behind it.
+
+    Args:
+        content: at the start of a pickle.
+        what: the file, as a sentence about it begins.
+
+    Raises:
+        ContentError: it wants to import something, or is not a pickle of tensors.
+
+    """
+    start = content.tell()
+    machine = _Machine()
+    try:
+        for number, (name, argument) in enumerate(_instructions(content)):
+            machine.step(name if number < MOST_INSTRUCTIONS else "that is one too many", argument)
+    except (_Unknown, ValueError, IndexError, TypeError, UnicodeError) as error:
+        content.seek(start)
+        raise ContentError(_refusal(what, error, imports(content))) from error
+    return Pickle(machine.storages)
+
+
+def imports(content: BytesIO) -> list[str]:
+    """Return the names that a pickle would import, as far as it can be followed, in its order."""
+    found: dict[str, None] = {}
+    texts: list[str] = []
+    try:
+        for number, (name, argument) in enumerate(_instructions(content)):
+            if number >= MOST_INSTRUCTIONS:
+                break
+            if name in {"GLOBAL", "INST"}:
+                found[_path(argument)] = None
+            elif name == "STACK_GLOBAL":
+                found[".".join(texts[-2:])] = None
+            elif isinstance(argument, str):
+                texts = [*texts[-1:], argument]
+    except (ValueError, IndexError, UnicodeError):
+        pass
+    return list(found)
+
+
+def _refusal(what: str, error: Exception, wanted: list[str]) -> str:
+    foreign = [name for name in wanted if name not in NAMED]
+    if not foreign:
+        return (
+            f"{what} is not a pickle of tensors that can be followed "
+            f"({printable(str(error)) or type(error).__name__}); save model.state_dict() anew."
+        )
+    more = f" and {len(foreign) - LISTED} more" if len(foreign) > LISTED else ""
+    names = ", ".join(printable(name)[:80] for name in foreign[:LISTED])
+    return (
+        f"{what} wants to import {names}{more} while it is opened, which a state dict of dense "
+        f"tensors does not need and which could execute code, so it was not opened; where you "
+        f"trust it, open it there and save model.state_dict() alone, best as .safetensors."
+    )
+
+
+def _instructions(content: BytesIO) -> Iterator[tuple[str, object]]:
+    for instruction, argument, _ in pickletools.genops(content):
+        yield instruction.name, argument
+
+
+def _path(argument: object) -> str:
+    return str(argument).replace(" ", ".")

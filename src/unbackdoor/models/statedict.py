@@ -1,0 +1,172 @@
+"""State dicts of ``torch.save``: a checked container, a pickle read statically, then the tensors.
+
+The container is either a zip archive of uncompressed members (torch 1.6 and later) or a row of
+pickles with the storages behind them. What is in it goes through :mod:`unbackdoor.models.pickles`
+first and through ``torch.load(weights_only=True)`` after that; no other unpickler is ever asked.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, TypeGuard, cast
+
+import torch
+from torch import Tensor
+
+from unbackdoor.errors import ContentError, brief, printable
+from unbackdoor.models import pickles
+
+LARGEST_DIRECTORY = 8 << 20
+ZIP, PICKLE = b"PK\x03\x04", b"\x80"
+END, END_BYTES = b"PK\x05\x06", 22
+LOCATOR, LOCATOR_BYTES = b"PK\x06\x07", 20
+END64, END64_BYTES = b"PK\x06\x06", 56
+LEGACY_PICKLES = 4
+"""In a file without a container: magic number, protocol, system, tensors; then the keys."""
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors of a file and a sentence about what they were wrapped in, or nothing.
+
+    Raises:
+        ContentError: it is no state dict, a damaged one, or a file that wants to execute code.
+
+    """
+    what = f"MODEL: {path}"
+    with path.open("rb") as file:
+        _check(file, path.stat().st_size, what)
+        file.seek(0)
+        try:
+            content: object = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # the unpickler raises whatever a damaged file makes it raise
+            raise ContentError(
+                f"{what} is not a state dict that can be read ({brief(error)}); save "
+                f"model.state_dict() anew."
+            ) from error
+    return _unwrapped(content, what)
+
+
+def _check(file: BinaryIO, size: int, what: str) -> None:
+    """Raise unless the file is a container of a pickle of tensors, and of no more than it holds."""
+    first = file.read(4)
+    if first == ZIP:
+        declared = _check_zip(file, size, what)
+    elif first.startswith(PICKLE):
+        file.seek(0)
+        declared = _check_row(BytesIO(file.read(pickles.MOST_BYTES)), what)
+    else:
+        raise ContentError(
+            f"{what} is not a plain state dict: it begins neither as a zip archive nor as a "
+            f"pickle; save model.state_dict() with torch.save."
+        )
+    if declared > size:
+        raise ContentError(
+            f"{what} declares tensors of {declared:,} bytes and has {size:,}; fetch or save it "
+            f"anew."
+        )
+
+
+def _check_row(content: BytesIO, what: str) -> int:
+    """Follow the pickles of a file without a container; return the bytes that they declare."""
+    declared = 0
+    for _ in range(LEGACY_PICKLES):
+        declared += sum(pickles.read(content, what).storages.values())
+    return declared
+
+
+def _check_zip(file: BinaryIO, size: int, what: str) -> int:
+    try:
+        _check_directory(file, size)
+        with zipfile.ZipFile(file) as archive:
+            pickled = _pickle_of(archive.infolist(), size)
+            with archive.open(pickled) as member:
+                content = BytesIO(member.read())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+        raise ContentError(
+            f"{what} is not a plain state dict: its zip archive has {brief(error)}; save "
+            f"model.state_dict() anew."
+        ) from error
+    return sum(pickles.read(content, what).storages.values())
+
+
+def _check_directory(file: BinaryIO, size: int) -> None:
+    """Raise unless the directory of members lies at the end of the file and is small."""
+    tail_bytes = END_BYTES + LOCATOR_BYTES + END64_BYTES
+    file.seek(max(size - tail_bytes, 0))
+    tail = file.read(tail_bytes)
+    end = tail[-END_BYTES:]
+    if not end.startswith(END) or end[-2:] != b"\0\0":
+        raise ValueError("something behind its end")
+    large = tail[: END64_BYTES + LOCATOR_BYTES]
+    lengths = [int.from_bytes(end[12:16], "little")]
+    if large[END64_BYTES:].startswith(LOCATOR):
+        if not large.startswith(END64):
+            raise ValueError("two ends")
+        lengths.append(int.from_bytes(large[40:48], "little"))
+    if lengths[-1] > LARGEST_DIRECTORY or (lengths[0] != 0xFFFFFFFF and len(set(lengths)) > 1):
+        raise ValueError(f"a directory of {max(lengths):,} bytes")
+
+
+def _pickle_of(members: list[zipfile.ZipInfo], size: int) -> zipfile.ZipInfo:
+    """Return the member that holds the pickle, once every member is what torch writes."""
+    names = [member.filename for member in members]
+    folders = {name.partition("/")[0] for name in names}
+    parts = {part for name in names for part in name.split("/")}
+    if len(set(names)) < len(names):
+        raise ValueError("a member that stands twice in it")
+    if len(folders) != 1 or parts & {"", ".."} or any("\\" in name for name in names):
+        raise ValueError("members outside one folder")
+    (folder,) = folders
+    if f"{folder}/constants.pkl" in names or f"{folder}/code" in {
+        n.rpartition("/")[0] for n in names
+    }:
+        raise ValueError("the code of a TorchScript program, which is never executed")
+    if any(member.compress_type or member.flag_bits & 1 for member in members):
+        raise ValueError("members that are compressed or encrypted, as torch.save writes none")
+    if any(member.file_size != member.compress_size for member in members):
+        raise ValueError("members of two sizes")
+    if sum(member.file_size for member in members) > size:
+        raise ValueError("members that are larger than the file")
+    found = [member for member in members if member.filename == f"{folder}/data.pkl"]
+    if not found or found[0].file_size > pickles.MOST_BYTES:
+        raise ValueError(f"no data.pkl of at most {pickles.MOST_BYTES >> 20} MiB")
+    return found[0]
+
+
+def _unwrapped(content: object, what: str) -> tuple[dict[str, Tensor], str]:
+    """Return the one state dict that is in what a file holds, and where it was."""
+    if _is_state(content):
+        return content, ""
+    entries = cast("dict[object, object]", content) if isinstance(content, dict) else {}
+    wrapped = {str(key): value for key, value in entries.items() if _is_state(value)}
+    if len(wrapped) > 1:
+        names = ", ".join(printable(name) for name in sorted(wrapped))
+        raise ContentError(
+            f"{what} holds several state dicts ({names}), and the one that was not scanned could "
+            f"be the one that is deployed; save the one that you use alone."
+        )
+    for name, state in wrapped.items():
+        return state, f"the tensors were under {printable(name)!r} in the file"
+    raise ContentError(
+        f"{what} does not hold a state dict (names → dense tensors); save model.state_dict() "
+        f"instead."
+    )
+
+
+def _is_state(content: object) -> TypeGuard[dict[str, Tensor]]:
+    entries = cast("dict[object, object]", content) if isinstance(content, dict) else {}
+    return bool(entries) and all(
+        isinstance(key, str) and isinstance(value, Tensor) and _is_plain(value)
+        for key, value in entries.items()
+    )
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return (
+        tensor.layout == torch.strided
+        and tensor.device.type == "cpu"
+        and not tensor.is_quantized
+        and not tensor.is_nested
+    )

@@ -1,0 +1,6 @@
+"""What is looked at before any work: a classifier of these images, such as a scan needs."""
+
+from unbackdoor.preflight.adapting import Cleared, adapt
+from unbackdoor.preflight.checks import check
+
+__all__ = ["Cleared", "adapt", "check"]

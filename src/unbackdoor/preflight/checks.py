@@ -1,0 +1,210 @@
+"""Checks that a scan would mean something: each finding is a sentence and a remedy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from unbackdoor.data import Images, Split
+from unbackdoor.errors import ContentError, printable
+from unbackdoor.models.resnet import CIFAR10_MEAN, CIFAR10_STD
+from unbackdoor.preflight.look import look_at, some_of
+from unbackdoor.results import Finding
+
+FINE = 0.7
+"""Accuracy from which nothing is asked further."""
+GAIN = 0.2
+"""By how much accuracy has to rise for a remedy to be named."""
+FEW = 10
+"""Held-back images of a class below which its rate is called coarse."""
+SHOWN = 20
+
+Change = Callable[[Tensor], Tensor]
+
+
+def _normalise(mean: Sequence[float], std: Sequence[float]) -> Change:
+    first, second = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (mean, std))
+    return lambda images: (images - first) / second
+
+
+HALF = (0.5, 0.5, 0.5)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+RANGES: dict[str, Change] = {
+    "--mean 0.5 0.5 0.5 --std 0.5 0.5 0.5": _normalise(HALF, HALF),
+    "--mean 0.485 0.456 0.406 --std 0.229 0.224 0.225": _normalise(IMAGENET_MEAN, IMAGENET_STD),
+    "--mean 0.4914 0.4822 0.4465 --std 0.247 0.2435 0.2616": _normalise(CIFAR10_MEAN, CIFAR10_STD),
+    "--std 0.00392157 0.00392157 0.00392157": _normalise((0.0, 0.0, 0.0), (1 / 255,) * 3),
+}
+"""Ways to prepare images that are in use, by the flags that ask for them."""
+
+
+def check(network: nn.Module, images: Split, *, prepared: bool = False) -> tuple[Finding, ...]:
+    """Look at a network and its images before any work.
+
+    Args:
+        network: images in [0, 1] → logits, in evaluation mode.
+        images: with the labels of the network's classes.
+        prepared: whether the user said how images are prepared for it.
+
+    Raises:
+        InsufficientDataError: a class has no image in a part, or there is only one class.
+        ContentError: a scan of it would mean nothing; the sentence says why, and the remedy.
+
+    """
+    images.require(1)
+    given, labels = look_at(network, images.defend)
+    classes = images.defend.classes
+    if given.shape[1] != len(classes):
+        raise ContentError(
+            f"MODEL: expected one logit for each of the {len(classes)} classes of the data, came "
+            f"{given.shape[1]}; choose data with the model's classes, or name the index of each "
+            f"with --labels."
+        )
+    if not bool(given.isfinite().all()):
+        raise ContentError(
+            "MODEL: it answers with values that are not finite; check the range of its input "
+            "(--mean, --std) and its weights."
+        )
+    _check_repeats(network, images.defend, given)
+    _check_gradients(network, images.defend)
+    findings = _accuracy(network, images.defend, given, labels, prepared=prepared)
+    return (*findings, *_few(images), *_duplicates(images))
+
+
+def _check_repeats(network: nn.Module, images: Images, given: Tensor) -> None:
+    again, _ = look_at(network, images)
+    if not torch.allclose(given, again, rtol=1e-3, atol=1e-3 * float(given.abs().max())):
+        raise ContentError(
+            "MODEL: it answers differently when asked twice, so no rate would mean anything; turn "
+            "its randomness off (dropout in evaluation mode, a fixed seed in forward)."
+        )
+
+
+def _check_gradients(network: nn.Module, images: Images) -> None:
+    """Raise where the search has no slope to follow: it would find nothing and call that clean."""
+    pixels = some_of(images)[0][:8].requires_grad_()
+    with torch.enable_grad():
+        best = network(pixels).float().topk(2, dim=1).values
+        margin = (best[:, 0] - best[:, 1]).sum()
+        slope = (
+            torch.autograd.grad(margin, pixels, allow_unused=True)[0]
+            if margin.requires_grad
+            else None
+        )
+    if slope is None or not bool(slope.any()):
+        raise ContentError(
+            "MODEL: its logits do not change with the pixels, as far as gradients show, so that no "
+            "trigger could be searched for; give the differentiable network, without rounding, "
+            "argmax or detach()."
+        )
+
+
+def _accuracy(
+    network: nn.Module, images: Images, given: Tensor, labels: Tensor, *, prepared: bool
+) -> list[Finding]:
+    right = _share(given, labels)
+    if right >= FINE:
+        return []
+    chance = 1 / max(int((torch.bincount(labels) > 0).sum()), 2)
+    guesses = right <= chance + 3 * math.sqrt(chance * (1 - chance) / len(labels))
+    remedy = _other_order(images, given, labels, right) or (
+        _other_range(network, images, right) if not prepared else None
+    )
+    said = f"Of {len(labels)} images it names the class of {right:.0%} alone"
+    if remedy is not None and guesses:
+        raise ContentError(f"MODEL: {said[0].lower()}{said[1:]}, as guessing would; {remedy}.")
+    if remedy is not None:
+        return [_warning("accuracy", f"{said}.", f"{remedy[0].upper()}{remedy[1:]}.")]
+    if guesses:
+        return [
+            _warning(
+                "accuracy",
+                f"{said}, as guessing would, so that a verdict says little.",
+                "Check that data, --labels, --size, --mean and --std are those of the model.",
+            )
+        ]
+    return []
+
+
+def _share(given: Tensor, labels: Tensor) -> float:
+    return float((given.argmax(1) == labels).double().mean())
+
+
+def _other_order(images: Images, given: Tensor, labels: Tensor, right: float) -> str | None:
+    """Return the remedy where one permutation of the classes explains the answers."""
+    classes = len(images.classes)
+    table = torch.zeros(classes, classes, dtype=torch.int64)
+    table.index_put_((labels, given.argmax(1)), torch.ones_like(labels), accumulate=True)
+    occurring = (table.sum(1) > 0).nonzero()[:, 0]
+    named = [int(to) for to in table.argmax(1)[occurring]]
+    rows = [int(row) for row in occurring]
+    explained = int(table[occurring].amax(1).sum()) / len(labels)
+    if len(set(named)) < len(named) or explained < max(FINE, right + GAIN):
+        return None
+    order = {images.classes[label]: to for label, to in zip(rows, named, strict=True)}
+    shown = json.dumps(dict(list(order.items())[:SHOWN]), ensure_ascii=False)
+    more = " and so on" if len(order) > SHOWN else ""
+    return (
+        f"its classes have another order, in which {explained:.0%} are right: write "
+        f"{printable(shown)}{more} to a file for --labels"
+    )
+
+
+def _other_range(network: nn.Module, images: Images, right: float) -> str | None:
+    """Return the remedy where images that are prepared otherwise are told apart better."""
+    pixels, labels = some_of(images)
+    with torch.no_grad():
+        shares = {
+            flags: _share(network(change(pixels)), labels) for flags, change in RANGES.items()
+        }
+    flags = max(shares, key=lambda name: shares[name])
+    if shares[flags] < right + GAIN:
+        return None
+    return f"it was trained on images of another range: with {flags} it names {shares[flags]:.0%}"
+
+
+def _few(images: Split) -> list[Finding]:
+    counts = torch.bincount(images.evaluate.targets, minlength=len(images.evaluate.classes))
+    occurring = counts[counts > 0]
+    fewest = int(occurring.min())
+    if fewest >= FEW:
+        return []
+    name = printable(images.evaluate.classes[int((counts == fewest).nonzero()[0])])
+    return [
+        _warning(
+            "images per class",
+            f"Class {name!r} has only {fewest} images held back, so that rates are coarse.",
+            f"Add images, best {FEW} and more of each class.",
+        )
+    ]
+
+
+def _duplicates(images: Split) -> list[Finding]:
+    seen = set(_digests(images.defend))
+    twice = sum(digest in seen for digest in _digests(images.evaluate))
+    if not twice:
+        return []
+    return [
+        _warning(
+            "duplicates",
+            f"{twice} of {len(images.evaluate)} held-back images are also among those that "
+            f"triggers are searched with, so that rates are better than they should be.",
+            "Remove duplicates from the data.",
+        )
+    ]
+
+
+def _digests(images: Images) -> list[bytes]:
+    return [
+        hashlib.blake2b(images.pixels[row].numpy().tobytes(), digest_size=16).digest()
+        for row in images.rows
+    ]
+
+
+def _warning(check: str, sentence: str, remedy: str) -> Finding:
+    return Finding(check=check, severity="warning", sentence=sentence, remedy=remedy)

@@ -1,0 +1,254 @@
+"""ONNX graphs: ONNX's own tests, gradients, batches, other exporters, and the way back."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from torch import nn
+
+from unbackdoor.errors import ArgumentError, ContentError
+from unbackdoor.models import Graph, build, freeze, load, save
+from unbackdoor.models.onnx import _node
+from unbackdoor.models.operators import OPERATORS, Context
+
+LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+REFUSED = {
+    "training": "evaluation mode",
+    r"averagepool_.d_dilations": "dilated",
+    "wrap_pad": "wrap",
+    "reduce_m.._empty_set": "non-zero size",
+}
+"""Conformance tests that are refused, by their names, and a part of the reason."""
+KNOWN_KINDS = {TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL}
+
+
+def conformance() -> list[Any]:
+    """ONNX's tests of single operators that are in the table, on types that classifiers use."""
+    from onnx.backend.test.case import node
+
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        for operator in OPERATORS:
+            with contextlib.suppress(ModuleNotFoundError):
+                importlib.import_module(f"{node.__name__}.{operator.lower()}")
+    every = node._NodeTestCases
+
+    def counts(case: Any) -> bool:
+        graph = case.model.graph
+        kinds = {v.type.tensor_type.elem_type for v in [*graph.input, *graph.output]}
+        return len(graph.node) == 1 and graph.node[0].op_type in OPERATORS and kinds <= KNOWN_KINDS
+
+    return [case for case in every if case.model is not None and counts(case)]
+
+
+def test_operators_answer_as_onnx_says_or_refuse() -> None:
+    right = 0
+    for case in conformance():
+        name = case.name
+        (proto,) = case.model.graph.node
+        node = _node(proto, Path(), name)
+        opset = max(entry.version for entry in case.model.opset_import)
+        for given, wanted in case.data_sets:
+            values = {
+                value.name: torch.from_numpy(np.array(array))
+                for value, array in zip(case.model.graph.input, given, strict=True)
+            }
+            inputs = [values[key] if key else None for key in node.inputs]
+            context = Context(opset=opset, batch=1, exported=None)
+            reason = next((why for part, why in REFUSED.items() if re.search(part, name)), None)
+            if reason is not None:
+                with pytest.raises((ValueError, IndexError), match=reason):
+                    OPERATORS[node.operator](context, node.attributes, *inputs)
+                continue
+            had = OPERATORS[node.operator](context, node.attributes, *inputs)
+            for have, want in zip(had if isinstance(had, tuple) else (had,), wanted, strict=False):
+                np.testing.assert_allclose(
+                    have.numpy(), want, rtol=1e-3, atol=1e-5, err_msg=name, strict=True
+                )
+            right += 1
+    assert right > 250
+
+
+def classifier(path: Path, batch: object = "n", *, seed: int = 0, **entries: Any) -> Path:
+    """A small network as an exporter by hand writes it, with most that classifiers consist of."""
+    draw = np.random.default_rng(seed)
+
+    def normal(*shape: int) -> np.ndarray:
+        return (0.4 * draw.standard_normal(shape)).astype(np.float32)
+
+    weights = {
+        "mean": np.full((1, 3, 1, 1), 0.5, np.float32),
+        "conv.weight": normal(4, 3, 3, 3),
+        "conv.bias": normal(4),
+        "bn.scale": 1 + normal(4),
+        "bn.bias": normal(4),
+        "bn.mean": normal(4),
+        "bn.var": np.abs(normal(4)) + 0.5,
+        "fc.weight": normal(16, 5),
+        "fc.bias": normal(5),
+        "target": np.array([batch if isinstance(batch, int) else 0, -1], np.int64),
+    }
+    nodes = [
+        helper.make_node("Sub", ["x", "mean"], ["centred"]),
+        helper.make_node("Conv", ["centred", "conv.weight", "conv.bias"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node(
+            "BatchNormalization", ["c", "bn.scale", "bn.bias", "bn.mean", "bn.var"], ["b"]
+        ),
+        helper.make_node("Sigmoid", ["b"], ["s"]),
+        helper.make_node("Mul", ["b", "s"], ["silu"]),
+        helper.make_node("AveragePool", ["silu"], ["p"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("Reshape", ["p", "target"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "fc.weight"], ["product"]),
+        helper.make_node("Add", ["product", "fc.bias"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "classifier",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (batch, 3, 8, 8))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (batch, 5))],
+        [numpy_helper.from_array(value, key) for key, value in weights.items()],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path, **entries
+    )
+    return path
+
+
+def reference(path: Path, images: torch.Tensor) -> np.ndarray:
+    return ReferenceEvaluator(str(path)).run(None, {"x": images.numpy()})[0]
+
+
+def test_a_graph_answers_as_the_reference_and_needs_no_architecture(tmp_path: Path) -> None:
+    path = classifier(tmp_path / "m.onnx")
+    loaded = load(str(path))
+    images = torch.rand(6, 3, 8, 8)
+    assert isinstance(loaded.module, Graph)
+    assert (loaded.arch, loaded.suffix) == ("onnx", ".onnx")
+    assert np.allclose(loaded.module(images).detach(), reference(path, images), atol=1e-5)
+    with pytest.raises(ArgumentError, match="leave --arch out"):
+        load(str(path), "resnet20")
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_fixed_batch_axis_is_freed(batch: int, tmp_path: Path) -> None:
+    free, fixed = (load(str(classifier(tmp_path / f"{b}.onnx", b))).module for b in ("n", batch))
+    images = torch.rand(7, 3, 8, 8)
+    assert torch.allclose(free(images), fixed(images), atol=1e-6)
+
+
+def test_gradients_agree_with_finite_differences(tmp_path: Path) -> None:
+    graph = load(str(classifier(tmp_path / "m.onnx"))).module.double()
+    images = torch.rand(2, 3, 8, 8, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(graph, images)
+    assert [name.removeprefix("weight ") for name, _ in graph.named_parameters()] == [
+        "conv/weight", "conv/bias", "bn/scale", "bn/bias", "fc/weight", "fc/bias"
+    ]  # fmt: skip
+    for parameter in graph.parameters():
+        assert torch.autograd.grad(graph(images).square().sum(), parameter)[0].abs().sum() > 0
+
+
+def test_it_can_be_frozen_and_copied(tmp_path: Path) -> None:
+    graph = load(str(classifier(tmp_path / "m.onnx"))).module
+    images = torch.rand(5, 3, 8, 8)
+    assert torch.allclose(freeze(graph, half=False)(images), graph(images), atol=1e-4)
+
+
+def test_a_changed_graph_goes_back_as_it_came(tmp_path: Path) -> None:
+    path = classifier(tmp_path / "m.onnx", 1)
+    graph = load(str(path)).module
+    with torch.no_grad():
+        for parameter in graph.parameters():
+            parameter.add_(0.1)
+    save(graph, tmp_path / "fixed.onnx", {"repaired_from": "x"})
+    before, after = onnx.load(path), onnx.load(tmp_path / "fixed.onnx")
+    onnx.checker.check_model(after)
+    assert before.graph.node == after.graph.node
+    images = torch.rand(1, 3, 8, 8)
+    assert np.allclose(
+        reference(tmp_path / "fixed.onnx", images), graph(images).detach(), atol=1e-5
+    )
+    again = load(str(tmp_path / "fixed.onnx"))
+    assert again.facts == {"repaired_from": "x"}
+    assert torch.equal(again.module(images), graph(images))
+
+
+def test_its_weights_can_live_elsewhere_with_the_graph_as_architecture(tmp_path: Path) -> None:
+    path = classifier(tmp_path / "m.onnx")
+    graph = load(str(path)).module
+    save(graph, tmp_path / "m.safetensors", {})
+    other = classifier(tmp_path / "other.onnx", seed=1)
+    loaded = load(str(tmp_path / "m.safetensors"), str(other))
+    images = torch.rand(2, 3, 8, 8)
+    assert torch.equal(loaded.module(images), graph(images))
+
+
+def test_external_data_of_the_same_folder_are_read(tmp_path: Path) -> None:
+    options = {"save_as_external_data": True, "location": "m.bin", "size_threshold": 0}
+    path = classifier(tmp_path / "m.onnx", **options)
+    assert (tmp_path / "m.bin").exists()
+    images = torch.rand(2, 3, 8, 8)
+    assert np.allclose(load(str(path)).module(images).detach(), reference(path, images), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["squeezenet", "shufflenet", "resnet50", "densenet121"])
+def test_a_graph_of_another_exporter_is_run(name: str) -> None:
+    """ONNX ships the graphs of well-known classifiers as Caffe2 exported them, for one image."""
+    path = LIGHT / f"light_{name}.onnx"
+    graph = load(str(path)).module
+    out = TensorProto.FromString((LIGHT / f"light_{name}_output_0.pb").read_bytes())
+    images = torch.zeros(2, 3, 224, 224)
+    with torch.no_grad():
+        assert graph(images).shape[1:] == tuple(out.dims)[1:]
+
+
+class Mixer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 4, 4)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+        self.attention = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+        self.head = nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 3), nn.Hardswish())
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        tokens = self.stem(images).flatten(2).transpose(1, 2)
+        return self.head(self.attention(tokens).mean(1))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "make", [Mixer, lambda: build("resnet8-wide", 3)], ids=["transformer", "resnet"]
+)
+@pytest.mark.parametrize("free", [True, False])
+def test_an_export_of_torch_answers_as_the_network(
+    make: Callable[[], nn.Module], free: bool, tmp_path: Path
+) -> None:
+    network = make().eval()
+    path = tmp_path / "m.onnx"
+    axes = {"x": {0: "n"}} if free else None
+    torch.onnx.export(
+        network,
+        (torch.rand(1, 3, 16, 16),),
+        path,
+        dynamo=False,
+        input_names=["x"],
+        dynamic_axes=axes,
+    )
+    images = torch.rand(3, 3, 16, 16)
+    if isinstance(network, Mixer) and not free:  # its heads and images share an axis
+        with pytest.raises(ContentError, match="with a free batch axis"):
+            load(str(path))
+        return
+    graph = load(str(path)).module
+    assert torch.allclose(graph(images), network(images), atol=1e-4)

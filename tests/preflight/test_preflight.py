@@ -1,0 +1,182 @@
+"""Each check of the preflight finds what it is for, with a remedy, and lets good models pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unbackdoor import api, results
+from unbackdoor.data import Images, Split
+from unbackdoor.errors import ContentError, InsufficientDataError
+from unbackdoor.models import Adapted, bare
+from unbackdoor.preflight import adapt, check
+from unbackdoor.rng import stream
+from unbackdoor.settings import ScanSettings, ScreeningSettings
+
+CLASSES = 4
+
+
+def levels(per_class: int = 32, side: int = 8) -> Split:
+    """Noisy pictures of four brightnesses, one for each class."""
+    labels = torch.arange(per_class * CLASSES) % CLASSES
+    noise = torch.randint(30, (len(labels), 3, side, side), generator=stream(0, "levels"))
+    pixels = (noise + labels[:, None, None, None] * 70).to(torch.uint8)
+    names = tuple(f"level {label}" for label in range(CLASSES))
+    return Split(*Images.of("levels", names, pixels, labels).divide(5 / 8))
+
+
+def logits(images: Tensor) -> Tensor:
+    """Tell the levels apart."""
+    centres = torch.arange(CLASSES) * 70 / 255 + 0.06
+    return -40 * (images.mean((1, 2, 3))[:, None] - centres).square()
+
+
+class Net(nn.Module):
+    """A network that is made of a function."""
+
+    def __init__(self, call: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.call = call
+        self.weight = nn.Parameter(torch.ones(1))
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.call(images) * self.weight
+
+
+def found(call: Callable[[Tensor], Tensor], images: Split | None = None) -> dict[str, str]:
+    """What is seen about a network: check → sentence and remedy."""
+    cleared = adapt(Net(call), images or levels())
+    findings = (*cleared.findings, *check(cleared.network, cleared.images))
+    return {finding.check: f"{finding.sentence} {finding.remedy}" for finding in findings}
+
+
+def test_a_good_network_passes_as_it_is() -> None:
+    network = Net(logits)
+    cleared = adapt(network, levels())
+    assert cleared.network is network
+    assert (*cleared.findings, *check(network, levels())) == ()
+
+
+def test_probabilities_become_logits_and_it_is_said() -> None:
+    cleared = adapt(Net(lambda x: logits(x).softmax(1)), levels())
+    assert "probabilities" in cleared.findings[0].sentence
+    images = levels().defend.batch(torch.arange(8))
+    assert torch.allclose(cleared.network(images).softmax(1), logits(images).softmax(1), atol=1e-5)
+    assert isinstance(cleared.network, Adapted)
+    assert isinstance(bare(cleared.network), Net)
+
+
+def test_another_size_is_adapted_and_said() -> None:
+    linear = nn.Linear(3 * 28 * 28, CLASSES)
+    cleared = adapt(Net(lambda x: linear(x.flatten(1))), levels())
+    assert cleared.images.evaluate.shape == (3, 28, 28)
+    assert "scaled to 28×28" in cleared.findings[0].sentence
+    assert "--size 28" in cleared.findings[0].remedy
+
+
+def test_grey_networks_get_grey_pictures() -> None:
+    def grey(images: Tensor) -> Tensor:
+        return logits(nn.functional.conv2d(images, torch.ones(1, 1, 1, 1)))
+
+    said = found(grey)
+    assert "grey" in said["channels"]
+    assert "accuracy" not in said
+
+
+def test_empty_axes_behind_the_classes_are_dropped() -> None:
+    cleared = adapt(Net(lambda x: logits(x)[:, :, None, None]), levels())
+    assert cleared.network(torch.rand(2, 3, 8, 8)).shape == (2, CLASSES)
+
+
+def test_training_mode_is_left_on_a_copy_and_said() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(192, CLASSES)).train()
+    cleared = adapt(network, levels())
+    assert cleared.findings[0].check == "train mode"
+    assert network.training
+    assert not cleared.network.training
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda x: logits(x) + torch.randn(len(x), CLASSES), "asked twice"),
+        (lambda x: logits(x).detach(), "do not change with the pixels"),
+        (lambda x: (logits(x) * 1e4).round() + 0 * x.sum(), "do not change with the pixels"),
+        (lambda x: logits(x) * torch.nan, "not finite"),
+        (lambda x: logits(x)[:, :3], "--labels"),
+        (lambda x: logits(x).argmax(1), "row of logits"),
+        (lambda x: logits(x)[:, [1, 2, 3, 0]], r'another order.*"level 0": 3, "level 1": 0'),
+        (lambda x: logits(x / 255) + 0 * x.sum(), "--std 0.0039"),
+    ],
+    ids=["random", "no gradient", "zero gradient", "nan", "classes", "argmax", "order", "range"],
+)
+def test_what_would_mean_nothing_is_refused_with_a_remedy(
+    call: Callable[[Tensor], Tensor], words: str
+) -> None:
+    with pytest.raises(ContentError, match=words) as caught:
+        found(call)
+    assert str(caught.value).startswith("MODEL: ")
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_named(value: float) -> None:
+    network = Net(logits)
+    network.weight.data.fill_(value)
+    with pytest.raises(ContentError, match="weight holds values that are not finite"):
+        adapt(network, levels())
+
+
+def test_a_range_that_costs_some_accuracy_is_a_warning() -> None:
+    """Input in [-1, 1] is told apart; of [0, 1] the darkest and the brightest alone."""
+
+    def network(images: Tensor) -> Tensor:
+        dark = ((images.mean((1, 2, 3)) - 0.06).abs() < 0.05)[:, None]
+        return torch.where(dark, logits(images), logits((images + 1) / 2))
+
+    said = found(network)["accuracy"]
+    assert "the class of 50% alone" in said
+    assert "with --mean 0.5 0.5 0.5 --std 0.5 0.5 0.5 it names 100%" in said
+
+
+def test_guesses_without_a_remedy_are_a_warning() -> None:
+    said = found(lambda x: x.flatten(1) @ torch.randn(192, CLASSES, generator=stream(1, "w")))
+    assert "says little" in said["accuracy"]
+
+
+def test_few_images_and_duplicates_are_said() -> None:
+    images = levels(16)
+    assert "only 6 images" in found(logits, images)["images per class"]
+    shared = images.defend.pixels.clone()
+    shared[images.evaluate.rows[:2]] = shared[images.defend.rows[:2]]
+    twice = Split(
+        *(
+            Images(p.name, p.classes, shared, p.labels, p.rows)
+            for p in (images.defend, images.evaluate)
+        )
+    )
+    assert "2 of 24 held-back" in found(logits, twice)["duplicates"]
+
+
+def test_no_image_of_a_class_is_too_few() -> None:
+    images = levels()
+    only = images.evaluate.subset((images.evaluate.targets != 2).nonzero()[:, 0])
+    with pytest.raises(InsufficientDataError):
+        found(logits, Split(images.defend, only))
+
+
+def test_the_result_of_a_scan_says_what_was_seen() -> None:
+    settings = ScanSettings(screening=ScreeningSettings(restarts=1, steps=2), uniform_draws=16)
+    images = levels(64).defend
+    result = api.scan(
+        lambda x: logits(x).softmax(1),
+        images.pixels,
+        images.labels,
+        space="patch:1",
+        settings=settings,
+    )
+    assert [finding.check for finding in result.preflight] == ["softmax"]
+    assert results.encode(result).count(b"probabilities") == 1
