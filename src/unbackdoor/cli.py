@@ -253,7 +253,7 @@ class Bench(Machine):
     """Measure what the README states and print its table."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
-    """Which benchmark: shipped, profile, toys, modes, reference, robust, paper or paper-robust."""
+    """shipped, profile, toys, modes, reference, robust, panels, paper or paper-robust."""
     models: Annotated[tuple[str, ...], arg(metavar="MODEL")] = ()
     """Which models; every shipped one when left out."""
     seeds: int = 5

@@ -11,6 +11,7 @@ import msgspec
 
 from unbackdoor.experiments import (
     modes,
+    panels,
     paper,
     paper_figure,
     paper_robust,
@@ -108,6 +109,12 @@ def _robust(request: Request) -> Outcome:
     return Outcome(msgspec.to_builtins(rows), robust.summary(rows))
 
 
+def _panels(request: Request) -> Outcome:
+    names = [name for name in request.models if name != request.reference]
+    rows = panels.measure(names, request.seeds, request.store, request.device, request.progress)
+    return Outcome(msgspec.to_builtins(rows), panels.summary(rows))
+
+
 def _paper(request: Request) -> Outcome:
     chosen = [
         paper.networks(attack, request.variant, request.arch)
@@ -119,7 +126,7 @@ def _paper(request: Request) -> Outcome:
         request.seeds[0],
         Archive(request.store),
         request.engine,
-        Bars(),
+        request.progress,
         request.device,
     )
     picture = paper_figure.figure(rows, paper.OURS)
@@ -131,7 +138,7 @@ def _paper_robust(request: Request) -> Outcome:
     networks = paper.networks(attack, request.variant, request.arch)
     chosen = paper_robust.variants(*networks, request.seeds)
     rows = paper_robust.measure(
-        chosen, Archive(request.store), request.engine, Bars(), request.device
+        chosen, Archive(request.store), request.engine, request.progress, request.device
     )
     return Outcome(paper_robust.flat(chosen, rows), paper_robust.summary(chosen, rows))
 
@@ -143,6 +150,7 @@ BENCHMARKS: dict[str, Callable[[Request], Outcome]] = {
     "modes": _modes,
     "reference": _reference,
     "robust": _robust,
+    "panels": _panels,
     "paper": _paper,
     "paper-robust": _paper_robust,
 }

@@ -169,15 +169,15 @@ def measure(
     store = Store(folder, "reference", Rows)
     settings = ScanSettings()
     rows: list[Row] = []
-    look = (settings.screening, settings.panel, settings.pool, settings.uniform_draws)
+    looking = (settings.screening, settings.panel, settings.pool, settings.uniform_draws)
     for name in names:
         case = Case.open(name, None, DATA, device)
         planted = case.truth
         for seed in seeds:
             sha256, target = case.loaded.sha256, planted.target
-            looked = cache(partial(_look, case, seed, progress))
+            looked = cache(partial(look, case, seed, progress))
             population = populations.keep(
-                key_of(VERSION, sha256, target, settings.betas, look, POPULATION, seed),
+                key_of(VERSION, sha256, target, settings.betas, looking, POPULATION, seed),
                 lambda c=case, on=looked, s=seed: populate(c, on()[0], s, progress),
             )
             rows += store.keep(
@@ -187,7 +187,7 @@ def measure(
     return rows
 
 
-def _look(case: Case, seed: int, progress: Progress) -> tuple[Focus, int]:
+def look(case: Case, seed: int, progress: Progress) -> tuple[Focus, int]:
     """Return F as a scan with this seed looks at it, and the passes of choosing its images."""
     settings, target = ScanSettings(), case.truth.target
     model, images = freeze(case.network), case.images.defend
