@@ -22,11 +22,11 @@ TRUSTED_ALONE = "arch"
 """Can name code that is executed: a folder that one happens to work in must not choose it."""
 
 
-class _Tool(msgspec.Struct):
+class _Tool(msgspec.Struct, frozen=True):
     unbackdoor: dict[str, Any] = {}
 
 
-class _Project(msgspec.Struct):
+class _Project(msgspec.Struct, frozen=True):
     tool: _Tool = _Tool()
 
 
