@@ -79,9 +79,7 @@ class Seeds:
                 pixels = draw.integers(0, 256, (8, 8, 3)).astype(np.uint8)
                 Image.fromarray(pixels).save(self.pictures / label / f"{index}.png")
         self.split = data.load(str(self.pictures))
-        self.results = [
-            json.loads(results.encode(result)) for result in (scan(count=8, examples=1), repair())
-        ]
+        self.results = [json.loads(results.encode(found)) for found in (scan(count=8), repair())]
 
 
 def as_safetensors(state: State) -> bytes:
@@ -142,7 +140,7 @@ def spoilt_tensor(draw: st.DrawFn, value: Tensor) -> Tensor:
     if how == 0:
         return value.reshape(-1)
     if how == 1:
-        return value[..., :0]
+        return value.reshape(-1)[:0]
     if how == 2:
         return value.to(draw(st.sampled_from(KINDS)))
     if how == 3 and value.is_floating_point():
@@ -237,7 +235,7 @@ class Mutant:
 def examples(draw: st.DrawFn, seeds: Seeds) -> Mutant:
     """Half of them checkpoints; the others pictures, labels and results in equal parts."""
     kind = draw(st.sampled_from(["checkpoint"] * 3 + ["picture", "labels", "result"]))
-    valid = draw(st.sampled_from([True, False]))
+    valid = draw(st.sampled_from([True, True, False]))
     if kind == "checkpoint":
         suffix = draw(st.sampled_from(sorted(CHECKPOINTS)))
         state = draw(valid_states(seeds.state)) if valid else seeds.state
@@ -336,6 +334,7 @@ def through_the_command(seeds: Seeds, path: Path, mutant: Mutant) -> None:
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
         code = main(command(seeds, path, mutant))
+    torch.set_flush_denormal(False)  # the command asks for it, and Hypothesis needs denormals
     assert code in {0, 1, 2, 3, 4}, code
     assert "Traceback" not in said.getvalue()
     assert "internal error" not in said.getvalue(), said.getvalue()
@@ -369,6 +368,5 @@ if __name__ == "__main__":
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
         for what, times in sorted(seeds.seen.items()):
             print(f"{times:7,} {what}")
-        print(
-            f"{seeds.commands:7,} through the command; {time.perf_counter() - began:.0f} s, {peak} MiB"
-        )
+        print(f"{seeds.commands:7,} through the command")
+        print(f"{time.perf_counter() - began:.0f} s, {peak} MiB")
