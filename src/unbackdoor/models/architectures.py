@@ -6,6 +6,7 @@ the command line, never because a checkpoint names it.
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
@@ -71,8 +72,9 @@ def _timm(name: str, classes: int, state: Mapping[str, Tensor] | None) -> nn.Mod
         ) from error
     library = cast(Any, timm)
     if not library.is_model(name):  # a name with a colon would be fetched from a hub
-        close = ", ".join(library.list_models(f"*{name[:6]}*")[:4]) or "timm.list_models() has all"
-        raise ArgumentError(f"--arch: timm has no model {name!r}; did you mean: {close}?")
+        close = difflib.get_close_matches(name, library.list_models(), 4)
+        meant = f"did you mean {', '.join(close)}?" if close else "timm.list_models() names all."
+        raise ArgumentError(f"--arch: timm has no model {name!r}; {meant}")
     try:
         described: dict[str, Any] = library.get_pretrained_cfg(name).to_dict()
         head, stem = described.get("classifier"), described.get("first_conv")
