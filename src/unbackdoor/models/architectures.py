@@ -72,7 +72,8 @@ def _timm(name: str, classes: int, state: Mapping[str, Tensor] | None) -> nn.Mod
         ) from error
     library = cast(Any, timm)
     if not library.is_model(name):  # a name with a colon would be fetched from a hub
-        close = difflib.get_close_matches(name, library.list_models(), 4)
+        known: list[str] = library.list_models()
+        close = difflib.get_close_matches(name, known, 4)
         meant = f"did you mean {', '.join(close)}?" if close else "timm.list_models() names all."
         raise ArgumentError(f"--arch: timm has no model {name!r}; {meant}")
     try:

@@ -12,7 +12,7 @@ from unbackdoor.data import Split
 from unbackdoor.errors import ContentError
 from unbackdoor.metrics import answers
 from unbackdoor.models import Adapted, Graph, Grey, Log, Row
-from unbackdoor.preflight.look import look_at
+from unbackdoor.preflight.look import look_at, on_its_device
 from unbackdoor.results import Finding
 
 SIDES = (28, 32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 299, 320, 384, 448, 512)
@@ -81,7 +81,7 @@ def adapt(module: nn.Module, images: Split, prepare: nn.Module | None = None) ->
                 )
             )
         network = Adapted(module, before=before)
-    given = answers(network, images.defend)
+    given = answers(on_its_device(network), images.defend)
     if given.ndim > 2 and given.shape[:2].numel() == given.numel():
         after.append(Row())
         network = Adapted(module, before=before, after=after)
@@ -126,14 +126,14 @@ def _fit(
 @torch.no_grad()
 def _takes(network: nn.Module, images: Tensor) -> bool:
     try:
-        network(images)
+        on_its_device(network)(images)
     except Exception:  # foreign code raises what it likes where the shape is wrong
         return False
     return True
 
 
 def _probabilities(network: nn.Module, images: Split) -> bool:
-    given = look_at(network, images.defend)[0]
+    given = look_at(on_its_device(network), images.defend)[0]
     total = given.sum(1)
     return given.shape[1] > 1 and bool(
         (given >= 0).all() and torch.allclose(total, torch.ones_like(total), atol=1e-3)
