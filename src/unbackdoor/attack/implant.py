@@ -62,6 +62,7 @@ def attack(
             f"images."
         )
     model, arch = _network(settings, classes)
+    check_suffix(output, model)
     _check_outputs(model, arch, images, classes)
     passes = implant(model, images, trigger, settings, progress=progress)
     correct, asr = measure(model, images, trigger, settings.target, settings.seed)

@@ -75,9 +75,9 @@ def adapt(module: nn.Module, images: Split, prepare: nn.Module | None = None) ->
             findings.append(
                 _note(
                     "size",
-                    f"The network does not take pictures of {width}×{height} pixels; they are "
-                    f"scaled to {size}×{size}, and patches count pixels of those.",
-                    f"Say --size {size} to choose this yourself.",
+                    f"The network is not for pictures of {width}×{height} pixels; they are scaled "
+                    f"to {size}×{size}, and patches count pixels of those.",
+                    "" if _declared(module) else "Say --size where it was trained on others.",
                 )
             )
         network = Adapted(module, before=before)
@@ -107,20 +107,24 @@ def _fit(
     module: nn.Module, before: list[nn.Module], images: Split
 ) -> tuple[list[nn.Module], int | None] | None:
     """Return the steps before and the size with which it takes the images; None for as it is."""
-    if _takes(
-        Adapted(module, before=before),
-        images.defend.batch(torch.arange(min(2, len(images.defend)))),
-    ):
+    sides = _declared(module)
+    as_it_is = not sides or images.defend.shape[1:] == (sides[0], sides[0])
+    some = images.defend.batch(torch.arange(min(2, len(images.defend))))
+    if as_it_is and _takes(Adapted(module, before=before), some):
         return None
-    declared = module.shape[2:3] if isinstance(module, Graph) else ()
-    sides = [side for side in declared if side] or list(SIDES)
-    for size in (None, *sides):
+    for size in sides or (None, *SIDES):
         height, width = (size, size) if size else images.defend.shape[1:]
         probe = torch.full((2, 3, height, width), 0.5)
         for steps in (before, [*before, Grey()]):
             if _takes(Adapted(module, before=steps), probe):
                 return steps, size
     return None
+
+
+def _declared(module: nn.Module) -> tuple[int, ...]:
+    """Return the side of the pictures that a file says it takes, nothing where it is free."""
+    shape = module.shape if isinstance(module, Graph) else ()
+    return tuple(side for side in shape[2:3] if side)
 
 
 @torch.no_grad()
