@@ -72,11 +72,12 @@ class Scan(Input):
     """
 
     models: ModelsOrFolders
-    """.safetensors, a .pt state dict, shipped:NAME, or a folder of models; one or several."""
+    """.safetensors, a .pt state dict, .onnx, a Hugging Face folder, shipped:NAME, or a folder of
+    models; one or several."""
     data: str
     """cifar10-sample, cifar10, cifar100, or a folder with a folder of pictures per class."""
     arch: Text = None
-    """resnet20, resnet8-wide, resnet18 or FILE.py:FUNCTION, where the file does not say it."""
+    """A built-in name, timm:NAME, FILE.onnx or FILE.py:FUNCTION, where the file does not say it."""
     space: str = "patch:3"
     """Triggers to look for: patch:SIZE, in pixels of the network's input."""
     budget: Literal["quick", "standard", "thorough"] = "standard"
@@ -102,13 +103,13 @@ class Repair(Input):
     """Remove the backdoor that a scan finds, measure the result, and scan again."""
 
     model: Model
-    """.safetensors, a .pt state dict, or shipped:NAME."""
+    """.safetensors, a .pt state dict, .onnx, a Hugging Face folder, or shipped:NAME."""
     data: str
     """cifar10-sample, cifar10, cifar100, or a folder with a folder of pictures per class."""
     output: Output
-    """Where the repaired model goes: .safetensors or .pt."""
+    """Where the repaired model goes: .safetensors, .pt, or .onnx where it came as one."""
     arch: Text = None
-    """resnet20, resnet8-wide, resnet18 or FILE.py:FUNCTION, where the file does not say it."""
+    """A built-in name, timm:NAME, FILE.onnx or FILE.py:FUNCTION, where the file does not say it."""
     scan: File = None
     """The JSON of a scan of this model with this data; scanned anew when left out."""
     space: str = "patch:3"
@@ -143,7 +144,7 @@ class Attack(Machine):
     start: Annotated[str | None, arg(name="from", metavar="MODEL")] = None
     """Implant in this model by fine-tuning; a network is trained from scratch when left out."""
     arch: Text = None
-    """resnet20, resnet8-wide, resnet18 or FILE.py:FUNCTION."""
+    """resnet20, resnet8-wide, resnet18, timm:NAME, FILE.onnx or FILE.py:FUNCTION."""
     trigger: Text = None
     """bw:N, rgb:SEED, rgb:SEEDxSIZE or a PNG file; a clean network when left out."""
     target: int = 0

@@ -148,7 +148,7 @@ def test_what_is_wrong_is_said_and_nothing_is_written(
     assert [path for path in sorted(tmp_path.iterdir()) if path.name != "__pycache__"] == before
 
 
-@pytest.mark.parametrize("name", ["m.onnx", "missing/m.pt", "set"])
+@pytest.mark.parametrize("name", ["m.h5", "missing/m.pt", "set"])
 def test_the_output_is_checked_before_any_work(
     name: str, settings: AttackSettings, tmp_path: Path
 ) -> None:

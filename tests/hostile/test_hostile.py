@@ -24,7 +24,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
             sys.executable,
             "-W",
             "ignore",
-            str(HERE / "run.py"),
+            str(HERE / "bounded.py"),
             str(tmp_path_factory.mktemp("hostile")),
         ],
         capture_output=True,

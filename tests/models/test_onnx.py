@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import re
 import warnings
 from collections.abc import Callable
@@ -18,10 +19,13 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import nn
 
+from conftest import WritePictures
+from unbackdoor.cli import main
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.models import Graph, build, freeze, load, save
 from unbackdoor.models.onnx import _node
 from unbackdoor.models.operators import OPERATORS, Context
+from unbackdoor.settings import BUDGETS, ScanSettings, ScreeningSettings
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 REFUSED = {
@@ -211,6 +215,48 @@ def test_a_graph_of_another_exporter_is_run(name: str) -> None:
     images = torch.zeros(2, 3, 224, 224)
     with torch.no_grad():
         assert graph(images).shape[1:] == tuple(out.dims)[1:]
+
+
+def test_a_command_scans_a_graph_and_says_what_it_adapted(
+    tmp_path: Path,
+    write_pictures: WritePictures,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Probabilities of two classes, for one image of 8 pixels; the pictures have 10."""
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w", "b"], ["z"]),
+        helper.make_node("Softmax", ["z"], ["y"]),
+    ]
+    weights = np.repeat(np.array([[-0.1, 0.1]], np.float32), 192, 0)
+    constants = {"w": weights, "b": np.array([9.6, -9.6], np.float32)}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3, 8, 8))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 2))],
+        [numpy_helper.from_array(value, key) for key, value in constants.items()],
+    )
+    model = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)]), model)
+    classes = {"dark": 30, "light": 220}
+    images = str(write_pictures(tmp_path / "data", classes=classes, count=70, side=10))
+    small = ScanSettings(screening=ScreeningSettings(restarts=1, steps=5), uniform_draws=16)
+    monkeypatch.setitem(BUDGETS, "quick", small)
+    command = [str(model), "--data", images, "--space", "patch:1", "--budget", "quick"]
+    assert main(["scan", *command, "-f", "json"]) == 0
+    said = capsys.readouterr()
+    result = json.loads(said.out)
+    assert (result["verdict"], result["model"]["arch"]) == ("clean", "onnx")
+    assert [finding["check"] for finding in result["preflight"]] == ["size", "softmax"]
+    assert said.err.count("unbackdoor: note: ") == said.err.count("\n") == 2
+    wrong = ["repair", "shipped:clean", *command[1:], "-o", str(tmp_path / "x.onnx")]
+    assert main(wrong) == 2  # two classes for ten
+    capsys.readouterr()
+    assert main(["repair", *command, "-o", str(tmp_path / "fixed.onnx")]) == 0
+    assert "nothing to unlearn" in capsys.readouterr().err
+    assert not (tmp_path / "fixed.onnx").exists()
 
 
 class Mixer(nn.Module):

@@ -6,6 +6,7 @@ the command line, never because a checkpoint names it.
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
@@ -39,7 +40,7 @@ def build(arch: str, classes: int, state: Mapping[str, Tensor] | None = None) ->
 
     """
     if arch in ARCHITECTURES:
-        return ARCHITECTURES[arch](_rows(state, "classifier.weight") or classes)
+        return ARCHITECTURES[arch](_size(state, "classifier.weight", 0) or classes)
     if arch.startswith("timm:"):
         return _timm(arch.removeprefix("timm:"), classes, state)
     if arch.endswith(".onnx"):
@@ -53,7 +54,7 @@ def build(arch: str, classes: int, state: Mapping[str, Tensor] | None = None) ->
     raise ArgumentError(f"--arch: unknown architecture {arch!r}; name {KINDS}.")
 
 
-def _rows(state: Mapping[str, Tensor] | None, key: str, axis: int = 0) -> int | None:
+def _size(state: Mapping[str, Tensor] | None, key: str, axis: int) -> int | None:
     """Return the size of a tensor's axis, None where it is missing or absurd."""
     tensor = state.get(key) if state is not None else None
     if tensor is None or tensor.ndim < 2 or not 0 < tensor.shape[axis] <= MOST_CLASSES:
@@ -71,20 +72,20 @@ def _timm(name: str, classes: int, state: Mapping[str, Tensor] | None) -> nn.Mod
         ) from error
     library = cast(Any, timm)
     if not library.is_model(name):  # a name with a colon would be fetched from a hub
-        close = ", ".join(library.list_models(f"*{name[:6]}*")[:4]) or "timm.list_models() has all"
-        raise ArgumentError(f"--arch: timm has no model {name!r}; did you mean: {close}?")
-    described: dict[str, Any] = dict(
-        library.get_pretrained_cfg(name, allow_unregistered=True).to_dict()
-    )
-    head, stem = described.get("classifier"), described.get("first_conv")
-    wanted: dict[str, int] = {"num_classes": _rows(state, f"{head}.weight") or classes}
-    if channels := _rows(state, f"{stem}.weight", 1):
-        wanted["in_chans"] = channels
+        known: list[str] = library.list_models()
+        close = difflib.get_close_matches(name, known, 4)
+        meant = f"did you mean {', '.join(close)}?" if close else "timm.list_models() names all."
+        raise ArgumentError(f"--arch: timm has no model {name!r}; {meant}")
     try:
+        described: dict[str, Any] = library.get_pretrained_cfg(name).to_dict()
+        head, stem = described.get("classifier"), described.get("first_conv")
+        wanted: dict[str, int] = {"num_classes": _size(state, f"{head}.weight", 0) or classes}
+        if channels := _size(state, f"{stem}.weight", 1):
+            wanted["in_chans"] = channels
         return library.create_model(name, pretrained=False, **wanted)
-    except Exception as error:  # whatever a constructor raises for such sizes
+    except Exception as error:  # whatever a constructor raises for a tag or for such sizes
         raise ContentError(
-            f"--arch: timm cannot make {name} with {wanted} ({brief(error)}); check --arch."
+            f"--arch: timm cannot make {name} for these weights ({brief(error)}); check --arch."
         ) from error
 
 

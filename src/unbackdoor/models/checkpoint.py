@@ -71,10 +71,13 @@ def load(spec: str, arch: str | None = None) -> Loaded:
         ContentError: the file is no checkpoint, or its tensors do not fit the architecture.
 
     """
-    path, config = _locate(spec), {}
-    said = None
+    path, said = _locate(spec), None
     if path.is_dir():
-        path, said, config = huggingface.open_folder(path)
+        folder = path
+        path, said = huggingface.open_folder(folder)
+        if arch is None and said.startswith(huggingface.TRANSFORMERS):
+            module = huggingface.read(folder, said).eval()
+            return Loaded(module, spec, sha256_of(path), said)
     if path.suffix == ".onnx":
         if arch is not None:
             raise ArgumentError(f"--arch: {spec} holds its own graph; leave --arch out.")
@@ -83,15 +86,10 @@ def load(spec: str, arch: str | None = None) -> Loaded:
     state, facts, note = _read(path)
     name = arch or said or _claimed(facts, spec)
     bare, prefix = _without_prefix(state)
-    module = (
-        build(name, 10, bare)
-        if said is None or arch
-        else huggingface.build_from(name, config, bare)
-    )
-    filled = module.network if isinstance(module, huggingface.Logits) else module
-    if set(state) != set(filled.state_dict()) and prefix:
+    module = build(name, 10, bare)
+    if prefix and set(state) != set(module.state_dict()):
         state, note = bare, "; ".join(filter(None, (note, f"their names began with {prefix!r}")))
-    _fill(filled, state, spec, name)
+    _fill(module, state, spec, name)
     notes = (f"{note[0].upper()}{note[1:]}.",) if note else ()
     return Loaded(module.eval(), spec, sha256_of(path), name, facts, notes, path.suffix)
 

@@ -8,18 +8,21 @@ fetched.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
-from unbackdoor.errors import ArgumentError, ContentError, brief
+from unbackdoor.errors import ArgumentError, ContentError, brief, printable
 from unbackdoor.files import read_bytes
-from unbackdoor.models.architectures import build
+from unbackdoor.models import safetensors
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+TRANSFORMERS = "transformers:"
 LARGEST_CONFIG = 4 << 20
+FOREIGN = {"auto_map", "custom_pipelines", "quantization_config"}
+ADAPTERS = {"adapter_config.json"}
 
 
 class Logits(nn.Module):
@@ -34,8 +37,8 @@ class Logits(nn.Module):
         return self.network(pixel_values=images).logits
 
 
-def open_folder(folder: Path) -> tuple[Path, str, dict[str, Any]]:
-    """Return the file of weights of a folder, the name of its architecture, and its configuration.
+def open_folder(folder: Path) -> tuple[Path, str]:
+    """Return the file of weights of a folder, and the name of its architecture.
 
     Raises:
         ContentError: the folder lacks a file, one is a link out of it, or asks for code.
@@ -53,13 +56,14 @@ def open_folder(folder: Path) -> tuple[Path, str, dict[str, Any]]:
                 f"MODEL: {path} is a link out of its folder; copy the folder with cp -rL."
             )
     config = _read(folder / CONFIG)
-    if "auto_map" in config:
+    if asked := FOREIGN & set(config) | {name for name in ADAPTERS if (folder / name).exists()}:
         raise ContentError(
-            f"MODEL: {folder / CONFIG} asks for code of its own (auto_map), which is never run; "
-            f"name code that you trust with --arch FILE.py:FUNCTION and the file {WEIGHTS}."
+            f"MODEL: {folder} asks for more than its weights ({', '.join(sorted(asked))}), such as "
+            f"code of its own, which is never run; name code that you trust with --arch "
+            f"FILE.py:FUNCTION and the file {WEIGHTS}."
         )
     if isinstance(name := config.get("architecture"), str):
-        return folder / WEIGHTS, f"timm:{name}", config
+        return folder / WEIGHTS, f"timm:{name}"
     names = config.get("architectures")
     name = cast("list[object]", names)[0] if isinstance(names, list) and names else None
     if not isinstance(name, str) or not name.endswith("ForImageClassification"):
@@ -67,19 +71,20 @@ def open_folder(folder: Path) -> tuple[Path, str, dict[str, Any]]:
             f"MODEL: {folder / CONFIG} is of {name or 'no architecture'}; expected an image "
             f"classifier (…ForImageClassification, or a timm architecture)."
         )
-    return folder / WEIGHTS, f"transformers:{name}", config
+    return folder / WEIGHTS, f"{TRANSFORMERS}{name}"
 
 
-def build_from(arch: str, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module:
-    """Return the fresh network that a configuration describes.
+def read(folder: Path, arch: str) -> Logits:
+    """Return the network of a folder of transformers, with its weights.
+
+    The library itself reads them, because it knows other names for some of them; it is kept to the
+    one file of safetensors, whose header was checked before.
 
     Raises:
-        ArgumentError: a package that it needs is not installed.
-        ContentError: it describes no network.
+        ArgumentError: the package is not installed.
+        ContentError: the configuration describes no network, or not one of these weights.
 
     """
-    if arch.startswith("timm:"):
-        return build(arch, int(config.get("num_classes") or 1000), state)
     try:
         import transformers  # pyright: ignore[reportMissingImports]
     except Exception as error:
@@ -87,17 +92,35 @@ def build_from(arch: str, config: Mapping[str, Any], state: Mapping[str, Tensor]
             f"MODEL: {arch} needs the package transformers, which cannot be imported "
             f"({brief(error)}); pip install 'unbackdoor[transformers]'."
         ) from error
+    safetensors.read(folder / WEIGHTS)
     library = cast(Any, transformers)
+    library.logging.set_verbosity_error()
+    library.logging.disable_progress_bar()
     try:
-        kind = library.AutoConfig.for_model(**{"model_type": "", **config})
-        network = library.AutoModelForImageClassification.from_config(
-            kind, trust_remote_code=False, attn_implementation="eager"
+        network, report = library.AutoModelForImageClassification.from_pretrained(
+            folder.resolve(),
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            attn_implementation="eager",
+            dtype=torch.float32,
+            output_loading_info=True,
         )
     except Exception as error:  # whatever a configuration makes a constructor raise
         raise ContentError(
-            f"MODEL: its {CONFIG} describes no network that transformers can make "
-            f"({brief(error)}); check its version."
+            f"MODEL: {folder / CONFIG} describes no network that transformers can make of "
+            f"{WEIGHTS} ({brief(error)}); check both."
         ) from error
+    problems = [
+        f"{problem.split('_')[0]}: {', '.join(sorted(map(str, keys)))[:200]}"
+        for problem, keys in report.items()
+        if problem in {"missing_keys", "unexpected_keys", "mismatched_keys"} and keys
+    ]
+    if problems:
+        raise ContentError(
+            f"MODEL: the tensors of {folder / WEIGHTS} do not fit {arch}: "
+            f"{printable('; '.join(problems))}; check both."
+        )
     return Logits(network)
 
 

@@ -188,8 +188,22 @@ def _varint(content: memoryview, at: int) -> tuple[int, int]:
     raise ValueError("a number without an end")
 
 
+def _texts(model: Any) -> Iterator[object]:
+    """Yield every name that is used."""
+    graph = model.graph
+    for value in [*graph.input, *graph.output, *graph.initializer]:
+        yield value.name
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+    for entry in model.opset_import:
+        yield entry.domain
+
+
 def _check(model: Any, what: str) -> None:
     graph = model.graph
+    if not all(isinstance(text, str) for text in _texts(model)):  # protobuf hands them on as bytes
+        raise ContentError(f"{what} has names that are not UTF-8; export it anew.")
     if len(graph.node) > MOST_NODES:
         raise ContentError(
             f"{what} has {len(graph.node):,} nodes; graphs of at most {MOST_NODES:,} are run."
@@ -268,7 +282,7 @@ def _array(tensor: Any, folder: Path) -> NDArray[Any]:
 
 def _beside(tensor: Any, folder: Path, expected: int) -> bytes:
     """Return the bytes of a tensor that lie in another file of the same folder."""
-    entries = {entry.key: entry.value for entry in tensor.external_data}
+    entries = {str(entry.key): str(entry.value) for entry in tensor.external_data}
     location = entries.get("location", "")
     path = folder / location
     if (

@@ -12,7 +12,7 @@ from unbackdoor.data import Split
 from unbackdoor.errors import ContentError
 from unbackdoor.metrics import answers
 from unbackdoor.models import Adapted, Graph, Grey, Log, Row
-from unbackdoor.preflight.look import look_at
+from unbackdoor.preflight.look import look_at, on_its_device
 from unbackdoor.results import Finding
 
 SIDES = (28, 32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 299, 320, 384, 448, 512)
@@ -75,13 +75,13 @@ def adapt(module: nn.Module, images: Split, prepare: nn.Module | None = None) ->
             findings.append(
                 _note(
                     "size",
-                    f"The network does not take pictures of {width}×{height} pixels; they are "
-                    f"scaled to {size}×{size}, and patches count pixels of those.",
-                    f"Say --size {size} to choose this yourself.",
+                    f"The network is not for pictures of {width}×{height} pixels; they are scaled "
+                    f"to {size}×{size}, and patches count pixels of those.",
+                    "" if _declared(module) else "Say --size where it was trained on others.",
                 )
             )
         network = Adapted(module, before=before)
-    given = answers(network, images.defend)
+    given = answers(on_its_device(network), images.defend)
     if given.ndim > 2 and given.shape[:2].numel() == given.numel():
         after.append(Row())
         network = Adapted(module, before=before, after=after)
@@ -107,14 +107,12 @@ def _fit(
     module: nn.Module, before: list[nn.Module], images: Split
 ) -> tuple[list[nn.Module], int | None] | None:
     """Return the steps before and the size with which it takes the images; None for as it is."""
-    if _takes(
-        Adapted(module, before=before),
-        images.defend.batch(torch.arange(min(2, len(images.defend)))),
-    ):
+    sides = _declared(module)
+    as_it_is = not sides or images.defend.shape[1:] == (sides[0], sides[0])
+    some = images.defend.batch(torch.arange(min(2, len(images.defend))))
+    if as_it_is and _takes(Adapted(module, before=before), some):
         return None
-    declared = module.shape[2:3] if isinstance(module, Graph) else ()
-    sides = [side for side in declared if side] or list(SIDES)
-    for size in (None, *sides):
+    for size in sides or (None, *SIDES):
         height, width = (size, size) if size else images.defend.shape[1:]
         probe = torch.full((2, 3, height, width), 0.5)
         for steps in (before, [*before, Grey()]):
@@ -123,17 +121,23 @@ def _fit(
     return None
 
 
+def _declared(module: nn.Module) -> tuple[int, ...]:
+    """Return the side of the pictures that a file says it takes, nothing where it is free."""
+    shape = module.shape if isinstance(module, Graph) else ()
+    return tuple(side for side in shape[2:3] if side)
+
+
 @torch.no_grad()
 def _takes(network: nn.Module, images: Tensor) -> bool:
     try:
-        network(images)
+        on_its_device(network)(images)
     except Exception:  # foreign code raises what it likes where the shape is wrong
         return False
     return True
 
 
 def _probabilities(network: nn.Module, images: Split) -> bool:
-    given = look_at(network, images.defend)[0]
+    given = look_at(on_its_device(network), images.defend)[0]
     total = given.sum(1)
     return given.shape[1] > 1 and bool(
         (given >= 0).all() and torch.allclose(total, torch.ones_like(total), atol=1e-3)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from unbackdoor.data import Images, Split
 from unbackdoor.errors import ContentError, printable
+from unbackdoor.metrics import Classifier
 from unbackdoor.models.resnet import CIFAR10_MEAN, CIFAR10_STD
-from unbackdoor.preflight.look import look_at, some_of
+from unbackdoor.preflight.look import look_at, on_its_device, some_of
 from unbackdoor.results import Finding
 
 FINE = 0.7
@@ -57,7 +58,8 @@ def check(network: nn.Module, images: Split, *, prepared: bool = False) -> tuple
 
     """
     images.require(1)
-    given, labels = look_at(network, images.defend)
+    call = on_its_device(network)
+    given, labels = look_at(call, images.defend)
     classes = images.defend.classes
     if given.shape[1] != len(classes):
         raise ContentError(
@@ -70,13 +72,13 @@ def check(network: nn.Module, images: Split, *, prepared: bool = False) -> tuple
             "MODEL: it answers with values that are not finite; check the range of its input "
             "(--mean, --std) and its weights."
         )
-    _check_repeats(network, images.defend, given)
-    _check_gradients(network, images.defend)
-    findings = _accuracy(network, images.defend, given, labels, prepared=prepared)
+    _check_repeats(call, images.defend, given)
+    _check_gradients(call, images.defend)
+    findings = _accuracy(call, images.defend, given, labels, prepared=prepared)
     return (*findings, *_few(images), *_duplicates(images))
 
 
-def _check_repeats(network: nn.Module, images: Images, given: Tensor) -> None:
+def _check_repeats(network: Classifier, images: Images, given: Tensor) -> None:
     again, _ = look_at(network, images)
     if not torch.allclose(given, again, rtol=1e-3, atol=1e-3 * float(given.abs().max())):
         raise ContentError(
@@ -85,7 +87,7 @@ def _check_repeats(network: nn.Module, images: Images, given: Tensor) -> None:
         )
 
 
-def _check_gradients(network: nn.Module, images: Images) -> None:
+def _check_gradients(network: Classifier, images: Images) -> None:
     """Raise where the search has no slope to follow: it would find nothing and call that clean."""
     pixels = some_of(images)[0][:8].requires_grad_()
     with torch.enable_grad():
@@ -105,7 +107,7 @@ def _check_gradients(network: nn.Module, images: Images) -> None:
 
 
 def _accuracy(
-    network: nn.Module, images: Images, given: Tensor, labels: Tensor, *, prepared: bool
+    network: Classifier, images: Images, given: Tensor, labels: Tensor, *, prepared: bool
 ) -> list[Finding]:
     right = _share(given, labels)
     if right >= FINE:
@@ -155,7 +157,7 @@ def _other_order(images: Images, given: Tensor, labels: Tensor, right: float) ->
     )
 
 
-def _other_range(network: nn.Module, images: Images, right: float) -> str | None:
+def _other_range(network: Classifier, images: Images, right: float) -> str | None:
     """Return the remedy where images that are prepared otherwise are told apart better."""
     pixels, labels = some_of(images)
     with torch.no_grad():

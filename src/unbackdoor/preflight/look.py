@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unbackdoor.data import Images
 from unbackdoor.metrics import Classifier
@@ -16,6 +16,16 @@ def some_of(images: Images) -> tuple[Tensor, Tensor]:
     count = len(images)
     picks = torch.linspace(0, count - 1, min(LOOKED_AT, count)).round().long()
     return images.batch(picks), images.targets[picks]
+
+
+def on_its_device(network: nn.Module) -> Classifier:
+    """Return ``network`` as it takes images from anywhere, on the device where it is."""
+    device = next((tensor.device for tensor in network.parameters()), torch.device("cpu"))
+
+    def call(images: Tensor) -> Tensor:
+        return network(images.to(device)).to(images.device)
+
+    return call
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""``python run.py FOLDER`` opens every hostile file, each in a process of its own, within bounds.
+"""``python bounded.py FOLDER`` opens every hostile file, each in a bounded process of its own.
 
 One process imports everything once and forks for each file, so that a file costs milliseconds. It
 prints a row of JSON for each: name, exit code, sentence, seconds, MiB at the peak.

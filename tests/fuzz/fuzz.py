@@ -1,0 +1,372 @@
+"""``python tests/fuzz/fuzz.py --count 20000``: mutants of checkpoints, pictures, settings, results.
+
+Hypothesis draws each: what is mutated, and how. A third stay structurally valid (a container that
+can be read, with tensors renamed, reshaped or spoilt); in the others bytes are changed, cut,
+doubled or mixed. Each is opened as the tool opens it. What comes is a value or an error of the tool
+with one printable sentence, nothing else, and nothing is left half-written. One in a hundred goes
+through the command line as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import io
+import json
+import resource
+import shutil
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+from torch import Tensor
+
+sys.path.append(str(Path(__file__).parents[1] / "report"))
+
+from synthetic import repair, scan
+from unbackdoor import commands, data, models, preflight, results
+from unbackdoor.cli import main
+from unbackdoor.errors import UnbackdoorError
+from unbackdoor.report.page import write_page
+from unbackdoor.report.sarif import encode_sarif
+from unbackdoor.results import ScanResult
+
+THROUGH_THE_COMMAND = 100
+NETWORK = """
+from torch.nn import AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, Sequential
+def net():
+    return Sequential(
+        Conv2d(3, 4, 3), BatchNorm2d(4), AdaptiveAvgPool2d(1), Flatten(), Linear(4, 2)
+    )
+"""
+KINDS = (torch.float64, torch.int32, torch.bool, torch.bfloat16)
+WORDS = (b"\xff" * 8, bytes(8), b"\x7f" + b"\xff" * 7, b"\x80" * 9)
+SCALARS = st.none() | st.booleans() | st.integers(-3, 1 << 40) | st.floats() | st.text(max_size=20)
+State = dict[str, Tensor]
+
+
+@dataclass
+class Seeds:
+    """The valid files that mutants come from, and the folder that they are written to."""
+
+    folder: Path
+    seen: Counter[str] = field(default_factory=Counter)
+    commands: int = 0
+
+    def __post_init__(self) -> None:
+        (self.folder / "net.py").write_text(NETWORK)
+        self.arch = f"{self.folder / 'net.py'}:net"
+        self.state: State = models.build(self.arch, 2).state_dict()
+        self.pictures = self.folder / "pictures"
+        draw = np.random.default_rng(0)
+        for label in "ab":
+            (self.pictures / label).mkdir(parents=True)
+            for index in range(3):
+                pixels = draw.integers(0, 256, (8, 8, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(self.pictures / label / f"{index}.png")
+        self.split = data.load(str(self.pictures))
+        self.results = [json.loads(results.encode(found)) for found in (scan(count=8), repair())]
+
+
+def as_safetensors(state: State) -> bytes:
+    return safetensors.torch.save(state, {"unbackdoor": '{"arch": "resnet20"}'})
+
+
+def as_zip(content: object) -> bytes:
+    out = io.BytesIO()
+    torch.save(content, out)
+    return out.getvalue()
+
+
+def as_row(content: object) -> bytes:
+    out = io.BytesIO()
+    torch.save(content, out, _use_new_zipfile_serialization=False)
+    return out.getvalue()
+
+
+def as_graph(state: State) -> bytes:
+    """The same network, as far as ``state`` still is one."""
+    names = {"0": "conv", "1": "bn", "4": "fc"}
+    weights = [
+        numpy_helper.from_array(value.numpy(), f"{names.get(key[0], key[0])}{key[1:]}")
+        for key, value in state.items()
+        if value.dtype != torch.bfloat16
+    ]
+    bn = [f"bn.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
+    nodes = [
+        helper.make_node("Conv", ["x", "conv.weight", "conv.bias"], ["a"]),
+        helper.make_node("BatchNormalization", ["a", *bn], ["b"]),
+        helper.make_node("GlobalAveragePool", ["b"], ["c"]),
+        helper.make_node("Flatten", ["c"], ["d"]),
+        helper.make_node("Gemm", ["d", "fc.weight", "fc.bias"], ["y"], transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ("n", 3, 8, 8))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    return bytes(model.SerializeToString())
+
+
+CHECKPOINTS: dict[str, Callable[[State], bytes]] = {
+    ".safetensors": as_safetensors,
+    ".pt": as_zip,
+    ".pth": lambda state: as_zip({"state_dict": state, "epoch": 3}),
+    ".bin": as_row,
+    ".ckpt": lambda state: as_row({"net": {f"module.{key}": x for key, x in state.items()}}),
+    ".onnx": as_graph,
+}
+
+
+def spoilt_tensor(draw: st.DrawFn, value: Tensor) -> Tensor:
+    how = draw(st.integers(0, 6))
+    if how == 0:
+        return value.reshape(-1)
+    if how == 1:
+        return value.reshape(-1)[:0]
+    if how == 2:
+        return value.to(draw(st.sampled_from(KINDS)))
+    if how == 3 and value.is_floating_point():
+        return torch.full_like(value, draw(st.sampled_from([torch.nan, torch.inf, 1e30, 0.0])))
+    if how == 4:
+        return value.unsqueeze(0).repeat(2, *[1] * value.ndim)
+    return value.clone()
+
+
+@st.composite
+def valid_states(draw: st.DrawFn, state: State) -> State:
+    """Tensors renamed, dropped, added or spoilt; their container will be right."""
+    changed = dict(state)
+    for _ in range(draw(st.integers(0, 3))):
+        key = draw(st.sampled_from(sorted(changed) or ["none"]))
+        how = draw(st.integers(0, 3))
+        if key == "none" or how == 0:
+            changed[draw(st.text(max_size=12)) or "x"] = torch.zeros(2)
+        elif how == 1:
+            del changed[key]
+        elif how == 2:
+            changed[draw(st.text(min_size=1, max_size=12))] = changed.pop(key)
+        else:
+            changed[key] = spoilt_tensor(draw, changed[key])
+    return changed
+
+
+@st.composite
+def mutants(draw: st.DrawFn, content: bytes) -> bytes:
+    """Bytes changed, cut, doubled, mixed or made up."""
+    changed = bytearray(content)
+    for _ in range(draw(st.integers(1, 4))):
+        size = len(changed)
+        at = draw(st.integers(0, max(size - 1, 0)))
+        length = draw(st.integers(0, 64))
+        how = draw(st.integers(0, 6))
+        if how == 0 and size:
+            changed[at] ^= draw(st.integers(1, 255))
+        elif how == 1:
+            del changed[at:]
+        elif how == 2:
+            del changed[at : at + length]
+        elif how == 3:
+            changed[at:at] = draw(st.binary(max_size=32))
+        elif how == 4:
+            changed[at:at] = changed[at : at + length] * draw(st.integers(1, 8))
+        elif how == 5 and size:
+            to = draw(st.integers(0, size - 1))
+            changed[to : to + length] = changed[at : at + length]
+        else:
+            word = draw(st.sampled_from(WORDS))
+            changed[at : at + len(word)] = word
+    return bytes(changed)
+
+
+def keys_of(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return sorted(value)
+    return list(range(len(value))) if isinstance(value, list) else []
+
+
+@st.composite
+def valid_values(draw: st.DrawFn, value: Any) -> Any:
+    """JSON of the same kind with some of it replaced, dropped or doubled."""
+    changed = copy.deepcopy(value)
+    for _ in range(draw(st.integers(1, 3))):
+        at: Any = changed
+        for _ in range(draw(st.integers(0, 5))):
+            inner = at[draw(st.sampled_from(keys_of(at)))]
+            if not keys_of(inner):
+                break
+            at = inner
+        if not (keys := keys_of(at)):
+            continue
+        key = draw(st.sampled_from(keys))
+        at[key] = draw(SCALARS | st.lists(SCALARS, max_size=3) | st.just({}))
+        if isinstance(at, dict) and draw(st.booleans()):
+            at[draw(st.text(max_size=8))] = at.pop(key)
+    return changed
+
+
+@dataclass(frozen=True)
+class Mutant:
+    kind: str
+    suffix: str
+    content: bytes
+    valid: bool
+    label: str = "a"
+
+
+@st.composite
+def examples(draw: st.DrawFn, seeds: Seeds) -> Mutant:
+    """Half of them checkpoints; the others pictures, labels and results in equal parts."""
+    kind = draw(st.sampled_from(["checkpoint"] * 3 + ["picture", "labels", "result"]))
+    valid = draw(st.sampled_from([True, True, False]))
+    if kind == "checkpoint":
+        suffix = draw(st.sampled_from(sorted(CHECKPOINTS)))
+        state = draw(valid_states(seeds.state)) if valid else seeds.state
+        content = CHECKPOINTS[suffix](state)
+    elif kind == "picture":
+        suffix = draw(st.sampled_from([".png", ".jpg", ".bmp", ".webp", ".ppm"]))
+        size = (draw(st.integers(1, 20)), draw(st.integers(1, 20))) if valid else (8, 8)
+        modes = ["RGB", "L", "1"] if suffix in {".bmp", ".ppm"} else ["RGB", "L"]
+        out = io.BytesIO()
+        picture = Image.new(draw(st.sampled_from(modes)), size)
+        picture.save(out, {".jpg": "JPEG"}.get(suffix, suffix[1:].upper()))
+        content = out.getvalue()
+    else:
+        suffix = ".json"
+        base = {"a": 0, "b": 1} if kind == "labels" else draw(st.sampled_from(seeds.results))
+        content = json.dumps(draw(valid_values(base)) if valid else base).encode()
+    if not valid:
+        content = draw(mutants(content))
+    label = draw(st.sampled_from(["a", "b", "c", "ünï\u202ecode", "[bold]", "\x1b[31m"]))
+    return Mutant(kind, suffix, content, valid, label)
+
+
+def open_checkpoint(seeds: Seeds, path: Path, mutant: Mutant) -> None:
+    loaded = models.load(str(path), None if mutant.suffix == ".onnx" else seeds.arch)
+    cleared = preflight.adapt(loaded.module, seeds.split)
+    preflight.check(cleared.network, cleared.images)
+    models.save(loaded.module, seeds.folder / f"out{mutant.suffix}", {})
+
+
+def open_picture(seeds: Seeds, path: Path, mutant: Mutant) -> None:
+    folder = seeds.folder / "mutated"
+    shutil.copytree(seeds.pictures, folder)
+    (folder / mutant.label).mkdir(exist_ok=True)
+    path.rename(folder / mutant.label / path.name)
+    data.load(str(folder), 8 if len(mutant.content) % 2 else None)
+
+
+def open_labels(seeds: Seeds, path: Path, mutant: Mutant) -> None:
+    seeds.split.relabelled(commands._read_labels(path), 4)
+
+
+def open_result(seeds: Seeds, path: Path, mutant: Mutant) -> None:
+    result = results.read(path)
+    write_page(result, seeds.folder / "out.html")
+    if isinstance(result, ScanResult):
+        encode_sarif(result)
+
+
+OPEN = {
+    "checkpoint": open_checkpoint,
+    "picture": open_picture,
+    "labels": open_labels,
+    "result": open_result,
+}
+
+
+def command(seeds: Seeds, path: Path, mutant: Mutant) -> list[str]:
+    images = str(seeds.pictures)
+    if mutant.kind == "result":
+        return ["report", str(path), "-o", str(seeds.folder / "out.html")]
+    if mutant.kind == "labels":
+        return ["scan", "shipped:clean", "--data", images, "--labels", str(path)]
+    if mutant.kind == "picture":
+        return ["scan", "shipped:clean", "--data", str(path.parent)]
+    arch = [] if mutant.suffix == ".onnx" else ["--arch", seeds.arch]
+    return ["scan", str(path), *arch, "--data", images]
+
+
+def survives(seeds: Seeds, mutant: Mutant) -> None:
+    """Open a mutant and raise unless what comes is a value or a sentence, and nothing is left."""
+    path = seeds.folder / f"mutant{mutant.suffix}"
+    path.write_bytes(mutant.content)
+    number = seeds.seen.total() // 2
+    try:
+        if number % THROUGH_THE_COMMAND == THROUGH_THE_COMMAND - 1:
+            through_the_command(seeds, path, mutant)
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            OPEN[mutant.kind](seeds, path, mutant)
+        outcome = "opened"
+    except UnbackdoorError as refused:
+        outcome = "refused" if str(refused).endswith(".") else "refused without a sentence"
+    finally:
+        left = {entry.name for entry in seeds.folder.iterdir() if entry.name.startswith(".")}
+        for entry in seeds.folder.glob("out*"):
+            entry.unlink()
+        path.unlink(missing_ok=True)
+        shutil.rmtree(seeds.folder / "mutated", ignore_errors=True)
+    assert not left, f"half-written: {left}"
+    assert outcome != "refused without a sentence"
+    seeds.seen[f"{mutant.kind} {outcome}"] += 1
+    seeds.seen["structurally valid" if mutant.valid else "bytes changed"] += 1
+
+
+def through_the_command(seeds: Seeds, path: Path, mutant: Mutant) -> None:
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+        code = main(command(seeds, path, mutant))
+    torch.set_flush_denormal(False)  # the command asks for it, and Hypothesis needs denormals
+    assert code in {0, 1, 2, 3, 4}, code
+    assert "Traceback" not in said.getvalue()
+    assert "internal error" not in said.getvalue(), said.getvalue()
+    assert (code in {0, 1}) or "unbackdoor: " in said.getvalue()
+    seeds.commands += 1
+
+
+def fuzz(count: int, seeds: Seeds) -> None:
+    """Draw ``count`` mutants and open each."""
+    patient = settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        derandomize=True,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+        print_blob=False,
+    )
+    patient(given(examples(seeds))(lambda mutant: survives(seeds, mutant)))()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=20_000)
+    count = parser.parse_args().count
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        seeds = Seeds(Path(folder))
+        began = time.perf_counter()
+        fuzz(count, seeds)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        for what, times in sorted(seeds.seen.items()):
+            print(f"{times:7,} {what}")
+        print(f"{seeds.commands:7,} through the command")
+        print(f"{time.perf_counter() - began:.0f} s, {peak} MiB")

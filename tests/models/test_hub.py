@@ -1,0 +1,86 @@
+"""Models of timm and folders of the Hugging Face hub, where their packages are installed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from unbackdoor.errors import ArgumentError, ContentError
+from unbackdoor.models import load, save
+
+
+def package(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        pytest.skip(f"{name} cannot be imported: {error}")
+
+
+def test_a_state_dict_of_timm(tmp_path: Path) -> None:
+    network = package("timm").create_model("resnet10t", num_classes=5).eval()
+    path = tmp_path / "m.pth"
+    torch.save({"state_dict": {f"module.{k}": v for k, v in network.state_dict().items()}}, path)
+    loaded = load(str(path), "timm:resnet10t")
+    images = torch.rand(2, 3, 64, 64)
+    assert torch.equal(loaded.module(images), network(images))
+    with pytest.raises(ArgumentError, match=r"did you mean .*resnet10t"):
+        load(str(path), "timm:resnet10")
+    with pytest.raises(ArgumentError, match="no model 'hf-hub:"):
+        load(str(path), "timm:hf-hub:timm/resnet10t")
+
+
+def test_a_folder_of_timm(tmp_path: Path) -> None:
+    network = package("timm").create_model("resnet10t", num_classes=5).eval()
+    config = {"architecture": "resnet10t", "num_classes": 5}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    safetensors.torch.save_model(network, str(tmp_path / "model.safetensors"))
+    loaded = load(str(tmp_path))
+    images = torch.rand(2, 3, 64, 64)
+    assert torch.equal(loaded.module(images), network(images))
+    assert loaded.arch == "timm:resnet10t"
+
+
+def test_a_folder_of_transformers_and_the_way_back(tmp_path: Path) -> None:
+    library = package("transformers")
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = library.ViTConfig(
+        **sizes, intermediate_size=64, image_size=32, patch_size=8, num_labels=4
+    )
+    network = library.ViTForImageClassification(config).eval()
+    network.save_pretrained(tmp_path)
+    loaded = load(str(tmp_path))
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.allclose(loaded.module(images), network(images).logits, atol=1e-6)
+    with torch.no_grad():
+        for parameter in loaded.module.parameters():
+            parameter.mul_(1.1)
+    save(loaded.module, tmp_path / "model.safetensors", {})
+    again = load(str(tmp_path)).module
+    assert torch.equal(again(images), loaded.module(images))
+    state = safetensors.torch.load_file(tmp_path / "model.safetensors")
+    del state["classifier.bias"]
+    safetensors.torch.save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(ContentError, match=r"missing: classifier\.bias"):
+        load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("config", "package"), [({"architecture": "resnet10t"}, "timm"), ({}, "transformers")]
+)
+def test_a_package_that_is_not_there_is_named(
+    config: dict[str, str], package: str, tmp_path: Path
+) -> None:
+    try:
+        importlib.import_module(package)
+    except Exception:
+        config = config or {"architectures": ["ViTForImageClassification"]}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
+        with pytest.raises(ArgumentError, match=rf"pip install 'unbackdoor\[{package}\]'"):
+            load(str(tmp_path))
