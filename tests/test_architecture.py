@@ -37,7 +37,7 @@ ALLOWED = {
         "data", "errors", "metrics", "models", "progress", "results", "rng", "scanning",
         "settings", "training", "triggers",
     },
-    "baselines": {"data", "errors", "models", "settings", "triggers"},
+    "baselines": {"data", "errors", "models", "settings", "training", "triggers"},
     "report": {"errors", "files", "results"},
 }  # fmt: skip
 
