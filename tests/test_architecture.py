@@ -40,7 +40,7 @@ ALLOWED = {
         "data", "errors", "journal", "metrics", "models", "progress", "results", "rng", "scanning",
         "settings", "training", "triggers",
     },
-    "baselines": {"data", "errors", "models", "settings", "triggers"},
+    "baselines": {"data", "errors", "models", "settings", "training", "triggers"},
     "report": {"errors", "files", "results"},
 }  # fmt: skip
 

@@ -352,6 +352,75 @@ SCAN = ScanSettings()
 REPAIR = RepairSettings()
 REVERSAL = ReversalSettings()
 
+
+@dataclass(frozen=True, kw_only=True)
+class SamSettings:
+    """How FT-SAM fine-tunes.
+
+    Args:
+        rho: ρ, length of the perturbation.
+        eta: η, added to the size of each weight.
+        training: the recipe, at a constant learning rate; as long as that of a repair.
+
+    """
+
+    rho: float = 2.0
+    eta: float = 0.01
+    training: TrainingSettings = TrainingSettings(
+        epochs=2, batch_size=128, learning_rate=0.01, shift=2
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnpSettings:
+    """How ANP searches the neurons to prune; as published.
+
+    Args:
+        alpha: α, weight of the loss without perturbation.
+        epsilon: ε, largest perturbation, relative to the weight.
+        threshold: neurons with a smaller mask are pruned.
+        steps: of stochastic gradient descent on the masks.
+        batch: images in a step.
+        learning_rate: on the masks.
+        shift: pixels by which an image is moved at most.
+
+    """
+
+    alpha: float = 0.2
+    epsilon: float = 0.4
+    threshold: float = 0.2
+    steps: int = 2000
+    batch: int = 128
+    learning_rate: float = 0.2
+    shift: int = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class IbauSettings:
+    """How I-BAU unlearns; lengths are of images in [0, 1], a quarter of those published.
+
+    Args:
+        rounds: of an inner and an outer problem.
+        batch: images in a step.
+        learning_rate: of Adam, on the weights.
+        ascent: length of an inner step, in units of the gradient.
+        ball: largest Euclidean norm of the perturbation.
+        share: of the images in an outer step, how many are perturbed.
+        contraction: s, length of the step in the fixed-point map.
+        terms: of the Neumann series.
+
+    """
+
+    rounds: int = 5
+    batch: int = 100
+    learning_rate: float = 1e-4
+    ascent: float = 0.6
+    ball: float = 2.5
+    share: float = 0.3
+    contraction: float = 0.006
+    terms: int = 5
+
+
 BUDGETS: dict[str, ScanSettings] = {
     "quick": ScanSettings(
         learning=LearningSettings(rounds=4, draws=600),

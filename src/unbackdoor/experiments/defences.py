@@ -6,7 +6,7 @@ the same for all, so that what is compared is what was recovered.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from unbackdoor.attack import poison_of
+from unbackdoor.baselines import anp, ft_sam, ibau
 from unbackdoor.baselines.neural_cleanse import reverse
 from unbackdoor.baselines.spectral import penultimate, scores, separation, suspects
 from unbackdoor.experiments.spec import Spec
@@ -35,8 +36,11 @@ from unbackdoor.settings import (
     MINE_PAPER,
     REVERSAL,
     SCAN,
+    AnpSettings,
+    IbauSettings,
     MineSettings,
     ReversalSettings,
+    SamSettings,
     ScanSettings,
 )
 from unbackdoor.training import fit
@@ -276,6 +280,43 @@ class SpectralFilter:
         )
         module.load_state_dict(again.state_dict())
         return Outcome(passes=len(images) + passes, separation=told)
+
+
+RIVALS: dict[type, tuple[str, Callable[..., int]]] = {
+    SamSettings: ("FT-SAM", ft_sam.fine_tune),
+    AnpSettings: ("ANP", anp.prune),
+    IbauSettings: ("I-BAU", ibau.unlearn),
+}
+"""Repairs of others that know of no trigger, by their settings: name, and what is done."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A repair of others.
+
+    Args:
+        settings: of the method, which they name.
+
+    """
+
+    settings: SamSettings | AnpSettings | IbauSettings
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        return RIVALS[type(self.settings)][0]
+
+    def needs(self, case: Defended) -> tuple[Spec, ...]:
+        """Return nothing."""
+        del case
+        return ()
+
+    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+        """Repair by the clean images alone."""
+        del inputs
+        name, method = RIVALS[type(self.settings)]
+        generator = stream(case.seed, "paper", name)
+        return Outcome(passes=method(module, case.images, self.settings, generator=generator))
 
 
 def _retrain(

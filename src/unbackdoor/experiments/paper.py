@@ -23,6 +23,7 @@ from unbackdoor.experiments.defences import (
     Ideal,
     Mesa,
     Reversed,
+    Rival,
     SpectralFilter,
     Undefended,
 )
@@ -32,7 +33,13 @@ from unbackdoor.experiments.sweep import complete
 from unbackdoor.experiments.table import Line, percent
 from unbackdoor.progress import Progress
 from unbackdoor.rng import stream
-from unbackdoor.settings import FINE_TUNING, TrainingSettings
+from unbackdoor.settings import (
+    FINE_TUNING,
+    AnpSettings,
+    IbauSettings,
+    SamSettings,
+    TrainingSettings,
+)
 
 RANDOM_COLOURS, RESTARTS = 10, 10
 IMPLANTING = replace(FINE_TUNING, epochs=2, batch_size=128, learning_rate=0.2)
@@ -59,6 +66,9 @@ COLUMNS: Mapping[str, tuple[Defence, ...]] = {
         Mesa(equal=True),
         Generated(),
         SpectralFilter(),
+        Rival(SamSettings()),
+        Rival(AnpSettings()),
+        Rival(IbauSettings()),
     ),
 }
 OURS, CONTROL = Mesa().name, FineTuned().name
