@@ -160,7 +160,7 @@ def test_the_panel_says_the_same_of_one_class_and_in_the_mean_of_some_images() -
 
 
 def test_images_are_drawn_in_equal_parts_of_every_class() -> None:
-    first, _ = api._divide(*pictures(), None)
+    first, _ = api._split(*pictures(), None).divide(FIRST_SHARE)
     some = balanced(first.defend, 10, stream(0, "some"))
     assert torch.bincount(some.targets).tolist() == [5, 5]
     assert len(balanced(first.defend, 10_000, stream(0, "all"))) == len(first.defend)
@@ -168,7 +168,7 @@ def test_images_are_drawn_in_equal_parts_of_every_class() -> None:
 
 def test_few_images_stand_for_many() -> None:
     """Some pictures obey a faint pixel and some a bright one alone: ten chosen say what all say."""
-    first, _ = api._divide(*pictures(), None)
+    first, _ = api._split(*pictures(), None).divide(FIRST_SHARE)
 
     def reluctant(images: Tensor) -> Tensor:
         white = images.amin(1).flatten(1).amax(1)
