@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, Literal
 
@@ -330,10 +331,13 @@ def write(result: Result | Sequence[Scanned], path: Path) -> None:
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of what a scan writes: a result, or a list for several models."""
+    written = msgspec.json.schema(ScanResult | list[Scanned])
+    for part in written["$defs"].values():
+        part["description"] = cleandoc(part["description"])  # as Python 3.13 does itself
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "What unbackdoor scan -f json writes",
-        **msgspec.json.schema(ScanResult | list[Scanned]),
+        **written,
     }
 
 
