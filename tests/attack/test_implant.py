@@ -148,12 +148,20 @@ def test_what_is_wrong_is_said_and_nothing_is_written(
     assert [path for path in sorted(tmp_path.iterdir()) if path.name != "__pycache__"] == before
 
 
-@pytest.mark.parametrize("name", ["m.onnx", "missing/m.pt", "set"])
+@pytest.mark.parametrize("name", ["m.h5", "missing/m.pt", "set"])
 def test_the_output_is_checked_before_any_work(
     name: str, settings: AttackSettings, tmp_path: Path
 ) -> None:
     with pytest.raises(ArgumentError, match=r"^-o: "):
         attack(replace(settings, data="not looked at"), tmp_path / name)
+
+
+def test_a_network_of_code_is_not_trained_for_a_format_that_it_cannot_have(
+    settings: AttackSettings, tmp_path: Path
+) -> None:
+    never = replace(settings, training=replace(TRAINING, learning_rate=-1.0))
+    with pytest.raises(ArgumentError, match="need a graph"):
+        attack(never, tmp_path / "m.onnx")
 
 
 def test_too_few_images_to_measure_on(tmp_path: Path, write_pictures: Callable[..., Path]) -> None:

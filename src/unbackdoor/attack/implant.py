@@ -70,6 +70,7 @@ def attack(
             f"images."
         )
     model, arch = _network(settings, classes)
+    check_suffix(output, model)
     _check_outputs(model, arch, images, classes)
     start = (model.state_dict(), answers(freeze(model), images.defend))
     held = (images.defend.sha256, images.evaluate.sha256)
