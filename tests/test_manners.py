@@ -17,7 +17,10 @@ from unbackdoor import results, settings
 from unbackdoor.cli import main
 
 Run = Callable[..., tuple[int, str, str]]
-SCHEMA = Path(__file__).parent.parent / "docs" / "schema" / "scan.schema.json"
+SCHEMAS = {
+    command: Path(__file__).parent.parent / "docs" / "schema" / f"{command}.schema.json"
+    for command in ("scan", "repair")
+}
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +53,10 @@ def run(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     return run
 
 
-def checked(text: str) -> Any:
-    """Read what a scan wrote, and hold it to the published schema."""
+def checked(text: str, command: str = "scan") -> Any:
+    """Read what a command wrote, and hold it to the published schema."""
     content = json.loads(text)
-    jsonschema.validate(content, json.loads(SCHEMA.read_text()))
+    jsonschema.validate(content, json.loads(SCHEMAS[command].read_text()))
     return content
 
 
@@ -115,11 +118,25 @@ def test_what_cannot_be_asked(run: Run, arguments: list[str], code: int) -> None
     assert "Traceback" not in err
 
 
-def test_the_published_schema_is_that_of_the_code(capsys: pytest.CaptureFixture[str]) -> None:
-    """Publish it anew: unbackdoor schema > docs/schema/scan.schema.json."""
-    assert main(["schema"]) == 0
-    assert SCHEMA.read_text() == capsys.readouterr().out
-    jsonschema.Draft202012Validator.check_schema(results.schema())
+@pytest.mark.parametrize("command", SCHEMAS)
+def test_the_published_schema_is_that_of_the_code(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Publish it anew: unbackdoor schema scan > docs/schema/scan.schema.json."""
+    assert main(["schema", command]) == 0
+    assert SCHEMAS[command].read_text() == capsys.readouterr().out
+    jsonschema.Draft202012Validator.check_schema(results.schema(command))
+
+
+def test_a_repair_keeps_to_its_schema(
+    run: Run, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["--arch", "net.py:net", "--data", "data", "--space", "patch:1", "--budget", "quick"]
+    for name, kind in {"backdoored": "repair", "clean": "scan"}.items():
+        command = ["repair", f"models/{name}.safetensors", *common, "-o", f"{name}-fixed.pt"]
+        assert main([*command, "-f", "json", "--threads", "1"]) == 0
+        assert checked(capsys.readouterr().out, "repair")["kind"] == kind
+        assert (place / f"{name}-fixed.pt").exists() == (kind == "repair")
 
 
 def test_the_schema_notices(run: Run) -> None:
