@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 from safetensors.torch import load_file, save_file
 
 from kills import SMALL, prepare
@@ -17,9 +19,9 @@ from unbackdoor import results, settings
 from unbackdoor.cli import main
 
 Run = Callable[..., tuple[int, str, str]]
+ROOT = Path(__file__).parent.parent
 SCHEMAS = {
-    command: Path(__file__).parent.parent / "docs" / "schema" / f"{command}.schema.json"
-    for command in ("scan", "repair")
+    command: ROOT / "docs" / "schema" / f"{command}.schema.json" for command in ("scan", "repair")
 }
 
 
@@ -145,3 +147,27 @@ def test_the_schema_notices(run: Run) -> None:
     for change in ({"verdict": "fine"}, {"targets": "none"}, {"classes": [{}]}):
         with pytest.raises(jsonschema.ValidationError):
             checked(json.dumps(entry | change))
+
+
+def test_the_hook_scans_what_is_committed(run: Run) -> None:
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    program, command, *options = hook["entry"].split()
+    assert (program, command) == ("unbackdoor", "scan")
+    files = ["models/clean.safetensors", "models/backdoored.safetensors", "models/README.md"]
+    models = [name for name in files if re.search(hook["files"], name)]
+    assert models == files[:2]
+    assert run(*options, *models) == (1, "", "")
+
+
+def test_the_workflow_asks_for_what_there_is(run: Run, place: Path) -> None:
+    workflow = yaml.safe_load((ROOT / "examples" / "gate.yml").read_text())
+    (command,) = (
+        step["run"]
+        for step in workflow["jobs"]["scan"]["steps"]
+        if step.get("run", "").startswith("unbackdoor")
+    )
+    values = {"MODELS": "models", "DATA": "data", "FAIL_ON": "inconclusive"}
+    words = [values.get(word.strip('"$'), word) for word in command.split()]
+    assert words[:2] == ["unbackdoor", "scan"]
+    assert run(*words[2:])[0] == 1
+    assert (place / "scan.sarif").is_file()
