@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import msgspec
@@ -101,18 +102,27 @@ def small_benchmark(request: Request) -> Outcome:
     return Outcome(msgspec.to_builtins(rows), lines)
 
 
-def run(arguments: Sequence[str], log: Path, state: Path) -> None:
+def run(arguments: Sequence[str], log: Path, state: Path, begun: Event) -> None:
     """Run a command in this process, as a shell would in one of its own."""
+    try:
+        begun.set()
+        code = run_here(arguments, log, state)
+    except KeyboardInterrupt:  # it came before or after the command, which did not see it
+        code = CODES[signal.SIGINT]
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # what follows is no part of the command
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def run_here(arguments: Sequence[str], log: Path, state: Path) -> int:
+    """Run a command with a log instead of a terminal, and return its exit code."""
     os.environ["UNBACKDOOR_STATE"] = str(state)
     with log.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     settings.BUDGETS["quick"] = SMALL
     experiments.BENCHMARKS["small"] = small_benchmark
-    code = main(arguments)
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # what follows is no part of the command
-    sys.stdout.flush()
-    os._exit(code)
+    return main(arguments)
 
 
 @dataclass(frozen=True)
@@ -242,8 +252,10 @@ class Killer:
         work = self.works[name]
         arguments = [text.replace("OUT", str(out)) for text in work.arguments]
         log = self.folder / "log"
-        process = self.context.Process(target=run, args=(arguments, log, self.state))
+        begun = self.context.Event()
+        process = self.context.Process(target=run, args=(arguments, log, self.state, begun))
         process.start()
+        begun.wait()
         process.join(after)
         killed = process.is_alive() and process.pid is not None
         if killed:
