@@ -21,6 +21,8 @@ ALLOWED = {
     "pictures": {"errors"},
     "results": {"errors", "files"},
     "journal": {"errors", "files", "progress"},
+    "configuration": {"errors"},
+    "gate": {"errors", "results"},
     "mesa": {"errors", "rng", "settings"},
     "triggers": {"errors", "pictures", "rng"},
     "data": {"errors", "files", "pictures", "progress"},

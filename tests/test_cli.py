@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,20 @@ import torch
 from PIL import Image
 
 from conftest import WritePictures
+from kills import SMALL
+from unbackdoor import settings
 from unbackdoor.cli import main
 
 SAMPLE = ["--data", "cifar10-sample"]
+
+
+@pytest.fixture
+def _little_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tested here is the way, not how well the scan sees."""
+    screening = replace(SMALL.screening, restarts=1, steps=40)
+    monkeypatch.setitem(
+        settings.BUDGETS, "quick", replace(SMALL, screening=screening, evaluate=100)
+    )
 
 
 def folder_of(path: Path, per_class: int) -> Path:
@@ -129,6 +141,7 @@ def test_the_shipped_models_say_their_truth(capsys: pytest.CaptureFixture[str]) 
     assert all(row["asr"] >= 0.97 for row in models.values() if row["target"] is not None)
 
 
+@pytest.mark.usefixtures("_little_work")
 def test_a_quick_scan_of_a_backdoored_model_end_to_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,6 +163,7 @@ def test_a_quick_scan_of_a_backdoored_model_end_to_end(
     assert not (tmp_path / "fixed.safetensors").exists()
 
 
+@pytest.mark.usefixtures("_little_work")
 def test_a_network_that_wants_other_images_is_fitted(
     tmp_path: Path, write_pictures: WritePictures, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,6 +205,7 @@ def test_a_network_that_wants_other_images_is_fitted(
     assert not fixed.exists()
 
 
+@pytest.mark.usefixtures("_little_work")
 def test_a_backdoor_in_a_foreign_network_is_found_repaired_and_written_as_it_came(
     tmp_path: Path, write_pictures: WritePictures, capsys: pytest.CaptureFixture[str]
 ) -> None:

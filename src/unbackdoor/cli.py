@@ -286,7 +286,10 @@ class Bench(Machine):
 
 @dataclass(frozen=True, kw_only=True)
 class Schema:
-    """Print the JSON Schema of what scan -f json writes."""
+    """Print the JSON Schema of what scan or repair writes with -f json."""
+
+    command: Positional[Literal["scan", "repair"]]
+    """Whose results."""
 
     def run(self) -> int:
         """Print it."""
@@ -294,7 +297,7 @@ class Schema:
 
         from unbackdoor import results
 
-        print(json.dumps(results.schema(), indent=1))
+        print(json.dumps(results.schema(self.command), indent=1))
         return DONE
 
 

@@ -52,18 +52,21 @@ def with_settings(arguments: list[str], commands: Mapping[str, type]) -> list[st
         return arguments
     known = {name: _options(kind) for name, kind in commands.items()}
     every = {option for options in known.values() for option in options}
-    chosen: dict[str, Any] = {}
+    common: dict[str, Any] = {}
+    special: dict[str, Any] = {}
     for name, value in settings.items():
         if name in known and isinstance(value, dict):
             table = cast("dict[str, Any]", value)
             for option in table:
                 _check(option, known[name], f"the table {name} of {source}")
-            chosen |= table if name == command else {}
+            special |= table if name == command else {}
         else:
             _check(name, every, source)
-            chosen = {name: value, **chosen} if name in own else chosen
+            common |= {name: value} if name in own else {}
     typed = {argument.split("=")[0].replace("--no-", "--") for argument in arguments}
-    taken = {name: value for name, value in chosen.items() if not typed & set(own[name])}
+    taken = {
+        name: value for name, value in (common | special).items() if not typed & set(own[name])
+    }
     if source == str(PROJECT) and ".py:" in str(taken.get(TRUSTED_ALONE)):
         raise ContentError(
             f"{source}: expected arch to name no file there, because it would be executed, came "

@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, Literal
 
@@ -316,6 +317,8 @@ class RepairResult(msgspec.Struct, frozen=True, kw_only=True, tag="repair", tag_
 Result = ScanResult | RepairResult
 Scanned = ScanResult | Unscanned
 """What a scan says of one of several models."""
+WRITTEN: dict[str, Any] = {"scan": ScanResult | list[Scanned], "repair": Result}
+"""What a command writes as JSON."""
 
 
 def encode(result: Result | Sequence[Scanned]) -> bytes:
@@ -328,12 +331,19 @@ def write(result: Result | Sequence[Scanned], path: Path) -> None:
     write_bytes(path, encode(result))
 
 
-def schema() -> dict[str, Any]:
-    """Return the JSON Schema of what a scan writes: a result, or a list for several models."""
+def schema(command: str) -> dict[str, Any]:
+    """Return the JSON Schema of what ``scan`` or ``repair`` writes.
+
+    A scan of several models is a list of results; a repair that found nothing to unlearn is the
+    scan that says so.
+    """
+    written = msgspec.json.schema(WRITTEN[command])
+    for part in written["$defs"].values():
+        part["description"] = cleandoc(part["description"])  # as Python 3.13 does itself
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "What unbackdoor scan -f json writes",
-        **msgspec.json.schema(ScanResult | list[Scanned]),
+        "title": f"What unbackdoor {command} -f json writes",
+        **written,
     }
 
 

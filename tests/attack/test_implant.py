@@ -156,6 +156,14 @@ def test_the_output_is_checked_before_any_work(
         attack(replace(settings, data="not looked at"), tmp_path / name)
 
 
+def test_a_network_of_code_is_not_trained_for_a_format_that_it_cannot_have(
+    settings: AttackSettings, tmp_path: Path
+) -> None:
+    never = replace(settings, training=replace(TRAINING, learning_rate=-1.0))
+    with pytest.raises(ArgumentError, match="need a graph"):
+        attack(never, tmp_path / "m.onnx")
+
+
 def test_too_few_images_to_measure_on(tmp_path: Path, write_pictures: Callable[..., Path]) -> None:
     folder = write_pictures(tmp_path / "few", classes={"dark": 40, "light": 200}, count=1)
     with pytest.raises(InsufficientDataError):

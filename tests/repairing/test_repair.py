@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from kills import SMALL
 from unbackdoor import api, repairing
 from unbackdoor.attack import Poison
 from unbackdoor.data import Split
 from unbackdoor.errors import InsufficientDataError
 from unbackdoor.metrics import attack_success
 from unbackdoor.models import freeze
+from unbackdoor.results import ScanResult
 from unbackdoor.rng import stream
 from unbackdoor.scanning import Subject, scan
-from unbackdoor.settings import (
-    FIRST_SHARE,
-    FlowSettings,
-    LearningSettings,
-    RepairSettings,
-    ScanSettings,
-    ScreeningSettings,
-    TrainingSettings,
-)
+from unbackdoor.settings import FIRST_SHARE, RepairSettings, TrainingSettings
 from unbackdoor.training import fit
 from unbackdoor.triggers import PatchSpace, Planted, Trigger
 
 SPACE = PatchSpace(2)
-SCANNING = ScanSettings(
-    screening=ScreeningSettings(restarts=2, steps=40, images_to_judge=32),
-    learning=LearningSettings(rounds=2, draws=300, networks=3, steps=100),
-    flow=FlowSettings(steps=50),
+SCANNING = replace(
+    SMALL,
+    learning=replace(SMALL.learning, draws=300, steps=100, sweeps=2, climbers=100, islands=4),
     panel=20,
-    uniform_draws=64,
     stair_draws=200,
 )
 RECIPE = TrainingSettings(epochs=15, batch_size=32, learning_rate=0.1, shift=0)
@@ -72,6 +65,13 @@ def network(planted: Planted) -> nn.Sequential:
     return model
 
 
+@pytest.fixture(scope="module")
+def found(network: nn.Sequential) -> ScanResult:
+    first, _ = api._split(*pictures(), None).divide(FIRST_SHARE)
+    subject = Subject(model=freeze(network), path="", sha256="", arch="toy")
+    return scan(subject, first, SPACE, SCANNING, seed=0)
+
+
 def rate(model: nn.Module, planted: Planted) -> float:
     first, _ = api._split(*pictures(), None).divide(FIRST_SHARE)
     theta = planted.trigger.theta[None]
@@ -81,19 +81,17 @@ def rate(model: nn.Module, planted: Planted) -> float:
 
 
 def test_the_planted_trigger_is_unlearnt_and_the_control_keeps_it(
-    network: nn.Sequential, planted: Planted
+    network: nn.Sequential, planted: Planted, found: ScanResult
 ) -> None:
     first, reserve = api._split(*pictures(), None).divide(FIRST_SHARE)
     assert rate(network, planted) > 0.9
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    subject = Subject(model=freeze(network), path="", sha256="", arch="toy")
-    found = scan(subject, first, SPACE, SCANNING, seed=0)
     assert found.targets == [1]
     deaf = copy.deepcopy(network)
     torch.nn.init.zeros_(deaf[-1].weight)
     torch.nn.init.zeros_(deaf[-1].bias)
     settings = RepairSettings(
-        training=TrainingSettings(epochs=4, batch_size=32, learning_rate=0.05, shift=0)
+        training=TrainingSettings(epochs=12, batch_size=32, learning_rate=0.05, shift=0)
     )
     module, result = repairing.repair(
         network,
@@ -137,16 +135,9 @@ def test_a_clean_verdict_leaves_nothing_to_repair(network: nn.Module) -> None:
 
 
 def test_too_few_images_to_scan_again_are_noticed_before_any_training(
-    network: nn.Module, planted: Planted
+    network: nn.Module, found: ScanResult
 ) -> None:
     first, reserve = api._split(*pictures(), None).divide(FIRST_SHARE)
-    found = scan(
-        Subject(model=freeze(network), path="", sha256="", arch="toy"),
-        first,
-        SPACE,
-        SCANNING,
-        seed=0,
-    )
     few = Split(reserve.defend.subset(torch.arange(3)), reserve.evaluate)
     never = RepairSettings(training=TrainingSettings(learning_rate=-1.0))
     with pytest.raises(InsufficientDataError, match="at least"):
@@ -154,7 +145,7 @@ def test_too_few_images_to_scan_again_are_noticed_before_any_training(
 
 
 def test_the_work_is_counted_in_images_not_in_epochs(network: nn.Module) -> None:
-    first, _ = api._divide(*pictures(), None)
+    first, _ = api._split(*pictures(), None).divide(FIRST_SHARE)
     settings = RepairSettings(
         images_seen=800, training=TrainingSettings(epochs=8, batch_size=50, shift=0)
     )

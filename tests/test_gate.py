@@ -1,0 +1,89 @@
+"""Several models at once: which are looked at, and the one exit code for all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from report import synthetic
+from unbackdoor.errors import ContentError
+from unbackdoor.gate import FailOn, exit_code, is_model, models_in
+from unbackdoor.results import FileRecord, Scanned, Unscanned
+
+
+def unscanned(code: int) -> Unscanned:
+    return Unscanned(model=FileRecord(path="x.pt", sha256=""), error="no", exit_code=code)
+
+
+OUTCOMES: dict[str, Scanned] = {
+    "clean": synthetic.scan("clean"),
+    "backdoored": synthetic.scan(),
+    "inconclusive": synthetic.scan("inconclusive"),
+    "unusable": unscanned(2),
+    "no such name": unscanned(4),
+    "few images": unscanned(3),
+}
+
+
+@pytest.mark.parametrize(
+    ("names", "fail_on", "code"),
+    [
+        (["clean"], None, 0),
+        (["clean", "inconclusive"], None, 3),
+        (["inconclusive", "unusable"], None, 2),
+        (["clean", "no such name"], None, 2),
+        (["clean", "few images"], None, 3),
+        (["unusable", "clean", "backdoored"], None, 1),
+        (["inconclusive"], "backdoored", 0),
+        (["inconclusive"], "inconclusive", 3),
+        (["backdoored"], "backdoored", 1),
+        (["backdoored"], "inconclusive", 1),
+        (["inconclusive", "unusable"], "backdoored", 2),
+        (["few images"], "backdoored", 3),
+    ],
+)
+def test_the_worst_decides(names: list[str], fail_on: FailOn | None, code: int) -> None:
+    assert exit_code([OUTCOMES[name] for name in names], fail_on) == code
+    assert exit_code([OUTCOMES[name] for name in reversed(names)], fail_on) == code
+
+
+def test_what_might_be_a_model_is_listed_and_what_lies_beside_is_not(tmp_path: Path) -> None:
+    for name in (
+        "a.safetensors", "b.PT", "deep/c.onnx", "deep/weights", "strange.xyz",
+        "README.md", "LICENSE", "deep/config.yaml", ".hidden.pt", ".git/objects/1234",
+    ):  # fmt: skip
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_bytes(b"")
+    (tmp_path / "elsewhere").symlink_to(tmp_path / "deep")
+    assert models_in(tmp_path) == [
+        str(tmp_path / name)
+        for name in (
+            "a.safetensors", "b.PT", "deep/c.onnx", "deep/weights", "elsewhere", "strange.xyz"
+        )
+    ]  # fmt: skip
+
+
+def test_a_folder_with_a_configuration_is_one_model(tmp_path: Path) -> None:
+    inside = tmp_path / "resnet"
+    inside.mkdir()
+    for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
+        (inside / name).write_bytes(b"")
+    assert is_model(inside)
+    assert not is_model(tmp_path)
+    assert models_in(tmp_path) == [str(inside)]
+    (inside / "pytorch_model.bin").write_bytes(b"")
+    assert models_in(tmp_path) == [str(inside), str(inside / "pytorch_model.bin")]
+
+
+def test_a_folder_without_a_model_is_no_clean_one(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("nothing")
+    with pytest.raises(ContentError, match="no file"):
+        models_in(tmp_path)
+
+
+def test_an_entry_survives_its_file() -> None:
+    entry = unscanned(2)
+    assert msgspec.json.decode(msgspec.json.encode(entry), type=Scanned) == entry
