@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 
 from unbackdoor.results import (
     ClassRecord,
     DataRecord,
     Example,
+    FileRecord,
+    Finding,
     LogVolume,
     ModelRecord,
     Original,
@@ -16,6 +19,7 @@ from unbackdoor.results import (
     ScanResult,
     StairRecord,
     Status,
+    Unscanned,
     Verdict,
 )
 
@@ -38,6 +42,21 @@ SETTINGS: dict[str, float | int | str | list[float]] = {
     "backdoored": 0.8,
     "flow": "8 layers",
 }
+FINDINGS = [
+    Finding(
+        check="softmax",
+        severity="note",
+        sentence="The network answers with probabilities; their logarithms are used as logits.",
+        remedy="Give the network without its last softmax where you can.",
+    ),
+    Finding(
+        check="duplicates",
+        severity="warning",
+        sentence="12 of 1500 held-back images are also among those that triggers are searched "
+        "with, so that rates are better than they should be.",
+        remedy="Remove duplicates from the data.",
+    ),
+]
 VERSIONS = {"unbackdoor": "0.1.0", "python": "3.11.9", "torch": "2.10.0", "numpy": "2.3.0"}
 
 
@@ -195,10 +214,20 @@ def scan(
             for seed in range(examples if targets else 0)
         ],
         original=planted,
+        preflight=FINDINGS,
         image_passes=412_350,
         image_passes_backward=96_000,
         seconds=87.3,
         versions=VERSIONS,
+    )
+
+
+def unscanned() -> Unscanned:
+    return Unscanned(
+        model=FileRecord(path="models/unknown.pt", sha256="5d" * 32),
+        error="models/unknown.pt: a pickle that wants to import os.system; no pickle is executed. "
+        "Save the state dict alone, best as .safetensors.",
+        exit_code=2,
     )
 
 
@@ -214,7 +243,7 @@ def repair(
     }
     return RepairResult(
         scan=before or scan(original=known),
-        rescan=scan(after, path="", original=False),
+        rescan=msgspec.structs.replace(scan(after, path="", original=False), preflight=[]),
         rows=[
             RepairRow(
                 name=name,

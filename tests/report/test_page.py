@@ -10,15 +10,17 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from report.synthetic import NAMES, repair, scan
+from report.hostile import EVIL, PAYLOADS, poisoned
+from report.synthetic import NAMES, repair, scan, unscanned
 from unbackdoor import results
-from unbackdoor.errors import ContentError
+from unbackdoor.errors import ContentError, printable
 from unbackdoor.report.page import page, write_page
-from unbackdoor.results import Result
+from unbackdoor.results import Result, Unscanned
 
 VOID = {"meta", "img", "br", "link", "input"}
-EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>]]>-->{{ 7*7 }}</title></style>"
 
 
 class Outline(HTMLParser):
@@ -50,11 +52,16 @@ class Outline(HTMLParser):
         return ((tag, attributes) for tag, attributes in self.elements if tag in tags)
 
     @property
+    def shape(self) -> list[tuple[str, list[str]]]:
+        """Elements and names of attributes: what no text from outside may change."""
+        return [(tag, [*attributes]) for tag, attributes in self.elements]
+
+    @property
     def text(self) -> str:
         return " ".join(" ".join(self.texts).split())
 
 
-RESULTS: dict[str, Result] = {
+RESULTS: dict[str, Result | Unscanned] = {
     "backdoored": scan(),
     "unknown trigger": scan(original=False),
     "clean": scan("clean"),
@@ -70,7 +77,8 @@ RESULTS: dict[str, Result] = {
     "grey, one pixel": scan(size=1, shape=(1, 28, 28)),
     "sixteen pixels": scan(size=16, shape=(3, 64, 96), count=60),
     "long name": scan(names=("x" * 200, *NAMES[1:])),
-    "injected": scan(names=(EVIL, *NAMES[1:]), path=EVIL),
+    "injected": poisoned(repair(), EVIL),
+    "not scanned": unscanned(),
 }
 
 
@@ -187,16 +195,45 @@ def test_hundred_classes_are_folded() -> None:
     assert len([one for one in rows if one.get("class") == "class-name"]) == 100
 
 
-def test_injected_text_is_text() -> None:
-    content = page(RESULTS["injected"])
+def test_findings_of_the_preflight_are_shown_warnings_first() -> None:
+    text = Outline(page(scan("clean"))).text
+    warning, note = text.index("Warning, duplicates ."), text.index("Note, softmax .")
+    assert warning < text.index("12 of 1500 held-back") < text.index("Remove duplicates") < note
+    assert "noticed" not in Outline(page(msgspec.structs.replace(scan(), preflight=[]))).text
+
+
+def test_a_model_that_was_not_scanned_is_not_called_clean() -> None:
+    text = Outline(page(unscanned())).text
+    for words in (
+        "Not scanned",
+        "wants to import os.system",
+        "is not clean",
+        "Exit code 2",
+        "5d5d",
+    ):
+        assert words in text
+    nothing = msgspec.structs.replace(unscanned().model, sha256="")
+    assert "cannot be read" in page(msgspec.structs.replace(unscanned(), model=nothing))
+
+
+HOSTS = (scan(count=4, examples=1), repair(before=scan(count=4, examples=1)), unscanned())
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+@pytest.mark.parametrize("host", HOSTS, ids=("scan", "repair", "unscanned"))
+def test_injected_text_is_text(host: Result | Unscanned, payload: str) -> None:
+    content = page(poisoned(host, payload))
     outline = Outline(content)
-    shown = EVIL.replace("{{ 7*7 }}", "")
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in content
-    assert "49" not in re.findall(r"--&gt;(.{0,12})", content)[0]
-    assert shown[:20] in outline.text
-    labels = [attributes.get("aria-label", "") for _, attributes in outline.all("svg")]
-    assert any("<script>" in one for one in labels)
-    assert {tag for tag, _ in outline.elements}.isdisjoint({"script", "iframe", "object", "link"})
+    assert outline.shape == Outline(page(poisoned(host, "x"))).shape
+    assert any(printable(payload) in text for text in outline.texts)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.text(alphabet="<>\"'&/=-! {}%`xo\n\0\u202e;#", max_size=40))
+def test_no_text_changes_the_elements(text: str) -> None:
+    # Not empty: a sentence is left out where there is none.
+    shape = Outline(page(poisoned(HOSTS[0], f"x{text}"))).shape
+    assert shape == Outline(page(poisoned(HOSTS[0], "x"))).shape
 
 
 def test_settings_may_hold_settings() -> None:

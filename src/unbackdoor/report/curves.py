@@ -15,6 +15,8 @@ GAP = 17.0
 """Units between two labels, so that they do not touch."""
 LABELLED = 12
 """Lines that get a label; more would fill the height."""
+LONGEST = 30
+"""Signs of a label that are kept; the browser shows as many as there is room for."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ def curve_plot(classes: Sequence[ClassRecord], width: int, height: int) -> Curve
         lines=sorted(lines, key=_prominence),
         marks=marks,
         bounds=sorted(bounds, key=_prominence),
-        labels=_labels(classes, bounds, x, y, right, 12 if narrow else 22, (top, bottom)),
+        labels=_labels(classes, bounds, x, y, right, (top, bottom)),
     )
 
 
@@ -202,7 +204,6 @@ def _labels(
     x: Scale,
     y: Scale,
     right: float,
-    length: int,
     between: tuple[float, float],
 ) -> list[Label]:
     wanted: list[tuple[float, str, Status]] = []
@@ -211,7 +212,7 @@ def _labels(
         last = max(record.log_volume, key=lambda one: one.beta, default=None)
         tall = None if last is None else height_of(last)
         if tall is not None:
-            wanted.append((y(tall), clip(printable(record.name), length), record.status))
+            wanted.append((y(tall), clip(printable(record.name), LONGEST), record.status))
     last_x = x(x.high)
     for bound in bounds:
         if bound.x == last_x and bound.status == "clean":

@@ -12,27 +12,31 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from unbackdoor.files import write_bytes
-from unbackdoor.report.view import short_title, view
-from unbackdoor.results import Result
+from unbackdoor.report.view import short_title, unscanned_view, view
+from unbackdoor.results import Result, Unscanned
 
 
-def page(result: Result) -> str:
-    """Return the page of a scan or a repair; the same result always makes the same page.
+def page(result: Result | Unscanned) -> str:
+    """Return the page of a scan, a repair or a failure; the same result makes the same page.
 
     Raises:
         ContentError: bytes of the result do not fit the shapes it states.
 
     """
-    return _template().render(title=short_title(result), view=view(result))
+    if isinstance(result, Unscanned):
+        template, shown = _template("unscanned.html.j2"), unscanned_view(result)
+    else:
+        template, shown = _template("page.html.j2"), view(result)
+    return template.render(title=short_title(result), view=shown)
 
 
-def write_page(result: Result, path: Path) -> None:
+def write_page(result: Result | Unscanned, path: Path) -> None:
     """Write the page of a result to ``path`` atomically."""
     write_bytes(path, page(result).encode("utf-8"))
 
 
 @cache
-def _template() -> Template:
+def _template(name: str) -> Template:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -40,4 +44,4 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html.j2")
+    return environment.get_template(name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from unbackdoor.errors import printable
 from unbackdoor.report.curves import CurvePlot, curve_plot, height_of
 from unbackdoor.report.draws import check_shapes
@@ -26,11 +28,13 @@ from unbackdoor.report.words import (
 )
 from unbackdoor.results import (
     ClassRecord,
+    Finding,
     RepairResult,
     RepairRow,
     Result,
     ScanResult,
     Status,
+    Unscanned,
     Verdict,
 )
 
@@ -122,6 +126,7 @@ class View:
     reason: str
     model: str
     facts: list[tuple[str, str]]
+    findings: list[Finding]
     tiles: list[Tile]
     classes: Classes
     portraits: list[Portrait]
@@ -130,6 +135,15 @@ class View:
     repair: Repair | None
     limits: list[tuple[str, str]]
     records: list[Record]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnscannedView:
+    """The page of a model that could not be scanned."""
+
+    symbol: str
+    error: str
+    facts: list[tuple[str, str]]
 
 
 def view(result: Result) -> View:
@@ -152,6 +166,7 @@ def view(result: Result) -> View:
         reason=printable(scan.reason if isinstance(result, ScanResult) else result.rescan.reason),
         model=printable(scan.model.path) or "a model handed over in Python",
         facts=_facts(result, scan),
+        findings=_findings(scan),
         tiles=_scan_tiles(result) if isinstance(result, ScanResult) else _repair_tiles(result),
         classes=_classes(scan),
         portraits=portraits(scan, striking[:PORTRAITS]),
@@ -161,6 +176,32 @@ def view(result: Result) -> View:
         limits=limits(scan if isinstance(result, ScanResult) else result.rescan),
         records=records(result),
     )
+
+
+def unscanned_view(outcome: Unscanned) -> UnscannedView:
+    """Return what the page of a model shows that could not be scanned."""
+    return UnscannedView(
+        symbol=SYMBOLS["not scanned"],
+        error=printable(outcome.error),
+        facts=[
+            ("Model", printable(outcome.model.path)),
+            ("SHA-256 of the model", printable(outcome.model.sha256) or "cannot be read"),
+            ("Exit code", str(outcome.exit_code)),
+        ],
+    )
+
+
+def _findings(scan: ScanResult) -> list[Finding]:
+    """Return what the preflight saw, what the reader has to deal with first."""
+    return [
+        msgspec.structs.replace(
+            finding,
+            check=printable(finding.check),
+            sentence=printable(finding.sentence),
+            remedy=printable(finding.remedy),
+        )
+        for finding in sorted(scan.preflight, key=lambda one: one.severity != "warning")
+    ]
 
 
 def _striking(scan: ScanResult) -> list[ClassRecord]:
@@ -303,8 +344,9 @@ def _line(row: RepairRow) -> RepairLine:
     )
 
 
-def short_title(result: Result) -> str:
+def short_title(result: Result | Unscanned) -> str:
     """Return the title of the page: the outcome and the model."""
-    scan = result if isinstance(result, ScanResult) else result.scan
-    name = scan.model.path.replace("\\", "/").rsplit("/", 1)[-1]
-    return " · ".join(part for part in (clip(headline(result), 80), printable(name)) if part)
+    outcome = "Not scanned" if isinstance(result, Unscanned) else headline(result)
+    path = (result.scan if isinstance(result, RepairResult) else result).model.path
+    name = path.replace("\\", "/").rsplit("/", 1)[-1]
+    return " · ".join(part for part in (clip(outcome, 80), printable(name)) if part)
