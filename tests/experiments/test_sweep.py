@@ -152,7 +152,7 @@ def test_killing_it_at_random_moments_changes_nothing(folder: Path) -> None:
 @needs_ray
 def test_ray_gives_the_same_table_and_the_same_errors(folder: Path) -> None:
     wanted = [
-        spec for spec in tiny.specs(folder) if spec.defence in tiny.DEFENCES[:2] + (tiny.MESA,)
+        spec for spec in tiny.specs(folder) if spec.defence in (*tiny.DEFENCES[:2], tiny.MESA)
     ]
     serial = complete(wanted, Archive(folder / "serial"), Serial(), Silent())
     with ray_here() as engine:
