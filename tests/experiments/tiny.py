@@ -18,7 +18,7 @@ from unbackdoor.experiments.defences import (
     SpectralFilter,
     Undefended,
 )
-from unbackdoor.experiments.engine import Engine, Serial
+from unbackdoor.experiments.engine import Serial
 from unbackdoor.experiments.stages import Defended, Network, Row
 from unbackdoor.experiments.sweep import complete
 from unbackdoor.progress import Silent
@@ -90,9 +90,9 @@ def specs(folder: Path) -> list[Defended]:
     ]
 
 
-def table(folder: Path, engine: Engine | None = None) -> list[Row]:
+def table(folder: Path) -> list[Row]:
     """Complete the tiny table in ``folder``."""
-    return complete(specs(folder), Archive(folder / "store"), engine or Serial(), Silent())
+    return complete(specs(folder), Archive(folder / "store"), Serial(), Silent())
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ its arguments alone, so the order in which calls are done cannot change a number
 from __future__ import annotations
 
 import importlib
+import os
 from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Any, Protocol
@@ -70,6 +71,8 @@ class Ray:
                 "--engine: ray is not installed; pip install 'unbackdoor[ray]', or leave "
                 "--engine out."
             ) from error
+        # By default Ray makes its workers give way to everything else on the machine.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         try:
             self._ray.init(
                 address=address,
