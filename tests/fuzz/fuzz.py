@@ -46,6 +46,7 @@ from unbackdoor.report.sarif import encode_sarif
 from unbackdoor.results import ScanResult
 
 THROUGH_THE_COMMAND = 100
+MEMORY = 1 << 30
 NETWORK = """
 from torch.nn import AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, Sequential
 def net():
@@ -66,6 +67,7 @@ class Seeds:
     folder: Path
     seen: Counter[str] = field(default_factory=Counter)
     commands: int = 0
+    slowest: float = 0.0
 
     def __post_init__(self) -> None:
         (self.folder / "net.py").write_text(NETWORK)
@@ -309,6 +311,7 @@ def survives(seeds: Seeds, mutant: Mutant) -> None:
     path = seeds.folder / f"mutant{mutant.suffix}"
     path.write_bytes(mutant.content)
     number = seeds.seen.total() // 2
+    began = time.process_time()
     try:
         if number % THROUGH_THE_COMMAND == THROUGH_THE_COMMAND - 1:
             through_the_command(seeds, path, mutant)
@@ -324,6 +327,7 @@ def survives(seeds: Seeds, mutant: Mutant) -> None:
             entry.unlink()
         path.unlink(missing_ok=True)
         shutil.rmtree(seeds.folder / "mutated", ignore_errors=True)
+    seeds.slowest = max(seeds.slowest, time.process_time() - began)
     assert not left, f"half-written: {left}"
     assert outcome != "refused without a sentence"
     seeds.seen[f"{mutant.kind} {outcome}"] += 1
@@ -361,6 +365,8 @@ if __name__ == "__main__":
     parser.add_argument("--count", type=int, default=20_000)
     count = parser.parse_args().count
     torch.set_num_threads(1)
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
     with tempfile.TemporaryDirectory() as folder:
         seeds = Seeds(Path(folder))
         began = time.perf_counter()
@@ -369,4 +375,4 @@ if __name__ == "__main__":
         for what, times in sorted(seeds.seen.items()):
             print(f"{times:7,} {what}")
         print(f"{seeds.commands:7,} through the command")
-        print(f"{time.perf_counter() - began:.0f} s, {peak} MiB")
+        print(f"{time.perf_counter() - began:.0f} s, {seeds.slowest:.1f} s at most, {peak} MiB")

@@ -166,6 +166,16 @@ def onnx_multiplies_for_ever(c: Corpus, name: str) -> list[str]:
 
 
 @hostile
+def onnx_for_pictures_of_a_terabyte(c: Corpus, name: str) -> list[str]:
+    return c.graph(name, head(), {}, shape=(1, 3, 1 << 19, 1 << 19))
+
+
+@hostile
+def onnx_for_pictures_of_many_gigabytes(c: Corpus, name: str) -> list[str]:
+    return c.graph(name, head(), {}, shape=(1, 3, 40_000, 40_000))
+
+
+@hostile
 def onnx_gathers_from_anywhere(c: Corpus, name: str) -> list[str]:
     nodes = [node("Flatten", "x", to="f"), node("Gather", "f", "i", axis=1)]
     return c.graph(name, nodes, {"i": np.array([1 << 40, -(1 << 40)], np.int64)})

@@ -259,6 +259,16 @@ def test_a_command_scans_a_graph_and_says_what_it_adapted(
     assert not (tmp_path / "fixed.onnx").exists()
 
 
+@pytest.mark.parametrize("shape", [(1, 8, 8, 3), (1, 3, 8), (1, 3, 2000, 8), (-1, 3, 8, 8)])
+def test_an_input_that_is_no_picture_is_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    model = onnx.load(classifier(tmp_path / "m.onnx"))
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+    model.graph.input[0].CopyFrom(given)
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(ContentError, match="channels first"):
+        load(str(tmp_path / "m.onnx"))
+
+
 class Mixer(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -31,6 +31,7 @@ LARGEST_STRUCTURE = 8 << 20
 """Bytes of all that is not a weight: parsed, they take up to a hundred times as many."""
 LARGEST_WEIGHTS = 16 << 30
 MOST_NODES = 20_000
+MOST_IMAGES, LARGEST_SIDE = 4096, 1024
 DOMAINS = {"", "ai.onnx"}
 PARTS = {
     "model": {7: "graph"},
@@ -76,6 +77,11 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
             f"expected one of each, images and logits."
         )
     shape = [dim.dim_value or None for dim in inputs[0].type.tensor_type.shape.dim]
+    if shape and not _of_pictures(shape):
+        raise ContentError(
+            f"{what} takes an input of shape {tuple(shape)}; expected pictures (N, 1 or 3, height, "
+            f"width) with sides of up to {LARGEST_SIDE} pixels, export it with channels first."
+        )
     graph = Graph(
         Source(model),
         nodes,
@@ -106,6 +112,17 @@ def write(graph: Graph, path: Path, facts: Mapping[str, Any]) -> None:
     model.metadata_props.extend(kept)
     model.metadata_props.add(key=HEADER, value=json.dumps(dict(facts)))
     path.write_bytes(model.SerializeToString())
+
+
+def _of_pictures(shape: list[int | None]) -> bool:
+    if len(shape) != 4:
+        return False
+    batch, channels, *sides = (1 if size is None else size for size in shape)
+    return (
+        0 < batch <= MOST_IMAGES
+        and channels in {1, 3}
+        and all(0 < side <= LARGEST_SIDE for side in sides)
+    )
 
 
 def _parsed(content: bytes, onnx: Any) -> Any:
