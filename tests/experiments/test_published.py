@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from unbackdoor.experiments import markdown, modes, reference, robust, shipped, toys
+from unbackdoor.experiments import markdown, modes, panels, reference, robust, shipped, toys
 from unbackdoor.experiments.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +41,7 @@ def test_the_table_of_the_modes_is_that_of_the_store() -> None:
 def test_the_tables_of_real_networks_are_those_of_the_store() -> None:
     text = (ROOT / "docs" / "reference.md").read_text()
     assert markdown(reference.summary(flat("reference", reference.Rows))) in text
+    assert markdown(panels.summary(flat("panels", panels.Rows))) in text
     found = list(Store(ROOT / "results", "robust", robust.Row).read().values())
     assert markdown(robust.summary(found)) in text
 
