@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
@@ -346,31 +346,31 @@ def through_the_command(seeds: Seeds, path: Path, mutant: Mutant) -> None:
     seeds.commands += 1
 
 
-def fuzz(count: int, seeds: Seeds) -> None:
-    """Draw ``count`` mutants and open each."""
+def fuzz(count: int, seeds: Seeds, number: int = 0) -> None:
+    """Draw ``count`` mutants, others for another ``number``, and open each."""
     patient = settings(
         max_examples=count,
         database=None,
         deadline=None,
-        derandomize=True,
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
         print_blob=False,
     )
-    patient(given(examples(seeds))(lambda mutant: survives(seeds, mutant)))()
+    seed(number)(patient(given(examples(seeds))(lambda mutant: survives(seeds, mutant))))()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=20_000)
-    count = parser.parse_args().count
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
     torch.set_num_threads(1)
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
     with tempfile.TemporaryDirectory() as folder:
         seeds = Seeds(Path(folder))
         began = time.perf_counter()
-        fuzz(count, seeds)
+        fuzz(asked.count, seeds, asked.seed)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
         for what, times in sorted(seeds.seen.items()):
             print(f"{times:7,} {what}")
