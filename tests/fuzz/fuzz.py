@@ -283,7 +283,7 @@ def open_result(seeds: Seeds, path: Path, mutant: Mutant) -> None:
     result = results.read(path)
     write_page(result, seeds.folder / "out.html")
     if isinstance(result, ScanResult):
-        encode_sarif(result)
+        encode_sarif([result])
 
 
 OPEN = {
