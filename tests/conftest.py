@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 from PIL import Image
 
 from cifar_layouts import NAMES, PER_FILE, Files, random_files
+from kills import SMALL
+from unbackdoor import settings
 from unbackdoor.data import cifar
 
 WritePictures = Callable[..., Path]
@@ -57,6 +60,15 @@ def write_pictures() -> WritePictures:
         return folder
 
     return write
+
+
+@pytest.fixture
+def _little_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tested here is the way, not how well the scan sees."""
+    screening = replace(SMALL.screening, restarts=1, steps=40)
+    monkeypatch.setitem(
+        settings.BUDGETS, "quick", replace(SMALL, screening=screening, evaluate=100)
+    )
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +14,9 @@ import torch
 from PIL import Image
 
 from conftest import WritePictures
-from kills import SMALL
-from unbackdoor import settings
 from unbackdoor.cli import main
 
 SAMPLE = ["--data", "cifar10-sample"]
-
-
-@pytest.fixture
-def _little_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is tested here is the way, not how well the scan sees."""
-    screening = replace(SMALL.screening, restarts=1, steps=40)
-    monkeypatch.setitem(
-        settings.BUDGETS, "quick", replace(SMALL, screening=screening, evaluate=100)
-    )
 
 
 def folder_of(path: Path, per_class: int) -> Path:

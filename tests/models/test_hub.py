@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,14 @@ import torch
 
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.models import load, save
+from unbackdoor.models.optional import optional
 
 
 def package(name: str) -> Any:
     try:
-        return importlib.import_module(name)
-    except Exception as error:
-        pytest.skip(f"{name} cannot be imported: {error}")
+        return optional(name, "This test")
+    except ArgumentError as error:
+        pytest.skip(str(error))
 
 
 def test_a_state_dict_of_timm(tmp_path: Path) -> None:
@@ -71,16 +72,17 @@ def test_a_folder_of_transformers_and_the_way_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "package"), [({"architecture": "resnet10t"}, "timm"), ({}, "transformers")]
+    ("config", "package"),
+    [
+        ({"architecture": "resnet10t"}, "timm"),
+        ({"architectures": ["ViTForImageClassification"]}, "transformers"),
+    ],
 )
 def test_a_package_that_is_not_there_is_named(
-    config: dict[str, str], package: str, tmp_path: Path
+    config: dict[str, object], package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    try:
-        importlib.import_module(package)
-    except Exception:
-        config = config or {"architectures": ["ViTForImageClassification"]}
-        (tmp_path / "config.json").write_text(json.dumps(config))
-        safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
-        with pytest.raises(ArgumentError, match=rf"pip install 'unbackdoor\[{package}\]'"):
-            load(str(tmp_path))
+    monkeypatch.setitem(sys.modules, package, None)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(ArgumentError, match=rf"pip install 'unbackdoor\[{package}\]'"):
+        load(str(tmp_path))

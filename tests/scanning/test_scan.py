@@ -166,15 +166,31 @@ def test_images_are_drawn_in_equal_parts_of_every_class() -> None:
     assert len(balanced(first.defend, 10_000, stream(0, "all"))) == len(first.defend)
 
 
-def test_few_images_stand_for_many() -> None:
-    """Some pictures obey a faint pixel and some a bright one alone: ten chosen say what all say."""
-    first, _ = api._split(*pictures(), None).divide(FIRST_SHARE)
+def reluctant(images: Tensor) -> Tensor:
+    """Some pictures obey a faint pixel and some a bright one alone."""
+    white = images.amin(1).flatten(1).amax(1)
+    threshold = 0.4 + 0.5 * ((images.sum((1, 2, 3)) * 1e3) % 1)
+    push = 60 * (white - threshold)
+    return torch.stack([torch.zeros_like(push), push], 1)
 
-    def reluctant(images: Tensor) -> Tensor:
-        white = images.amin(1).flatten(1).amax(1)
-        threshold = 0.4 + 0.5 * ((images.sum((1, 2, 3)) * 1e3) % 1)
-        push = 60 * (white - threshold)
-        return torch.stack([torch.zeros_like(push), push], 1)
+
+@pytest.mark.parametrize("level", [0.2, 0.5, 0.9, 1.0])
+def test_what_cannot_reach_a_level_is_given_up_early(level: float) -> None:
+    first, _ = api._split(*pictures(), None).divide(FIRST_SHARE)
+    model = freeze(api._Called(reluctant))
+    theta = torch.linspace(0.2, 1, 40)[:, None].expand(-1, 3)
+    F = Panel(model, first.defend, PatchSpace(1), 0.5, stream(0, "panel")).towards(1)
+    truth, before = F(theta), model.passes
+    values = F.at_least(theta, level)
+    reached = truth >= level
+    assert torch.equal(values >= level, reached)
+    assert torch.allclose(values[reached], truth[reached])
+    assert model.passes - before < before
+
+
+def test_few_images_stand_for_many() -> None:
+    """Ten chosen ones say what all say."""
+    first, _ = api._split(*pictures(), None).divide(FIRST_SHARE)
 
     space, theta = PatchSpace(1), torch.linspace(0.45, 0.85, 9)[:, None].expand(-1, 3)
     model = freeze(api._Called(reluctant))

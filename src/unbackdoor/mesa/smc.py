@@ -22,7 +22,7 @@ from torch import Generator, Tensor
 
 from unbackdoor.mesa.normal import NORMAL, probit
 from unbackdoor.mesa.stair import Stair
-from unbackdoor.mesa.testing import TestingFunction, check_betas
+from unbackdoor.mesa.testing import TestingFunction, at_least, check_betas
 from unbackdoor.rng import stream
 from unbackdoor.settings import REFERENCE, SmcSettings
 
@@ -168,7 +168,7 @@ def climb(
             scale.clamp_(max=1.0)
             noise = torch.randn(count, dimensions, generator=generator)
             proposed = (1 - scale.square()).sqrt() * x + scale * noise
-            reached = F(NORMAL.cdf(proposed))
+            reached = at_least(F, NORMAL.cdf(proposed), level)
             accepted = reached >= level
             x = torch.where(accepted[:, None], proposed, x)
             values = torch.where(accepted, reached, values)

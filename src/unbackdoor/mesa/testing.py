@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,6 +17,30 @@ from unbackdoor.errors import ArgumentError
 
 TestingFunction = Callable[[Tensor], Tensor]
 """θ ``(B, n)`` in [0, 1] → F(θ) ``(B,)`` in [0, 1], differentiable where an estimator needs it."""
+
+
+@runtime_checkable
+class Impatient(Protocol):
+    """An F that is dear to ask, and can tell early that θ does not reach a level."""
+
+    def __call__(self, theta: Tensor) -> Tensor:
+        """Return F(θ) ``(B,)`` for θ ``(B, n)``."""
+        ...
+
+    def at_least(self, theta: Tensor, level: float) -> Tensor:
+        """Return F(θ) ``(B,)`` where it reaches ``level``, elsewhere anything below it."""
+        ...
+
+
+def at_least(F: TestingFunction, theta: Tensor, level: float) -> Tensor:
+    """Return F(θ) ``(B,)``; where it is below ``level``, anything below, if F has a short cut.
+
+    Example:
+        >>> at_least(lambda theta: theta[:, 0], torch.tensor([[0.25], [0.75]]), 0.5).tolist()
+        [0.25, 0.75]
+
+    """
+    return F.at_least(theta, level) if isinstance(F, Impatient) else F(theta)
 
 
 def logit(values: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from unbackdoor.errors import ArgumentError, ContentError, brief
 from unbackdoor.models import onnx
+from unbackdoor.models.optional import optional
 from unbackdoor.models.resnet import ARCHITECTURES
 
 MOST_CLASSES = 100_000
@@ -63,14 +64,7 @@ def _size(state: Mapping[str, Tensor] | None, key: str, axis: int) -> int | None
 
 
 def _timm(name: str, classes: int, state: Mapping[str, Tensor] | None) -> nn.Module:
-    try:
-        import timm  # pyright: ignore[reportMissingImports]
-    except Exception as error:  # torchvision, which it imports, fails with RuntimeError
-        raise ArgumentError(
-            f"--arch: timm:{name} needs the package timm, which cannot be imported "
-            f"({brief(error)}); pip install 'unbackdoor[timm]', with a torchvision that fits torch."
-        ) from error
-    library = cast(Any, timm)
+    library = optional("timm", f"--arch: timm:{name}")
     if not library.is_model(name):  # a name with a colon would be fetched from a hub
         known: list[str] = library.list_models()
         close = difflib.get_close_matches(name, known, 4)

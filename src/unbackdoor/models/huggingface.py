@@ -14,9 +14,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from unbackdoor.errors import ArgumentError, ContentError, brief, printable
+from unbackdoor.errors import ContentError, brief, printable
 from unbackdoor.files import read_bytes
 from unbackdoor.models import safetensors
+from unbackdoor.models.optional import optional
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TRANSFORMERS = "transformers:"
@@ -85,15 +86,8 @@ def read(folder: Path, arch: str) -> Logits:
         ContentError: the configuration describes no network, or not one of these weights.
 
     """
-    try:
-        import transformers  # pyright: ignore[reportMissingImports]
-    except Exception as error:
-        raise ArgumentError(
-            f"MODEL: {arch} needs the package transformers, which cannot be imported "
-            f"({brief(error)}); pip install 'unbackdoor[transformers]'."
-        ) from error
+    library = optional("transformers", f"MODEL: {arch}")
     safetensors.read(folder / WEIGHTS)
-    library = cast(Any, transformers)
     library.logging.set_verbosity_error()
     library.logging.disable_progress_bar()
     try:

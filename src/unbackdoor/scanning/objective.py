@@ -9,6 +9,7 @@ not depend on the scale of the logits.
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
@@ -19,6 +20,8 @@ from unbackdoor.models import Frozen
 from unbackdoor.triggers import TriggerSpace
 
 CHUNK = 256
+BLOCK = 4
+"""Images for each θ that are asked before it is looked whether more are worth while."""
 
 
 def margins(logits: Tensor, targets: Tensor) -> Tensor:
@@ -122,18 +125,17 @@ class Panel:
             values.append(counted.sum(1) / self.counts.sum(0).clamp(min=1))
         return torch.cat(values)
 
-    def towards(self, target: int) -> TestingFunction:
+    def towards(self, target: int) -> Towards:
         """Return F towards one class: the column of it, without the passes of its own images."""
-        images = self._others(target)
-        return lambda theta: self._success(theta, images.expand(len(theta), -1), target).mean(1)
+        return Towards(self, target)
 
     def noisy(self, target: int, images_per_draw: int, generator: Generator) -> TestingFunction:
         """Return the same over ``images_per_draw`` of its images, others for each θ and call."""
-        images = self._others(target)
+        images = self.others(target)
 
         def F(theta: Tensor) -> Tensor:  # noqa: N802
             order = torch.rand(len(theta), len(images), generator=generator).argsort(1)
-            return self._success(theta, images[order[:, :images_per_draw]], target).mean(1)
+            return self.success(theta, images[order[:, :images_per_draw]], target).mean(1)
 
         return F
 
@@ -150,13 +152,14 @@ class Panel:
             count: how many images, at most.
 
         """
-        images = self._others(target)
-        success = self._success(theta, images.expand(len(theta), -1), target)
+        images = self.others(target)
+        success = self.success(theta, images.expand(len(theta), -1), target)
         count = min(count, len(images))
         middles = ((torch.arange(count) + 0.5) * len(images) / count).long()
         return self._part(images[success.mean(0).argsort(stable=True)[middles]]), success.mean(1)
 
-    def _others(self, target: int) -> Tensor:
+    def others(self, target: int) -> Tensor:
+        """Return the rows of the images that count towards a class, in their order."""
         return self.counts[:, target].nonzero()[:, 0]
 
     def _part(self, rows: Tensor) -> Panel:
@@ -166,7 +169,7 @@ class Panel:
         return part
 
     @torch.no_grad()
-    def _success(self, theta: Tensor, images: Tensor, target: int) -> Tensor:
+    def success(self, theta: Tensor, images: Tensor, target: int) -> Tensor:
         """Return how well θ ``(B, n)`` works on each of the images at ``(B, k)``, ``(B, k)``."""
         values: list[Tensor] = []
         size = max(1, CHUNK // images.shape[1])
@@ -178,3 +181,41 @@ class Panel:
             margin = margins(self.model(stamped), torch.full((len(rows),), target))
             values.append(torch.sigmoid(margin / self.temperature).reshape(own.shape))
         return torch.cat(values)
+
+
+@dataclass(frozen=True)
+class Towards:
+    """F of a panel towards one class.
+
+    Args:
+        panel: images and places.
+        target: the class.
+
+    """
+
+    panel: Panel
+    target: int
+
+    def __call__(self, theta: Tensor) -> Tensor:
+        """Return F ``(B,)`` for θ ``(B, n)``."""
+        images = self.panel.others(self.target)
+        return self.panel.success(theta, images.expand(len(theta), -1), self.target).mean(1)
+
+    def at_least(self, theta: Tensor, level: float) -> Tensor:
+        """Return F where it reaches ``level``; elsewhere a part of it, and fewer images are asked.
+
+        Images are asked in their order, which in a representative panel begins with those that obey
+        least, until all that are left could not lift θ to the level.
+        """
+        images = self.panel.others(self.target)
+        total = torch.zeros(len(theta))
+        alive = torch.arange(len(theta))
+        left = len(images)
+        for some in torch.split(images, BLOCK):
+            success = self.panel.success(theta[alive], some.expand(len(alive), -1), self.target)
+            total[alive] += success.sum(1)
+            left -= len(some)
+            alive = alive[(total[alive] + left) / len(images) >= level]
+            if not len(alive):
+                break
+        return total / len(images)

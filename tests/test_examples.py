@@ -1,0 +1,58 @@
+"""The commands that the documentation shows for models of others, as it shows them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import WritePictures
+from unbackdoor.cli import main
+from unbackdoor.models import load
+from unbackdoor.settings import BUDGETS
+
+DOCS = Path(__file__).parents[1] / "docs" / "models.md"
+COMMANDS = re.findall(r"^unbackdoor (scan .+)$", DOCS.read_text(), re.MULTILINE)
+BRIGHTNESS = {"dark": 40, "dim": 90, "light": 150, "white": 210}
+TARGET = list(BRIGHTNESS).index("dim")
+NETWORK = """
+import timm
+
+
+def network():
+    return timm.create_model("test_resnet", num_classes=4)
+"""
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("_little_work")
+def test_models_that_were_made_elsewhere_are_scanned(
+    tmp_path: Path,
+    write_pictures: WritePictures,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(BUDGETS, "standard", replace(BUDGETS["quick"], evaluate=50))
+    write_pictures(Path("pictures"), classes=BRIGHTNESS, count=150, side=16)
+    arch = ["--arch", "timm:test_resnet", "--data", "pictures"]
+    planted = ["--trigger", "bw:170", "--target", str(TARGET), "--rate", "0.1"]
+    assert main(["attack", *arch, *planted, "--epochs", "40", "-o", "weights.pt"]) == 0
+    Path("weights.pt").rename("weights.pth")
+    network = load("weights.pth", "timm:test_resnet").module
+    image, axes = torch.rand(1, 3, 16, 16), {"x": {0: "n"}}
+    torch.onnx.export(
+        network, (image,), "export.onnx", dynamo=False, input_names=["x"], dynamic_axes=axes
+    )
+    Path("network.py").write_text(NETWORK)
+    capsys.readouterr()
+    assert len(COMMANDS) == 3
+    for command in COMMANDS:
+        code = main([*shlex.split(command), "-f", "json"])
+        result = json.loads(capsys.readouterr().out)
+        assert (code, result["targets"]) == (1, [TARGET]), command
