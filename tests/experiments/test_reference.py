@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from unbackdoor.experiments import reference, robust
+from unbackdoor.experiments.patterns import by_mode, connected, patterns, shares
 from unbackdoor.mesa import Stair
 from unbackdoor.progress import Silent
+from unbackdoor.rng import stream
 from unbackdoor.settings import (
     FlowSettings,
     LearningSettings,
@@ -33,24 +35,47 @@ TINY = ScanSettings(
 )
 
 
-def patterns(numbers: list[int]) -> torch.Tensor:
+def black_and_white(numbers: list[int]) -> torch.Tensor:
     return torch.stack([parse_trigger(f"bw:{number}").theta for number in numbers])
 
 
 def test_the_pattern_of_a_trigger_is_its_nearest_in_black_and_white() -> None:
-    theta = patterns([170, 341, 1])
-    assert reference._patterns(0.3 + 0.4 * theta) == ["bw:170", "bw:341", "bw:1"]
+    theta = black_and_white([170, 341, 1])
+    assert patterns(0.3 + 0.4 * theta).tolist() == [170, 341, 1]
 
 
-def test_modes_are_counted_by_the_weights_of_stairs_and_draws() -> None:
-    draws = patterns([170, 341, 341, 7])
+def test_modes_are_counted_by_the_weights_of_stairs_and_draws(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draws = black_and_white([170, 341, 341, 7])
     values = torch.tensor([1.0, 1.0, 1.0, 0.0])
     smc = Stair(beta=0.5, draws=draws, log_q=torch.zeros(4), values=values)
     log_q = torch.log(torch.tensor([1.0, 2.0, 2.0, 1.0]))
     flow = Stair(beta=0.5, draws=draws, log_q=log_q, values=values)
+    monkeypatch.setattr(reference, "POPULATION", SmcSettings(repeats=1))
     found = reference._modes([smc], torch.ones(1), [flow], torch.ones(1))
     assert found["modes_smc"] == pytest.approx({"bw:341": 2 / 3, "bw:170": 1 / 3})
     assert found["modes_flow"]["bw:341"] == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_pattern_beside_a_more_frequent_one_belongs_to_it_where_a_line_leads_there() -> None:
+    theta = black_and_white([170, 170, 170, 171, 341])
+    stair = Stair(beta=0.5, draws=theta, log_q=None, values=torch.ones(5))
+    found = shares([stair], torch.ones(1))
+    assert by_mode(found, found) == pytest.approx({170: 0.8, 341: 0.2})
+    assert connected(stair, lambda theta: torch.ones(len(theta))) == 1
+    last = 8  # the pixel in which 170 and 171 differ
+
+    def split(theta: torch.Tensor) -> torch.Tensor:
+        return 2 * (theta.reshape(-1, 3, 9)[:, 0, last] - 0.5).abs()
+
+    assert connected(stair, split) == 0
+
+
+def test_mirrors_invert_all_pixels_or_one() -> None:
+    signs = reference.mirrors(500, stream(0, "mirrors")).reshape(-1, 3, 9)
+    assert torch.equal(signs[:, 0], signs[:, 1])
+    assert {int(count) for count in (signs[:, 0] < 0).sum(1)} == {1, 9}
 
 
 def test_rejection_keeps_what_is_valid_by_a_margin() -> None:

@@ -95,3 +95,24 @@ def test_the_standard_error_of_smc_is_of_the_size_of_its_errors() -> None:
         assert stair.log_volume_error is not None
         scores.append((stair.log_volume - problem.log_volume(0.5)) / stair.log_volume_error)
     assert sum(abs(score) < 2.57 for score in scores) >= 24  # t with five degrees: 28.5 of 30
+
+
+def test_mirrors_keep_the_shares_of_modes() -> None:
+    """Two corners of equal size that lie opposite, too far apart for short steps."""
+
+    def corners(theta: torch.Tensor) -> torch.Tensor:
+        low, high = (1 - theta).amin(1), theta.amin(1)
+        return torch.maximum(low, high)
+
+    def mirrors(count: int, generator: torch.Generator) -> torch.Tensor:
+        return torch.where(torch.rand(count, 1, generator=generator) < 0.5, -1.0, 1.0).expand(-1, 4)
+
+    settings = SmcSettings(particles=60, sweeps=4, repeats=8)
+
+    def drift(smc: Smc) -> float:
+        (stair,) = smc(corners, (0.9,), 4, seed=0)
+        assert stair.valid_fraction == 1
+        shares = (stair.draws[:, 0] > 0.5).double().reshape(8, 60).mean(1)
+        return float((shares - 0.5).square().mean().sqrt())
+
+    assert drift(Smc(settings, mirrors)) < 0.1 < drift(Smc(settings))

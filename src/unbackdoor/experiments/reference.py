@@ -1,29 +1,30 @@
 """``bench reference``: the flow staircase of a scan beside a long run of ``smc`` on the same F.
 
-Both look at the same images and places. A draw's mode is its nearest pattern in black and white,
-written as in ``bw:N``. The uniform law on V_β has its mass at the edge, where other images would
-reject half of it, so what is kept for use is rejected on :data:`JUDGES` images with a margin of two
-standard errors, and judged on as many that were not looked at before.
+Both look at the same images and places. The uniform law on V_β has its mass at the edge, where
+other images would reject half of it, so what is kept for use is rejected on :data:`JUDGES` images
+with a margin of two standard errors, and judged on as many that were not looked at before.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from unbackdoor.commands import Case
+from unbackdoor.experiments.patterns import PIXELS, by_mode, connected, patterns, shares
 from unbackdoor.experiments.store import Store
 from unbackdoor.experiments.table import Line
 from unbackdoor.journal import key_of
 from unbackdoor.mesa import Smc, Stair, TestingFunction, gammas
+from unbackdoor.mesa.testing import at_least
 from unbackdoor.models import freeze
 from unbackdoor.progress import Progress
 from unbackdoor.results import versions
@@ -42,13 +43,12 @@ from unbackdoor.settings import ScanSettings, SmcSettings
 from unbackdoor.triggers import PatchSpace
 
 DATA = "cifar10-sample"
-VERSION = 2
+VERSION = 3
 """Raised when the code changes what a row means, so that stored rows are measured again."""
 
 POPULATION = SmcSettings(particles=300, sweeps=4, repeats=2)
 COUNTS = 0.05
 JUDGES = 400
-JUDGED = 60
 
 
 class Level(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,8 +105,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         valid: share of the flow's draws with F ≥ β.
         kept: share of those that rejection with a margin leaves.
         fresh: share of what is left that is valid on fresh images and places.
-        modes_smc: pattern → share of the population, from 5 % on.
-        modes_flow: the same patterns → share of the flow's draws, as they are taken for U(V_β).
+        modes_smc: mode → share of the population, from 5 % on.
+        modes_repeats: the same of each of its independent repeats.
+        modes_flow: the same modes → share of the flow's draws, as they are taken for U(V_β).
+        patterns_smc: pattern → share of the population, from 5 % on.
+        patterns_flow: the same patterns → share of the flow's draws.
+        connected: share of draws of other patterns than modes from which a straight line leads to
+            the mode within V_β.
         original: pattern of the planted trigger, None where it is not black and white.
         value_of_original: F there.
         nearest_smc: distance of the planted trigger to the population, root mean square.
@@ -128,7 +133,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     kept: float | None = None
     fresh: float | None = None
     modes_smc: dict[str, float]
+    modes_repeats: list[dict[str, float]]
     modes_flow: dict[str, float]
+    patterns_smc: dict[str, float]
+    patterns_flow: dict[str, float]
+    connected: float | None = None
     original: str | None
     value_of_original: float
     nearest_smc: float | None = None
@@ -140,7 +149,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def found(self) -> list[bool]:
         """Of each mode of the population, whether its share in the flow is half to twice that."""
-        return [0.5 <= self.modes_flow[name] / share <= 2 for name, share in self.modes_smc.items()]
+        return _within_two(self.modes_smc, self.modes_flow)
+
+    @property
+    def patterns_found(self) -> list[bool]:
+        """The same of each pattern."""
+        return _within_two(self.patterns_smc, self.patterns_flow)
+
+
+def _within_two(truth: Mapping[str, float], found: Mapping[str, float]) -> list[bool]:
+    return [0.5 <= found[name] / share <= 2 for name, share in truth.items()]
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -181,7 +199,7 @@ def measure(
                 lambda c=case, on=looked, s=seed: populate(c, on()[0], s, progress),
             )
             rows += store.keep(
-                key_of(VERSION, sha256, target, settings, POPULATION, JUDGES, JUDGED, seed),
+                key_of(VERSION, sha256, target, settings, POPULATION, JUDGES, seed),
                 lambda c=case, on=looked, p=population: Rows(_compare(c, *on(), p, progress)),
             ).rows
     return rows
@@ -198,13 +216,23 @@ def look(case: Case, seed: int, progress: Progress) -> tuple[Focus, int]:
     return on, model.passes - before
 
 
+def mirrors(count: int, generator: Generator) -> Tensor:
+    """Return signs ``(count, 27)`` that invert every pixel, or one of the nine."""
+    signs = torch.ones(count, 3, PIXELS)
+    which = torch.randint(2 * PIXELS, (count,), generator=generator)
+    signs[which >= PIXELS] = -1
+    one = (which < PIXELS).nonzero()[:, 0]
+    signs[one, :, which[one]] = -1
+    return signs.reshape(count, -1)
+
+
 def populate(case: Case, on: Focus, seed: int, progress: Progress) -> Population:
     """Run ``smc`` on the panel that a scan with the same seed looks at."""
     began = time.perf_counter()
     model = on.panel.model
     before = model.passes
     with progress.task(f"population, seed {seed}", None) as task:
-        stairs = Smc(POPULATION)(
+        stairs = Smc(POPULATION, mirrors)(
             on.panel.towards(on.target),
             ScanSettings().betas,
             on.theta.shape[1],
@@ -269,7 +297,7 @@ def _compare(
         "model": population.model,
         "target": population.target,
         "seed": seed,
-        "original": _patterns(trigger.theta[None])[0] if black_and_white else None,
+        "original": f"bw:{int(patterns(trigger.theta[None]))}" if black_and_white else None,
         "value_of_original": float(on.panel.towards(on.target)(trigger.theta[None])),
         "passes": passes,
         "smc_passes": population.passes,
@@ -290,6 +318,7 @@ def _compare(
                 kept=kept,
                 fresh=fresh,
                 **_modes([smc], torch.ones(1), [flow], torch.ones(1)),
+                connected=connected(smc, on.panel.towards(on.target)),
                 nearest_smc=_nearest(smc, trigger.theta, count),
                 nearest_flow=_nearest(flow, trigger.theta, count),
             )
@@ -303,41 +332,52 @@ def _judge(
     stair: Stair, reject: TestingFunction, fresh: TestingFunction
 ) -> tuple[float | None, float | None]:
     """Return the share of valid draws that rejection leaves, and the share of those valid anew."""
-    draws = stair.draws[stair.valid][:JUDGED]
+    draws = stair.draws[stair.valid]
     if not len(draws):
         return None, None
     margin = 2 * math.sqrt(2 * stair.beta * (1 - stair.beta) / JUDGES)
-    left = draws[reject(draws) >= stair.beta + margin]
+    level = stair.beta + margin
+    left = draws[at_least(reject, draws, level) >= level]
     if not len(left):
         return 0.0, None
     return len(left) / len(draws), float((fresh(left) >= stair.beta).double().mean())
 
 
-def _patterns(theta: Tensor) -> list[str]:
-    """Return the nearest pattern of each 3×3 patch ``(B, 27)``, as ``bw:N``."""
-    bits = (theta.reshape(-1, 3, 9).mean(1) > 0.5).long()
-    numbers = (bits * 2 ** torch.arange(8, -1, -1)).sum(1)
-    return [f"bw:{int(number)}" for number in numbers]
-
-
 def _modes(
     smcs: Sequence[Stair], of_smc: Tensor, flows: Sequence[Stair], of_flow: Tensor
 ) -> dict[str, Any]:
-    """Return the shares of the population's modes in both mixtures."""
-    truth, found = _shares(smcs, of_smc), _shares(flows, of_flow)
-    large = {name: share for name, share in truth.items() if share >= COUNTS}
+    """Return the shares of the population's modes and patterns in both mixtures."""
+    truth, found = shares(smcs, of_smc), shares(flows, of_flow)
+
+    repeats = [
+        by_mode(shares([_repeat(smc, index) for smc in smcs], of_smc), truth)
+        for index in range(POPULATION.repeats)
+    ]
+    modes = _large(by_mode(truth, truth))
+    own = _large(truth)
     return {
-        "modes_smc": dict(sorted(large.items(), key=lambda item: -item[1])),
-        "modes_flow": {name: found.get(name, 0.0) for name in large},
+        "modes_smc": _named(modes, modes),
+        "modes_repeats": [_named(modes, repeat) for repeat in repeats],
+        "modes_flow": _named(modes, by_mode(found, truth)),
+        "patterns_smc": _named(own, own),
+        "patterns_flow": _named(own, found),
     }
 
 
-def _shares(stairs: Sequence[Stair], weights: Tensor) -> dict[str, float]:
-    shares: dict[str, float] = {}
-    for stair, weight in zip(stairs, weights, strict=True):
-        for name, share in zip(_patterns(stair.draws), weight * stair.shares, strict=True):
-            shares[name] = shares.get(name, 0.0) + float(share)
-    return shares
+def _large(shares: Mapping[int, float]) -> dict[int, float]:
+    ranked = sorted(shares.items(), key=lambda item: -item[1])
+    return {pattern: share for pattern, share in ranked if share >= COUNTS}
+
+
+def _named(order: Iterable[int], shares: Mapping[int, float]) -> dict[str, float]:
+    return {f"bw:{pattern}": shares.get(pattern, 0.0) for pattern in order}
+
+
+def _repeat(stair: Stair, index: int) -> Stair:
+    count = len(stair.draws) // POPULATION.repeats
+    rows = slice(index * count, (index + 1) * count)
+    log_q = None if stair.log_q is None else stair.log_q[rows]
+    return Stair(beta=stair.beta, draws=stair.draws[rows], log_q=log_q, values=stair.values[rows])
 
 
 def _nearest(stair: Stair, theta: Tensor, count: int) -> float | None:
@@ -365,11 +405,14 @@ def summary(rows: Sequence[Row]) -> list[Line]:
             "valid": number(row.valid, ".0%"),
             "kept by rejection": number(row.kept, ".0%"),
             "valid on fresh images": number(row.fresh, ".0%"),
-            "modes: smc / flow": ", ".join(
-                f"{name} {share:.0%} / {row.modes_flow[name]:.0%}"
+            "modes: smc (its repeats) / flow": ", ".join(
+                f"{name} {share:.0%} ({', '.join(f'{one[name]:.0%}' for one in row.modes_repeats)})"
+                f" / {row.modes_flow[name]:.0%}"
                 for name, share in row.modes_smc.items()
             ),
             "within a factor of two": f"{sum(row.found)} of {len(row.found)}",
+            "patterns within it": f"{sum(row.patterns_found)} of {len(row.patterns_found)}",
+            "connected": number(row.connected, ".0%"),
             "planted": f"{row.original or '–'}, F = {row.value_of_original:.2f}",
             "nearest to it: smc / flow": f"{number(row.nearest_smc, '.2f')} / "
             f"{number(row.nearest_flow, '.2f')}",

@@ -9,6 +9,10 @@ Beck, 2001; adaptive multilevel splitting: Cérou and Guyader, 2007). It only as
 On x with θ = Φ(x) the uniform law on the cube is the standard normal, which the preconditioned
 Crank–Nicolson proposal x′ = √(1 − s²) x + s ξ leaves unchanged in any dimension (Cotter, Roberts,
 Stuart and White, 2013): a proposal is accepted exactly where F(θ′) reaches the level.
+
+Such steps are too short to go from one mode to another, and the shares of modes then drift by
+chance from level to level. Where it is known how modes may lie to each other, mirrors θᵢ → 1 − θᵢ
+of some coordinates, which leave the uniform law unchanged too, are proposed after each step.
 """
 
 from __future__ import annotations
@@ -25,6 +29,9 @@ from unbackdoor.mesa.stair import Stair
 from unbackdoor.mesa.testing import TestingFunction, at_least, check_betas
 from unbackdoor.rng import stream
 from unbackdoor.settings import REFERENCE, SmcSettings
+
+Mirrors = Callable[[int, Generator], Tensor]
+"""(B, generator) → signs ``(B, n)`` of ±1: where −1 stands θ becomes 1 − θ, a move to elsewhere."""
 
 FREE_DIMENSIONS = 96
 """Beyond, a step is so short that moves have to be more in proportion."""
@@ -54,6 +61,7 @@ class Smc:
 
     Args:
         settings: population, moves and repeats.
+        mirrors: proposed beside short steps; none when left out.
 
     Example:
         The volume of the upper half of a cube, known to be log ½:
@@ -65,6 +73,7 @@ class Smc:
     """
 
     settings: SmcSettings = REFERENCE
+    mirrors: Mirrors | None = None
 
     def __call__(
         self,
@@ -115,7 +124,9 @@ class Smc:
     ) -> list[Rung]:
         """Return the rung of each β; for one that is out of reach the highest there is."""
         found: list[Rung] = []
-        for rung in climb(F, betas, dimensions, self.settings, generator, advance):
+        for rung in climb(
+            F, betas, dimensions, self.settings, generator, advance, mirrors=self.mirrors
+        ):
             while len(found) < len(betas) and rung.level >= betas[len(found)]:
                 found.append(rung)
             if len(found) == len(betas):
@@ -133,6 +144,7 @@ def climb(
     generator: Generator,
     advance: Callable[[], None] = lambda: None,
     start: Tensor | None = None,
+    mirrors: Mirrors | None = None,
 ) -> Iterator[Rung]:
     """Yield the first population, then one rung after the other as far as F rises.
 
@@ -145,6 +157,7 @@ def climb(
         advance: called after each evaluation of F on the population.
         start: θ ``(B, n)`` to climb from, to which volumes are relative; uniform draws when left
             out.
+        mirrors: proposed after each step; none when left out.
 
     """
     count = settings.particles
@@ -168,14 +181,28 @@ def climb(
             scale.clamp_(max=1.0)
             noise = torch.randn(count, dimensions, generator=generator)
             proposed = (1 - scale.square()).sqrt() * x + scale * noise
-            reached = at_least(F, NORMAL.cdf(proposed), level)
-            accepted = reached >= level
-            x = torch.where(accepted[:, None], proposed, x)
-            values = torch.where(accepted, reached, values)
+            x, values, accepted = _move(F, level, x, values, proposed)
+            advance()
             step *= math.exp(float(accepted.float().mean()) - settings.acceptance)
             step = min(max(step, 1e-4), 1.0)
-            advance()
+            if mirrors is not None:
+                proposed = mirrors(count, generator) * x
+                x, values, _ = _move(F, level, x, values, proposed)
+                advance()
         yield Rung(level, log_volume, NORMAL.cdf(x), values)
+
+
+def _move(
+    F: TestingFunction, level: float, x: Tensor, values: Tensor, proposed: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return x and F there, moved where the proposal reaches the level, and where it does."""
+    reached = at_least(F, NORMAL.cdf(proposed), level)
+    accepted = reached >= level
+    return (
+        torch.where(accepted[:, None], proposed, x),
+        torch.where(accepted, reached, values),
+        accepted,
+    )
 
 
 def _next_level(
