@@ -12,9 +12,14 @@ import pytest
 import torch
 
 from conftest import WritePictures
+from kills import SMALL
+from unbackdoor import data
 from unbackdoor.cli import main
-from unbackdoor.models import load
+from unbackdoor.metrics import attack_success
+from unbackdoor.models import freeze, load
+from unbackdoor.rng import stream
 from unbackdoor.settings import BUDGETS
+from unbackdoor.triggers import parse_trigger
 
 DOCS = Path(__file__).parents[1] / "docs" / "models.md"
 COMMANDS = re.findall(r"^unbackdoor (scan .+)$", DOCS.read_text(), re.MULTILINE)
@@ -30,7 +35,6 @@ def network():
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.usefixtures("_little_work")
 def test_models_that_were_made_elsewhere_are_scanned(
     tmp_path: Path,
     write_pictures: WritePictures,
@@ -38,11 +42,13 @@ def test_models_that_were_made_elsewhere_are_scanned(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(BUDGETS, "standard", replace(BUDGETS["quick"], evaluate=50))
+    screening = replace(SMALL.screening, restarts=2)
+    few = replace(SMALL, screening=screening, evaluate=50, survives=0.5)
+    monkeypatch.setitem(BUDGETS, "standard", few)
     write_pictures(Path("pictures"), classes=BRIGHTNESS, count=150, side=16)
     arch = ["--arch", "timm:test_resnet", "--data", "pictures"]
-    planted = ["--trigger", "bw:170", "--target", str(TARGET), "--rate", "0.1"]
-    assert main(["attack", *arch, *planted, "--epochs", "40", "-o", "weights.pt"]) == 0
+    planted = ["--trigger", "bw:170", "--target", str(TARGET), "--rate", "0.3"]
+    assert main(["attack", *arch, *planted, "--epochs", "80", "-o", "weights.pt"]) == 0
     Path("weights.pt").rename("weights.pth")
     network = load("weights.pth", "timm:test_resnet").module
     image, axes = torch.rand(1, 3, 16, 16), {"x": {0: "n"}}
@@ -56,3 +62,15 @@ def test_models_that_were_made_elsewhere_are_scanned(
         code = main([*shlex.split(command), "-f", "json"])
         result = json.loads(capsys.readouterr().out)
         assert (code, result["targets"]) == (1, [TARGET]), command
+    export = ["export.onnx", "--data", "pictures"]
+    assert main(["scan", *export, "-f", "json", "-o", "scan.json"]) == 1
+    assert main(["repair", *export, "--scan", "scan.json", "-o", "fixed.onnx", "-f", "json"]) == 0
+    images, trigger = data.load("pictures").evaluate, parse_trigger("bw:170")
+
+    def asr(path: str) -> float:
+        model, generator = freeze(load(path).module), stream(0, "places")
+        one = (trigger.space, trigger.theta[None], TARGET)
+        return attack_success(model, images, *one, generator=generator, rounds=1)
+
+    assert asr("export.onnx") > 0.9
+    assert asr("fixed.onnx") < 0.2
