@@ -94,6 +94,18 @@ def test_one_model_is_an_object_and_a_page_shows_it(run: Run, place: Path) -> No
     assert "clean.safetensors" in (place / "page.html").read_text()
 
 
+def test_several_models_have_a_folder_of_pages(run: Run, place: Path) -> None:
+    assert run("models", "--report", "pages", "-f", "json", "-o", "all.json")[0] == 1
+    names = ["0001.html", "0002.html", "0003.html", "index.html"]
+    assert sorted(path.name for path in (place / "pages").iterdir()) == names
+    index = (place / "pages" / "index.html").read_text()
+    assert "1 backdoored, 1 not scanned, 1 clean" in index.replace("\N{NO-BREAK SPACE}", " ")
+    assert "Not scanned" in (place / "pages" / "0002.html").read_text()
+    assert main(["report", str(place / "all.json"), "-o", str(place / "again")]) == 0
+    assert (place / "again" / "index.html").read_text() == index
+    assert main(["report", str(place / "all.json"), "-o", str(place / "again.html")]) == 4
+
+
 def test_silence(run: Run, place: Path) -> None:
     (place / "scan.json").unlink(missing_ok=True)
     assert run("models/clean.safetensors", "--quiet", "-o", "scan.json") == (0, "", "")

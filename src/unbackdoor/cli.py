@@ -87,7 +87,7 @@ class Scan(Input):
     output: OptionalOutput = None
     """Where the result goes: as SARIF where the name ends in .sarif, else as JSON."""
     report: File = None
-    """Where the page goes, as HTML."""
+    """Where the page goes, as HTML; of several models, a folder for their pages."""
     fail_on: Annotated[Literal["backdoored", "inconclusive"] | None, arg(metavar="VERDICT")] = None
     """The least verdict that fails: after backdoored, inconclusive exits 0 as clean does."""
 
@@ -201,16 +201,19 @@ class Report:
     result: Annotated[Positional[Path], arg(metavar="RESULT.json")]
     """What scan -o or repair --result wrote."""
     output: Output
-    """Where the page goes, as HTML."""
+    """Where the page goes, as HTML; of several models, a folder for their pages."""
 
     def run(self) -> int:
         """Read, render, write."""
         from unbackdoor import results
-        from unbackdoor.files import check_output
-        from unbackdoor.report.page import write_page
+        from unbackdoor.files import check_folder, check_output
+        from unbackdoor.report.page import write_page, write_pages
 
-        check_output(self.output)
-        write_page(results.read(self.result), self.output)
+        result = results.read_any(self.result)
+        if isinstance(result, list):
+            write_pages(result, check_folder(self.output, "-o"))
+        else:
+            write_page(result, check_output(self.output))
         return DONE
 
 

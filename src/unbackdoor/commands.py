@@ -21,13 +21,13 @@ from unbackdoor import attack as attacking
 from unbackdoor import cpu, data, gate, models, preflight, results
 from unbackdoor.data import Split
 from unbackdoor.errors import ArgumentError, ContentError, UnbackdoorError, printable
-from unbackdoor.files import check_output, read_bytes, sha256_of, write_bytes
+from unbackdoor.files import check_folder, check_output, read_bytes, sha256_of, write_bytes
 from unbackdoor.journal import FORGETFUL, Journal, opened, state_folder
 from unbackdoor.metrics import answers
 from unbackdoor.models import Loaded, Normalise, bare, check_suffix, freeze
 from unbackdoor.progress import Bars, Progress, Silent
 from unbackdoor.repairing import repair as repair_model
-from unbackdoor.report.page import write_page
+from unbackdoor.report.page import write_page, write_pages
 from unbackdoor.report.sarif import encode_sarif
 from unbackdoor.report.table import show, show_one_of_several, show_summary
 from unbackdoor.results import (
@@ -227,16 +227,14 @@ class Case:
 
 def scan(options: cli.Scan) -> list[Scanned]:
     """Scan each model, write what was asked for, print."""
-    _check_outputs({"-o": options.output, "--report": options.report})
     parse_space(options.space)
     folders = [Path(name) for name in options.models if Path(name).is_dir()]
     several = len(options.models) > 1 or any(not gate.is_model(folder) for folder in folders)
     if not options.models:
         raise ArgumentError("MODEL: expected at least one, came none; name a file or a folder.")
+    _check_outputs({"-o": options.output, "--report": None if several else options.report})
     if several and options.report:
-        raise ArgumentError(
-            "--report: a page shows one model, came several; leave it out, or scan them one by one."
-        )
+        check_folder(options.report, "--report")
     prepare(options)
     fitting = _fitting(options)
     names = [
@@ -265,7 +263,7 @@ def scan(options: cli.Scan) -> list[Scanned]:
         if several and options.format == "table":
             show_one_of_several(outcome, console)
     if several:
-        _deliver_several(outcomes, options.format, options.output, console)
+        _deliver_several(outcomes, options, console)
     else:
         _deliver(cast(ScanResult, outcomes[0]), options, options.output)
     for journal in finished:
@@ -328,9 +326,7 @@ def attack(options: cli.Attack) -> None:
 def demo(options: cli.Demo) -> RepairResult | ScanResult:
     """Scan a shipped model, repair it, write everything into a folder, print."""
     folder = options.folder
-    if folder.exists() and not folder.is_dir():
-        raise ArgumentError(f"--folder: {folder} is a file; name a folder.")
-    check_output(folder.absolute() / "report.html") if folder.is_dir() else check_output(folder)
+    check_folder(folder, "--folder")
     prepare(options)
     progress = reporting(options)
     case = Case.open(options.model, None, "cifar10-sample", options.device, progress=progress)
@@ -605,16 +601,16 @@ def _deliver(result: Result, options: cli.Scan | cli.Repair, output: Path | None
         show(result, Console(quiet=options.quiet))
 
 
-def _deliver_several(
-    outcomes: Sequence[Scanned], form: str, output: Path | None, console: Console
-) -> None:
+def _deliver_several(outcomes: Sequence[Scanned], options: cli.Scan, console: Console) -> None:
     """Write and print the results of several models; their tables are printed already."""
-    if output:
+    if output := options.output:
         sarif = output.suffix == ".sarif"
         write_bytes(output, encode_sarif(outcomes) if sarif else results.encode(outcomes))
-    if form == "json":
+    if options.report:
+        write_pages(outcomes, options.report)
+    if options.format == "json":
         sys.stdout.write(results.encode(outcomes).decode())
-    elif form == "sarif":
+    elif options.format == "sarif":
         sys.stdout.write(encode_sarif(outcomes).decode())
     else:
         show_summary(outcomes, console)

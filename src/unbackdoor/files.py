@@ -40,6 +40,27 @@ def check_output(path: Path, argument: str = "-o") -> Path:
     return path
 
 
+def check_folder(path: Path, argument: str) -> Path:
+    """Return ``path`` if files can be written into a folder there; raise before any work if not.
+
+    Raises:
+        ArgumentError: it is a file or named like one, or cannot be made or written into.
+
+    """
+    if path.suffix == ".html":
+        raise ArgumentError(
+            f"{argument}: expected a folder for the pages of several models, came {path}; name it "
+            f"without .html."
+        )
+    if path.is_dir():
+        check_output(path / "index.html", argument)
+    elif path.exists():
+        raise ArgumentError(f"{argument}: expected a folder, but {path} is a file; name a folder.")
+    else:
+        check_output(path, argument)
+    return path
+
+
 def read_bytes(path: Path, argument: str, most: int) -> bytes:
     """Return the content of a regular file of at most ``most`` bytes.
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from inspect import cleandoc
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -348,7 +348,21 @@ def schema(command: str) -> dict[str, Any]:
 
 
 def read(path: Path) -> Result:
-    """Read a result and check it.
+    """Read the result of one model and check it.
+
+    Raises:
+        ArgumentError: there is no such file.
+        ContentError: it is no result of this schema version, or that of several models.
+
+    """
+    result = read_any(path)
+    if not isinstance(result, ScanResult | RepairResult):
+        raise ContentError(f"{path}: expected the result of one model, came several; name one's.")
+    return result
+
+
+def read_any(path: Path) -> Result | list[Scanned]:
+    """Read a result, or those of several models, and check them.
 
     Raises:
         ArgumentError: there is no such file.
@@ -357,17 +371,23 @@ def read(path: Path) -> Result:
     """
     content = read_bytes(path, "RESULT", LARGEST)
     try:
-        result = msgspec.json.decode(content, type=Result)
+        decoded: Any = msgspec.json.decode(content, type=Result | list[Scanned])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ContentError(f"{path}: not a result of this tool ({error}).") from error
-    if result.schema_version != SCHEMA_VERSION:
-        raise ContentError(
-            f"{path}: expected schema version {SCHEMA_VERSION}, came {result.schema_version}; "
-            f"scan again."
-        )
-    for scan in [result] if isinstance(result, ScanResult) else [result.scan, result.rescan]:
-        if problem := _problem(scan):
-            raise ContentError(f"{path}: {problem}; the result is damaged, scan again.")
+    result = cast("Result | list[Scanned]", decoded)
+    if not result:
+        raise ContentError(f"{path}: expected a result, came an empty list; scan again.")
+    every = result if isinstance(result, list) else [result]
+    for one in every:
+        if one.schema_version != SCHEMA_VERSION:
+            raise ContentError(
+                f"{path}: expected schema version {SCHEMA_VERSION}, came {one.schema_version}; "
+                f"scan again."
+            )
+        scans = [one.scan, one.rescan] if isinstance(one, RepairResult) else [one]
+        for scan in scans:
+            if isinstance(scan, ScanResult) and (problem := _problem(scan)):
+                raise ContentError(f"{path}: {problem}; the result is damaged, scan again.")
     return result
 
 

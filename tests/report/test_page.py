@@ -17,7 +17,7 @@ from report.hostile import EVIL, PAYLOADS, poisoned
 from report.synthetic import NAMES, repair, scan, unscanned
 from unbackdoor import results
 from unbackdoor.errors import ContentError, printable
-from unbackdoor.report.page import page, write_page
+from unbackdoor.report.page import page, write_page, write_pages
 from unbackdoor.results import Result, Unscanned
 
 VOID = {"meta", "img", "br", "link", "input"}
@@ -214,6 +214,20 @@ def test_a_model_that_was_not_scanned_is_not_called_clean() -> None:
         assert words in text
     nothing = msgspec.structs.replace(unscanned().model, sha256="")
     assert "cannot be read" in page(msgspec.structs.replace(unscanned(), model=nothing))
+
+
+def test_several_models_have_a_page_that_names_the_worst_and_links_to_each(tmp_path: Path) -> None:
+    write_pages([scan("clean", path=PAYLOADS[0]), unscanned(), scan("inconclusive")], tmp_path)
+    outline = Outline((tmp_path / "index.html").read_text())
+    text = outline.text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "1 not scanned, 1 inconclusive, 1 clean" in text
+    assert "It is not clean" in outline.text
+    links = [attributes["href"] for _, attributes in outline.all("a")]
+    assert links == ["0001.html", "0002.html", "0003.html"]
+    assert all((tmp_path / link).is_file() for link in links)
+    plain = tmp_path / "plain"
+    write_pages([scan("clean"), unscanned(), scan("inconclusive")], plain)
+    assert Outline((plain / "index.html").read_text()).shape == outline.shape
 
 
 HOSTS = (scan(count=4, examples=1), repair(before=scan(count=4, examples=1)), unscanned())

@@ -6,14 +6,16 @@ would put 4.8 MB of script in each page.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from unbackdoor.files import write_bytes
+from unbackdoor.report.overview import overview
 from unbackdoor.report.view import short_title, unscanned_view, view
-from unbackdoor.results import Result, Unscanned
+from unbackdoor.results import Result, Scanned, Unscanned
 
 
 def page(result: Result | Unscanned) -> str:
@@ -33,6 +35,17 @@ def page(result: Result | Unscanned) -> str:
 def write_page(result: Result | Unscanned, path: Path) -> None:
     """Write the page of a result to ``path`` atomically."""
     write_bytes(path, page(result).encode("utf-8"))
+
+
+def write_pages(outcomes: Sequence[Scanned], folder: Path) -> None:
+    """Write a page for each of several models into ``folder``, and ``index.html`` with links."""
+    folder.mkdir(exist_ok=True)
+    names = [f"{number:04}.html" for number in range(1, len(outcomes) + 1)]
+    for outcome, name in zip(outcomes, names, strict=True):
+        write_page(outcome, folder / name)
+    shown = overview(outcomes, names)
+    text = _template("index.html.j2").render(title=shown.headline, view=shown)
+    write_bytes(folder / "index.html", text.encode("utf-8"))
 
 
 @cache
