@@ -8,7 +8,7 @@ demo: .venv/.run
 	$(BIN)/unbackdoor demo
 
 test: .venv/.dev lint
-	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered
+	$(BIN)/pytest --numprocesses=auto --dist=loadfile --cov --cov-report=term-missing:skip-covered
 	for part in mesa triggers scanning repairing; do \
 	  $(BIN)/coverage report --include="*/unbackdoor/$$part/*" --fail-under=90 --format=total \
 	    || { echo "coverage of $$part is below 90 %"; exit 1; }; done

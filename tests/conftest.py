@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core; before torch is imported
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import pytest
