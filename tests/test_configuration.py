@@ -41,10 +41,10 @@ def added(*typed: str) -> str:
 def test_options_stand_beside_tables_for_every_command_that_has_them() -> None:
     Path("own.toml").write_text(TEXT)
     assert added("scan", "m.pt", "--config", "own.toml") == (
-        "--data images --threads 2 --budget thorough --mean 0.5 0.5 0.5 --fail-on backdoored "
-        "--quiet --no-progress --output scan.json"
+        "--data=images --threads=2 --budget=thorough --mean 0.5 0.5 0.5 --fail-on=backdoored "
+        "--quiet --no-progress --output=scan.json"
     )
-    assert added("bench", "toys", "--config=own.toml") == "--threads 2 --seeds 3"
+    assert added("bench", "toys", "--config=own.toml") == "--threads=2 --seeds=3"
     assert added("report", "scan.json") == ""
     assert added("--help") == ""
     assert added() == ""
@@ -68,9 +68,9 @@ def test_what_is_typed_goes_before(typed: list[str], left_out: str) -> None:
 
 def test_the_project_of_the_working_folder_is_read_unless_another_file_is_named() -> None:
     Path("pyproject.toml").write_text("[project]\nname = 'x'\n[tool.unbackdoor]\nseed = 7\n")
-    assert added("scan", "m.pt") == "--seed 7"
+    assert added("scan", "m.pt") == "--seed=7"
     Path("own.toml").write_text("seed = 8")
-    assert added("scan", "m.pt", "--config", "own.toml") == "--seed 8"
+    assert added("scan", "m.pt", "--config", "own.toml") == "--seed=8"
     Path("pyproject.toml").write_text("[project]\nname = 'x'\n")
     assert added("scan", "m.pt") == ""
 
@@ -89,6 +89,8 @@ def test_a_project_that_is_no_toml_is_for_others_to_mend() -> None:
         ("[tool.unbackdoor.scan]\nmodels = ['x']", "unknown option 'models'"),
         ("[tool.unbackdoor]\nconfig = 'other.toml'", "unknown option 'config'"),
         ("[tool.unbackdoor]\nseed = {a = 1}", "came {'a': 1}"),
+        ("[tool.unbackdoor]\nquiet = 'yes'", "expected true or false for quiet, came 'yes'"),
+        ("[tool.unbackdoor]\nseed = true", "expected text, a number or a list for seed"),
         ("[tool]\nunbackdoor = 3", "table"),
         ("[tool.unbackdoor]\narch = 'net.py:net'", "would be executed"),
     ],
@@ -101,7 +103,7 @@ def test_what_is_wrong_gets_a_sentence(text: str, sentence: str) -> None:
 
 def test_code_may_be_named_by_a_file_that_the_user_named() -> None:
     Path("own.toml").write_text("arch = 'net.py:net'")
-    assert added("scan", "m.pt", "--config", "own.toml") == "--arch net.py:net"
+    assert added("scan", "m.pt", "--config", "own.toml") == "--arch=net.py:net"
 
 
 def test_a_file_that_is_not_there_or_no_toml(capsys: pytest.CaptureFixture[str]) -> None:

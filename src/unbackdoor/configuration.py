@@ -72,8 +72,11 @@ def with_settings(arguments: list[str], commands: Mapping[str, type]) -> list[st
             f"{source}: expected arch to name no file there, because it would be executed, came "
             f"{taken[TRUSTED_ALONE]!r}; type --arch, or name the file by {FLAG}."
         )
+    switches = {name for name, kind in get_type_hints(commands[command]).items() if kind is bool}
     return arguments + [
-        text for name, value in taken.items() for text in _arguments(name, value, source)
+        text
+        for name, value in taken.items()
+        for text in _arguments(name, value, source, switch=name.replace("-", "_") in switches)
     ]
 
 
@@ -133,8 +136,11 @@ def _check(option: str, known: Mapping[str, object] | set[str], where: str) -> N
         )
 
 
-def _arguments(name: str, value: object, source: str) -> list[str]:
-    if isinstance(value, bool):
+def _arguments(name: str, value: object, source: str, *, switch: bool) -> list[str]:
+    if switch != isinstance(value, bool):
+        wanted = "true or false" if switch else "text, a number or a list"
+        raise ContentError(f"{source}: expected {wanted} for {name}, came {value!r}.")
+    if switch:
         return [f"--{name}" if value else f"--no-{name}"]
     several = cast("list[object]", value) if isinstance(value, list) else [value]
     if not all(isinstance(one, str | int | float) for one in several):
@@ -142,4 +148,4 @@ def _arguments(name: str, value: object, source: str) -> list[str]:
             f"{source}: expected text, a number, true or false, or a list for {name}, came "
             f"{value!r}."
         )
-    return [f"--{name}", *map(str, several)]
+    return [f"--{name}={several[0]}"] if len(several) == 1 else [f"--{name}", *map(str, several)]
