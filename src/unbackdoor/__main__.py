@@ -1,0 +1,5 @@
+"""``python -m unbackdoor``."""
+
+from unbackdoor.cli import main
+
+raise SystemExit(main())
