@@ -15,6 +15,7 @@ from unbackdoor.rng import stream
 from unbackdoor.settings import (
     FlowSettings,
     LearningSettings,
+    RepairSettings,
     ScanSettings,
     ScreeningSettings,
     SmcSettings,
@@ -113,6 +114,7 @@ def test_a_variant_is_measured_on_fewer_images(
 ) -> None:
     few = {"50 images": robust.Variant(settings=TINY, images=50)}
     monkeypatch.setattr(robust, "variants", lambda: few)
+    monkeypatch.setattr(robust, "RepairSettings", lambda: RepairSettings(images_seen=100))
     rows = robust.measure(["shipped:bw170"], [0], tmp_path, "cpu", Silent())
     assert rows[0].asr_after is not None
     assert robust.measure(["shipped:bw170"], [0], tmp_path, "cpu", Silent()) == rows

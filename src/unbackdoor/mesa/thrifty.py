@@ -64,7 +64,8 @@ class ThriftyFlow:
 
     Example:
         >>> upper = lambda theta: torch.sigmoid(8 * (theta.sum(1) - 2))
-        >>> (stair,) = ThriftyFlow()(upper, (0.5,), 4, seed=0)
+        >>> few = LearningSettings(rounds=2, draws=300, networks=3, steps=150)
+        >>> (stair,) = ThriftyFlow(few)(upper, (0.5,), 4, seed=0)
         >>> abs(stair.log_volume - math.log(0.5)) < 0.2
         True
 
