@@ -52,7 +52,7 @@ def test_draws_are_valid_without_volume_and_no_wider_than_the_truth() -> None:
 
 
 def test_the_correction_finds_what_is_flat_for_the_paper() -> None:
-    """At the start F is e⁻²⁷: the hinge of F has no slope there, that of its logit has."""
+    """At the start F is e⁻²⁷ and its hinge has no slope there; a small population climbs."""
     problem = HalfSpace(27, 19.0)
     found = [
         Mine(settings, draws=500)(problem, (0.5,), 27, seed=0)[0].valid_fraction

@@ -227,7 +227,9 @@ class Generated:
         F = probability(
             model, case.images, SPACE, case.network.target, stream(case.seed, "paper", "mine")
         )
-        stairs = Mine(self.settings, self.draws)(F, self.betas, SPACE.dimensions, seed=case.seed)
+        stairs = Mine(self.settings, draws=self.draws)(
+            F, self.betas, SPACE.dimensions, seed=case.seed
+        )
         draws = torch.cat([stair.draws for stair in stairs])
 
         def sampler(count: int, generator: Generator) -> Tensor:

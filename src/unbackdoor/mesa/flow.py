@@ -27,7 +27,7 @@ import zuko
 from torch import Generator, Tensor, nn
 from zuko.transforms import MonotonicRQSTransform
 
-from unbackdoor.mesa.normal import NORMAL, clusters, probit
+from unbackdoor.mesa.normal import NORMAL, mixture, probit
 from unbackdoor.mesa.smc import Smc
 from unbackdoor.mesa.stair import Stair, draw_stair
 from unbackdoor.mesa.testing import TestingFunction, check_betas, shortfall
@@ -35,7 +35,6 @@ from unbackdoor.rng import initialised_by, stream
 from unbackdoor.settings import FLOW, SCOUTS, FlowSettings, SmcSettings
 
 SPLINE_BOUND = 4.0
-PRIOR = 5.0
 SHARE_UPDATES = 2
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -55,7 +54,7 @@ class Flow(nn.Module):
     def __init__(self, population: Tensor, settings: FlowSettings, generator: Generator) -> None:
         super().__init__()
         dimensions = population.shape[1]
-        means, log_scales, logits = _mixture(probit(population), settings.components)
+        means, log_scales, logits = mixture(probit(population), settings.components)
         self.means = nn.Parameter(means)
         self.log_scales = nn.Parameter(log_scales)
         self.logits = nn.Parameter(logits)
@@ -260,16 +259,6 @@ class FlowEstimator:
             generator = stream(seed, "flow", beta, "draws")
             stairs.append(draw_stair(flow, F, beta, self.draws, generator))
         return tuple(stairs)
-
-
-def _mixture(x: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the middles, log widths and log shares of ``count`` clusters of x ``(N, n)``."""
-    centres, near = clusters(x, count)
-    counts = torch.bincount(near, minlength=count)
-    squares = (x - centres[near]).square()
-    inside = torch.zeros_like(centres).index_add(0, near, squares)
-    shrunk = (inside + PRIOR * squares.mean(0)) / (counts[:, None] + PRIOR)
-    return centres, 0.5 * shrunk.clamp(min=1e-4).log(), (counts + 1.0).log()
 
 
 def _call(transform: torch.distributions.Transform, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,8 @@ EDGE = 1 / 512
 """A density is asked for on [EDGE, 1 − EDGE]: black and white lie at infinity of x."""
 
 TURNS = 10
+PRIOR = 5.0
+"""Rows of average spread that each cluster is taken to have besides its own."""
 
 NORMAL = torch.distributions.Normal(0.0, 1.0)
 
@@ -30,6 +32,16 @@ def clusters(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
         sums = torch.zeros_like(centres).index_add(0, near, x)
         centres = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres)
     return centres, torch.cdist(x, centres).argmin(1)
+
+
+def mixture(x: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the middles, log widths and log shares of ``count`` clusters of x ``(N, n)``."""
+    centres, near = clusters(x, count)
+    counts = torch.bincount(near, minlength=count)
+    squares = (x - centres[near]).square()
+    inside = torch.zeros_like(centres).index_add(0, near, squares)
+    shrunk = (inside + PRIOR * squares.mean(0)) / (counts[:, None] + PRIOR)
+    return centres, 0.5 * shrunk.clamp(min=1e-4).log(), (counts + 1.0).log()
 
 
 def _spread(x: Tensor, count: int) -> Tensor:
