@@ -38,6 +38,8 @@ def wrong(tmp_path: Path) -> dict[str, list[str]]:
     (tmp_path / "empty").mkdir()
     few = folder_of(tmp_path / "few", 1)
     attack = ["attack", *SAMPLE, "--arch", "resnet20", "-o", str(tmp_path / "x.safetensors")]
+    several = ["scan", "shipped:clean", "shipped:rgb7", *SAMPLE]
+    repair = ["repair", "shipped:clean", *SAMPLE, "-o", str(tmp_path / "x.safetensors")]
     labels = tmp_path / "labels.json"
     labels.write_text('{"cat": 0, "dog": 0}')
     return {
@@ -64,6 +66,13 @@ def wrong(tmp_path: Path) -> dict[str, list[str]]:
         "no labels": ["scan", "shipped:clean", *SAMPLE, "--labels", str(tmp_path / "none.json")],
         "labels of no kind": ["scan", "shipped:clean", *SAMPLE, "--labels", str(text)],
         "labels twice": ["scan", "shipped:clean", "--data", str(few), "--labels", str(labels)],
+        "an empty name": ["scan", "", *SAMPLE],
+        "an endless name": ["scan", "x" * 300, *SAMPLE],
+        "an endless data set": ["scan", "shipped:clean", "--data", "x" * 300],
+        "the model as output": ["scan", str(fake), *SAMPLE, "-o", str(fake)],
+        "one output twice": [*several, "-o", str(tmp_path / "x"), "--report", str(tmp_path / "x")],
+        "no reference": [*repair, "--reference", "none.pt"],
+        "no scan": [*repair, "--scan", "none.json"],
     }
 
 
@@ -91,7 +100,16 @@ CODES = {
     "no labels": 4,
     "labels of no kind": 2,
     "labels twice": 2,
+    "an empty name": 4,
+    "an endless name": 4,
+    "an endless data set": 4,
+    "the model as output": 4,
+    "one output twice": 4,
+    "no reference": 4,
+    "no scan": 4,
 }
+NAMED = {"no reference": "--reference:", "no scan": "--scan:", "an empty name": "MODEL:"}
+"""The argument that a sentence has to name."""
 
 
 @pytest.mark.parametrize("what", CODES)
@@ -106,6 +124,7 @@ def test_wrong_input(
     if what not in {"no such command", "a missing argument"}:
         assert said.err.startswith("unbackdoor: ")
         assert said.err.count("\n") == 1
+        assert NAMED.get(what, "") in said.err
     assert sorted(tmp_path.rglob("*")) == before
 
 

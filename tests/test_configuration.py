@@ -59,6 +59,9 @@ def test_options_stand_beside_tables_for_every_command_that_has_them() -> None:
         (["--no-quiet"], "--quiet"),
         (["--progress"], "--no-progress"),
         (["--fail-on", "inconclusive"], "--fail-on"),
+        (["--fail_on", "inconclusive"], "--fail-on"),
+        (["-ox.json"], "--output"),
+        (["--no_quiet"], "--quiet"),
     ],
 )
 def test_what_is_typed_goes_before(typed: list[str], left_out: str) -> None:
@@ -75,9 +78,18 @@ def test_the_project_of_the_working_folder_is_read_unless_another_file_is_named(
     assert added("scan", "m.pt") == ""
 
 
-def test_a_project_that_is_no_toml_is_for_others_to_mend() -> None:
+def test_a_project_that_is_no_toml_is_for_others_to_mend_unless_it_speaks_of_this_tool() -> None:
     Path("pyproject.toml").write_text("no toml")
     assert added("scan", "m.pt") == ""
+    Path("pyproject.toml").write_text("[tool.unbackdoor]\nfail-on = backdoored")
+    with pytest.raises(ContentError, match="no TOML"):
+        with_settings(["scan", "m.pt"], COMMANDS)
+
+
+def test_options_stand_before_names_that_look_like_options() -> None:
+    Path("own.toml").write_text("seed = 7")
+    arguments = ["scan", "--config", "own.toml", "--", "-weird.pt"]
+    assert with_settings(arguments, COMMANDS)[-3:] == ["--seed=7", "--", "-weird.pt"]
 
 
 @pytest.mark.parametrize(
@@ -93,6 +105,9 @@ def test_a_project_that_is_no_toml_is_for_others_to_mend() -> None:
         ("[tool.unbackdoor]\nseed = true", "expected text, a number or a list for seed"),
         ("[tool]\nunbackdoor = 3", "table"),
         ("[tool.unbackdoor]\narch = 'net.py:net'", "would be executed"),
+        ("[tool.unbackdoor]\ndata = ['x', '--arch=net.py:net']", "would be executed"),
+        ("[tool.unbackdoor.scan]\nlabels = '--quiet'", "does not begin with -"),
+        ("[tool.unbackdoor]\nmean = ['-q', '--config=x']", "does not begin with -"),
     ],
 )
 def test_what_is_wrong_gets_a_sentence(text: str, sentence: str) -> None:
@@ -104,6 +119,8 @@ def test_what_is_wrong_gets_a_sentence(text: str, sentence: str) -> None:
 def test_code_may_be_named_by_a_file_that_the_user_named() -> None:
     Path("own.toml").write_text("arch = 'net.py:net'")
     assert added("scan", "m.pt", "--config", "own.toml") == "--arch=net.py:net"
+    Path("pyproject.toml").write_text("[tool.unbackdoor]\narch = 'net.py:net'")
+    assert added("scan", "m.pt", "--config", "pyproject.toml") == "--arch=net.py:net"
 
 
 def test_a_file_that_is_not_there_or_no_toml(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -76,6 +77,36 @@ def test_a_folder_with_a_configuration_is_one_model(tmp_path: Path) -> None:
     assert models_in(tmp_path) == [str(inside)]
     (inside / "pytorch_model.bin").write_bytes(b"")
     assert models_in(tmp_path) == [str(inside), str(inside / "pytorch_model.bin")]
+
+
+def test_a_configuration_hides_no_model(tmp_path: Path) -> None:
+    names = ["config.json", "model.safetensors", "other.safetensors", "deep/b.safetensors"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert models_in(tmp_path) == [
+        str(tmp_path),
+        *sorted(str(tmp_path / name) for name in names[2:]),
+    ]
+    (tmp_path / "model.safetensors").unlink()
+    assert not is_model(tmp_path)
+
+
+def test_a_folder_that_cannot_be_looked_into_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As root may look into any, that the system refuses is made up here."""
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.pt").write_bytes(b"")
+    scandir = os.scandir
+
+    def refused(path: str) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    assert models_in(tmp_path) == [str(tmp_path / "a.pt"), str(tmp_path / "closed")]
 
 
 def test_a_folder_without_a_model_is_no_clean_one(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from kills import SMALL, prepare
-from unbackdoor import results, settings
+from unbackdoor import models, results, settings
 from unbackdoor.cli import main
 
 Run = Callable[..., tuple[int, str, str]]
@@ -153,6 +153,23 @@ def test_a_repair_keeps_to_its_schema(
         assert (place / f"{name}-fixed.pt").exists() == (kind == "repair")
 
 
+def test_an_internal_error_for_one_model_loses_no_other(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = models.load
+
+    def broken(name: str, arch: str | None) -> models.Loaded:
+        if "clean" in name:
+            raise KeyError("what nobody thought of")
+        return load(name, arch)
+
+    monkeypatch.setattr(models, "load", broken)
+    code, out, _ = run("models/clean.safetensors", "models/backdoored.safetensors", "-f", "json")
+    unscanned, backdoored = checked(out)
+    assert (code, unscanned["exit_code"], backdoored["verdict"]) == (1, 2, "backdoored")
+    assert "internal error (KeyError" in unscanned["error"]
+
+
 def test_the_schema_notices(run: Run) -> None:
     _, out, _ = run("models/clean.safetensors", "-f", "json")
     entry = json.loads(out)
@@ -166,9 +183,11 @@ def test_the_hook_scans_what_is_committed(run: Run) -> None:
     program, command, *options = hook["entry"].split()
     assert (program, command) == ("unbackdoor", "scan")
     files = ["models/clean.safetensors", "models/backdoored.safetensors", "models/README.md"]
-    models = [name for name in files if re.search(hook["files"], name)]
-    assert models == files[:2]
-    assert run(*options, *models) == (1, "", "")
+    named = [name for name in files if re.search(hook["files"], name)]
+    assert named == files[:2]
+    code, out, _ = run(*options, *named)
+    assert code == 1
+    assert "Backdoored" in out
 
 
 def test_the_workflow_asks_for_what_there_is(run: Run, place: Path) -> None:

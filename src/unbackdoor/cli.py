@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import signal
 import sys
 from collections.abc import Sequence
@@ -324,10 +326,17 @@ class Terminated(KeyboardInterrupt):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     signal.signal(signal.SIGTERM, _terminate)
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors="replace")  # a symbol that the terminal lacks ends nothing
     try:
         return _run(sys.argv[1:] if arguments is None else list(arguments))
     except UnbackdoorError as error:
         return _failed(str(error), error.exit_code)
+    except OSError as error:  # a file or folder that cannot be looked at, or a full disk
+        where = f"{error.filename}: " if error.filename else ""
+        code = INTERNAL if error.errno == errno.ENOSPC else BAD_ARGUMENT
+        return _failed(f"{where}{error.strerror or error}; check the path.", code)
     except KeyboardInterrupt as stop:
         number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
         notes = dict.fromkeys(getattr(stop, "__notes__", ()))
@@ -338,15 +347,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     commands = {command.__name__.lower(): command for command in map(_bare, get_args(Command))}
+    together = with_settings(arguments, commands)
     try:
         command = tyro.cli(
             Command,  # pyright: ignore[reportArgumentType]
             prog="unbackdoor",
             description="Find, model and remove backdoors in image classifiers.",
-            args=with_settings(arguments, commands),
+            args=together,
             config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
         )
     except SystemExit as left:
+        if left.code and together != arguments:
+            print("unbackdoor: a settings file has a part in these arguments.", file=sys.stderr)
         return BAD_ARGUMENT if left.code else DONE
     return command.run()
 

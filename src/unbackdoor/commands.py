@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -228,46 +229,34 @@ class Case:
 def scan(options: cli.Scan) -> list[Scanned]:
     """Scan each model, write what was asked for, print."""
     parse_space(options.space)
-    folders = [Path(name) for name in options.models if Path(name).is_dir()]
-    several = len(options.models) > 1 or any(not gate.is_model(folder) for folder in folders)
-    if not options.models:
-        raise ArgumentError("MODEL: expected at least one, came none; name a file or a folder.")
-    _check_outputs({"-o": options.output, "--report": None if several else options.report})
-    if several and options.report:
-        check_folder(options.report, "--report")
+    names, several = _named(options.models)
+    outputs = {"-o": options.output, "--report": options.report}
+    _check_outputs(outputs, {"MODEL": names, "--labels": [options.labels]}, several=several)
     prepare(options)
     fitting = _fitting(options)
-    names = [
-        name
-        for one in options.models
-        for name in (
-            gate.models_in(Path(one))
-            if Path(one) in folders and not gate.is_model(Path(one))
-            else [one]
-        )
-    ]
     images = data.load(options.data, fitting.size)
     progress = reporting(options)
     console = Console(quiet=options.quiet)
     outcomes: list[Scanned] = []
-    finished: list[Journal] = []
-    for name in names:
-        try:
-            outcome, journal = _scan_one(name, images, fitting, options, progress)
-            finished.append(journal)
-        except UnbackdoorError as error:
-            if not several:
-                raise
-            outcome = _unscanned(name, error)
-        outcomes.append(outcome)
-        if several and options.format == "table":
-            show_one_of_several(outcome, console)
-    if several:
-        _deliver_several(outcomes, options, console)
-    else:
-        _deliver(cast(ScanResult, outcomes[0]), options, options.output)
-    for journal in finished:
-        journal.discard()
+    with ExitStack() as kept:
+        finished: list[Journal] = []
+        for name in names:
+            try:
+                outcome, journal = _scan_one(name, images, fitting, options, progress, kept)
+                finished.append(journal)
+            except Exception as error:
+                if not several:
+                    raise
+                outcome = _unscanned(name, error)
+            outcomes.append(outcome)
+            if several and options.format == "table":
+                show_one_of_several(outcome, console)
+        if several:
+            _deliver_several(outcomes, options, console)
+        else:
+            _deliver(cast(ScanResult, outcomes[0]), options, options.output)
+        for journal in finished:
+            journal.discard()
     return outcomes
 
 
@@ -278,7 +267,10 @@ def repair(options: cli.Repair) -> ScanResult | None:
         None, or the scan where it found nothing to unlearn and is all that there is.
 
     """
-    _check_outputs({"-o": options.output, "--result": options.result, "--report": options.report})
+    _check_outputs(
+        {"-o": options.output, "--result": options.result, "--report": options.report},
+        {"MODEL": [options.model], "--scan": [options.scan], "--labels": [options.labels]},
+    )
     check_suffix(options.output)
     parse_space(options.space)
     prepare(options)
@@ -475,31 +467,59 @@ def planted_in(facts: Mapping[str, Any], classes: int) -> Planted | None:
 
 
 def _scan_one(
-    name: str, images: Split, fitting: InputSettings, options: cli.Scan, progress: Progress
+    name: str,
+    images: Split,
+    fitting: InputSettings,
+    options: cli.Scan,
+    progress: Progress,
+    kept: ExitStack,
 ) -> tuple[ScanResult, Journal]:
-    """Return a scan, and its journal, to be discarded when the scan is delivered."""
+    """Return a scan, and its journal, locked by ``kept``, to be discarded when it is delivered."""
     case = Case.open(name, options.arch, images, options.device, fitting, progress)
     settings = BUDGETS[options.budget]
     parts = (case.identity, options.space, settings, options.seed)
-    with opened(state_folder(), "scan", *parts, progress=progress) as journal:
-        result = journal.keep(
-            "result",
-            ScanResult,
-            lambda: case.scan(options.space, settings, options.seed, journal=journal),
-        )
+    journal = kept.enter_context(opened(state_folder(), "scan", *parts, progress=progress))
+    result = journal.keep(
+        "result",
+        ScanResult,
+        lambda: case.scan(options.space, settings, options.seed, journal=journal),
+    )
     return result, journal
 
 
-def _unscanned(name: str, error: UnbackdoorError) -> Unscanned:
+def _named(models: Sequence[str]) -> tuple[list[str], bool]:
+    """Return every model that was named, also by its folder, and whether there may be several.
+
+    Raises:
+        ArgumentError: none was named, or one by an empty name.
+
+    """
+    if not models or not all(models):
+        raise ArgumentError("MODEL: expected a file or a folder, came no name; name one.")
+    names: list[str] = []
+    folders = False
+    for one in models:
+        if not Path(one).is_dir():
+            names.append(one)
+            continue
+        found = gate.models_in(Path(one))
+        folders |= found != [str(Path(one))]
+        names += found
+    return names, folders or len(names) > 1
+
+
+def _unscanned(name: str, error: Exception) -> Unscanned:
     try:
         sha256 = sha256_of(Path(name)) if Path(name).is_file() else ""
     except OSError:
         sha256 = ""
-    return Unscanned(
-        model=FileRecord(path=printable(name), sha256=sha256),
-        error=printable(str(error)),
-        exit_code=error.exit_code,
-    )
+    sentence, code = str(error), gate.UNUSABLE
+    if isinstance(error, UnbackdoorError):
+        code = error.exit_code
+    else:
+        sentence = f"internal error ({type(error).__name__}: {error})."
+    record = FileRecord(path=printable(name), sha256=sha256)
+    return Unscanned(model=record, error=printable(sentence), exit_code=code)
 
 
 def _fitting(options: cli.Scan | cli.Repair) -> InputSettings:
@@ -518,9 +538,12 @@ def _fitting(options: cli.Scan | cli.Repair) -> InputSettings:
 def _reference(spec: str, arch: str | None, case: Case) -> nn.Module:
     """Load the clean network, whose own word for its architecture goes before the user's."""
     try:
-        loaded = models.load(spec)
-    except ArgumentError:
-        loaded = models.load(spec, arch)
+        try:
+            loaded = models.load(spec)
+        except ArgumentError:
+            loaded = models.load(spec, arch)
+    except UnbackdoorError as error:
+        raise type(error)(str(error).replace("MODEL:", "--reference:", 1)) from error
     cleared = preflight.adapt(loaded.module, case.images, preparation(case.input))
     classes = len(case.images.defend.classes)
     if (came := answers(cleared.network, cleared.images.defend).shape[-1]) != classes:
@@ -539,7 +562,7 @@ def _read_labels(path: Path) -> dict[str, int]:
 
 
 def _scan_of(case: Case, path: Path) -> ScanResult:
-    found = results.read(path)
+    found = results.read(path, "--scan")
     if not isinstance(found, ScanResult):
         raise ContentError(f"--scan: {path} is the result of a repair; expected that of a scan.")
     if found.model.sha256 != case.loaded.sha256:
@@ -576,18 +599,37 @@ def _print_wide(table: Table) -> None:
     Console(width=None if sys.stdout.isatty() else 400).print(table)
 
 
-def _check_outputs(paths: Mapping[str, Path | None]) -> None:
-    taken: dict[Path, str] = {}
+def _check_outputs(
+    paths: Mapping[str, Path | None],
+    inputs: Mapping[str, Sequence[str | Path | None]],
+    *,
+    several: bool = False,
+) -> None:
+    """Check that everything can be written, and that nothing is written over what is read.
+
+    Args:
+        paths: argument → where it wants something written.
+        inputs: argument → what it names.
+        several: whether the report is a folder.
+
+    """
+    taken = {
+        Path(path).resolve(): argument
+        for argument, named in inputs.items()
+        for path in named
+        if path is not None
+    }
     for argument, path in paths.items():
         if path is not None:
-            check_output(path, argument)
+            folder = several and argument == "--report"
+            check_folder(path, argument) if folder else check_output(path, argument)
             if (other := taken.setdefault(path.resolve(), argument)) != argument:
                 raise ArgumentError(f"{argument}: {path} is also named by {other}; name another.")
 
 
 def _deliver(result: Result, options: cli.Scan | cli.Repair, output: Path | None) -> None:
     """Write and print one result."""
-    if output and output.suffix == ".sarif" and isinstance(result, ScanResult):
+    if output and output.suffix.lower() == ".sarif" and isinstance(result, ScanResult):
         write_bytes(output, encode_sarif([result]))
     elif output:
         results.write(result, output)
@@ -604,7 +646,7 @@ def _deliver(result: Result, options: cli.Scan | cli.Repair, output: Path | None
 def _deliver_several(outcomes: Sequence[Scanned], options: cli.Scan, console: Console) -> None:
     """Write and print the results of several models; their tables are printed already."""
     if output := options.output:
-        sarif = output.suffix == ".sarif"
+        sarif = output.suffix.lower() == ".sarif"
         write_bytes(output, encode_sarif(outcomes) if sarif else results.encode(outcomes))
     if options.report:
         write_pages(outcomes, options.report)

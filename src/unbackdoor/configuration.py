@@ -46,7 +46,8 @@ def with_settings(arguments: list[str], commands: Mapping[str, type]) -> list[st
     """
     if not arguments or (command := arguments[0]) not in commands:
         return arguments
-    source, settings = _read(arguments)
+    named = [*_values(arguments)]
+    source, settings = _read(Path(named[-1]) if named else None)
     own = _options(commands[command])
     if not settings or FLAG.lstrip("-") not in own:
         return arguments
@@ -63,37 +64,41 @@ def with_settings(arguments: list[str], commands: Mapping[str, type]) -> list[st
         else:
             _check(name, every, source)
             common |= {name: value} if name in own else {}
-    typed = {argument.split("=")[0].replace("--no-", "--") for argument in arguments}
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    typed = {flag for argument in arguments[:end] for flag in _flags(argument)}
     taken = {
         name: value for name, value in (common | special).items() if not typed & set(own[name])
     }
-    if source == str(PROJECT) and ".py:" in str(taken.get(TRUSTED_ALONE)):
+    if not named and ".py:" in str(taken):
         raise ContentError(
-            f"{source}: expected arch to name no file there, because it would be executed, came "
-            f"{taken[TRUSTED_ALONE]!r}; type --arch, or name the file by {FLAG}."
+            f"{source}: expected {TRUSTED_ALONE} to name no file there, because it would be "
+            f"executed, came {taken.get(TRUSTED_ALONE, taken)!r}; type --{TRUSTED_ALONE}, or name "
+            f"the file by {FLAG}."
         )
     switches = {name for name, kind in get_type_hints(commands[command]).items() if kind is bool}
-    return arguments + [
+    added = [
         text
         for name, value in taken.items()
         for text in _arguments(name, value, source, switch=name.replace("-", "_") in switches)
     ]
+    return [*arguments[:end], *added, *arguments[end:]]
 
 
-def _read(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
+def _read(named: Path | None) -> tuple[str, dict[str, Any]]:
     """Return the file's name and what it holds; nothing where no file was named or lies there."""
-    named = list(_values(arguments))
-    path = Path(named[-1]) if named else PROJECT
+    path = named or PROJECT
     if not named and not path.is_file():
         return str(path), {}
+    text = b""
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
+        text = path.read_bytes()
+        content = tomllib.loads(text.decode("utf-8"))
     except OSError as error:
         raise ArgumentError(
             f"{FLAG}: {path} cannot be read ({error.strerror}); check the path."
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        if not named:  # a file for others, who will say so
+        if not named and b"unbackdoor" not in text:  # a file for others, who will say so
             return str(path), {}
         raise ContentError(f"{FLAG}: {path} is no TOML ({error}); mend it.") from error
     if path.name != PROJECT.name:
@@ -112,6 +117,12 @@ def _values(arguments: Sequence[str]) -> Iterator[str]:
             yield argument.removeprefix(FLAG + "=")
         elif argument == FLAG and index + 1 < len(arguments):
             yield arguments[index + 1]
+
+
+def _flags(argument: str) -> set[str]:
+    """Return the flags that an argument may be: also -fjson, --no-quiet and --fail_on."""
+    flag = argument.split("=")[0].replace("_", "-")
+    return {flag.replace("--no-", "--"), flag[:2]}
 
 
 def _options(command: type) -> dict[str, list[str]]:
@@ -147,5 +158,10 @@ def _arguments(name: str, value: object, source: str, *, switch: bool) -> list[s
         raise ContentError(
             f"{source}: expected text, a number, true or false, or a list for {name}, came "
             f"{value!r}."
+        )
+    if any(str(one).startswith("-") and isinstance(one, str) for one in several):
+        raise ContentError(
+            f"{source}: expected text for {name} that does not begin with -, which would be an "
+            f"option of its own, came {value!r}; write a path as ./-name."
         )
     return [f"--{name}={several[0]}"] if len(several) == 1 else [f"--{name}", *map(str, several)]

@@ -14,6 +14,9 @@ CLEAN, BACKDOORED, UNUSABLE, INCONCLUSIVE = 0, 1, 2, 3
 CODES = {"clean": CLEAN, "backdoored": BACKDOORED, "inconclusive": INCONCLUSIVE}
 WORST_FIRST = (BACKDOORED, UNUSABLE, INCONCLUSIVE)
 
+WEIGHTS = "model.safetensors"
+"""What the Hugging Face hub calls the weights beside a config.json."""
+
 FailOn = Literal["backdoored", "inconclusive"]
 
 NO_MODELS = {
@@ -27,29 +30,32 @@ NAMES = {"changelog", "dockerfile", "licence", "license", "makefile", "notice", 
 
 
 def is_model(folder: Path) -> bool:
-    """Return whether a folder is one model: a configuration with weights beside it."""
-    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+    """Return whether a folder holds a model of its own: a configuration with weights beside it."""
+    return (folder / "config.json").is_file() and (folder / WEIGHTS).is_file()
 
 
 def models_in(folder: Path) -> list[str]:
     """Return every model in a folder and its folders, in order; what is hidden is left alone.
 
     A file that might be a model is listed even if nothing here can read it, and so is a link to a
-    folder, which is not followed: what was passed over would count as clean.
+    folder, which is not followed, and a folder that cannot be looked into: what was passed over
+    would count as clean.
 
     Raises:
         ContentError: there is none.
 
     """
     found: list[str] = []
-    for where, folders, files in os.walk(folder):
+    unseen: list[OSError] = []
+    for where, folders, files in os.walk(folder, onerror=unseen.append):
         inside = Path(where)
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths = [inside / name for name in folders if (inside / name).is_symlink()]
         paths += [inside / name for name in files if _may_be_model(Path(name))]
         if is_model(inside):
-            paths = [inside, *(path for path in paths if path.suffix != ".safetensors")]
+            paths = [inside, *(path for path in paths if path.name != WEIGHTS)]
         found += map(str, paths)
+    found += [str(error.filename) for error in unseen]
     if not found:
         raise ContentError(f"MODEL: there is no file in {folder} that could be a model.")
     return sorted(found)

@@ -35,10 +35,17 @@ ABANDONED = 30 * 24 * 3600
 """Seconds after which a journal that nobody went on with is removed."""
 
 
-def state_folder() -> Path:
-    """Return where commands keep journals: ``$UNBACKDOOR_STATE``, or a folder in ``~/.cache``."""
-    default = Path.home() / ".cache" / "unbackdoor" / "state"
-    return Path(os.environ.get("UNBACKDOOR_STATE") or default)
+def state_folder() -> Path | None:
+    """Return where commands keep journals: ``$UNBACKDOOR_STATE``, or a folder in ``~/.cache``.
+
+    None, and nothing is kept, for a user without a home.
+    """
+    if named := os.environ.get("UNBACKDOOR_STATE"):
+        return Path(named)
+    try:
+        return Path.home() / ".cache" / "unbackdoor" / "state"
+    except RuntimeError:
+        return None
 
 
 def key_of(*parts: object) -> str:

@@ -1,6 +1,6 @@
 """What every command returns: typed, versioned, written atomically as JSON.
 
-A scan holds all that a repair and a page need: 1,000 draws per stair of every found class, with
+A scan holds all that a repair and a page need: some draws of each stair of every found class, with
 their densities, and a few example images. Bytes are base64 in JSON.
 """
 
@@ -347,47 +347,59 @@ def schema(command: str) -> dict[str, Any]:
     }
 
 
-def read(path: Path) -> Result:
+def read(path: Path, argument: str = "RESULT") -> Result:
     """Read the result of one model and check it.
+
+    Args:
+        path: of the file.
+        argument: that named it.
 
     Raises:
         ArgumentError: there is no such file.
         ContentError: it is no result of this schema version, or that of several models.
 
     """
-    result = read_any(path)
+    result = read_any(path, argument)
     if not isinstance(result, ScanResult | RepairResult):
-        raise ContentError(f"{path}: expected the result of one model, came several; name one's.")
+        raise ContentError(f"{argument}: {path} is the result of several models; name one's.")
     return result
 
 
-def read_any(path: Path) -> Result | list[Scanned]:
+def read_any(path: Path, argument: str = "RESULT") -> Result | list[Scanned]:
     """Read a result, or those of several models, and check them.
+
+    Args:
+        path: of the file.
+        argument: that named it.
 
     Raises:
         ArgumentError: there is no such file.
         ContentError: it is no result of this schema version.
 
     """
-    content = read_bytes(path, "RESULT", LARGEST)
+    content = read_bytes(path, argument, LARGEST)
     try:
         decoded: Any = msgspec.json.decode(content, type=Result | list[Scanned])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ContentError(f"{path}: not a result of this tool ({error}).") from error
+        raise ContentError(
+            f"{argument}: {path} is not a result of this tool ({error}); scan anew."
+        ) from error
     result = cast("Result | list[Scanned]", decoded)
     if not result:
-        raise ContentError(f"{path}: expected a result, came an empty list; scan again.")
+        raise ContentError(f"{argument}: {path} is an empty list; scan anew.")
     every = result if isinstance(result, list) else [result]
     for one in every:
         if one.schema_version != SCHEMA_VERSION:
             raise ContentError(
-                f"{path}: expected schema version {SCHEMA_VERSION}, came {one.schema_version}; "
-                f"scan again."
+                f"{argument}: {path}: expected schema version {SCHEMA_VERSION}, came "
+                f"{one.schema_version}; scan again."
             )
         scans = [one.scan, one.rescan] if isinstance(one, RepairResult) else [one]
         for scan in scans:
             if isinstance(scan, ScanResult) and (problem := _problem(scan)):
-                raise ContentError(f"{path}: {problem}; the result is damaged, scan again.")
+                raise ContentError(
+                    f"{argument}: {path}: {problem}; the result is damaged, scan again."
+                )
     return result
 
 
@@ -405,7 +417,12 @@ def _problem(scan: ScanResult) -> str | None:
         return f"the verdict {scan.verdict} does not fit the targets {targets}"
     if any(not scan.classes[target].stairs for target in targets):
         return "a backdoored class has no stairs"
+    told = [x for one in scan.examples for x in (one.label, one.predicted, one.predicted_stamped)]
+    if not all(0 <= label < classes for label in told):
+        return f"expected labels of examples from 0 to {classes - 1}"
     for record in scan.classes:
+        if not 0 <= record.asr <= 1:
+            return f"expected an ASR from 0 to 1, came {record.asr}"
         if len(record.best) != n:
             return f"expected a trigger of {n} values, came {len(record.best)}"
         for stair in record.stairs:
