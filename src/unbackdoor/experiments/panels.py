@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import torch
 
-from unbackdoor.commands import Case
+from unbackdoor.case import Case
 from unbackdoor.experiments.reference import DATA, look
 from unbackdoor.experiments.store import Store
 from unbackdoor.experiments.table import Line

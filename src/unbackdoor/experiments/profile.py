@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 from torch import Tensor, nn
 
-from unbackdoor.commands import Case
+from unbackdoor.case import Case
 from unbackdoor.experiments.table import Line
 from unbackdoor.models import Frozen, freeze
 from unbackdoor.results import versions

@@ -18,7 +18,7 @@ import msgspec
 import torch
 from torch import Generator, Tensor
 
-from unbackdoor.commands import Case
+from unbackdoor.case import Case
 from unbackdoor.experiments.patterns import PIXELS, by_mode, connected, patterns, shares
 from unbackdoor.experiments.store import Store
 from unbackdoor.experiments.table import Line

@@ -10,7 +10,7 @@ from statistics import fmean
 
 import msgspec
 
-from unbackdoor.commands import Case
+from unbackdoor.case import Case
 from unbackdoor.data import Split
 from unbackdoor.experiments.store import Store
 from unbackdoor.experiments.table import Line, percent, share

@@ -9,7 +9,7 @@ import msgspec
 from torch import nn
 
 from unbackdoor import models
-from unbackdoor.commands import Case
+from unbackdoor.case import Case
 from unbackdoor.experiments.store import Store
 from unbackdoor.experiments.table import Line, percent, share
 from unbackdoor.journal import key_of

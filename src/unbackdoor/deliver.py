@@ -1,0 +1,80 @@
+"""Where results go: files, pages and the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from unbackdoor import results
+from unbackdoor.errors import ArgumentError
+from unbackdoor.files import check_folder, check_output, write_bytes
+from unbackdoor.report.page import write_page, write_pages
+from unbackdoor.report.sarif import encode_sarif
+from unbackdoor.report.table import show, show_summary
+from unbackdoor.results import Result, Scanned, ScanResult
+
+if TYPE_CHECKING:
+    from unbackdoor import cli
+
+
+def check_outputs(
+    paths: Mapping[str, Path | None],
+    inputs: Mapping[str, Sequence[str | Path | None]],
+    *,
+    several: bool = False,
+) -> None:
+    """Check that everything can be written, and that nothing is written over what is read.
+
+    Args:
+        paths: argument → where it wants something written.
+        inputs: argument → what it names.
+        several: whether the report is a folder.
+
+    """
+    taken = {
+        Path(path).resolve(): argument
+        for argument, named in inputs.items()
+        for path in named
+        if path is not None
+    }
+    for argument, path in paths.items():
+        if path is not None:
+            folder = several and argument == "--report"
+            check_folder(path, argument) if folder else check_output(path, argument)
+            if (other := taken.setdefault(path.resolve(), argument)) != argument:
+                raise ArgumentError(f"{argument}: {path} is also named by {other}; name another.")
+
+
+def deliver(result: Result, options: cli.Scan | cli.Repair, output: Path | None) -> None:
+    """Write and print one result."""
+    if output and output.suffix.lower() == ".sarif" and isinstance(result, ScanResult):
+        write_bytes(output, encode_sarif([result]))
+    elif output:
+        results.write(result, output)
+    if options.report:
+        write_page(result, options.report)
+    if options.format == "json":
+        sys.stdout.write(results.encode(result).decode())
+    elif options.format == "sarif" and isinstance(result, ScanResult):
+        sys.stdout.write(encode_sarif([result]).decode())
+    else:
+        show(result, Console(quiet=options.quiet))
+
+
+def deliver_several(outcomes: Sequence[Scanned], options: cli.Scan, console: Console) -> None:
+    """Write and print the results of several models; their tables are printed already."""
+    if output := options.output:
+        sarif = output.suffix.lower() == ".sarif"
+        write_bytes(output, encode_sarif(outcomes) if sarif else results.encode(outcomes))
+    if options.report:
+        write_pages(outcomes, options.report)
+    if options.format == "json":
+        sys.stdout.write(results.encode(outcomes).decode())
+    elif options.format == "sarif":
+        sys.stdout.write(encode_sarif(outcomes).decode())
+    else:
+        show_summary(outcomes, console)
