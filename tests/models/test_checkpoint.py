@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -374,6 +375,53 @@ def test_several_state_dicts_in_a_file_are_refused(state: State, tmp_path: Path)
     torch.save({"net": state, "ema": state}, tmp_path / "m.pt")
     with pytest.raises(ContentError, match=r"several state dicts .*ema, net"):
         load(str(tmp_path / "m.pt"), ARCH)
+
+
+def archive(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as container:
+        for name, content in members.items():
+            container.writestr(name, content)
+    return path
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as container:
+        return {member.filename: container.read(member) for member in container.infolist()}
+
+
+def test_a_second_pickle_in_capitals_is_refused(state: State, tmp_path: Path) -> None:
+    torch.save(state, tmp_path / "m.pt")
+    members = contents(tmp_path / "m.pt")
+    path = archive(tmp_path / "n.pt", {**members, "m/DATA.PKL": members["m/data.pkl"]})
+    with pytest.raises(ContentError, match="a member that stands twice"):
+        load(str(path), ARCH)
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["zip", "zip64"])
+def test_of_two_directories_none_is_chosen(large: bool, state: State, tmp_path: Path) -> None:
+    """Python's zipfile reads the directory right before the end, torch the one that is named."""
+    path = tmp_path / "m.pt"
+    torch.save(state, path)  # writes the records of zip64
+    if not large:
+        archive(path, contents(path))
+    assert load(str(path), ARCH).sha256
+    content = path.read_bytes()
+    length, offset = struct.unpack("<II", content[-10:-2])
+    directory, tail = content[offset : offset + length], bytearray(content[offset + length :])
+    if large:
+        tail[-34:-26] = struct.pack("<Q", offset + 2 * length)
+    path.write_bytes(content[:offset] + directory + directory + tail)
+    with pytest.raises(ContentError, match="right before its end"):
+        load(str(path), ARCH)
+
+
+def test_torch_reads_the_members_that_were_checked(state: State, tmp_path: Path) -> None:
+    """A member of the directory that nothing refers to never reaches torch."""
+    torch.save(state, tmp_path / "m.pt")
+    members = contents(tmp_path / "m.pt")
+    path = archive(tmp_path / "n.pt", {**members, "m/.data/other": b"x", "m/data/no": b"y"})
+    have = load(str(path), ARCH).module.state_dict()
+    assert all(torch.equal(state[key], have[key]) for key in state)
 
 
 def test_shipped_models_load_and_say_what_they_are() -> None:
