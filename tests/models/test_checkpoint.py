@@ -424,6 +424,18 @@ def test_torch_reads_the_members_that_were_checked(state: State, tmp_path: Path)
     assert all(torch.equal(state[key], have[key]) for key in state)
 
 
+@pytest.mark.parametrize("keys", [("a", ("b",)), {"a": 1}, ["a", ["b"]], ["a", 1], b"a"], ids=repr)
+def test_the_list_of_storages_holds_texts_alone(keys: object, state: State, tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    assert load(str(path), ARCH).sha256
+    content = path.read_bytes()
+    last = content.index(b"\x80\x02]", content.index(b"classifier.weight"))
+    path.write_bytes(content[:last] + pickle.dumps(keys, 2))
+    with pytest.raises(ContentError, match=r"in the list of its storages|wants to import"):
+        load(str(path), ARCH)
+
+
 def test_shipped_models_load_and_say_what_they_are() -> None:
     for name, facts in shipped().items():
         loaded = load(f"shipped:{name}")

@@ -78,6 +78,7 @@ def _check_row(content: BytesIO, what: str) -> int:
     declared = 0
     for _ in range(LEGACY_PICKLES):
         declared += sum(pickles.read(content, what).storages.values())
+    pickles.read_keys(content, what)
     return declared
 
 
