@@ -187,6 +187,15 @@ def onnx_in_a_circle(c: Corpus, name: str) -> list[str]:
 
 
 @hostile
+def onnx_gives_a_weight_twice(c: Corpus, name: str) -> list[str]:
+    def change(model: Any) -> None:
+        model.graph.initializer.add().CopyFrom(model.graph.initializer[0])
+
+    nodes = [node("Flatten", "x", to="f"), node("MatMul", "f", "w")]
+    return c.graph(name, nodes, {"w": np.zeros((192, 2), np.float32)}, change=change)
+
+
+@hostile
 def onnx_with_foreign_operators(c: Corpus, name: str) -> list[str]:
     return c.graph(name, [helper.make_node("PyOp", ["x"], ["y"], domain="ai.onnx.contrib")], {})
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unbackdoor.errors import ArgumentError, ContentError, brief
-from unbackdoor.models.graph import Graph, Node, Source
+from unbackdoor.models.graph import Graph, Node, Source, alike
 from unbackdoor.models.operators import OPERATORS
 from unbackdoor.models.safetensors import HEADER
 
@@ -32,6 +33,9 @@ LARGEST_STRUCTURE = 8 << 20
 LARGEST_WEIGHTS = 16 << 30
 MOST_NODES = 20_000
 MOST_IMAGES, LARGEST_SIDE = 4096, 1024
+TRIED = 4
+"""Pictures on which a written file has to answer as the network that was written."""
+ELSEWHERE = "name a file that ends in .safetensors"
 DOMAINS = {"", "ai.onnx"}
 PARTS = {
     "model": {7: "graph"},
@@ -64,6 +68,9 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
             f"{what} is not an ONNX file that can be read ({brief(error)}); export it anew."
         ) from error
     _check(model, what)
+    names = [tensor.name for tensor in model.graph.initializer]
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+        raise ContentError(f"{what} has two weights of the name {twice[0]!r}; export it anew.")
     weights = {
         tensor.name: _tensor(tensor, path.parent, f"{what}: {tensor.name}")
         for tensor in model.graph.initializer
@@ -96,22 +103,59 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
 
 
 def write(graph: Graph, path: Path, facts: Mapping[str, Any]) -> None:
-    """Write the file that ``graph`` came from with its present weights in it."""
-    from onnx import helper, numpy_helper
+    """Write the file that ``graph`` came from with its present weights in it, and read it back.
 
+    Raises:
+        ContentError: what was written is not the network that was to be written.
+
+    """
     model = copy.deepcopy(graph.source.model)
-    weights = graph.named_weights()
+    wanted = copy.deepcopy(graph).cpu()
+    weights = wanted.named_weights()
     for tensor in _tensors_of(model):
         if (name := tensor.name) in weights:
-            kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-            values = weights[name].detach().cpu().double().numpy().astype(kind)
-            fresh = numpy_helper.from_array(values.reshape(tuple(tensor.dims)), name)
-            tensor.CopyFrom(fresh)
+            _replace(tensor, weights[name].data)
     kept = [entry for entry in model.metadata_props if entry.key != HEADER]
     del model.metadata_props[:]
     model.metadata_props.extend(kept)
     model.metadata_props.add(key=HEADER, value=json.dumps(dict(facts)))
     path.write_bytes(model.SerializeToString())
+    try:
+        written = read(path)[0]
+    except ContentError as error:
+        raise ContentError(
+            f"-o: what was written cannot be read back ({error}); {ELSEWHERE}."
+        ) from error
+    images = torch.rand(TRIED, *graph.picture, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        if not alike(written(images), wanted.float()(images)):
+            raise ContentError(f"-o: what was written answers otherwise; {ELSEWHERE}.")
+
+
+def _replace(tensor: Any, values: Tensor) -> None:
+    """Put present values into a tensor of a file, and what its type leaves of them into ``values``.
+
+    What is not floating has not changed: it stays byte for byte, since numbers such as the largest
+    of int64 (the end of a slice) survive no other type.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    kind = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    if values.is_floating_point():
+        with np.errstate(over="ignore"):  # said below
+            content = values.double().numpy().astype(kind)
+        kept = torch.from_numpy(content.astype(np.float64))
+        if not torch.equal(kept.isfinite(), values.isfinite()):
+            raise ContentError(
+                f"-o: the weight {tensor.name[:80]!r} has grown beyond {kind.name}, the type that "
+                f"it has in the file; {ELSEWHERE}."
+            )
+        values.copy_(kept)
+    elif tensor.data_location == TensorProto.EXTERNAL:
+        content = values.numpy()
+    else:
+        return
+    tensor.CopyFrom(numpy_helper.from_array(content.reshape(tuple(tensor.dims)), tensor.name))
 
 
 def _of_pictures(shape: list[int | None]) -> bool:
