@@ -377,6 +377,55 @@ def test_several_state_dicts_in_a_file_are_refused(state: State, tmp_path: Path)
         load(str(tmp_path / "m.pt"), ARCH)
 
 
+BESIDE: dict[str, Callable[[State, State], object]] = {
+    "number": lambda bad, clean: {1: bad, "1": clean},
+    "wrapped": lambda bad, clean: {"state_dict": clean, "ema": {"module": bad}},
+    "with a number": lambda bad, clean: {"state_dict": clean, "ema": {**bad, "updates": 3}},
+    "around": lambda bad, clean: {**bad, "extra": clean},
+    "list": lambda bad, clean: {"net": clean, "all": [bad]},
+    "deep": lambda bad, clean: {"net": clean, "all": [[{"a": ({"b": [bad]},)}]]},
+    "optimizer": lambda bad, clean: {"net": clean, "optimizer": bad | {"lr": 3}},
+    "optimizer's state": lambda bad, clean: {
+        "net": clean,
+        "optimizer": {"state": bad, "param_groups": []},
+    },
+    "optimizer's neighbour": lambda bad, clean: {
+        "net": clean,
+        "optim": {"state": {}, "param_groups": [], "net": bad},
+    },
+}
+
+
+@pytest.mark.parametrize("place", BESIDE)
+def test_tensors_beside_the_state_dict_are_refused(
+    place: str, state: State, tmp_path: Path
+) -> None:
+    torch.save(BESIDE[place](state, state), tmp_path / "m.pt")
+    with pytest.raises(ContentError, match=r"several state dicts|holds tensors under"):
+        load(str(tmp_path / "m.pt"), ARCH)
+
+
+def test_what_trainers_keep_beside_the_state_dict_is_no_network(
+    network: nn.Module, state: State, tmp_path: Path
+) -> None:
+    trained = copy.deepcopy(network)
+    optimizer = torch.optim.Adam(trained.parameters())
+    sum(parameter.sum() for parameter in trained.parameters()).backward()
+    optimizer.step()
+    best: list[object] = [torch.tensor(0.9)]
+    best.append(best)
+    kept = {
+        "state_dict": state,
+        "optimizer_states": [optimizer.state_dict()],
+        "optimizer": optimizer.state_dict(),
+        "best": best,
+        "epoch": 3,
+        "lr_schedulers": [{"base_lrs": [0.1], "last_epoch": 3}],
+    }
+    torch.save(kept, tmp_path / "m.ckpt")
+    assert "under 'state_dict'" in load(str(tmp_path / "m.ckpt"), ARCH).notes[0]
+
+
 def archive(path: Path, members: dict[str, bytes]) -> Path:
     with zipfile.ZipFile(path, "w") as container:
         for name, content in members.items():

@@ -8,7 +8,7 @@ first and through ``torch.load(weights_only=True)`` after that; no other unpickl
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, TypeGuard, cast
@@ -26,6 +26,16 @@ LOCATOR, LOCATOR_BYTES = b"PK\x06\x07", 20
 END64, END64_BYTES = b"PK\x06\x06", 56
 UNSAID = 0xFFFFFFFF
 """In an end record: the number stands in the larger record before it."""
+OPTIMIZERS = {
+    "optim",
+    "opt",
+    "optimizer",
+    "optimizers",
+    "optimizer_state",
+    "optimizer_states",
+    "optimizer_state_dict",
+}
+"""Under these keys trainers keep what torch's optimizers remember."""
 LEGACY_PICKLES = 4
 """In a file without a container: magic number, protocol, system, tensors; then the keys."""
 
@@ -185,19 +195,57 @@ def _unwrapped(content: object, what: str) -> tuple[dict[str, Tensor], str]:
     if _is_state(content):
         return content, ""
     entries = cast("dict[object, object]", content) if isinstance(content, dict) else {}
-    wrapped = {str(key): value for key, value in entries.items() if _is_state(value)}
+    wrapped = [(key, value) for key, value in entries.items() if _is_state(value)]
     if len(wrapped) > 1:
-        names = ", ".join(printable(name) for name in sorted(wrapped))
+        names = ", ".join(sorted(printable(str(key))[:80] for key, _ in wrapped))
         raise ContentError(
             f"{what} holds several state dicts ({names}), and the one that was not scanned could "
             f"be the one that is deployed; save the one that you use alone."
         )
-    for name, state in wrapped.items():
-        return state, f"the tensors were under {printable(name)!r} in the file"
+    for name, state in wrapped:
+        for key, value in entries.items():
+            if value is not state and not _is_optimizer(key, value) and _holds_tensors(value):
+                raise ContentError(
+                    f"{what} holds tensors under {printable(str(key))[:80]!r} beside the state "
+                    f"dict under {printable(str(name))[:80]!r}, and they could be what is "
+                    f"deployed; save the state dict that you use alone."
+                )
+        return state, f"the tensors were under {printable(str(name))!r} in the file"
     raise ContentError(
         f"{what} does not hold a state dict (names → dense tensors); save model.state_dict() "
         f"instead."
     )
+
+
+def _is_optimizer(key: object, value: object) -> bool:
+    """Return whether an entry is what optimizers of torch keep: numbers → averages, and groups."""
+    if key not in OPTIMIZERS:
+        return False
+    for part in cast("list[object]", value) if isinstance(value, list) else [value]:
+        fields = cast("dict[object, object]", part) if isinstance(part, dict) else {}
+        state = fields.get("state")
+        if set(fields) != {"state", "param_groups"} or not isinstance(state, dict):
+            return False
+        if not all(isinstance(number, int) for number in cast("dict[object, object]", state)):
+            return False
+    return True
+
+
+def _holds_tensors(value: object) -> bool:
+    """Return whether there is a tensor of more than one number in a value, at any depth."""
+    waiting, seen = [value], set[int]()
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, Tensor):
+            if item.numel() > 1:
+                return True
+        elif id(item) not in seen:
+            seen.add(id(item))  # a file may hold one list a million times, or in itself
+            if isinstance(item, dict):
+                waiting += cast("dict[object, object]", item).values()
+            elif isinstance(item, list | tuple):
+                waiting += cast("Iterable[object]", item)
+    return False
 
 
 def _is_state(content: object) -> TypeGuard[dict[str, Tensor]]:
