@@ -22,8 +22,10 @@ from torch import nn
 from conftest import WritePictures
 from unbackdoor.cli import main
 from unbackdoor.errors import ArgumentError, ContentError
+from unbackdoor.files import sha256_of
 from unbackdoor.models import Graph, build, freeze, load, save
 from unbackdoor.models.onnx import _node
+from unbackdoor.models.onnxtensors import Beside
 from unbackdoor.models.operators import OPERATORS, Context
 from unbackdoor.settings import BUDGETS, ScanSettings, ScreeningSettings
 
@@ -62,7 +64,7 @@ def test_operators_answer_as_onnx_says_or_refuse() -> None:
     for case in conformance():
         name = case.name
         (proto,) = case.model.graph.node
-        node = _node(proto, Path(), name)
+        node = _node(proto, Beside(Path(), b""), name)
         opset = max(entry.version for entry in case.model.opset_import)
         for given, wanted in case.data_sets:
             values = {
@@ -204,6 +206,19 @@ def test_external_data_of_the_same_folder_are_read(tmp_path: Path) -> None:
     assert (tmp_path / "m.bin").exists()
     images = torch.rand(2, 3, 8, 8)
     assert np.allclose(load(str(path)).module(images).detach(), reference(path, images), atol=1e-5)
+
+
+def test_the_hash_covers_the_data_beside_a_graph(tmp_path: Path) -> None:
+    path = classifier(tmp_path / "whole.onnx")
+    assert load(str(path)).sha256 == sha256_of(path)
+    options = {"save_as_external_data": True, "location": "m.bin", "size_threshold": 0}
+    path = classifier(tmp_path / "m.onnx", **options)
+    first = load(str(path)).sha256
+    assert load(str(path)).sha256 == first != sha256_of(path)
+    data = bytearray((tmp_path / "m.bin").read_bytes())
+    data[0] ^= 1
+    (tmp_path / "m.bin").write_bytes(data)
+    assert load(str(path)).sha256 != first
 
 
 @pytest.mark.parametrize("name", ["squeezenet", "shufflenet", "resnet50", "densenet121"])

@@ -39,7 +39,8 @@ class Loaded:
     Args:
         module: maps images in [0, 1] to logits; on the CPU, in evaluation mode.
         name: how the user wrote it.
-        sha256: of the file with the weights.
+        sha256: of the file with the weights; of an ONNX graph with data in files beside it, over
+            the graph's SHA-256 and those data (:class:`~unbackdoor.models.onnxtensors.Beside`).
         arch: the architecture's name.
         facts: what the file says of itself (its provenance), empty where it says nothing.
         notes: what was understood about the file, a sentence each.
@@ -82,7 +83,7 @@ def load(spec: str, arch: str | None = None) -> Loaded:
         if arch is not None:
             raise ArgumentError(f"--arch: {spec} holds its own graph; leave --arch out.")
         graph, facts = onnx.read(path)
-        return Loaded(graph.eval(), spec, sha256_of(path), "onnx", facts, (), path.suffix)
+        return Loaded(graph.eval(), spec, graph.source.sha256, "onnx", facts, (), path.suffix)
     state, facts, note = _read(path)
     name = arch or said or _claimed(facts, spec)
     bare, prefix = _without_prefix(state)

@@ -51,10 +51,16 @@ class Node:
 
 
 class Source:
-    """The message that a graph was read from; copies of the graph share it."""
+    """The message that a graph was read from; copies of the graph share it.
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    Args:
+        model: the message.
+        sha256: of its file and of the data beside it.
+
+    """
+
+    def __init__(self, model: Any, sha256: str) -> None:
+        self.model, self.sha256 = model, sha256
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Source:
         return self

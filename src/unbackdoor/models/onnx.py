@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,11 +17,11 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from unbackdoor.errors import ArgumentError, ContentError, brief
 from unbackdoor.models.graph import Graph, Node, Source, alike
+from unbackdoor.models.onnxtensors import Beside, read_tensor
 from unbackdoor.models.operators import OPERATORS
 from unbackdoor.models.safetensors import HEADER
 
@@ -30,7 +29,6 @@ LARGEST_FILE = (1 << 31) - 1
 """No protobuf message is longer."""
 LARGEST_STRUCTURE = 8 << 20
 """Bytes of all that is not a weight: parsed, they take up to a hundred times as many."""
-LARGEST_WEIGHTS = 16 << 30
 MOST_NODES = 20_000
 MOST_IMAGES, LARGEST_SIDE = 4096, 1024
 TRIED = 4
@@ -61,8 +59,10 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
     what = f"MODEL: {path}"
     if path.stat().st_size > LARGEST_FILE:
         raise ContentError(f"{what} is larger than 2 GiB; keep its weights in external data.")
+    with path.open("rb") as file:
+        content = file.read()
     try:
-        model = _parsed(path.read_bytes(), onnx)
+        model = _parsed(content, onnx)
     except Exception as error:  # protobuf raises DecodeError, which no type stub knows
         raise ContentError(
             f"{what} is not an ONNX file that can be read ({brief(error)}); export it anew."
@@ -71,11 +71,12 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
     names = [tensor.name for tensor in model.graph.initializer]
     if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         raise ContentError(f"{what} has two weights of the name {twice[0]!r}; export it anew.")
+    beside = Beside(path.parent, content)
     weights = {
-        tensor.name: _tensor(tensor, path.parent, f"{what}: {tensor.name}")
+        tensor.name: read_tensor(tensor, beside, f"{what}: {tensor.name}")
         for tensor in model.graph.initializer
     }
-    nodes = [_node(node, path.parent, what) for node in model.graph.node]
+    nodes = [_node(node, beside, what) for node in model.graph.node]
     opset = max((o.version for o in model.opset_import if o.domain in DOMAINS), default=1)
     inputs = [value for value in model.graph.input if value.name not in weights]
     if len(inputs) != 1 or not model.graph.output:
@@ -90,7 +91,7 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
             f"width) with sides of up to {LARGEST_SIDE} pixels, export it with channels first."
         )
     graph = Graph(
-        Source(model),
+        Source(model, beside.sha256()),
         nodes,
         weights,
         opset=opset,
@@ -287,14 +288,14 @@ def _check(model: Any, what: str) -> None:
         )
 
 
-def _node(node: Any, folder: Path, what: str) -> Node:
+def _node(node: Any, beside: Beside, what: str) -> Node:
     from onnx import AttributeProto, helper
 
     where = f"{what}: node {node.name or node.op_type}"
     attributes: dict[str, Any] = {}
     for attribute in node.attribute:
         if attribute.type == AttributeProto.TENSOR:
-            attributes[attribute.name] = _tensor(attribute.t, folder, where)
+            attributes[attribute.name] = read_tensor(attribute.t, beside, where)
         elif (
             attribute.type in {AttributeProto.GRAPH, AttributeProto.GRAPHS}
             or attribute.ref_attr_name
@@ -311,51 +312,3 @@ def _node(node: Any, folder: Path, what: str) -> Node:
     if node.op_type == "Split":
         attributes.setdefault("num_outputs", len(node.output))
     return Node(node.op_type, tuple(node.input), tuple(node.output), attributes)
-
-
-def _tensor(tensor: Any, folder: Path, where: str) -> Tensor:
-    """Return a tensor of the file, or of a file beside it; floating ones as float32."""
-    try:
-        array = _array(tensor, folder)
-    except (ValueError, KeyError, TypeError, OverflowError, OSError) as error:
-        raise ContentError(f"{where} cannot be read ({brief(error)}); export it anew.") from error
-    if array.dtype.kind not in "biu":
-        array = array.astype(np.float32)
-    return torch.from_numpy(np.array(array, order="C"))
-
-
-def _array(tensor: Any, folder: Path) -> NDArray[Any]:
-    from onnx import TensorProto, helper, numpy_helper
-
-    kind = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
-    if kind.kind not in "biuf" and kind.name != "bfloat16":
-        raise ValueError(f"values of type {kind}")
-    shape = tuple(tensor.dims)
-    expected = math.prod(shape) * kind.itemsize
-    if min(shape, default=0) < 0 or expected > LARGEST_WEIGHTS:
-        raise ValueError(f"a shape of {shape}")
-    if tensor.data_location == TensorProto.EXTERNAL:
-        return np.frombuffer(_beside(tensor, folder, expected), kind).reshape(shape)
-    if tensor.raw_data and len(tensor.raw_data) != expected:
-        raise ValueError(f"{len(tensor.raw_data):,} bytes for a shape of {shape}")
-    return numpy_helper.to_array(tensor)
-
-
-def _beside(tensor: Any, folder: Path, expected: int) -> bytes:
-    """Return the bytes of a tensor that lie in another file of the same folder."""
-    entries = {str(entry.key): str(entry.value) for entry in tensor.external_data}
-    location = entries.get("location", "")
-    path = folder / location
-    if (
-        not location
-        or path.is_symlink()
-        or path.resolve().parent != folder.resolve()
-        or not path.is_file()
-    ):
-        raise ValueError(f"its external data {location!r} are no file of the same folder")
-    offset, length = int(entries.get("offset", 0)), int(entries.get("length", expected))
-    if length != expected or not 0 <= offset <= path.stat().st_size - length:
-        raise ValueError(f"its external data have no {expected:,} bytes at {offset:,}")
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(length)
