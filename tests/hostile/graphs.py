@@ -58,6 +58,19 @@ def onnx_data_behind_the_end(c: Corpus, name: str) -> list[str]:
 
 
 @hostile
+def onnx_data_again_and_again(c: Corpus, name: str) -> list[str]:
+    """Eighty tensors that are all the same 16 MiB of one file."""
+    (c.folder / "again.bin").write_bytes(bytes(16 << 20))
+    values: dict[str, Any] = {}
+    for index in range(80):
+        value = TensorProto(name=f"w{index}", data_type=TensorProto.FLOAT, dims=[1 << 22])
+        value.data_location = TensorProto.EXTERNAL
+        value.external_data.add(key="location", value="again.bin")
+        values[value.name] = value
+    return c.graph(name, head(), values)
+
+
+@hostile
 def onnx_with_a_shape_that_lies(c: Corpus, name: str) -> list[str]:
     value = TensorProto(
         name="w", data_type=TensorProto.FLOAT, dims=[1 << 31, 1 << 31], raw_data=bytes(16)

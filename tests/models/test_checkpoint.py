@@ -356,6 +356,19 @@ def test_wrappers_are_understood_and_said(
     assert all(torch.equal(state[key], have[key]) for key in state)
 
 
+def test_not_every_dot_of_a_name_is_a_wrapper(tmp_path: Path) -> None:
+    """Millions of dots take no longer than a few."""
+    path = tmp_path / "m.safetensors"
+    safetensors.torch.save_file({"a." * 1_000_000 + "w": torch.zeros(1)}, path)
+    with pytest.raises(ContentError, match=r"normalise\.mean is missing"):
+        load(str(path), ARCH)
+
+
+def test_a_tensor_without_numbers_says_no_number_of_classes() -> None:
+    network = build(ARCH, 4, {"classifier.weight": torch.zeros(50_000, 0)})
+    assert network(torch.rand(1, 3, 8, 8)).shape == (1, 4)
+
+
 def test_a_prefix_that_belongs_to_the_architecture_is_kept(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(
         "from torch import nn\n"

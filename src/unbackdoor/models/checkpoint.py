@@ -20,6 +20,8 @@ from unbackdoor.models.resnet import ARCHITECTURES
 
 SHIPPED = Path(__file__).parent / "shipped"
 LISTED = 4
+MOST_WRAPPERS = 8
+"""Parts that the names of tensors may all begin with; a name may have millions of dots."""
 STATE_DICTS = {".pt", ".pth", ".bin", ".ckpt"}
 SUFFIXES = (".safetensors", *sorted(STATE_DICTS), ".onnx")
 REMEDIES = {
@@ -218,7 +220,7 @@ def _without_prefix(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
     """
     prefix = ""
     names = list(state)
-    while names:
+    while names and prefix.count(".") < MOST_WRAPPERS:
         first, dot, _ = names[0].partition(".")
         if not dot or not all(name.startswith(first + ".") for name in names):
             break
