@@ -209,6 +209,14 @@ def onnx_gives_a_weight_twice(c: Corpus, name: str) -> list[str]:
 
 
 @hostile
+def onnx_with_two_outputs(c: Corpus, name: str) -> list[str]:
+    def change(model: Any) -> None:
+        model.graph.output.append(helper.make_tensor_value_info("pooled", TensorProto.FLOAT, None))
+
+    return c.graph(name, head(), {}, change=change)
+
+
+@hostile
 def onnx_with_foreign_operators(c: Corpus, name: str) -> list[str]:
     return c.graph(name, [helper.make_node("PyOp", ["x"], ["y"], domain="ai.onnx.contrib")], {})
 

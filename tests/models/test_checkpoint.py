@@ -356,6 +356,25 @@ def test_wrappers_are_understood_and_said(
     assert all(torch.equal(state[key], have[key]) for key in state)
 
 
+@pytest.mark.parametrize("name", ["m.safetensors", "m.pt", "m.onnx"])
+def test_a_file_that_may_not_be_read_is_an_argument(
+    name: str, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / name, state)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    arch = None if name == "m.onnx" else ARCH
+    with pytest.raises(ArgumentError, match=r"cannot be read \(Permission denied\)") as caught:
+        load(str(tmp_path / name), arch)
+    assert caught.value.exit_code == 4
+    if arch is None:
+        with pytest.raises(ArgumentError, match=r"--arch: .* cannot be read"):
+            build(str(tmp_path / name), 4)
+
+
 def test_not_every_dot_of_a_name_is_a_wrapper(tmp_path: Path) -> None:
     """Millions of dots take no longer than a few."""
     path = tmp_path / "m.safetensors"

@@ -49,7 +49,12 @@ def build(arch: str, classes: int, state: Mapping[str, Tensor] | None = None) ->
         path = Path(arch)
         if not path.is_file():
             raise ArgumentError(f"--arch: there is no file {path}; check the path.")
-        return onnx.read(path)[0]
+        try:
+            return onnx.read(path)[0]
+        except OSError as error:
+            raise ArgumentError(
+                f"--arch: {path} cannot be read ({error.strerror or error}); check its permissions."
+            ) from error
     file, separator, function = arch.rpartition(":")
     if separator and file.endswith(".py"):
         return _call(Path(file), function)

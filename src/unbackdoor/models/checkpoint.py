@@ -70,10 +70,21 @@ def load(spec: str, arch: str | None = None) -> Loaded:
             says it.
 
     Raises:
-        ArgumentError: no such file, shipped model, architecture or package.
+        ArgumentError: no such file, shipped model, architecture or package, or the file cannot be
+            read.
         ContentError: the file is no checkpoint, or its tensors do not fit the architecture.
 
     """
+    try:
+        return _load(spec, arch)
+    except OSError as error:
+        raise ArgumentError(
+            f"MODEL: {spec} cannot be read ({error.strerror or error}); check the path and its "
+            f"permissions."
+        ) from error
+
+
+def _load(spec: str, arch: str | None) -> Loaded:
     path, said = _locate(spec), None
     if path.is_dir():
         folder = path
@@ -197,14 +208,11 @@ def _claimed(facts: Mapping[str, Any], spec: str) -> str:
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
     """Return tensors, provenance, and what they were wrapped in."""
-    try:
-        if path.suffix == ".safetensors":
-            return *safetensors.read(path), ""
-        if path.suffix in STATE_DICTS:
-            state, note = statedict.read(path)
-            return state, {}, note
-    except OSError as error:
-        raise ArgumentError(f"MODEL: {path} cannot be read ({error.strerror}).") from error
+    if path.suffix == ".safetensors":
+        return *safetensors.read(path), ""
+    if path.suffix in STATE_DICTS:
+        state, note = statedict.read(path)
+        return state, {}, note
     reason = REMEDIES.get(path.suffix.lower())
     raise ContentError(
         f"MODEL: {path} is not a checkpoint this tool reads; expected {', '.join(SUFFIXES)} or a "

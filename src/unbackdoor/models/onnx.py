@@ -53,6 +53,7 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
     Raises:
         ArgumentError: the package onnx is not installed.
         ContentError: it is no such file, a damaged one, or a graph that cannot be run.
+        OSError: the file cannot be read.
 
     """
     onnx = _package()
@@ -79,10 +80,10 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
     nodes = [_node(node, beside, what) for node in model.graph.node]
     opset = max((o.version for o in model.opset_import if o.domain in DOMAINS), default=1)
     inputs = [value for value in model.graph.input if value.name not in weights]
-    if len(inputs) != 1 or not model.graph.output:
+    if len(inputs) != 1 or len(model.graph.output) != 1:
         raise ContentError(
             f"{what} takes {len(inputs)} inputs and gives {len(model.graph.output)} outputs; "
-            f"expected one of each, images and logits."
+            f"expected one of each, images and logits; export it without the others."
         )
     shape = [dim.dim_value or None for dim in inputs[0].type.tensor_type.shape.dim]
     if shape and not _of_pictures(shape):
