@@ -55,6 +55,38 @@ def zip_with_two_pickles_of_one_name(c: Corpus, name: str) -> list[str]:
 
 
 @hostile
+def zip_with_two_pickles_up_to_case(c: Corpus, name: str) -> list[str]:
+    """One reader takes the name as it is written, another (torch) does not regard case."""
+    return c.zipped(name, b"\x80\x02}.", ("m/DATA.PKL", b"\x80\x02" + opens(c) + b"."))
+
+
+def divided(content: bytes) -> tuple[bytes, bytearray, bytearray]:
+    """Return the members of an archive, its directory and its end record."""
+    length, offset = struct.unpack("<II", content[-10:-2])
+    end = offset + length
+    return content[:offset], bytearray(content[offset:end]), bytearray(content[end:])
+
+
+def of_one_pickle(content: bytes) -> tuple[bytes, bytearray, bytearray]:
+    body = io.BytesIO()
+    with zipfile.ZipFile(body, "w") as archive:
+        archive.writestr("m/data.pkl", content)
+    return divided(body.getvalue())
+
+
+@hostile
+def zip_with_two_directories(c: Corpus, name: str) -> list[str]:
+    """Python's zipfile follows the one right before the end, torch the one that the end names."""
+    first, hidden, end = of_one_pickle(b"\x80\x02" + opens(c) + b"." + bytes(1000))
+    second, seen, _ = of_one_pickle(b"\x80\x02}.")
+    seen[42:46] = struct.pack("<I", len(first) - len(hidden))  # zipfile adds what lies between
+    end[16:20] = struct.pack("<I", len(first) + len(second))
+    path = c.folder / f"{name}.pt"
+    path.write_bytes(first + second + hidden + seen + end)
+    return c.scan(path)
+
+
+@hostile
 def zip_that_is_encrypted(c: Corpus, name: str) -> list[str]:
     arguments = c.zipped(name, b"\x80\x02}.")
     path = Path(arguments[1])

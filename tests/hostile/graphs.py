@@ -58,6 +58,19 @@ def onnx_data_behind_the_end(c: Corpus, name: str) -> list[str]:
 
 
 @hostile
+def onnx_data_again_and_again(c: Corpus, name: str) -> list[str]:
+    """Eighty tensors that are all the same 16 MiB of one file."""
+    (c.folder / "again.bin").write_bytes(bytes(16 << 20))
+    values: dict[str, Any] = {}
+    for index in range(80):
+        value = TensorProto(name=f"w{index}", data_type=TensorProto.FLOAT, dims=[1 << 22])
+        value.data_location = TensorProto.EXTERNAL
+        value.external_data.add(key="location", value="again.bin")
+        values[value.name] = value
+    return c.graph(name, head(), values)
+
+
+@hostile
 def onnx_with_a_shape_that_lies(c: Corpus, name: str) -> list[str]:
     value = TensorProto(
         name="w", data_type=TensorProto.FLOAT, dims=[1 << 31, 1 << 31], raw_data=bytes(16)
@@ -184,6 +197,23 @@ def onnx_gathers_from_anywhere(c: Corpus, name: str) -> list[str]:
 @hostile
 def onnx_in_a_circle(c: Corpus, name: str) -> list[str]:
     return c.graph(name, [node("Add", "x", "y", to="z"), node("Relu", "z")], {})
+
+
+@hostile
+def onnx_gives_a_weight_twice(c: Corpus, name: str) -> list[str]:
+    def change(model: Any) -> None:
+        model.graph.initializer.add().CopyFrom(model.graph.initializer[0])
+
+    nodes = [node("Flatten", "x", to="f"), node("MatMul", "f", "w")]
+    return c.graph(name, nodes, {"w": np.zeros((192, 2), np.float32)}, change=change)
+
+
+@hostile
+def onnx_with_two_outputs(c: Corpus, name: str) -> list[str]:
+    def change(model: Any) -> None:
+        model.graph.output.append(helper.make_tensor_value_info("pooled", TensorProto.FLOAT, None))
+
+    return c.graph(name, head(), {}, change=change)
 
 
 @hostile

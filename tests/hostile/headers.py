@@ -94,3 +94,13 @@ def tensors_named_to_take_the_terminal_over(c: Corpus, name: str) -> list[str]:
     path = c.folder / f"{name}.safetensors"
     safetensors.torch.save_file({"\x1b[2J\x1b]0;owned\x07\n[bold]": torch.zeros(1)}, path)
     return c.scan(path)
+
+
+@hostile
+def tensors_whose_name_is_of_dots(c: Corpus, name: str) -> list[str]:
+    return c.tensors(name, {"a." * 2_000_000 + "w": entry([1], 0, 4)}, bytes(4))
+
+
+@hostile
+def tensors_without_bytes_for_many_classes(c: Corpus, name: str) -> list[str]:
+    return c.tensors(name, {"classifier.weight": entry([100_000, 0], 0, 0)})

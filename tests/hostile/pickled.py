@@ -14,6 +14,9 @@ import torch
 
 from corpus import Corpus, hostile
 
+ROW = b"".join(pickle.dumps(x, 2) for x in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}))
+"""How a file without a container begins; a pickle of tensors and one of storage keys follow."""
+
 
 class Call:
     def __init__(self, function: Callable[..., object], *arguments: object) -> None:
@@ -159,10 +162,29 @@ def pickle_sets_attributes_of_a_function(c: Corpus, name: str) -> list[str]:
 @hostile
 def pickle_in_the_second_place(c: Corpus, name: str) -> list[str]:
     """A file of several pickles, the first of them harmless (as the legacy format has them)."""
-    first = b"".join(
-        pickle.dumps(x, 2) for x in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
-    )
-    return c.pickled(name, first + b"\x80\x02" + opens(c) + b".")
+    return c.pickled(name, ROW + b"\x80\x02" + opens(c) + b".")
+
+
+def row(c: Corpus, name: str, keys: bytes) -> list[str]:
+    """A file without a container whose list of storage keys, the fifth pickle, is ``keys``."""
+    state = b"\x80\x02}" + text("stem.weight") + tensor() + b"s."
+    return c.pickled(name, ROW + state + keys + struct.pack("<q", 4) + bytes(16))
+
+
+@hostile
+def pickle_in_the_last_place(c: Corpus, name: str) -> list[str]:
+    return row(c, name, b"\x80\x02" + opens(c) + b".")
+
+
+@hostile
+def pickle_asks_for_gigabytes_in_the_last_place(c: Corpus, name: str) -> list[str]:
+    return row(c, name, b"\x80\x02cbuiltins\nbytearray\nJ" + struct.pack("<i", 3 << 29) + b"\x85R.")
+
+
+@hostile
+def pickle_hashes_for_ever_in_the_last_place(c: Corpus, name: str) -> list[str]:
+    grown = b"K\0" + b"".join(b"q\x01h\x01\x86" for _ in range(64))
+    return row(c, name, b"\x80\x02]" + grown + b"a.")
 
 
 # Published ways past weights_only
@@ -197,12 +219,9 @@ def cve_2026_24747_storage_of_another_size(c: Corpus, name: str) -> list[str]:
 
 @hostile
 def cve_2026_24747_the_same_without_a_container(c: Corpus, name: str) -> list[str]:
-    first = b"".join(
-        pickle.dumps(x, 2) for x in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
-    )
     content = b"\x80\x02}" + text("stem.weight") + tensor(count=1 << 30) + b"s."
     return c.pickled(
-        name, first + content + pickle.dumps(["0"], 2) + struct.pack("<q", 4) + bytes(16)
+        name, ROW + content + pickle.dumps(["0"], 2) + struct.pack("<q", 4) + bytes(16)
     )
 
 

@@ -81,6 +81,12 @@ def hub_folder_of_a_language_model(c: Corpus, name: str) -> list[str]:
     return c.scan(hub(c, name, {"architectures": ["GPT2LMHeadModel"]}), arch=None)
 
 
+@hostile
+def hub_folder_of_a_giant_network(c: Corpus, name: str) -> list[str]:
+    """A name of timm that stands for 7 GB of weights, and a file of four bytes of them."""
+    return c.scan(hub(c, name, {"architecture": "vit_gigantic_patch14_224"}), arch=None)
+
+
 def pictures(c: Corpus, name: str) -> Path:
     for label in "ab":
         (c.folder / name / label).mkdir(parents=True)

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -355,6 +356,38 @@ def test_wrappers_are_understood_and_said(
     assert all(torch.equal(state[key], have[key]) for key in state)
 
 
+@pytest.mark.parametrize("name", ["m.safetensors", "m.pt", "m.onnx"])
+def test_a_file_that_may_not_be_read_is_an_argument(
+    name: str, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / name, state)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    arch = None if name == "m.onnx" else ARCH
+    with pytest.raises(ArgumentError, match=r"cannot be read \(Permission denied\)") as caught:
+        load(str(tmp_path / name), arch)
+    assert caught.value.exit_code == 4
+    if arch is None:
+        with pytest.raises(ArgumentError, match=r"--arch: .* cannot be read"):
+            build(str(tmp_path / name), 4)
+
+
+def test_not_every_dot_of_a_name_is_a_wrapper(tmp_path: Path) -> None:
+    """Millions of dots take no longer than a few."""
+    path = tmp_path / "m.safetensors"
+    safetensors.torch.save_file({"a." * 1_000_000 + "w": torch.zeros(1)}, path)
+    with pytest.raises(ContentError, match=r"normalise\.mean is missing"):
+        load(str(path), ARCH)
+
+
+def test_a_tensor_without_numbers_says_no_number_of_classes() -> None:
+    network = build(ARCH, 4, {"classifier.weight": torch.zeros(50_000, 0)})
+    assert network(torch.rand(1, 3, 8, 8)).shape == (1, 4)
+
+
 def test_a_prefix_that_belongs_to_the_architecture_is_kept(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(
         "from torch import nn\n"
@@ -374,6 +407,114 @@ def test_several_state_dicts_in_a_file_are_refused(state: State, tmp_path: Path)
     torch.save({"net": state, "ema": state}, tmp_path / "m.pt")
     with pytest.raises(ContentError, match=r"several state dicts .*ema, net"):
         load(str(tmp_path / "m.pt"), ARCH)
+
+
+BESIDE: dict[str, Callable[[State, State], object]] = {
+    "number": lambda bad, clean: {1: bad, "1": clean},
+    "wrapped": lambda bad, clean: {"state_dict": clean, "ema": {"module": bad}},
+    "with a number": lambda bad, clean: {"state_dict": clean, "ema": {**bad, "updates": 3}},
+    "around": lambda bad, clean: {**bad, "extra": clean},
+    "list": lambda bad, clean: {"net": clean, "all": [bad]},
+    "deep": lambda bad, clean: {"net": clean, "all": [[{"a": ({"b": [bad]},)}]]},
+    "optimizer": lambda bad, clean: {"net": clean, "optimizer": bad | {"lr": 3}},
+    "optimizer's state": lambda bad, clean: {
+        "net": clean,
+        "optimizer": {"state": bad, "param_groups": []},
+    },
+    "optimizer's neighbour": lambda bad, clean: {
+        "net": clean,
+        "optim": {"state": {}, "param_groups": [], "net": bad},
+    },
+}
+
+
+@pytest.mark.parametrize("place", BESIDE)
+def test_tensors_beside_the_state_dict_are_refused(
+    place: str, state: State, tmp_path: Path
+) -> None:
+    torch.save(BESIDE[place](state, state), tmp_path / "m.pt")
+    with pytest.raises(ContentError, match=r"several state dicts|holds tensors under"):
+        load(str(tmp_path / "m.pt"), ARCH)
+
+
+def test_what_trainers_keep_beside_the_state_dict_is_no_network(
+    network: nn.Module, state: State, tmp_path: Path
+) -> None:
+    trained = copy.deepcopy(network)
+    optimizer = torch.optim.Adam(trained.parameters())
+    sum(parameter.sum() for parameter in trained.parameters()).backward()
+    optimizer.step()
+    best: list[object] = [torch.tensor(0.9)]
+    best.append(best)
+    kept = {
+        "state_dict": state,
+        "optimizer_states": [optimizer.state_dict()],
+        "optimizer": optimizer.state_dict(),
+        "best": best,
+        "epoch": 3,
+        "lr_schedulers": [{"base_lrs": [0.1], "last_epoch": 3}],
+    }
+    torch.save(kept, tmp_path / "m.ckpt")
+    assert "under 'state_dict'" in load(str(tmp_path / "m.ckpt"), ARCH).notes[0]
+
+
+def archive(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as container:
+        for name, content in members.items():
+            container.writestr(name, content)
+    return path
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as container:
+        return {member.filename: container.read(member) for member in container.infolist()}
+
+
+def test_a_second_pickle_in_capitals_is_refused(state: State, tmp_path: Path) -> None:
+    torch.save(state, tmp_path / "m.pt")
+    members = contents(tmp_path / "m.pt")
+    path = archive(tmp_path / "n.pt", {**members, "m/DATA.PKL": members["m/data.pkl"]})
+    with pytest.raises(ContentError, match="a member that stands twice"):
+        load(str(path), ARCH)
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["zip", "zip64"])
+def test_of_two_directories_none_is_chosen(large: bool, state: State, tmp_path: Path) -> None:
+    """Python's zipfile reads the directory right before the end, torch the one that is named."""
+    path = tmp_path / "m.pt"
+    torch.save(state, path)  # writes the records of zip64
+    if not large:
+        archive(path, contents(path))
+    assert load(str(path), ARCH).sha256
+    content = path.read_bytes()
+    length, offset = struct.unpack("<II", content[-10:-2])
+    directory, tail = content[offset : offset + length], bytearray(content[offset + length :])
+    if large:
+        tail[-34:-26] = struct.pack("<Q", offset + 2 * length)
+    path.write_bytes(content[:offset] + directory + directory + tail)
+    with pytest.raises(ContentError, match="right before its end"):
+        load(str(path), ARCH)
+
+
+def test_torch_reads_the_members_that_were_checked(state: State, tmp_path: Path) -> None:
+    """A member of the directory that nothing refers to never reaches torch."""
+    torch.save(state, tmp_path / "m.pt")
+    members = contents(tmp_path / "m.pt")
+    path = archive(tmp_path / "n.pt", {**members, "m/.data/other": b"x", "m/data/no": b"y"})
+    have = load(str(path), ARCH).module.state_dict()
+    assert all(torch.equal(state[key], have[key]) for key in state)
+
+
+@pytest.mark.parametrize("keys", [("a", ("b",)), {"a": 1}, ["a", ["b"]], ["a", 1], b"a"], ids=repr)
+def test_the_list_of_storages_holds_texts_alone(keys: object, state: State, tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    assert load(str(path), ARCH).sha256
+    content = path.read_bytes()
+    last = content.index(b"\x80\x02]", content.index(b"classifier.weight"))
+    path.write_bytes(content[:last] + pickle.dumps(keys, 2))
+    with pytest.raises(ContentError, match=r"in the list of its storages|wants to import"):
+        load(str(path), ARCH)
 
 
 def test_shipped_models_load_and_say_what_they_are() -> None:

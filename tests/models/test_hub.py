@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,18 @@ def test_a_folder_of_timm(tmp_path: Path) -> None:
     images = torch.rand(2, 3, 64, 64)
     assert torch.equal(loaded.module(images), network(images))
     assert loaded.arch == "timm:resnet10t"
+
+
+def test_a_giant_network_for_a_small_file_is_never_made(tmp_path: Path) -> None:
+    package("timm")
+    giant = {"architecture": "vit_gigantic_patch14_224"}  # 1.8 thousand million weights
+    (tmp_path / "config.json").write_text(json.dumps(giant))
+    weights = {"head.weight": torch.zeros(2, 3), "patch_embed.proj.weight": torch.zeros(2, 1, 1, 1)}
+    safetensors.torch.save_file(weights, tmp_path / "model.safetensors")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ContentError, match="cls_token is missing"):
+        load(str(tmp_path))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 19  # KiB
 
 
 def test_a_folder_of_transformers_and_the_way_back(tmp_path: Path) -> None:

@@ -22,8 +22,10 @@ from torch import nn
 from conftest import WritePictures
 from unbackdoor.cli import main
 from unbackdoor.errors import ArgumentError, ContentError
+from unbackdoor.files import sha256_of
 from unbackdoor.models import Graph, build, freeze, load, save
 from unbackdoor.models.onnx import _node
+from unbackdoor.models.onnxtensors import Beside
 from unbackdoor.models.operators import OPERATORS, Context
 from unbackdoor.settings import BUDGETS, ScanSettings, ScreeningSettings
 
@@ -62,7 +64,7 @@ def test_operators_answer_as_onnx_says_or_refuse() -> None:
     for case in conformance():
         name = case.name
         (proto,) = case.model.graph.node
-        node = _node(proto, Path(), name)
+        node = _node(proto, Beside(Path(), b""), name)
         opset = max(entry.version for entry in case.model.opset_import)
         for given, wanted in case.data_sets:
             values = {
@@ -206,6 +208,19 @@ def test_external_data_of_the_same_folder_are_read(tmp_path: Path) -> None:
     assert np.allclose(load(str(path)).module(images).detach(), reference(path, images), atol=1e-5)
 
 
+def test_the_hash_covers_the_data_beside_a_graph(tmp_path: Path) -> None:
+    path = classifier(tmp_path / "whole.onnx")
+    assert load(str(path)).sha256 == sha256_of(path)
+    options = {"save_as_external_data": True, "location": "m.bin", "size_threshold": 0}
+    path = classifier(tmp_path / "m.onnx", **options)
+    first = load(str(path)).sha256
+    assert load(str(path)).sha256 == first != sha256_of(path)
+    data = bytearray((tmp_path / "m.bin").read_bytes())
+    data[0] ^= 1
+    (tmp_path / "m.bin").write_bytes(data)
+    assert load(str(path)).sha256 != first
+
+
 @pytest.mark.parametrize("name", ["squeezenet", "shufflenet", "resnet50", "densenet121"])
 def test_a_graph_of_another_exporter_is_run(name: str) -> None:
     """ONNX ships the graphs of well-known classifiers as Caffe2 exported them, for one image."""
@@ -257,6 +272,147 @@ def test_a_command_scans_a_graph_and_says_what_it_adapted(
     assert main(["repair", *command, "-o", str(tmp_path / "fixed.onnx")]) == 0
     assert "nothing to unlearn" in capsys.readouterr().err
     assert not (tmp_path / "fixed.onnx").exists()
+
+
+def described(path: Path, nodes: list[Any], weights: list[Any], outputs: int = 1) -> str:
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ("n", 3, 8, 8))],
+        [helper.make_tensor_value_info("yz"[i], TensorProto.FLOAT, None) for i in range(outputs)],
+        weights,
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    return str(path)
+
+
+def linear(*names: str) -> list[Any]:
+    """A layer, and for further names one scale of the logits each."""
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["v0"]),
+        helper.make_node("MatMul", ["v0", names[0]], ["v1"]),
+    ]
+    for at, name in enumerate(names[1:], 1):
+        nodes.append(helper.make_node("Mul", [f"v{at}", name], [f"v{at + 1}"]))
+    nodes[-1].output[0] = "y"
+    return nodes
+
+
+def weight(name: str, value: float, *shape: int) -> Any:
+    return numpy_helper.from_array(np.full(shape or (192, 2), value, np.float32), name)
+
+
+def test_names_that_differ_in_signs_alone_stay_apart(tmp_path: Path) -> None:
+    names = ["a.b", "a/b", "a~1b", "a~0b", "a/.b", "a./b"]
+    weights = [weight(names[0], 1.0), *(weight(n, i + 2.0, 1) for i, n in enumerate(names[1:]))]
+    path = described(tmp_path / "m.onnx", linear(*names), weights)
+    graph = load(path).module
+    images = torch.rand(2, 3, 8, 8)
+    assert np.allclose(graph(images).detach(), reference(Path(path), images), rtol=1e-5)
+    save(graph, tmp_path / "m.safetensors", {})
+    assert torch.equal(load(str(tmp_path / "m.safetensors"), path).module(images), graph(images))
+
+
+def sliced(kind: int = TensorProto.FLOAT, value: float = 1.0) -> tuple[list[Any], list[Any]]:
+    """A layer of weights of some type behind a slice up to the end, as exporters write it."""
+    whole = np.array([np.iinfo(np.int64).max], np.int64)
+    weights = [
+        helper.make_tensor("w", kind, (192, 2), np.full(384, value)),
+        numpy_helper.from_array(np.array([0], np.int64), "starts"),
+        numpy_helper.from_array(whole, "ends"),
+    ]
+    nodes = [
+        helper.make_node("Slice", ["x", "starts", "ends"], ["part"]),
+        helper.make_node("Flatten", ["part"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w"], ["y"]),
+    ]
+    return nodes, weights
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_what_is_no_weight_is_written_as_it_came(external: bool, tmp_path: Path) -> None:
+    path = Path(described(tmp_path / "m.onnx", *sliced()))
+    if external:
+        options = {"save_as_external_data": True, "size_threshold": 0, "location": "m.bin"}
+        onnx.save(onnx.load(path), path, **options)
+    graph = load(str(path)).module
+    with torch.no_grad():
+        for parameter in graph.parameters():
+            parameter.add_(0.5)
+    (tmp_path / "elsewhere").mkdir()
+    fixed = tmp_path / "elsewhere" / "fixed.onnx"
+    save(graph, fixed, {})
+    before, after = onnx.load(path).graph.initializer, onnx.load(fixed).graph.initializer
+    for old, new in zip(list(before)[1:], list(after)[1:], strict=True):
+        assert (old.name, old.raw_data) == (new.name, new.raw_data)
+    images = torch.rand(2, 3, 8, 8)
+    assert torch.equal(load(str(fixed)).module(images), graph(images))
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16])
+def test_weights_keep_the_type_that_they_have_in_the_file(kind: int, tmp_path: Path) -> None:
+    graph = load(described(tmp_path / "m.onnx", *sliced(kind))).module
+    with torch.no_grad():
+        for parameter in graph.parameters():
+            parameter.mul_(1.2345)
+    save(graph, tmp_path / "fixed.onnx", {})
+    assert onnx.load(tmp_path / "fixed.onnx").graph.initializer[0].data_type == kind
+
+
+def test_a_weight_that_its_type_cannot_hold_is_not_written(tmp_path: Path) -> None:
+    graph = load(described(tmp_path / "m.onnx", *sliced(TensorProto.FLOAT16))).module
+    with torch.no_grad():
+        for parameter in graph.parameters():
+            parameter.fill_(1e6)
+    with pytest.raises(ContentError, match=r"float16.*ends in \.safetensors"):
+        save(graph, tmp_path / "fixed.onnx", {})
+    assert not (tmp_path / "fixed.onnx").exists()
+
+
+def test_a_file_that_would_answer_otherwise_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = load(described(tmp_path / "m.onnx", *sliced())).module
+    before = sorted(tmp_path.iterdir())
+    real = numpy_helper.from_array
+    monkeypatch.setattr(numpy_helper, "from_array", lambda values, name: real(2 * values, name))
+    with pytest.raises(ContentError, match="answers otherwise"):
+        save(graph, tmp_path / "fixed.onnx", {})
+    monkeypatch.setattr(numpy_helper, "from_array", lambda values, name: real(values[:5], name))
+    with pytest.raises(ContentError, match="cannot be read back"):
+        save(graph, tmp_path / "fixed.onnx", {})
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_of_two_outputs_none_is_chosen(tmp_path: Path) -> None:
+    nodes = [*linear("w"), helper.make_node("Relu", ["y"], ["z"])]
+    path = described(tmp_path / "m.onnx", nodes, [weight("w", 1.0)], 2)
+    with pytest.raises(ContentError, match="gives 2 outputs; expected one of each"):
+        load(path)
+
+
+def constant(name: str) -> Any:
+    return helper.make_node("Constant", [], [name], value=weight("", 1.0))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "weights"),
+    [
+        (linear("w"), [weight("w", 1.0), weight("w", 2.0)]),
+        ([constant("w"), *linear("w")], [weight("w", 2.0)]),
+        ([constant("w"), constant("w"), *linear("w")], []),
+        ([*linear("w"), *linear("w")], [weight("w", 1.0)]),
+        ([constant("x"), *linear("w")], [weight("w", 1.0)]),
+        ([helper.make_node("Split", ["x"], ["s", "s"], axis=1), *linear("w")], [weight("w", 1.0)]),
+    ],
+    ids=["weights", "constant", "constants", "nodes", "image", "outputs"],
+)
+def test_a_name_that_is_given_twice_is_refused(
+    nodes: list[Any], weights: list[Any], tmp_path: Path
+) -> None:
+    path = described(tmp_path / "m.onnx", nodes, weights)
+    with pytest.raises(ContentError, match=r"is given twice|two weights of the name"):
+        load(path)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8, 3), (1, 3, 8), (1, 3, 2000, 8), (-1, 3, 8, 8)])

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from unbackdoor.errors import ArgumentError, ContentError, brief
@@ -33,7 +34,7 @@ def build(arch: str, classes: int, state: Mapping[str, Tensor] | None = None) ->
             trusts that file, it is executed).
         classes: of a built-in or timm network.
         state: what will be loaded into it: a built-in or timm network takes the number of classes
-            from its last layer.
+            from its last layer. A timm network that is larger than it comes without memory.
 
     Raises:
         ArgumentError: no such architecture.
@@ -48,7 +49,12 @@ def build(arch: str, classes: int, state: Mapping[str, Tensor] | None = None) ->
         path = Path(arch)
         if not path.is_file():
             raise ArgumentError(f"--arch: there is no file {path}; check the path.")
-        return onnx.read(path)[0]
+        try:
+            return onnx.read(path)[0]
+        except OSError as error:
+            raise ArgumentError(
+                f"--arch: {path} cannot be read ({error.strerror or error}); check its permissions."
+            ) from error
     file, separator, function = arch.rpartition(":")
     if separator and file.endswith(".py"):
         return _call(Path(file), function)
@@ -56,9 +62,11 @@ def build(arch: str, classes: int, state: Mapping[str, Tensor] | None = None) ->
 
 
 def _size(state: Mapping[str, Tensor] | None, key: str, axis: int) -> int | None:
-    """Return the size of a tensor's axis, None where it is missing or absurd."""
+    """Return the size of a tensor's axis, None where it is missing, empty or absurd."""
     tensor = state.get(key) if state is not None else None
-    if tensor is None or tensor.ndim < 2 or not 0 < tensor.shape[axis] <= MOST_CLASSES:
+    if tensor is None or tensor.ndim < 2 or not tensor.numel():
+        return None
+    if tensor.shape[axis] > MOST_CLASSES:
         return None
     return tensor.shape[axis]
 
@@ -76,11 +84,19 @@ def _timm(name: str, classes: int, state: Mapping[str, Tensor] | None) -> nn.Mod
         wanted: dict[str, int] = {"num_classes": _size(state, f"{head}.weight", 0) or classes}
         if channels := _size(state, f"{stem}.weight", 1):
             wanted["in_chans"] = channels
+        with torch.device("meta"):
+            empty: nn.Module = library.create_model(name, pretrained=False, **wanted)
+        if state is not None and _numbers(empty.state_dict()) > _numbers(state):
+            return empty  # does not fit, and its shapes are enough to say so
         return library.create_model(name, pretrained=False, **wanted)
     except Exception as error:  # whatever a constructor raises for a tag or for such sizes
         raise ContentError(
             f"--arch: timm cannot make {name} for these weights ({brief(error)}); check --arch."
         ) from error
+
+
+def _numbers(state: Mapping[str, Tensor]) -> int:
+    return sum(tensor.numel() for tensor in state.values())
 
 
 def _call(file: Path, function: str) -> nn.Module:

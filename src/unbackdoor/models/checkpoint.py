@@ -20,6 +20,8 @@ from unbackdoor.models.resnet import ARCHITECTURES
 
 SHIPPED = Path(__file__).parent / "shipped"
 LISTED = 4
+MOST_WRAPPERS = 8
+"""Parts that the names of tensors may all begin with; a name may have millions of dots."""
 STATE_DICTS = {".pt", ".pth", ".bin", ".ckpt"}
 SUFFIXES = (".safetensors", *sorted(STATE_DICTS), ".onnx")
 REMEDIES = {
@@ -39,7 +41,8 @@ class Loaded:
     Args:
         module: maps images in [0, 1] to logits; on the CPU, in evaluation mode.
         name: how the user wrote it.
-        sha256: of the file with the weights.
+        sha256: of the file with the weights; of an ONNX graph with data in files beside it, over
+            the graph's SHA-256 and those data (:class:`~unbackdoor.models.onnxtensors.Beside`).
         arch: the architecture's name.
         facts: what the file says of itself (its provenance), empty where it says nothing.
         notes: what was understood about the file, a sentence each.
@@ -67,10 +70,21 @@ def load(spec: str, arch: str | None = None) -> Loaded:
             says it.
 
     Raises:
-        ArgumentError: no such file, shipped model, architecture or package.
+        ArgumentError: no such file, shipped model, architecture or package, or the file cannot be
+            read.
         ContentError: the file is no checkpoint, or its tensors do not fit the architecture.
 
     """
+    try:
+        return _load(spec, arch)
+    except OSError as error:
+        raise ArgumentError(
+            f"MODEL: {spec} cannot be read ({error.strerror or error}); check the path and its "
+            f"permissions."
+        ) from error
+
+
+def _load(spec: str, arch: str | None) -> Loaded:
     path, said = _locate(spec), None
     if path.is_dir():
         folder = path
@@ -82,7 +96,7 @@ def load(spec: str, arch: str | None = None) -> Loaded:
         if arch is not None:
             raise ArgumentError(f"--arch: {spec} holds its own graph; leave --arch out.")
         graph, facts = onnx.read(path)
-        return Loaded(graph.eval(), spec, sha256_of(path), "onnx", facts, (), path.suffix)
+        return Loaded(graph.eval(), spec, graph.source.sha256, "onnx", facts, (), path.suffix)
     state, facts, note = _read(path)
     name = arch or said or _claimed(facts, spec)
     bare, prefix = _without_prefix(state)
@@ -194,14 +208,11 @@ def _claimed(facts: Mapping[str, Any], spec: str) -> str:
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
     """Return tensors, provenance, and what they were wrapped in."""
-    try:
-        if path.suffix == ".safetensors":
-            return *safetensors.read(path), ""
-        if path.suffix in STATE_DICTS:
-            state, note = statedict.read(path)
-            return state, {}, note
-    except OSError as error:
-        raise ArgumentError(f"MODEL: {path} cannot be read ({error.strerror}).") from error
+    if path.suffix == ".safetensors":
+        return *safetensors.read(path), ""
+    if path.suffix in STATE_DICTS:
+        state, note = statedict.read(path)
+        return state, {}, note
     reason = REMEDIES.get(path.suffix.lower())
     raise ContentError(
         f"MODEL: {path} is not a checkpoint this tool reads; expected {', '.join(SUFFIXES)} or a "
@@ -217,7 +228,7 @@ def _without_prefix(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
     """
     prefix = ""
     names = list(state)
-    while names:
+    while names and prefix.count(".") < MOST_WRAPPERS:
         first, dot, _ = names[0].partition(".")
         if not dot or not all(name.startswith(first + ".") for name in names):
             break

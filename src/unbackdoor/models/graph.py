@@ -6,7 +6,8 @@ cost more multiplications, than what any network for pictures needs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,10 +51,16 @@ class Node:
 
 
 class Source:
-    """The message that a graph was read from; copies of the graph share it."""
+    """The message that a graph was read from; copies of the graph share it.
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    Args:
+        model: the message.
+        sha256: of its file and of the data beside it.
+
+    """
+
+    def __init__(self, model: Any, sha256: str) -> None:
+        self.model, self.sha256 = model, sha256
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Source:
         return self
@@ -72,7 +79,7 @@ class Graph(nn.Module):
         shape: of the input, None where it is free.
 
     Raises:
-        ContentError: a node needs a value that nothing before it gives.
+        ContentError: a node needs a value that nothing before it gives, or a value is given twice.
 
     """
 
@@ -90,6 +97,7 @@ class Graph(nn.Module):
         super().__init__()
         self.source, self.opset, self.image, self.logits = source, opset, image, logits
         self.shape = shape
+        _check_given_once([image, *weights, *(name for node in nodes for name in node.outputs)])
         constants = {
             node.outputs[0]: node.attributes["value"]
             for node in nodes
@@ -98,7 +106,7 @@ class Graph(nn.Module):
         self.nodes = [node for node in nodes if not {*node.outputs} & {*constants}]
         held = {**constants, **weights}
         learnt = _learnt(self.nodes, held)
-        self.keys = {name: f"weight {name.replace('.', '/')}" for name in held}
+        self.keys = {name: _key(name) for name in held}
         for name, key in self.keys.items():
             if name in learnt:
                 self.register_parameter(key, nn.Parameter(held[name]))
@@ -136,6 +144,13 @@ class Graph(nn.Module):
                     context.live -= values.pop(name).numel()
         return values[self.logits]
 
+    @property
+    def picture(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image, usual ones where the file leaves them free."""
+        given = (*self.shape, *(None,) * 4)[1:4]
+        channels, height, width = (a or b for a, b in zip(given, (3, SIDE, SIDE), strict=True))
+        return channels, height, width
+
     def try_out(self, what: str) -> None:
         """Run two images together and one by one, and raise unless the answers agree.
 
@@ -143,13 +158,7 @@ class Graph(nn.Module):
             ContentError: the graph cannot be run, or mixes the images of a batch.
 
         """
-        shape = (*self.shape, *(None,) * 4)[:4]
-        channels, height, width = (
-            given or usual for given, usual in zip(shape[1:], (3, SIDE, SIDE), strict=True)
-        )
-        images = torch.linspace(0, 1, 2 * channels * height * width).reshape(
-            2, channels, height, width
-        )
+        images = torch.linspace(0, 1, 2 * math.prod(self.picture)).reshape(2, *self.picture)
         try:
             with torch.no_grad():
                 self._run(images[:1], dry=True)
@@ -160,14 +169,7 @@ class Graph(nn.Module):
                 f"{what} cannot be run on images of shape {tuple(images.shape[1:])} "
                 f"({brief(error)}); export it anew, with a free batch axis."
             ) from error
-        close = together.shape == alone.shape and torch.allclose(
-            together,
-            alone,
-            rtol=1e-3,
-            atol=1e-3 * float(alone.abs().max().nan_to_num(1)),
-            equal_nan=True,
-        )
-        if not close:
+        if not alike(together, alone):
             raise ContentError(
                 f"{what} answers otherwise to two images together than to each alone; export it "
                 f"with a free batch axis (dynamic_axes or dynamic_shapes)."
@@ -185,10 +187,6 @@ class Graph(nn.Module):
                         f"gives; export it anew."
                     )
                 last[name] = index
-            if taken := {*node.outputs} & {*known, *last}:
-                raise ContentError(
-                    f"MODEL: its value {sorted(taken)[0]!r} is given twice; export it anew."
-                )
             last |= dict.fromkeys(filter(None, node.outputs), index)
         if self.logits not in last and self.logits not in known:
             raise ContentError(
@@ -199,6 +197,30 @@ class Graph(nn.Module):
             if name and name not in known and name != self.logits:
                 free[index].append(name)
         return free
+
+
+def alike(have: Tensor, want: Tensor) -> bool:
+    """Return whether logits are the same but for the order in which sums are taken."""
+    return have.shape == want.shape and torch.allclose(
+        have, want, rtol=1e-3, atol=1e-3 * float(want.abs().max().nan_to_num(1)), equal_nan=True
+    )
+
+
+def _check_given_once(names: Iterable[str]) -> None:
+    """Raise where two values have one name: readers differ in which of them counts."""
+    seen: set[str] = set()
+    for name in filter(None, names):
+        if name in seen:
+            raise ContentError(f"MODEL: its value {name[:80]!r} is given twice; export it anew.")
+        seen.add(name)
+
+
+def _key(name: str) -> str:
+    """Return what a weight is called as a member of the module, where no dot may stand.
+
+    No two names have one key: a slash in the key was a dot, and what was a slash is marked.
+    """
+    return f"weight {name.replace('~', '~0').replace('/', '~1').replace('.', '/')}"
 
 
 def _learnt(nodes: Sequence[Node], held: Mapping[str, Tensor]) -> set[str]:

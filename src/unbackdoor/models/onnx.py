@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import copy
 import json
-import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from unbackdoor.errors import ArgumentError, ContentError, brief
-from unbackdoor.models.graph import Graph, Node, Source
+from unbackdoor.models.graph import Graph, Node, Source, alike
+from unbackdoor.models.onnxtensors import Beside, read_tensor
 from unbackdoor.models.operators import OPERATORS
 from unbackdoor.models.safetensors import HEADER
 
@@ -29,9 +29,11 @@ LARGEST_FILE = (1 << 31) - 1
 """No protobuf message is longer."""
 LARGEST_STRUCTURE = 8 << 20
 """Bytes of all that is not a weight: parsed, they take up to a hundred times as many."""
-LARGEST_WEIGHTS = 16 << 30
 MOST_NODES = 20_000
 MOST_IMAGES, LARGEST_SIDE = 4096, 1024
+TRIED = 4
+"""Pictures on which a written file has to answer as the network that was written."""
+ELSEWHERE = "name a file that ends in .safetensors"
 DOMAINS = {"", "ai.onnx"}
 PARTS = {
     "model": {7: "graph"},
@@ -51,30 +53,37 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
     Raises:
         ArgumentError: the package onnx is not installed.
         ContentError: it is no such file, a damaged one, or a graph that cannot be run.
+        OSError: the file cannot be read.
 
     """
     onnx = _package()
     what = f"MODEL: {path}"
     if path.stat().st_size > LARGEST_FILE:
         raise ContentError(f"{what} is larger than 2 GiB; keep its weights in external data.")
+    with path.open("rb") as file:
+        content = file.read()
     try:
-        model = _parsed(path.read_bytes(), onnx)
+        model = _parsed(content, onnx)
     except Exception as error:  # protobuf raises DecodeError, which no type stub knows
         raise ContentError(
             f"{what} is not an ONNX file that can be read ({brief(error)}); export it anew."
         ) from error
     _check(model, what)
+    names = [tensor.name for tensor in model.graph.initializer]
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+        raise ContentError(f"{what} has two weights of the name {twice[0]!r}; export it anew.")
+    beside = Beside(path.parent, content)
     weights = {
-        tensor.name: _tensor(tensor, path.parent, f"{what}: {tensor.name}")
+        tensor.name: read_tensor(tensor, beside, f"{what}: {tensor.name}")
         for tensor in model.graph.initializer
     }
-    nodes = [_node(node, path.parent, what) for node in model.graph.node]
+    nodes = [_node(node, beside, what) for node in model.graph.node]
     opset = max((o.version for o in model.opset_import if o.domain in DOMAINS), default=1)
     inputs = [value for value in model.graph.input if value.name not in weights]
-    if len(inputs) != 1 or not model.graph.output:
+    if len(inputs) != 1 or len(model.graph.output) != 1:
         raise ContentError(
             f"{what} takes {len(inputs)} inputs and gives {len(model.graph.output)} outputs; "
-            f"expected one of each, images and logits."
+            f"expected one of each, images and logits; export it without the others."
         )
     shape = [dim.dim_value or None for dim in inputs[0].type.tensor_type.shape.dim]
     if shape and not _of_pictures(shape):
@@ -83,7 +92,7 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
             f"width) with sides of up to {LARGEST_SIDE} pixels, export it with channels first."
         )
     graph = Graph(
-        Source(model),
+        Source(model, beside.sha256()),
         nodes,
         weights,
         opset=opset,
@@ -96,22 +105,59 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
 
 
 def write(graph: Graph, path: Path, facts: Mapping[str, Any]) -> None:
-    """Write the file that ``graph`` came from with its present weights in it."""
-    from onnx import helper, numpy_helper
+    """Write the file that ``graph`` came from with its present weights in it, and read it back.
 
+    Raises:
+        ContentError: what was written is not the network that was to be written.
+
+    """
     model = copy.deepcopy(graph.source.model)
-    weights = graph.named_weights()
+    wanted = copy.deepcopy(graph).cpu()
+    weights = wanted.named_weights()
     for tensor in _tensors_of(model):
         if (name := tensor.name) in weights:
-            kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-            values = weights[name].detach().cpu().double().numpy().astype(kind)
-            fresh = numpy_helper.from_array(values.reshape(tuple(tensor.dims)), name)
-            tensor.CopyFrom(fresh)
+            _replace(tensor, weights[name].data)
     kept = [entry for entry in model.metadata_props if entry.key != HEADER]
     del model.metadata_props[:]
     model.metadata_props.extend(kept)
     model.metadata_props.add(key=HEADER, value=json.dumps(dict(facts)))
     path.write_bytes(model.SerializeToString())
+    try:
+        written = read(path)[0]
+    except ContentError as error:
+        raise ContentError(
+            f"-o: what was written cannot be read back ({error}); {ELSEWHERE}."
+        ) from error
+    images = torch.rand(TRIED, *graph.picture, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        if not alike(written(images), wanted.float()(images)):
+            raise ContentError(f"-o: what was written answers otherwise; {ELSEWHERE}.")
+
+
+def _replace(tensor: Any, values: Tensor) -> None:
+    """Put present values into a tensor of a file, and what its type leaves of them into ``values``.
+
+    What is not floating has not changed: it stays byte for byte, since numbers such as the largest
+    of int64 (the end of a slice) survive no other type.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    kind = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    if values.is_floating_point():
+        with np.errstate(over="ignore"):  # said below
+            content = values.double().numpy().astype(kind)
+        kept = torch.from_numpy(content.astype(np.float64))
+        if not torch.equal(kept.isfinite(), values.isfinite()):
+            raise ContentError(
+                f"-o: the weight {tensor.name[:80]!r} has grown beyond {kind.name}, the type that "
+                f"it has in the file; {ELSEWHERE}."
+            )
+        values.copy_(kept)
+    elif tensor.data_location == TensorProto.EXTERNAL:
+        content = values.numpy()
+    else:
+        return
+    tensor.CopyFrom(numpy_helper.from_array(content.reshape(tuple(tensor.dims)), tensor.name))
 
 
 def _of_pictures(shape: list[int | None]) -> bool:
@@ -243,14 +289,14 @@ def _check(model: Any, what: str) -> None:
         )
 
 
-def _node(node: Any, folder: Path, what: str) -> Node:
+def _node(node: Any, beside: Beside, what: str) -> Node:
     from onnx import AttributeProto, helper
 
     where = f"{what}: node {node.name or node.op_type}"
     attributes: dict[str, Any] = {}
     for attribute in node.attribute:
         if attribute.type == AttributeProto.TENSOR:
-            attributes[attribute.name] = _tensor(attribute.t, folder, where)
+            attributes[attribute.name] = read_tensor(attribute.t, beside, where)
         elif (
             attribute.type in {AttributeProto.GRAPH, AttributeProto.GRAPHS}
             or attribute.ref_attr_name
@@ -267,51 +313,3 @@ def _node(node: Any, folder: Path, what: str) -> Node:
     if node.op_type == "Split":
         attributes.setdefault("num_outputs", len(node.output))
     return Node(node.op_type, tuple(node.input), tuple(node.output), attributes)
-
-
-def _tensor(tensor: Any, folder: Path, where: str) -> Tensor:
-    """Return a tensor of the file, or of a file beside it; floating ones as float32."""
-    try:
-        array = _array(tensor, folder)
-    except (ValueError, KeyError, TypeError, OverflowError, OSError) as error:
-        raise ContentError(f"{where} cannot be read ({brief(error)}); export it anew.") from error
-    if array.dtype.kind not in "biu":
-        array = array.astype(np.float32)
-    return torch.from_numpy(np.array(array, order="C"))
-
-
-def _array(tensor: Any, folder: Path) -> NDArray[Any]:
-    from onnx import TensorProto, helper, numpy_helper
-
-    kind = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
-    if kind.kind not in "biuf" and kind.name != "bfloat16":
-        raise ValueError(f"values of type {kind}")
-    shape = tuple(tensor.dims)
-    expected = math.prod(shape) * kind.itemsize
-    if min(shape, default=0) < 0 or expected > LARGEST_WEIGHTS:
-        raise ValueError(f"a shape of {shape}")
-    if tensor.data_location == TensorProto.EXTERNAL:
-        return np.frombuffer(_beside(tensor, folder, expected), kind).reshape(shape)
-    if tensor.raw_data and len(tensor.raw_data) != expected:
-        raise ValueError(f"{len(tensor.raw_data):,} bytes for a shape of {shape}")
-    return numpy_helper.to_array(tensor)
-
-
-def _beside(tensor: Any, folder: Path, expected: int) -> bytes:
-    """Return the bytes of a tensor that lie in another file of the same folder."""
-    entries = {str(entry.key): str(entry.value) for entry in tensor.external_data}
-    location = entries.get("location", "")
-    path = folder / location
-    if (
-        not location
-        or path.is_symlink()
-        or path.resolve().parent != folder.resolve()
-        or not path.is_file()
-    ):
-        raise ValueError(f"its external data {location!r} are no file of the same folder")
-    offset, length = int(entries.get("offset", 0)), int(entries.get("length", expected))
-    if length != expected or not 0 <= offset <= path.stat().st_size - length:
-        raise ValueError(f"its external data have no {expected:,} bytes at {offset:,}")
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(length)

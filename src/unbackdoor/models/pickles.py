@@ -12,7 +12,7 @@ for dictionary keys that take exponential time to hash.
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import cast
@@ -45,6 +45,20 @@ CALLED = {
     "torch.Size",
 }
 NAMED = CALLED | {f"torch.{name}" for name in STORAGES}
+
+KEYS = {
+    "PROTO",
+    "EMPTY_LIST",
+    "MARK",
+    "BINUNICODE",
+    "SHORT_BINSTRING",
+    "BINPUT",
+    "LONG_BINPUT",
+    "APPEND",
+    "APPENDS",
+    "STOP",
+}
+"""Instructions of a list of texts."""
 
 
 @dataclass(frozen=True)
@@ -190,15 +204,42 @@ def read(content: BytesIO, what: str) -> Pickle:
         ContentError: it wants to import something, or is not a pickle of tensors.
 
     """
-    start = content.tell()
     machine = _Machine()
+    _follow(content, what, machine.step)
+    return Pickle(machine.storages)
+
+
+def read_keys(content: BytesIO, what: str) -> None:
+    """Follow the pickle that names the storages behind it: one list, of texts alone.
+
+    Args:
+        content: at the start of a pickle.
+        what: the file, as a sentence about it begins.
+
+    Raises:
+        ContentError: it is something else.
+
+    """
+    lists = 0
+
+    def step(instruction: str, _: object) -> None:
+        nonlocal lists
+        lists += instruction == "EMPTY_LIST"
+        if instruction not in KEYS or lists > 1:
+            raise _Unknown(f"the instruction {instruction} in the list of its storages")
+
+    _follow(content, what, step)
+
+
+def _follow(content: BytesIO, what: str, step: Callable[[str, object], None]) -> None:
+    """Hand the instructions of one pickle on; the sentence names what it would import."""
+    start = content.tell()
     try:
         for number, (name, argument) in enumerate(_instructions(content)):
-            machine.step(name if number < MOST_INSTRUCTIONS else "that is one too many", argument)
+            step(name if number < MOST_INSTRUCTIONS else "that is one too many", argument)
     except (_Unknown, ValueError, IndexError, TypeError, UnicodeError) as error:
         content.seek(start)
         raise ContentError(_refusal(what, error, imports(content))) from error
-    return Pickle(machine.storages)
 
 
 def imports(content: BytesIO) -> list[str]:

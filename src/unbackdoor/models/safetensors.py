@@ -45,6 +45,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises:
         ContentError: it is no such file, or a damaged one.
+        OSError: it cannot be read.
 
     """
     try:
@@ -52,7 +53,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         facts: object = json.loads(text)
         with cast(Any, safetensors).safe_open(path, framework="pt") as file:
             state: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, ValueError, RecursionError) as error:
+    except (safetensors.SafetensorError, ValueError, RecursionError) as error:
         raise ContentError(
             f"MODEL: {path} is not a safetensors file that can be read ({brief(error)}); fetch or "
             f"save it anew."

@@ -8,6 +8,7 @@ first and through ``torch.load(weights_only=True)`` after that; no other unpickl
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Container, Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, TypeGuard, cast
@@ -23,6 +24,18 @@ ZIP, PICKLE = b"PK\x03\x04", b"\x80"
 END, END_BYTES = b"PK\x05\x06", 22
 LOCATOR, LOCATOR_BYTES = b"PK\x06\x07", 20
 END64, END64_BYTES = b"PK\x06\x06", 56
+UNSAID = 0xFFFFFFFF
+"""In an end record: the number stands in the larger record before it."""
+OPTIMIZERS = {
+    "optim",
+    "opt",
+    "optimizer",
+    "optimizers",
+    "optimizer_state",
+    "optimizer_states",
+    "optimizer_state_dict",
+}
+"""Under these keys trainers keep what torch's optimizers remember."""
 LEGACY_PICKLES = 4
 """In a file without a container: magic number, protocol, system, tensors; then the keys."""
 
@@ -36,10 +49,10 @@ def read(path: Path) -> tuple[dict[str, Tensor], str]:
     """
     what = f"MODEL: {path}"
     with path.open("rb") as file:
-        _check(file, path.stat().st_size, what)
-        file.seek(0)
+        checked = _checked(file, path.stat().st_size, what)
+        checked.seek(0)
         try:
-            content: object = torch.load(file, map_location="cpu", weights_only=True)
+            content: object = torch.load(checked, map_location="cpu", weights_only=True)
         except Exception as error:  # the unpickler raises whatever a damaged file makes it raise
             raise ContentError(
                 f"{what} is not a state dict that can be read ({brief(error)}); save "
@@ -48,11 +61,12 @@ def read(path: Path) -> tuple[dict[str, Tensor], str]:
     return _unwrapped(content, what)
 
 
-def _check(file: BinaryIO, size: int, what: str) -> None:
-    """Raise unless the file is a container of a pickle of tensors, and of no more than it holds."""
+def _checked(file: BinaryIO, size: int, what: str) -> BinaryIO:
+    """Return what torch may read: a container of a pickle of tensors, of no more than it holds."""
     first = file.read(4)
+    checked = file
     if first == ZIP:
-        declared = _check_zip(file, size, what)
+        declared, checked = _check_zip(file, size, what)
     elif first.startswith(PICKLE):
         file.seek(0)
         declared = _check_row(BytesIO(file.read(pickles.MOST_BYTES)), what)
@@ -66,6 +80,7 @@ def _check(file: BinaryIO, size: int, what: str) -> None:
             f"{what} declares tensors of {declared:,} bytes and has {size:,}; fetch or save it "
             f"anew."
         )
+    return checked
 
 
 def _check_row(content: BytesIO, what: str) -> int:
@@ -73,40 +88,80 @@ def _check_row(content: BytesIO, what: str) -> int:
     declared = 0
     for _ in range(LEGACY_PICKLES):
         declared += sum(pickles.read(content, what).storages.values())
+    pickles.read_keys(content, what)
     return declared
 
 
-def _check_zip(file: BinaryIO, size: int, what: str) -> int:
+def _check_zip(file: BinaryIO, size: int, what: str) -> tuple[int, BinaryIO]:
+    """Return the bytes that the pickle declares, and an archive of that pickle and its storages.
+
+    The archive is written anew, because two readers of zip archives need not find the same members
+    in one file: torch looks them up without regard to case, and where the end record says.
+    """
     try:
         _check_directory(file, size)
         with zipfile.ZipFile(file) as archive:
-            pickled = _pickle_of(archive.infolist(), size)
-            with archive.open(pickled) as member:
-                content = BytesIO(member.read())
+            members = archive.infolist()
+            content = archive.read(_pickle_of(members, size))
+            declared = pickles.read(BytesIO(content), what).storages
+            rebuilt = _rebuilt(archive, members, content, declared)
+    except ContentError:
+        raise
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
         raise ContentError(
             f"{what} is not a plain state dict: its zip archive has {brief(error)}; save "
             f"model.state_dict() anew."
         ) from error
-    return sum(pickles.read(content, what).storages.values())
+    return sum(declared.values()), rebuilt
+
+
+def _rebuilt(
+    archive: zipfile.ZipFile,
+    members: list[zipfile.ZipInfo],
+    content: bytes,
+    storages: Container[str],
+) -> BinaryIO:
+    """Return an archive of the pickle that was read, and of the members that it refers to."""
+    rebuilt = BytesIO()
+    with zipfile.ZipFile(rebuilt, "w", zipfile.ZIP_STORED) as fresh:
+        fresh.writestr("archive/data.pkl", content)
+        fresh.writestr("archive/version", "3\n")
+        for member in members:
+            name = member.filename.partition("/")[2]
+            if name == "byteorder" or (name[:5] == "data/" and name[5:] in storages):
+                fresh.writestr(f"archive/{name}", archive.read(member))
+    return rebuilt
 
 
 def _check_directory(file: BinaryIO, size: int) -> None:
-    """Raise unless the directory of members lies at the end of the file and is small."""
+    """Raise unless the directory of members is small and lies right before the end of the file.
+
+    Where it lies is said twice, by the end record and by the place of that record itself, and
+    readers differ in which of the two they follow.
+    """
     tail_bytes = END_BYTES + LOCATOR_BYTES + END64_BYTES
     file.seek(max(size - tail_bytes, 0))
     tail = file.read(tail_bytes)
     end = tail[-END_BYTES:]
     if not end.startswith(END) or end[-2:] != b"\0\0":
         raise ValueError("something behind its end")
+    length, offset, behind = _number(end, 12, 4), _number(end, 16, 4), size - END_BYTES
     large = tail[: END64_BYTES + LOCATOR_BYTES]
-    lengths = [int.from_bytes(end[12:16], "little")]
     if large[END64_BYTES:].startswith(LOCATOR):
-        if not large.startswith(END64):
+        behind = size - tail_bytes
+        if not large.startswith(END64) or _number(large, END64_BYTES + 8, 8) != behind:
             raise ValueError("two ends")
-        lengths.append(int.from_bytes(large[40:48], "little"))
-    if lengths[-1] > LARGEST_DIRECTORY or (lengths[0] != 0xFFFFFFFF and len(set(lengths)) > 1):
-        raise ValueError(f"a directory of {max(lengths):,} bytes")
+        short, (length, offset) = (length, offset), (_number(large, 40, 8), _number(large, 48, 8))
+        if any(a not in {b, UNSAID} for a, b in zip(short, (length, offset), strict=True)):
+            raise ValueError("a directory of two sizes or at two places")
+    if length > LARGEST_DIRECTORY:
+        raise ValueError(f"a directory of {length:,} bytes")
+    if offset + length != behind:
+        raise ValueError("a directory that does not lie right before its end")
+
+
+def _number(content: bytes, at: int, length: int) -> int:
+    return int.from_bytes(content[at : at + length], "little")
 
 
 def _pickle_of(members: list[zipfile.ZipInfo], size: int) -> zipfile.ZipInfo:
@@ -114,7 +169,7 @@ def _pickle_of(members: list[zipfile.ZipInfo], size: int) -> zipfile.ZipInfo:
     names = [member.filename for member in members]
     folders = {name.partition("/")[0] for name in names}
     parts = {part for name in names for part in name.split("/")}
-    if len(set(names)) < len(names):
+    if len({name.casefold() for name in names}) < len(names):
         raise ValueError("a member that stands twice in it")
     if len(folders) != 1 or parts & {"", ".."} or any("\\" in name for name in names):
         raise ValueError("members outside one folder")
@@ -140,19 +195,57 @@ def _unwrapped(content: object, what: str) -> tuple[dict[str, Tensor], str]:
     if _is_state(content):
         return content, ""
     entries = cast("dict[object, object]", content) if isinstance(content, dict) else {}
-    wrapped = {str(key): value for key, value in entries.items() if _is_state(value)}
+    wrapped = [(key, value) for key, value in entries.items() if _is_state(value)]
     if len(wrapped) > 1:
-        names = ", ".join(printable(name) for name in sorted(wrapped))
+        names = ", ".join(sorted(printable(str(key))[:80] for key, _ in wrapped))
         raise ContentError(
             f"{what} holds several state dicts ({names}), and the one that was not scanned could "
             f"be the one that is deployed; save the one that you use alone."
         )
-    for name, state in wrapped.items():
-        return state, f"the tensors were under {printable(name)!r} in the file"
+    for name, state in wrapped:
+        for key, value in entries.items():
+            if value is not state and not _is_optimizer(key, value) and _holds_tensors(value):
+                raise ContentError(
+                    f"{what} holds tensors under {printable(str(key))[:80]!r} beside the state "
+                    f"dict under {printable(str(name))[:80]!r}, and they could be what is "
+                    f"deployed; save the state dict that you use alone."
+                )
+        return state, f"the tensors were under {printable(str(name))!r} in the file"
     raise ContentError(
         f"{what} does not hold a state dict (names → dense tensors); save model.state_dict() "
         f"instead."
     )
+
+
+def _is_optimizer(key: object, value: object) -> bool:
+    """Return whether an entry is what optimizers of torch keep: numbers → averages, and groups."""
+    if key not in OPTIMIZERS:
+        return False
+    for part in cast("list[object]", value) if isinstance(value, list) else [value]:
+        fields = cast("dict[object, object]", part) if isinstance(part, dict) else {}
+        state = fields.get("state")
+        if set(fields) != {"state", "param_groups"} or not isinstance(state, dict):
+            return False
+        if not all(isinstance(number, int) for number in cast("dict[object, object]", state)):
+            return False
+    return True
+
+
+def _holds_tensors(value: object) -> bool:
+    """Return whether there is a tensor of more than one number in a value, at any depth."""
+    waiting, seen = [value], set[int]()
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, Tensor):
+            if item.numel() > 1:
+                return True
+        elif id(item) not in seen:
+            seen.add(id(item))  # a file may hold one list a million times, or in itself
+            if isinstance(item, dict):
+                waiting += cast("dict[object, object]", item).values()
+            elif isinstance(item, list | tuple):
+                waiting += cast("Iterable[object]", item)
+    return False
 
 
 def _is_state(content: object) -> TypeGuard[dict[str, Tensor]]:
