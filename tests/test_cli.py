@@ -71,6 +71,7 @@ def wrong(tmp_path: Path) -> dict[str, list[str]]:
         "an endless data set": ["scan", "shipped:clean", "--data", "x" * 300],
         "the model as output": ["scan", str(fake), *SAMPLE, "-o", str(fake)],
         "one output twice": [*several, "-o", str(tmp_path / "x"), "--report", str(tmp_path / "x")],
+        "endless threads": ["scan", "shipped:clean", *SAMPLE, "--threads", "1000000"],
         "no reference": [*repair, "--reference", "none.pt"],
         "no scan": [*repair, "--scan", "none.json"],
     }
@@ -105,6 +106,7 @@ CODES = {
     "an endless data set": 4,
     "the model as output": 4,
     "one output twice": 4,
+    "endless threads": 4,
     "no reference": 4,
     "no scan": 4,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -255,8 +256,9 @@ def prepare(machine: cli.Machine) -> None:
         ArgumentError: no such device, or no positive number of threads.
 
     """
-    if machine.threads is not None and machine.threads < 1:
-        raise ArgumentError(f"--threads: expected at least 1, came {machine.threads}.")
+    most = max(16, 4 * (os.cpu_count() or 1))  # OpenMP ends a process that cannot have its threads
+    if machine.threads is not None and not 1 <= machine.threads <= most:
+        raise ArgumentError(f"--threads: expected 1 to {most} here, came {machine.threads}.")
     try:
         torch.zeros(1, device=machine.device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:

@@ -36,7 +36,7 @@ def check_outputs(
 
     """
     taken = {
-        Path(path).resolve(): argument
+        _place(Path(path)): argument
         for argument, named in inputs.items()
         for path in named
         if path is not None
@@ -45,8 +45,16 @@ def check_outputs(
         if path is not None:
             folder = several and argument == "--report"
             check_folder(path, argument) if folder else check_output(path, argument)
-            if (other := taken.setdefault(path.resolve(), argument)) != argument:
+            if (other := taken.setdefault(_place(path), argument)) != argument:
                 raise ArgumentError(f"{argument}: {path} is also named by {other}; name another.")
+
+
+def _place(path: Path) -> Path:
+    """Return where a path leads; one that leads nowhere is told from others by its name."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):  # a name too long, links in a circle, a null byte
+        return path
 
 
 def deliver(result: Result, options: cli.Scan | cli.Repair, output: Path | None) -> None:
