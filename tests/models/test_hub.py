@@ -60,6 +60,27 @@ def test_a_giant_network_for_a_small_file_is_never_made(tmp_path: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 19  # KiB
 
 
+@pytest.mark.parametrize(
+    ("giant", "sentence"),
+    [({"hidden_size": 30_000}, "numbers"), ({"num_hidden_layers": 10**9}, "more layers")],
+)
+def test_a_giant_configuration_for_a_small_file_is_never_made(
+    giant: dict[str, int], sentence: str, tmp_path: Path
+) -> None:
+    library = package("transformers")
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = library.ViTConfig(
+        **sizes, intermediate_size=64, image_size=32, patch_size=8, num_labels=4
+    )
+    library.ViTForImageClassification(config).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | giant))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ContentError, match=sentence):
+        load(str(tmp_path))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 19  # KiB
+
+
 def test_a_folder_of_transformers_and_the_way_back(tmp_path: Path) -> None:
     library = package("transformers")
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}

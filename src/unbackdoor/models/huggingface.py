@@ -8,6 +8,7 @@ fetched.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +23,8 @@ from unbackdoor.models.optional import optional
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TRANSFORMERS = "transformers:"
 LARGEST_CONFIG = 4 << 20
+TIED = 2
+"""How many names of a network a tensor of the file may be behind."""
 FOREIGN = {"auto_map", "custom_pipelines", "quantization_config"}
 ADAPTERS = {"adapter_config.json"}
 
@@ -87,19 +90,27 @@ def read(folder: Path, arch: str) -> Logits:
 
     """
     library = optional("transformers", f"MODEL: {arch}")
-    safetensors.read(folder / WEIGHTS)
+    state = safetensors.read(folder / WEIGHTS)[0]
+    _check_depth(folder, len(state))
     library.logging.set_verbosity_error()
     library.logging.disable_progress_bar()
+    local = {"local_files_only": True, "trust_remote_code": False}
+    maker = library.AutoModelForImageClassification
     try:
-        network, report = library.AutoModelForImageClassification.from_pretrained(
+        described = library.AutoConfig.from_pretrained(folder.resolve(), **local)
+        with torch.device("meta"):  # shapes alone
+            empty: nn.Module = maker.from_config(described)
+        _check_size(folder, _numbers(empty.state_dict()), _numbers(state))
+        network, report = maker.from_pretrained(
             folder.resolve(),
-            local_files_only=True,
-            trust_remote_code=False,
+            **local,
             use_safetensors=True,
             attn_implementation="eager",
             dtype=torch.float32,
             output_loading_info=True,
         )
+    except ContentError:
+        raise
     except Exception as error:  # whatever a configuration makes a constructor raise
         raise ContentError(
             f"MODEL: {folder / CONFIG} describes no network that transformers can make of "
@@ -116,6 +127,42 @@ def read(folder: Path, arch: str) -> Logits:
             f"{printable('; '.join(problems))}; check both."
         )
     return Logits(network)
+
+
+def _check_size(folder: Path, described: int, held: int) -> None:
+    """Raise where a configuration describes a network that its weights cannot fill."""
+    if described > TIED * held:
+        raise ContentError(
+            f"MODEL: {folder / CONFIG} describes a network of {described:,} numbers, {WEIGHTS} has "
+            f"{held:,}; check both."
+        )
+
+
+def _check_depth(folder: Path, tensors: int) -> None:
+    """Raise where a configuration asks for more layers than there are tensors.
+
+    Even without memory for its weights such a network would be made for ever.
+    """
+
+    def deep(value: object, key: str) -> bool:
+        if isinstance(value, dict):
+            return any(
+                deep(inner, name) for name, inner in cast("dict[str, object]", value).items()
+            )
+        if isinstance(value, list):
+            return any(deep(inner, key) for inner in cast("list[object]", value))
+        named = any(part in key for part in ("layer", "depth", "block", "stage"))
+        return named and isinstance(value, int) and value > tensors
+
+    if deep(_read(folder / CONFIG), ""):
+        raise ContentError(
+            f"MODEL: {folder / CONFIG} asks for more layers than {WEIGHTS} has tensors "
+            f"({tensors}); check both."
+        )
+
+
+def _numbers(state: Mapping[str, Tensor]) -> int:
+    return sum(tensor.numel() for tensor in state.values())
 
 
 def _read(path: Path) -> dict[str, Any]:
