@@ -208,12 +208,12 @@ class Report:
     def run(self) -> int:
         """Read, render, write."""
         from unbackdoor import results
-        from unbackdoor.files import check_folder, check_output
-        from unbackdoor.report.page import write_page, write_pages
+        from unbackdoor.files import check_output
+        from unbackdoor.report.page import check_pages, write_page, write_pages
 
         result = results.read_any(self.result)
         if isinstance(result, list):
-            write_pages(result, check_folder(self.output, "-o"))
+            write_pages(result, check_pages(self.output, "-o"))
         else:
             write_page(result, check_output(self.output))
         return DONE

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from unbackdoor import results
 from unbackdoor.errors import ArgumentError
-from unbackdoor.files import check_folder, check_output, write_bytes
-from unbackdoor.report.page import write_page, write_pages
+from unbackdoor.files import check_output, write_bytes
+from unbackdoor.report.page import check_pages, write_page, write_pages
 from unbackdoor.report.sarif import encode_sarif
 from unbackdoor.report.table import show, show_summary
 from unbackdoor.results import Result, Scanned, ScanResult
@@ -44,7 +44,7 @@ def check_outputs(
     for argument, path in paths.items():
         if path is not None:
             folder = several and argument == "--report"
-            check_folder(path, argument) if folder else check_output(path, argument)
+            check_pages(path, argument) if folder else check_output(path, argument)
             if (other := taken.setdefault(_place(path), argument)) != argument:
                 raise ArgumentError(f"{argument}: {path} is also named by {other}; name another.")
 

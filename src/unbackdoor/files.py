@@ -44,14 +44,9 @@ def check_folder(path: Path, argument: str) -> Path:
     """Return ``path`` if files can be written into a folder there; raise before any work if not.
 
     Raises:
-        ArgumentError: it is a file or named like one, or cannot be made or written into.
+        ArgumentError: it is a file, or cannot be made or written into.
 
     """
-    if path.suffix == ".html":
-        raise ArgumentError(
-            f"{argument}: expected a folder for the pages of several models, came {path}; name it "
-            f"without .html."
-        )
     if path.is_dir():
         check_output(path / "index.html", argument)
     elif path.exists():

@@ -20,6 +20,7 @@ from unbackdoor.baselines.spectral import penultimate, scores, separation, suspe
 from unbackdoor.experiments.spec import Spec
 from unbackdoor.experiments.stages import (
     SPACE,
+    Defence,
     Defended,
     Found,
     Outcome,
@@ -50,18 +51,13 @@ BATCH = 256
 
 
 @dataclass(frozen=True)
-class Undefended:
+class Undefended(Defence):
     """Nothing is done."""
 
     @property
     def name(self) -> str:
         """In the table."""
         return "none"
-
-    def needs(self, case: Defended) -> tuple[Spec, ...]:
-        """Return nothing."""
-        del case
-        return ()
 
     def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
         """Leave the network as it is."""
@@ -70,18 +66,13 @@ class Undefended:
 
 
 @dataclass(frozen=True)
-class FineTuned:
+class FineTuned(Defence):
     """The control: the same schedule without any trigger."""
 
     @property
     def name(self) -> str:
         """In the table."""
         return "fine-tuning"
-
-    def needs(self, case: Defended) -> tuple[Spec, ...]:
-        """Return nothing."""
-        del case
-        return ()
 
     def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
         """Retrain on clean images alone."""
@@ -90,18 +81,13 @@ class FineTuned:
 
 
 @dataclass(frozen=True)
-class Ideal:
+class Ideal(Defence):
     """The optimum: retraining with the trigger that was planted."""
 
     @property
     def name(self) -> str:
         """In the table."""
         return "original trigger"
-
-    def needs(self, case: Defended) -> tuple[Spec, ...]:
-        """Return nothing."""
-        del case
-        return ()
 
     def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
         """Retrain on the planted trigger."""
@@ -113,7 +99,7 @@ class Ideal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reversed:
+class Reversed(Defence):
     """One trigger that Neural Cleanse finds.
 
     Args:
@@ -129,11 +115,6 @@ class Reversed:
     def name(self) -> str:
         """In the table."""
         return "one reversed trigger"
-
-    def needs(self, case: Defended) -> tuple[Spec, ...]:
-        """Return nothing."""
-        del case
-        return ()
 
     def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
         """Search it, and retrain on it."""
@@ -152,7 +133,7 @@ class Reversed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mesa:
+class Mesa(Defence):
     """Draws of the recovered staircase; as it is by default, it is what ``repair`` does.
 
     Args:
@@ -196,7 +177,7 @@ class Mesa:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Generated:
+class Generated(Defence):
     """Draws of the paper's own generators, as they come, in equal parts of every β.
 
     Args:
@@ -214,11 +195,6 @@ class Generated:
     def name(self) -> str:
         """In the table."""
         return "mine, as published"
-
-    def needs(self, case: Defended) -> tuple[Spec, ...]:
-        """Return nothing."""
-        del case
-        return ()
 
     def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
         """Fit the generators, and retrain on their draws."""
@@ -239,7 +215,7 @@ class Generated:
 
 
 @dataclass(frozen=True)
-class SpectralFilter:
+class SpectralFilter(Defence):
     """Training images with the highest spectral signatures are removed, and training is repeated.
 
     Unlike the others it needs the training set, and the number of poisoned images in it.
@@ -293,7 +269,7 @@ RIVALS: dict[type, tuple[str, Callable[..., int]]] = {
 
 
 @dataclass(frozen=True)
-class Rival:
+class Rival(Defence):
     """A repair of others.
 
     Args:
@@ -307,11 +283,6 @@ class Rival:
     def name(self) -> str:
         """In the table."""
         return RIVALS[type(self.settings)][0]
-
-    def needs(self, case: Defended) -> tuple[Spec, ...]:
-        """Return nothing."""
-        del case
-        return ()
 
     def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
         """Repair by the clean images alone."""

@@ -266,7 +266,7 @@ class Outcome:
 
 
 class Defence(Protocol):
-    """What is done to a backdoored network; a frozen dataclass of its settings."""
+    """What is done to a backdoored network; a frozen dataclass of its settings derives from it."""
 
     @property
     def name(self) -> str:
@@ -274,8 +274,9 @@ class Defence(Protocol):
         ...
 
     def needs(self, case: Defended) -> tuple[Spec, ...]:
-        """Return what it takes beside the network."""
-        ...
+        """Return what it takes beside the network: nothing, for most."""
+        del case
+        return ()
 
     def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
         """Change the network in place.

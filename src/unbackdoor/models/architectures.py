@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from unbackdoor.errors import ArgumentError, ContentError, brief
 from unbackdoor.models import onnx
-from unbackdoor.models.optional import optional
+from unbackdoor.models.optional import numbers, optional
 from unbackdoor.models.resnet import ARCHITECTURES
 
 MOST_CLASSES = 100_000
@@ -86,17 +86,13 @@ def _timm(name: str, classes: int, state: Mapping[str, Tensor] | None) -> nn.Mod
             wanted["in_chans"] = channels
         with torch.device("meta"):
             empty: nn.Module = library.create_model(name, pretrained=False, **wanted)
-        if state is not None and _numbers(empty.state_dict()) > _numbers(state):
+        if state is not None and numbers(empty.state_dict()) > numbers(state):
             return empty  # does not fit, and its shapes are enough to say so
         return library.create_model(name, pretrained=False, **wanted)
     except Exception as error:  # whatever a constructor raises for a tag or for such sizes
         raise ContentError(
             f"--arch: timm cannot make {name} for these weights ({brief(error)}); check --arch."
         ) from error
-
-
-def _numbers(state: Mapping[str, Tensor]) -> int:
-    return sum(tensor.numel() for tensor in state.values())
 
 
 def _call(file: Path, function: str) -> nn.Module:

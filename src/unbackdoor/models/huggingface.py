@@ -8,7 +8,6 @@ fetched.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from unbackdoor.errors import ContentError, brief, printable
 from unbackdoor.files import read_bytes
 from unbackdoor.models import safetensors
-from unbackdoor.models.optional import optional
+from unbackdoor.models.optional import numbers, optional
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TRANSFORMERS = "transformers:"
@@ -100,7 +99,7 @@ def read(folder: Path, arch: str) -> Logits:
         described = library.AutoConfig.from_pretrained(folder.resolve(), **local)
         with torch.device("meta"):  # shapes alone
             empty: nn.Module = maker.from_config(described)
-        _check_size(folder, _numbers(empty.state_dict()), _numbers(state))
+        _check_size(folder, numbers(empty.state_dict()), numbers(state))
         network, report = maker.from_pretrained(
             folder.resolve(),
             **local,
@@ -159,10 +158,6 @@ def _check_depth(folder: Path, tensors: int) -> None:
             f"MODEL: {folder / CONFIG} asks for more layers than {WEIGHTS} has tensors "
             f"({tensors}); check both."
         )
-
-
-def _numbers(state: Mapping[str, Tensor]) -> int:
-    return sum(tensor.numel() for tensor in state.values())
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from unbackdoor.errors import ArgumentError, brief
 
@@ -39,6 +41,11 @@ def optional(name: str, wanted_by: str) -> Any:
             f"{wanted_by} needs the package {name}, which cannot be imported ({brief(error)}); "
             f"pip install 'unbackdoor[{name}]'."
         ) from error
+
+
+def numbers(state: Mapping[str, Tensor]) -> int:
+    """Return how many numbers tensors hold; a network is held to its file before it is made."""
+    return sum(tensor.numel() for tensor in state.values())
 
 
 def _mend_torchvision() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unbackdoor.errors import printable
-from unbackdoor.report.words import SYMBOLS, clip
+from unbackdoor.report.words import SYMBOLS, clip, word_of
 from unbackdoor.results import Scanned, Unscanned, versions
 
 NBSP = "\N{NO-BREAK SPACE}"
@@ -31,7 +31,7 @@ class Line:
     @property
     def tone(self) -> str:
         """The class of its style."""
-        return self.word.removeprefix("not ").replace("scanned", "unscanned")
+        return "unscanned" if self.word == "not scanned" else self.word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ def overview(outcomes: Sequence[Scanned], pages: Sequence[str]) -> Overview:
         Line(
             href=href,
             model=printable(outcome.model.path),
-            word="not scanned" if isinstance(outcome, Unscanned) else outcome.verdict,
+            word=word_of(outcome),
             reason=clip(
                 printable(outcome.error if isinstance(outcome, Unscanned) else outcome.reason), 400
             ),

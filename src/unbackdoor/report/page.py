@@ -12,7 +12,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from unbackdoor.files import write_bytes
+from unbackdoor.errors import ArgumentError
+from unbackdoor.files import check_folder, write_bytes
 from unbackdoor.report.overview import overview
 from unbackdoor.report.view import short_title, unscanned_view, view
 from unbackdoor.results import Result, Scanned, Unscanned
@@ -35,6 +36,21 @@ def page(result: Result | Unscanned) -> str:
 def write_page(result: Result | Unscanned, path: Path) -> None:
     """Write the page of a result to ``path`` atomically."""
     write_bytes(path, page(result).encode("utf-8"))
+
+
+def check_pages(folder: Path, argument: str) -> Path:
+    """Return ``folder`` if the pages of several models can be written there; raise if not.
+
+    Raises:
+        ArgumentError: it is named like a page, is a file, or cannot be made or written into.
+
+    """
+    if folder.suffix == ".html":
+        raise ArgumentError(
+            f"{argument}: expected a folder for the pages of several models, came {folder}; name "
+            f"it without .html."
+        )
+    return check_folder(folder, argument)
 
 
 def write_pages(outcomes: Sequence[Scanned], folder: Path) -> None:

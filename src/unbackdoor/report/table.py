@@ -24,6 +24,7 @@ from unbackdoor.report.words import (
     percent,
     room,
     verdict,
+    word_of,
 )
 from unbackdoor.results import (
     ClassRecord,
@@ -86,7 +87,7 @@ def show_summary(outcomes: Sequence[Scanned], console: Console) -> None:
     for name in ("model", "verdict", "towards"):
         table.add_column(name)
     for outcome in outcomes:
-        word = "not scanned" if isinstance(outcome, Unscanned) else outcome.verdict
+        word = word_of(outcome)
         classes = () if isinstance(outcome, Unscanned) else found(outcome)
         table.add_row(
             Text(printable(outcome.model.path)),

@@ -7,7 +7,15 @@ import re
 from collections.abc import Sequence
 
 from unbackdoor.errors import printable
-from unbackdoor.results import ClassRecord, LogVolume, Result, ScanResult, Verdict
+from unbackdoor.results import (
+    ClassRecord,
+    LogVolume,
+    Result,
+    Scanned,
+    ScanResult,
+    Unscanned,
+    Verdict,
+)
 
 MISSING = "–"
 SYMBOLS = {
@@ -18,6 +26,11 @@ SYMBOLS = {
     "not scanned": "×",
 }
 """A shape for each status and verdict, so that none is told by its colour alone."""
+
+
+def word_of(outcome: Scanned) -> str:
+    """Return the verdict on one of several models, or that there is none."""
+    return "not scanned" if isinstance(outcome, Unscanned) else outcome.verdict
 
 
 def clip(text: str, length: int) -> str:
