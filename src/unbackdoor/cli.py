@@ -279,7 +279,7 @@ class Bench(Machine):
     address: Text = None
     """Of a Ray cluster; this machine when left out."""
     format: Annotated[Literal["table", "json", "markdown", "svg"], arg(aliases=["-f"])] = "table"
-    """What is printed; json has every figure, svg is the picture of toys or paper."""
+    """What is printed; json has every figure, svg is the picture of toys, paper or paper-robust."""
 
     def run(self) -> int:
         """Measure what is missing and print all rows."""

@@ -219,7 +219,9 @@ def bench(options: cli.Bench) -> None:
         print(markdown(outcome.lines))
     elif options.format == "svg":
         if outcome.figure is None:
-            raise ArgumentError(f"-f svg: {options.name} has no figure; toys and paper have one.")
+            raise ArgumentError(
+                f"-f svg: {options.name} has no figure; toys, paper and paper-robust have."
+            )
         print(outcome.figure)
     else:
         table = Table(*outcome.lines[0])

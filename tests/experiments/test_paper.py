@@ -18,13 +18,15 @@ from hypothesis import strategies as st
 from unbackdoor import models
 from unbackdoor.cli import main
 from unbackdoor.errors import ArgumentError
-from unbackdoor.experiments import paper, paper_robust
+from unbackdoor.experiments import cross_sections, paper, paper_robust
 from unbackdoor.experiments.archive import Archive
+from unbackdoor.experiments.defences import Mesa
 from unbackdoor.experiments.engine import Serial
 from unbackdoor.experiments.paper_figure import figure
 from unbackdoor.experiments.stages import Defended, Row
 from unbackdoor.progress import Silent
 from unbackdoor.settings import REPAIR, SCAN
+from unbackdoor.triggers import parse_trigger
 
 ROW = Row(
     data="cifar10",
@@ -184,6 +186,33 @@ def test_robustness_changes_one_thing_at_a_time(folder: Path) -> None:
     assert [row.seed for row in rows] == [0, 1]
     assert paper_robust.flat(few, rows)[1]["parameter"] == "seed"
     assert paper_robust.summary(few, rows)[1]["value"] == "1"
+
+
+def test_the_cross_sections_have_a_panel_for_each_temperature_and_level(folder: Path) -> None:
+    bad, clean = tiny.networks(folder)[0]
+    few = [
+        replace(
+            variant,
+            spec=replace(
+                variant.spec,
+                repair=tiny.REPAIR,
+                defence=Mesa(scanning=replace(tiny.SCANNING, temperature=float(variant.value))),
+            ),
+        )
+        for variant in paper_robust.variants(bad, clean, [0])
+        if variant.parameter == "temperature"
+    ][:2]
+    archive = Archive(folder / "store")
+    paper_robust.measure(few, archive, Serial(), Silent())
+    laws = paper_robust.laws(few, archive)
+    assert list(laws) == ["T = 0.1", "T = 0.2"]
+    drawn = cross_sections.figure("laws", laws, parse_trigger("bw:170"))
+    panels = ElementTree.fromstring(drawn).findall("{http://www.w3.org/2000/svg}g")
+    assert len(panels) == 2 * len(tiny.SCANNING.betas)
+    images = panels[0].findall("{http://www.w3.org/2000/svg}image")
+    assert len(images) == tiny.SCANNING.stair_draws
+    rings = [panel.findall("{http://www.w3.org/2000/svg}circle") for panel in panels]
+    assert len({(ring.get("cx"), ring.get("cy")) for (ring,) in rings}) == 1
 
 
 def test_the_command_prints_what_is_known_and_refuses_what_is_no_sweep(

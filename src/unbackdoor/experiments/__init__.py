@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from unbackdoor.experiments import (
+    cross_sections,
     modes,
     panels,
     paper,
@@ -25,6 +26,7 @@ from unbackdoor.experiments.archive import Archive
 from unbackdoor.experiments.engine import Engine, Ray, Serial
 from unbackdoor.experiments.table import Line, markdown
 from unbackdoor.progress import Bars, Progress
+from unbackdoor.triggers import parse_trigger
 
 __all__ = ["BENCHMARKS", "SWEEPS", "Outcome", "Ray", "Request", "Serial", "markdown"]
 
@@ -137,10 +139,12 @@ def _paper_robust(request: Request) -> Outcome:
     attack = paper.select(request.only or "cifar10-bw:170")[0]
     networks = paper.networks(attack, request.variant, request.arch)
     chosen = paper_robust.variants(*networks, request.seeds)
-    rows = paper_robust.measure(
-        chosen, Archive(request.store), request.engine, request.progress, request.device
-    )
-    return Outcome(paper_robust.flat(chosen, rows), paper_robust.summary(chosen, rows))
+    archive = Archive(request.store)
+    rows = paper_robust.measure(chosen, archive, request.engine, request.progress, request.device)
+    planted = parse_trigger(attack.trigger)
+    title = f"Triggers recovered where {planted.name} was planted, by level and temperature"
+    picture = cross_sections.figure(title, paper_robust.laws(chosen, archive), planted)
+    return Outcome(paper_robust.flat(chosen, rows), paper_robust.summary(chosen, rows), picture)
 
 
 BENCHMARKS: dict[str, Callable[[Request], Outcome]] = {

@@ -19,6 +19,7 @@ from unbackdoor.experiments.stages import Defended, Network, Row
 from unbackdoor.experiments.sweep import complete
 from unbackdoor.experiments.table import Line, percent
 from unbackdoor.progress import Progress
+from unbackdoor.results import StairRecord
 from unbackdoor.settings import MINE_PAPER, REPAIR, SCAN
 
 ALPHAS = (0.1, 0.2, 0.5, 1.0)
@@ -82,6 +83,16 @@ def flat(chosen: Sequence[Variant], rows: Sequence[Row]) -> list[dict[str, Any]]
         {"parameter": variant.parameter, "value": variant.value, **msgspec.to_builtins(row)}
         for variant, row in zip(chosen, rows, strict=True)
     ]
+
+
+def laws(chosen: Sequence[Variant], archive: Archive) -> dict[str, list[StairRecord]]:
+    """Return the staircase of each temperature, as the archive has it once all is measured."""
+    found: dict[str, list[StairRecord]] = {}
+    for variant in chosen:
+        defence = variant.spec.defence
+        if variant.parameter == "temperature" and isinstance(defence, Mesa):
+            found[f"T = {variant.value}"] = archive[defence.recovered(variant.spec)].stairs
+    return found
 
 
 def summary(chosen: Sequence[Variant], rows: Sequence[Row]) -> list[Line]:
