@@ -48,7 +48,8 @@ VERSION = 3
 
 POPULATION = SmcSettings(particles=300, sweeps=4, repeats=2)
 COUNTS = 0.05
-JUDGES = 400
+JUDGES, JUDGED = 1_000, 60
+"""Images of a judge, and draws of a level that are judged, at most."""
 
 
 class Level(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +104,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         flow: the same by the scan, by importance sampling.
         flow_error: standard error of that.
         valid: share of the flow's draws with F ≥ β.
-        kept: share of those that rejection with a margin leaves.
+        kept: share of those that rejection with a margin leaves, of :data:`JUDGED`.
         fresh: share of what is left that is valid on fresh images and places.
         modes_smc: mode → share of the population, from 5 % on.
         modes_repeats: the same of each of its independent repeats.
@@ -199,7 +200,7 @@ def measure(
                 lambda c=case, on=looked, s=seed: populate(c, on()[0], s, progress),
             )
             rows += store.keep(
-                key_of(VERSION, sha256, target, settings, POPULATION, JUDGES, seed),
+                key_of(VERSION, sha256, target, settings, POPULATION, JUDGES, JUDGED, seed),
                 lambda c=case, on=looked, p=population: Rows(_compare(c, *on(), p, progress)),
             ).rows
     return rows
@@ -332,7 +333,7 @@ def _judge(
     stair: Stair, reject: TestingFunction, fresh: TestingFunction
 ) -> tuple[float | None, float | None]:
     """Return the share of valid draws that rejection leaves, and the share of those valid anew."""
-    draws = stair.draws[stair.valid]
+    draws = stair.draws[stair.valid][:JUDGED]
     if not len(draws):
         return None, None
     margin = 2 * math.sqrt(2 * stair.beta * (1 - stair.beta) / JUDGES)
