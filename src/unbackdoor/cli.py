@@ -278,15 +278,16 @@ class Bench(Machine):
     """Where the pieces of paper run: one after the other, or side by side through Ray."""
     address: Text = None
     """Of a Ray cluster; this machine when left out."""
+    minutes: float | None = None
+    """Of paper and paper-robust, begin no further piece after so many; 0 shows what is there."""
     format: Annotated[Literal["table", "json", "markdown", "svg"], arg(aliases=["-f"])] = "table"
     """What is printed; json has every figure, svg is the picture of toys, paper or paper-robust."""
 
     def run(self) -> int:
         """Measure what is missing and print all rows."""
-        from unbackdoor import commands
+        from unbackdoor import commands, gate
 
-        commands.bench(self)
-        return DONE
+        return gate.INCONCLUSIVE if commands.bench(self) else DONE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import sys
@@ -176,8 +177,8 @@ def demo(options: cli.Demo) -> RepairResult | ScanResult:
     return result
 
 
-def bench(options: cli.Bench) -> None:
-    """Measure what the store lacks of a benchmark, and print it."""
+def bench(options: cli.Bench) -> int:
+    """Measure what the store lacks of a benchmark, print it, and return how many rows it lacks."""
     from unbackdoor.experiments import BENCHMARKS, SWEEPS, Ray, Request, Serial, markdown
 
     if options.name not in BENCHMARKS:
@@ -191,6 +192,14 @@ def bench(options: cli.Bench) -> None:
         raise ArgumentError(
             f"--engine: ray runs {' and '.join(SWEEPS)}; {options.name} takes serial alone."
         )
+    limit = math.inf
+    if options.minutes is not None:
+        if options.name not in SWEEPS or not options.minutes >= 0:
+            raise ArgumentError(
+                f"--minutes: expected 0 or more, for {' or '.join(SWEEPS)}, came "
+                f"{options.minutes:g} for {options.name}."
+            )
+        limit = 60 * options.minutes
     prepare(options)
     engine = Serial()
     if through_ray:
@@ -207,6 +216,7 @@ def bench(options: cli.Bench) -> None:
         columns=options.columns,
         variant=options.variant,
         arch=options.arch,
+        limit=limit,
     )
     try:
         outcome = BENCHMARKS[options.name](request)
@@ -215,6 +225,8 @@ def bench(options: cli.Bench) -> None:
         raise
     if options.format == "json":
         print(json.dumps(outcome.rows, indent=1))
+    elif not outcome.lines:
+        pass
     elif options.format == "markdown":
         print(markdown(outcome.lines))
     elif options.format == "svg":
@@ -228,6 +240,13 @@ def bench(options: cli.Bench) -> None:
         for line in outcome.lines:
             table.add_row(*(Text(cell) for cell in line.values()))
         _print_wide(table)
+    if outcome.missing:
+        print(
+            f"{outcome.missing} of {outcome.missing + len(outcome.rows)} rows are missing; the "
+            f"same command goes on from there.",
+            file=sys.stderr,
+        )
+    return outcome.missing
 
 
 def list_models(*, as_json: bool) -> None:

@@ -182,10 +182,10 @@ def test_robustness_changes_one_thing_at_a_time(folder: Path) -> None:
         replace(variant, spec=replace(variant.spec, repair=tiny.REPAIR, defence=tiny.MESA))
         for variant in (chosen[0], chosen[-1])
     ]
-    rows = paper_robust.measure(few, Archive(folder / "store"), Serial(), Silent())
-    assert [row.seed for row in rows] == [0, 1]
-    assert paper_robust.flat(few, rows)[1]["parameter"] == "seed"
-    assert paper_robust.summary(few, rows)[1]["value"] == "1"
+    measured = paper_robust.measure(few, Archive(folder / "store"), Serial(), Silent())
+    assert [row.seed for _, row in measured] == [0, 1]
+    assert paper_robust.flat(measured)[1]["parameter"] == "seed"
+    assert paper_robust.summary(measured)[1]["value"] == "1"
 
 
 def test_the_cross_sections_have_a_panel_for_each_temperature_and_level(folder: Path) -> None:
@@ -203,8 +203,7 @@ def test_the_cross_sections_have_a_panel_for_each_temperature_and_level(folder: 
         if variant.parameter == "temperature"
     ][:2]
     archive = Archive(folder / "store")
-    paper_robust.measure(few, archive, Serial(), Silent())
-    laws = paper_robust.laws(few, archive)
+    laws = paper_robust.laws(paper_robust.measure(few, archive, Serial(), Silent()), archive)
     assert list(laws) == ["T = 0.1", "T = 0.2"]
     drawn = cross_sections.figure("laws", laws, parse_trigger("bw:170"))
     panels = ElementTree.fromstring(drawn).findall("{http://www.w3.org/2000/svg}g")
@@ -230,6 +229,15 @@ def test_the_command_prints_what_is_known_and_refuses_what_is_no_sweep(
     assert [row["defence"] for row in shown] == names
     assert main([*command, "-f", "svg", "--columns", "all"]) == 0
     assert capsys.readouterr().out.startswith("<svg")
+    assert main([*command[:2], "--store", str(tmp_path), "--minutes", "0"]) == 3
+    told = capsys.readouterr()
+    assert "350 of 355 rows are missing" in told.err
+    assert "our default" in told.out
+    assert main(["bench", "paper-robust", "--store", str(tmp_path / "no"), "--minutes", "0"]) == 3
+    assert capsys.readouterr().out == ""
+    for wrong in (["toys", "--minutes", "1"], ["paper", "--minutes", "-1"]):
+        assert main(["bench", *wrong]) == 4
+        assert "--minutes: expected 0 or more, for paper or paper-rob" in capsys.readouterr().err
     assert main(["bench", "toys", "--engine", "ray"]) == 4
     assert "--engine: ray runs paper and paper-robust" in capsys.readouterr().err
     assert main(["bench", "paper", "--only", "cifar10-bw:512"]) == 4

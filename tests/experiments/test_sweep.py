@@ -102,6 +102,23 @@ def test_what_is_there_is_not_computed_again(tmp_path: Path) -> None:
     assert bar.total == 0
 
 
+def test_a_limit_ends_a_sweep_between_two_pieces(tmp_path: Path) -> None:
+    class Slow(Serial):
+        """The clock moves on with every piece."""
+
+        def next(self) -> tuple[object, object]:
+            now[0] += 1.0
+            return super().next()
+
+    now = [0.0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("unbackdoor.experiments.sweep.time.monotonic", lambda: now[0])
+        wanted, archive = [Text(1), Text(2)], Archive(tmp_path)
+        assert complete(wanted, archive, Slow(), Bar(), limit=0) == []
+        assert complete(wanted, archive, Slow(), Bar(), limit=3) == [b"1+2"]
+        assert complete(wanted, archive, Slow(), Bar(), limit=2) == [b"1+2", b"2+3"]
+
+
 def test_a_result_that_is_there_needs_nothing(tmp_path: Path) -> None:
     Archive(tmp_path).keep(Text(7), b"kept")
     bar = Bar()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,7 @@ class Request:
         columns: of the paper's table, ``main`` or ``all``.
         variant: how the paper's backdoors get in, ``implanted`` or ``scratch``.
         arch: of the paper's networks; the data set's own when left out.
+        limit: seconds after which a sweep begins no further piece.
 
     """
 
@@ -61,15 +63,25 @@ class Request:
     columns: str = "main"
     variant: str = "implanted"
     arch: str | None = None
+    limit: float = math.inf
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Flat rows with everything, lines for a table, and an SVG figure where there is one."""
+    """What was measured.
+
+    Args:
+        rows: flat, with everything.
+        lines: of a table.
+        figure: as SVG, where there is one.
+        missing: rows that a limit left out.
+
+    """
 
     rows: list[dict[str, Any]]
     lines: list[Line]
     figure: str | None = None
+    missing: int = 0
 
 
 def _shipped(request: Request) -> Outcome:
@@ -122,17 +134,23 @@ def _paper(request: Request) -> Outcome:
         paper.networks(attack, request.variant, request.arch)
         for attack in paper.select(request.only)
     ]
+    columns = paper.COLUMNS[request.columns]
     rows = paper.measure(
         chosen,
-        paper.COLUMNS[request.columns],
+        columns,
         request.seeds[0],
         Archive(request.store),
         request.engine,
         request.progress,
         request.device,
+        request.limit,
     )
-    picture = paper_figure.figure(rows, paper.OURS)
-    return Outcome(msgspec.to_builtins(rows), paper.summary(rows), picture)
+    return Outcome(
+        msgspec.to_builtins(rows),
+        paper.summary(rows),
+        paper_figure.figure(rows, paper.OURS),
+        len(chosen) * len(columns) - len(rows),
+    )
 
 
 def _paper_robust(request: Request) -> Outcome:
@@ -140,11 +158,18 @@ def _paper_robust(request: Request) -> Outcome:
     networks = paper.networks(attack, request.variant, request.arch)
     chosen = paper_robust.variants(*networks, request.seeds)
     archive = Archive(request.store)
-    rows = paper_robust.measure(chosen, archive, request.engine, request.progress, request.device)
+    measured = paper_robust.measure(
+        chosen, archive, request.engine, request.progress, request.device, request.limit
+    )
     planted = parse_trigger(attack.trigger)
     title = f"Triggers recovered where {planted.name} was planted, by level and temperature"
-    picture = cross_sections.figure(title, paper_robust.laws(chosen, archive), planted)
-    return Outcome(paper_robust.flat(chosen, rows), paper_robust.summary(chosen, rows), picture)
+    laws = paper_robust.laws(measured, archive)
+    return Outcome(
+        paper_robust.flat(measured),
+        paper_robust.summary(measured),
+        cross_sections.figure(title, laws, planted) if laws else None,
+        len(chosen) - len(measured),
+    )
 
 
 BENCHMARKS: dict[str, Callable[[Request], Outcome]] = {

@@ -9,6 +9,7 @@ evaluate.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, pstdev
@@ -161,8 +162,9 @@ def measure(
     engine: Engine,
     progress: Progress,
     device: str = "cpu",
+    limit: float = math.inf,
 ) -> list[Row]:
-    """Measure what the archive lacks, and return the rows asked for.
+    """Measure what the archive lacks, and return the rows asked for that are there.
 
     Args:
         chosen: backdoored networks, each with its clean one.
@@ -172,6 +174,7 @@ def measure(
         engine: where the work is done.
         progress: one bar for the whole sweep.
         device: where networks run.
+        limit: seconds after which no further piece is begun.
 
     """
     specs = [
@@ -179,7 +182,9 @@ def measure(
         for network, clean in chosen
         for defence in defences
     ]
-    return complete(specs, archive, engine, progress, device=device, description="paper")
+    return complete(
+        specs, archive, engine, progress, device=device, description="paper", limit=limit
+    )
 
 
 def summary(rows: Sequence[Row]) -> list[Line]:

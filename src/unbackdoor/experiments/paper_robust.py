@@ -6,6 +6,7 @@ the share of stamped images in retraining, the number of clean images, and the s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,6 +36,9 @@ class Variant:
     parameter: str
     value: float | str
     spec: Defended
+
+
+Measured = tuple[Variant, Row]
 
 
 def variants(network: Network, clean: Network, seeds: Sequence[int]) -> list[Variant]:
@@ -71,31 +75,45 @@ def measure(
     engine: Engine,
     progress: Progress,
     device: str = "cpu",
-) -> list[Row]:
-    """Measure what the archive lacks, and return a row for each variant."""
+    limit: float = math.inf,
+) -> list[Measured]:
+    """Measure what the archive lacks, and return each variant that is there with its row.
+
+    Args:
+        chosen: what is compared.
+        archive: what is there.
+        engine: where the work is done.
+        progress: one bar for all of it.
+        device: where networks run.
+        limit: seconds after which no further piece is begun.
+
+    """
     specs = [variant.spec for variant in chosen]
-    return complete(specs, archive, engine, progress, device=device, description="paper-robust")
+    complete(
+        specs, archive, engine, progress, device=device, description="paper-robust", limit=limit
+    )
+    return [(variant, archive[variant.spec]) for variant in chosen if variant.spec in archive]
 
 
-def flat(chosen: Sequence[Variant], rows: Sequence[Row]) -> list[dict[str, Any]]:
+def flat(measured: Sequence[Measured]) -> list[dict[str, Any]]:
     """Return the rows as flat objects that say which setting they are of."""
     return [
         {"parameter": variant.parameter, "value": variant.value, **msgspec.to_builtins(row)}
-        for variant, row in zip(chosen, rows, strict=True)
+        for variant, row in measured
     ]
 
 
-def laws(chosen: Sequence[Variant], archive: Archive) -> dict[str, list[StairRecord]]:
-    """Return the staircase of each temperature, as the archive has it once all is measured."""
+def laws(measured: Sequence[Measured], archive: Archive) -> dict[str, list[StairRecord]]:
+    """Return the staircase of each temperature."""
     found: dict[str, list[StairRecord]] = {}
-    for variant in chosen:
+    for variant, _ in measured:
         defence = variant.spec.defence
         if variant.parameter == "temperature" and isinstance(defence, Mesa):
             found[f"T = {variant.value}"] = archive[defence.recovered(variant.spec)].stairs
     return found
 
 
-def summary(chosen: Sequence[Variant], rows: Sequence[Row]) -> list[Line]:
+def summary(measured: Sequence[Measured]) -> list[Line]:
     """Return one line per variant."""
     return [
         {
@@ -109,5 +127,5 @@ def summary(chosen: Sequence[Variant], rows: Sequence[Row]) -> list[Line]:
             "passes": f"{row.passes:,}",
             "seconds": f"{row.seconds:.0f}",
         }
-        for variant, row in zip(chosen, rows, strict=True)
+        for variant, row in measured
     ]
