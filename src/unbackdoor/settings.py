@@ -186,19 +186,23 @@ class MineSettings:
     """How the paper's generator is fitted.
 
     Args:
-        noise: dimensions of z.
+        noise: dimensions of z, a multiple of four.
         components: of a mixture of Gaussians, set at the clusters of a small population, that the
             generator begins as, z then having the dimensions of θ and the component's number; 0 for
-            a network alone.
-        hidden: width of the two hidden layers in both networks.
+            the authors' networks.
+        hidden: width of the hidden layers in both networks.
         steps: of the generator.
         statistics_steps: of the statistics network, before each of the generator.
         batch: draws in a step.
         alpha: α, weight of the information.
-        blur: standard deviation of the noise ε on a draw; 0 is the clean draw, None as much as
-            leaves a uniform draw the information of a batch.
+        shake: standard deviation of the noise on the draw that F is asked at.
+        blur: standard deviation of the noise ε on the draw inside the information; 0 is the clean
+            draw, None as much as leaves a uniform draw the information of a batch.
+        average: rate of the moving average that corrects the gradient of the information; 1 for
+            none.
         learning_rate: of Adam, for the generator.
         statistics_rate: the same for the statistics network.
+        momentum: β₁ of Adam.
 
     """
 
@@ -209,13 +213,24 @@ class MineSettings:
     statistics_steps: int = 1
     batch: int = 128
     alpha: float = 0.1
+    shake: float = 0.0
     blur: float | None = 0.0
+    average: float = 1.0
     learning_rate: float = 1e-3
     statistics_rate: float = 1e-3
+    momentum: float = 0.9
 
 
-MINE_PAPER = MineSettings()
-"""As published: the clean draw, one step of each network in turn, 620 of them."""
+MINE_PAPER = MineSettings(
+    hidden=512,
+    shake=0.1,
+    average=0.001,
+    learning_rate=2e-4,
+    statistics_rate=2e-4,
+    momentum=0.5,
+)
+"""As published for CIFAR-10: networks, losses, rates, 620 steps of each network in turn, noise on
+the draw that F is asked at, and the clean draw inside the information."""
 
 MINE_CORRECTED = MineSettings(
     components=8,

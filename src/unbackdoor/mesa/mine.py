@@ -11,9 +11,9 @@ beyond ln(batch) (McAllester and Stratos, 2020), so it is kept beside that ceili
 wide that a uniform θ would tell just as much: n · ½ log(1 + s² / σ²) = ln(batch), s² = 1/12.
 
 It pulls a narrow law apart but slowly, and no law to a mode where it has no draw. So a corrected G
-begins as a mixture of Gaussians at the clusters of a small population on the level set,
-G(z, k) = Φ(m_k + s_k (z + M(z, k))) with M = 0, and has only to become valid and to stay wide. G
-has no density and a stair of it no volume: it is here for fidelity, and the flow is its successor.
+begins at the clusters of a small population on the level set, and has only to become valid and to
+stay wide. G has no density and a stair of it no volume: it is here for fidelity, and the flow is
+its successor.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn.functional import one_hot
 
-from unbackdoor.mesa.normal import NORMAL, mixture, probit
+from unbackdoor.mesa.makers import Maker, Mixture, Published, statistics
 from unbackdoor.mesa.perceptron import perceptron
 from unbackdoor.mesa.smc import Smc
 from unbackdoor.mesa.stair import Stair
@@ -82,7 +81,7 @@ class Mine:
             maker, statistics = self._networks(F, beta, dimensions, seed, noise)
             information = _fit(maker, statistics, F, beta, self.settings, noise, advance)
             with torch.no_grad():
-                draws = maker(maker.noise(self.draws, noise))
+                draws = maker.eval()(maker.noise(self.draws, noise))
                 stairs.append(
                     Stair(
                         beta=beta,
@@ -103,78 +102,10 @@ class Mine:
             scouts = Smc(self.scouts)(F, (beta,), dimensions, seed=seed)
         with initialised_by(generator):
             if scouts:
-                maker = Mixture(settings, scouts[0].draws)
-            else:
-                maker = Published(settings, dimensions)
-            return maker, perceptron(dimensions + maker.inputs, settings.hidden, 1)
-
-
-class Maker(nn.Module):
-    """G: noise to θ."""
-
-    inputs: int
-    """Dimensions of the noise."""
-
-    def noise(self, count: int, generator: Generator) -> Tensor:
-        """Draw noise ``(count, inputs)``."""
-        raise NotImplementedError
-
-
-class Published(Maker):
-    """The paper's: a perceptron of Gaussian noise, and a sigmoid.
-
-    Args:
-        settings: sizes.
-        dimensions: n.
-
-    """
-
-    def __init__(self, settings: MineSettings, dimensions: int) -> None:
-        super().__init__()
-        self.inputs = settings.noise
-        self.body = perceptron(self.inputs, settings.hidden, dimensions)
-
-    def noise(self, count: int, generator: Generator) -> Tensor:
-        """Draw noise ``(count, inputs)``."""
-        return torch.randn(count, self.inputs, generator=generator)
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Map noise to θ ``(count, n)``."""
-        return self.body(z).sigmoid()
-
-
-class Mixture(Maker):
-    """Φ of a mixture of Gaussians, moved by a perceptron that at first moves nothing.
-
-    Args:
-        settings: sizes.
-        population: ``(N, n)`` in [0, 1], at whose clusters the components begin.
-
-    """
-
-    def __init__(self, settings: MineSettings, population: Tensor) -> None:
-        super().__init__()
-        self.means, log_scales, logits = mixture(probit(population), settings.components)
-        self.scales, self.shares = log_scales.exp(), logits.softmax(0)
-        components, dimensions = self.means.shape
-        self.inputs = dimensions + components
-        self.body = perceptron(self.inputs, settings.hidden, dimensions)
-        for parameter in self.body[-1].parameters():
-            nn.init.zeros_(parameter)
-
-    def noise(self, count: int, generator: Generator) -> Tensor:
-        """Draw Gaussian noise, and the number of a component as zeros and a one."""
-        components, dimensions = self.means.shape
-        number = torch.multinomial(self.shares, count, replacement=True, generator=generator)
-        z = torch.randn(count, dimensions, generator=generator)
-        return torch.cat([z, one_hot(number, components)], 1)
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Map noise to θ ``(count, n)``."""
-        dimensions = self.means.shape[1]
-        own = z[:, dimensions:]
-        moved = z[:, :dimensions] + self.body(z)
-        return NORMAL.cdf(own @ self.means + (own @ self.scales) * moved)
+                maker = Mixture(scouts[0].draws, settings.components, settings.hidden)
+                return maker, perceptron(dimensions + maker.inputs, settings.hidden, 1)
+            maker = Published(settings.noise, settings.hidden, dimensions)
+            return maker, statistics(dimensions + maker.inputs, settings.hidden)
 
 
 def _fit(
@@ -187,30 +118,34 @@ def _fit(
     advance: Callable[[], None],
 ) -> float:
     """Fit G, and return the mean of the last tenth of the estimates of the information, in nats."""
-    making = torch.optim.Adam(maker.parameters(), lr=settings.learning_rate)
-    telling = torch.optim.Adam(statistics.parameters(), lr=settings.statistics_rate)
+    momenta = (settings.momentum, 0.999)
+    making = torch.optim.Adam(maker.parameters(), lr=settings.learning_rate, betas=momenta)
+    telling = torch.optim.Adam(statistics.parameters(), lr=settings.statistics_rate, betas=momenta)
+    average = MovingAverage(settings.average)
     found: list[float] = []
 
     def draw() -> tuple[Tensor, Tensor]:
         z = maker.noise(settings.batch, generator)
         return maker(z), z
 
-    def information(theta: Tensor, z: Tensor) -> Tensor:
+    def terms(theta: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         widest = widest_blur(theta.shape[1], settings.batch)
         blur = widest if settings.blur is None else settings.blur
-        noised = theta + blur * torch.randn(theta.shape, generator=generator)
-        return information_bound(statistics, noised, z, generator)
+        return _terms(statistics, _noised(theta, blur, generator), z, generator)
 
     for _ in range(settings.steps):
         for _ in range(settings.statistics_steps):
             with torch.no_grad():
                 theta, z = draw()
+            joint, apart = terms(theta, z)
             telling.zero_grad()
-            (-information(theta, z)).backward()
+            (average(float(apart.detach())) * apart - joint).backward()
             telling.step()
         theta, z = draw()
-        told = information(theta, z)
-        hinge = (beta - F(theta)).clamp(min=0).mean()
+        joint, apart = terms(theta, z)
+        told = joint - apart
+        asked = _noised(theta, settings.shake, generator).clamp(0, 1)
+        hinge = (beta - F(asked)).clamp(min=0).mean()
         making.zero_grad()
         (hinge - settings.alpha * told).backward()
         making.step()
@@ -231,6 +166,36 @@ def widest_blur(dimensions: int, batch: int) -> float:
     return (12 * (batch ** (2 / dimensions) - 1)) ** -0.5
 
 
+class MovingAverage:
+    """The correction of the bound's gradient for small batches (Belghazi et al., 2018, eq. 12).
+
+    The gradient of log E[exp T] divides by an expectation over one batch. Here that expectation is
+    averaged over the batches before it.
+
+    Args:
+        rate: of the average, in (0, 1]; 1 corrects nothing.
+
+    """
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self.logarithm: float | None = None
+
+    def __call__(self, term: float) -> float:
+        """Take log E[exp T] over the next batch, and return what its gradient is to be times.
+
+        Example:
+            >>> average = MovingAverage(0.5)
+            >>> average(0.0), round(average(math.log(3)), 3)
+            (1.0, 1.5)
+
+        """
+        before = term if self.logarithm is None else self.logarithm
+        ratio = self.rate + (1 - self.rate) * math.exp(min(before - term, 700))
+        self.logarithm = term + math.log(ratio)
+        return 1 / ratio
+
+
 def information_bound(statistics: nn.Module, x: Tensor, z: Tensor, generator: Generator) -> Tensor:
     """Return Donsker and Varadhan's lower bound of I(x; z) in nats, over one batch.
 
@@ -241,7 +206,19 @@ def information_bound(statistics: nn.Module, x: Tensor, z: Tensor, generator: Ge
         generator: of the order in which z stands for draws of its own.
 
     """
+    joint, apart = _terms(statistics, x, z, generator)
+    return joint - apart
+
+
+def _terms(
+    statistics: nn.Module, x: Tensor, z: Tensor, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Return E[T] over pairs, and log E[exp T] over draws that do not belong together."""
     other = z[torch.randperm(len(z), generator=generator)]
     joint = statistics(torch.cat([x, z], 1)).mean()
     apart = torch.logsumexp(statistics(torch.cat([x, other], 1)), 0).squeeze()
-    return joint - (apart - math.log(len(z)))
+    return joint, apart - math.log(len(z))
+
+
+def _noised(theta: Tensor, scale: float, generator: Generator) -> Tensor:
+    return theta + scale * torch.randn(theta.shape, generator=generator) if scale else theta
