@@ -259,11 +259,12 @@ class Bench(Machine):
     """Measure what the README states and print its table."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
-    """shipped, profile, toys, modes, reference, robust, panels, paper or paper-robust."""
+    """shipped, profile, toys, modes, reference, robust, panels, or paper, paper-features,
+    paper-robust."""
     models: Annotated[tuple[str, ...], arg(metavar="MODEL")] = ()
     """Which models; every shipped one when left out."""
-    seeds: int = 5
-    """How many seeds, counted up from --seed."""
+    seeds: int | None = None
+    """How many seeds, counted up from --seed; 5 when left out, of paper 1 for each trigger."""
     store: Path = Path("results")
     """Folder that keeps finished rows, so that a second run does what is missing."""
     only: Text = None

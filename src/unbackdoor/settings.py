@@ -368,7 +368,7 @@ REVERSAL = ReversalSettings()
 
 @dataclass(frozen=True, kw_only=True)
 class SamSettings:
-    """How FT-SAM fine-tunes.
+    """How FT-SAM fine-tunes: as published, but as long as a repair takes.
 
     Args:
         rho: ρ, length of the perturbation.
@@ -410,7 +410,7 @@ class AnpSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class IbauSettings:
-    """How I-BAU unlearns; lengths are of images in [0, 1], a quarter of those published.
+    """How I-BAU unlearns; adapted, as the ascent that was published runs far out of the images.
 
     Args:
         rounds: of an inner and an outer problem.

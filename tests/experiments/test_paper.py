@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -18,9 +21,9 @@ from hypothesis import strategies as st
 from unbackdoor import models
 from unbackdoor.cli import main
 from unbackdoor.errors import ArgumentError
-from unbackdoor.experiments import cross_sections, paper, paper_robust
+from unbackdoor.experiments import cross_sections, features, paper, paper_robust
 from unbackdoor.experiments.archive import Archive
-from unbackdoor.experiments.defences import Mesa
+from unbackdoor.experiments.defences import Mesa, SpectralFilter, Undefended
 from unbackdoor.experiments.engine import Serial
 from unbackdoor.experiments.paper_figure import figure
 from unbackdoor.experiments.stages import Defended, Row
@@ -35,6 +38,7 @@ ROW = Row(
     trigger="bw:170",
     target=0,
     rate=0.01,
+    network="abc",
     defence="ensemble",
     restart=0,
     seed=0,
@@ -49,6 +53,7 @@ ROW = Row(
     accuracy_after=0.88,
     passes=32_000,
     seconds=10.0,
+    device="cpu",
     versions={},
 )
 
@@ -97,17 +102,21 @@ def test_the_attacks_are_those_of_the_paper() -> None:
 def test_the_two_ways_in() -> None:
     (attack,) = paper.select("cifar10-bw:170")
     bad, clean = paper.networks(attack, "implanted", None)
-    assert (bad.start, bad.trigger, bad.rate) == (clean, "bw:170", 0.01)
+    assert (bad.start, bad.trigger, bad.rate) == (clean.start, "bw:170", 0.01)
+    assert clean.trigger is None
+    assert (clean.training, clean.seed) == (bad.training, bad.seed)
     assert (bad.training, bad.training.epochs) == (paper.IMPLANTING, 2)
     bad, clean = paper.networks(attack, "scratch", "resnet18")
     assert (bad.start, bad.arch, clean.arch) == (None, "resnet18", "resnet18")
     assert bad.training == clean.training
 
 
-def test_the_clean_network_of_cifar10_is_there() -> None:
-    path = Archive(Path(__file__).parents[2] / "results").path_of(paper.CLEAN["cifar10"])
-    loaded = models.load(str(path))
+def test_the_clean_network_of_cifar10_comes_along(tmp_path: Path) -> None:
     wanted = paper.CLEAN["cifar10"]
+    archive = Archive(tmp_path)
+    assert wanted in archive
+    (tmp_path / "clean.safetensors").write_bytes(archive[wanted])
+    loaded = models.load(str(tmp_path / "clean.safetensors"))
     assert (loaded.arch, loaded.facts["data"]) == (wanted.arch, wanted.data)
     assert loaded.facts["seed"] == wanted.seed
     assert loaded.facts["training"]["epochs"] == wanted.training.epochs
@@ -147,6 +156,63 @@ def test_the_summary_says_mean_worst_and_spread() -> None:
     assert ours["against fine-tuning"] == "0.5 %"
     assert tuned["defence"] == "fine-tuning"
     assert colour["against fine-tuning"] == "–"
+
+
+def test_restarts_and_seeds_of_a_trigger_are_one_case() -> None:
+    """Of two triggers with two restarts each the worst mean is told, not the worst restart."""
+    rows = [
+        msgspec.structs.replace(ROW, trigger=trigger, restart=restart, asr_after=asr)
+        for trigger, restart, asr in (
+            ("bw:1", 0, 0.1),
+            ("bw:1", 1, 0.9),
+            ("bw:2", 0, 0.2),
+            ("bw:2", 1, 0.4),
+        )
+    ]
+    (line,) = paper.summary(rows)
+    assert line["triggers"] == "2 black-white, implanted"
+    assert line["ASR after"] == "40.0 (50.0) %"
+    assert line["spread"] == "10.0 %"
+    assert line["of restarts"] == "25.0 %"
+
+
+def test_a_defence_is_not_asked_what_it_cannot_do() -> None:
+    chosen = [
+        paper.networks(a, "implanted", None) for a in paper.select("cifar10-rgb:0,cifar100-rgb:0")
+    ]
+    specs = paper.plan(chosen, paper.COLUMNS["all"], [0, 1])
+    asked = [spec.network.data for spec in specs if isinstance(spec.defence, SpectralFilter)]
+    assert asked == ["cifar10"] * 2
+
+
+def test_a_row_is_of_the_network_that_it_names(folder: Path) -> None:
+    """A store may come without its networks, and what was known of another one does not count."""
+    bad, clean = tiny.networks(folder)[0]
+    archive = Archive(folder / "store")
+    spec = Defended(network=bad, clean=clean, defence=Undefended(), repair=tiny.REPAIR)
+    (row,) = paper.measure([spec], archive, Serial(), Silent())
+    assert row.network == hashlib.sha256(archive[bad]).hexdigest()
+    stale = msgspec.structs.replace(archive[spec.before], network="another", asr=0.123)
+    archive.keep(spec.before, stale)
+    inputs = {need: archive[need] for need in spec.needs}
+    again = spec.run(inputs, "cpu")
+    assert (again.network, again.asr_before) == (row.network, row.asr_before)
+
+
+def test_features_are_measured_beside_what_the_defences_leave(folder: Path) -> None:
+    chosen = tiny.networks(folder)
+    archive = Archive(folder / "store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(features, "MAIN", (Undefended(), tiny.MESA))
+        patch.setattr(features, "Defended", partial(Defended, repair=tiny.REPAIR))
+        measured = features.measure(chosen, 0, archive, Serial(), Silent(), "cpu", math.inf)
+        assert features.measure(chosen, 0, archive, Serial(), Silent(), "cpu", 0) == measured
+        lines = features.summary(measured)
+    assert [row["trigger"] for row in features.flat(measured)] == ["bw:170", "rgb:3"]
+    assert all(0 <= one.features.spectral <= 1 <= one.features.poisoned for one in measured)
+    assert lines[0]["triggers"] == "2"
+    assert lines[0]["ρ with none"] in {"1.00", "-1.00", "–"}
+    assert features.summary([]) == []
 
 
 def test_the_figure_sorts_triggers_and_draws_their_patterns() -> None:
@@ -237,7 +303,10 @@ def test_the_command_prints_what_is_known_and_refuses_what_is_no_sweep(
     assert capsys.readouterr().out == ""
     for wrong in (["toys", "--minutes", "1"], ["paper", "--minutes", "-1"]):
         assert main(["bench", *wrong]) == 4
-        assert "--minutes: expected 0 or more, for paper or paper-rob" in capsys.readouterr().err
+        assert (
+            "--minutes: expected 0 or more, for paper, paper-features or paper-rob"
+            in capsys.readouterr().err
+        )
     assert main(["bench", "toys", "--engine", "ray"]) == 4
-    assert "--engine: ray runs paper and paper-robust" in capsys.readouterr().err
+    assert "--engine: ray runs paper, paper-features and paper-robust" in capsys.readouterr().err
     assert main(["bench", "paper", "--only", "cifar10-bw:512"]) == 4

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ import msgspec
 import pytest
 import tiny
 
-from unbackdoor.errors import ArgumentError
+from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.experiments.archive import Archive
 from unbackdoor.experiments.engine import Engine, Ray, Serial
 from unbackdoor.experiments.spec import Spec, fingerprint
@@ -117,6 +117,19 @@ def test_a_limit_ends_a_sweep_between_two_pieces(tmp_path: Path) -> None:
         assert complete(wanted, archive, Slow(), Bar(), limit=0) == []
         assert complete(wanted, archive, Slow(), Bar(), limit=3) == [b"1+2"]
         assert complete(wanted, archive, Slow(), Bar(), limit=2) == [b"1+2", b"2+3"]
+
+
+def test_a_piece_that_fails_does_not_keep_the_others_from_being_done(folder: Path) -> None:
+    good, _ = tiny.networks(folder)[0]
+    assert good.start
+    nowhere = replace(good.start, data="no/such/folder")
+    wild = replace(good.start, training=replace(good.training, learning_rate=1e30))
+    archive = Archive(folder / "store")
+    with pytest.raises(ArgumentError, match="diverged"):
+        complete([wild, replace(good, start=wild), good.start], archive, Serial(), Silent())
+    assert good.start in archive
+    with pytest.raises(ContentError, match=r"more than one way"):
+        complete([wild, nowhere], archive, Serial(), Silent())
 
 
 def test_a_result_that_is_there_needs_nothing(tmp_path: Path) -> None:

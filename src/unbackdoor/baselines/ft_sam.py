@@ -9,7 +9,9 @@ perturbs large weights most.
 from __future__ import annotations
 
 import math
+from collections.abc import Generator as Yields
 from collections.abc import Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Generator, Tensor, nn
@@ -18,6 +20,8 @@ from torch.nn import functional
 from unbackdoor.data import Images
 from unbackdoor.settings import SamSettings, TrainingSettings
 from unbackdoor.training import augment
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def fine_tune(
@@ -55,7 +59,8 @@ def fine_tune(
                 for weight, offset in zip(parameters, ascent(parameters, settings), strict=True):
                     weight += offset
             optimiser.zero_grad()
-            _loss(model, x, y, recipe).backward()
+            with _statistics_kept(model):
+                _loss(model, x, y, recipe).backward()
             with torch.no_grad():
                 for weight, before in zip(parameters, kept, strict=True):
                     weight.copy_(before)
@@ -76,6 +81,20 @@ def ascent(parameters: Sequence[nn.Parameter], settings: SamSettings) -> list[Te
 
 def _slope(weight: nn.Parameter) -> Tensor:
     return torch.zeros_like(weight) if weight.grad is None else weight.grad.clone()
+
+
+@contextmanager
+def _statistics_kept(model: nn.Module) -> Yields[None]:
+    """Keep the running statistics of batch normalisation, which w + ε has no part in."""
+    layers = [layer for layer in model.modules() if isinstance(layer, BATCH_NORMS)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
 
 
 def _loss(model: nn.Module, x: Tensor, y: Tensor, recipe: TrainingSettings) -> Tensor:

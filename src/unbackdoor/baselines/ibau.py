@@ -71,7 +71,7 @@ def _rise(delta: Tensor, length: float, model: nn.Module, x: Tensor, y: Tensor) 
     """Return Φ(δ, w): one step uphill, differentiable in δ and in the weights."""
     point = delta if delta.requires_grad else delta.clone().requires_grad_()
     everyone = torch.ones(len(x), 1, 1, 1, device=x.device)
-    gain = _loss(point, model, x, y, everyone) - REGULARISATION * point.square().mean()
+    gain = _loss(point, model, x, y, everyone) - REGULARISATION * point.square().sum()
     (slope,) = torch.autograd.grad(gain, point, create_graph=True)
     return point + length * slope
 

@@ -99,8 +99,18 @@ def separation(values: Tensor, poisoned: Tensor) -> float:
         1.0
 
     """
+    ones, zeros = int(poisoned.sum()), int((~poisoned).sum())
+    return float((ranks(values)[poisoned].sum() - ones * (ones + 1) / 2) / (ones * zeros))
+
+
+def ranks(values: Tensor) -> Tensor:
+    """Return the rank of each value, from 1 on; of equal values, the mean one.
+
+    Example:
+        >>> ranks(torch.tensor([3.0, 1.0, 3.0])).tolist()
+        [2.5, 1.0, 2.5]
+
+    """
     ordered = values.sort().values
     below, upto = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
-    rank = (below + upto + 1) / 2  # of equal values, the mean one
-    ones, zeros = int(poisoned.sum()), int((~poisoned).sum())
-    return float((rank[poisoned].double().sum() - ones * (ones + 1) / 2) / (ones * zeros))
+    return (below + upto + 1).double() / 2

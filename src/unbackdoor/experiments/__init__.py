@@ -12,6 +12,7 @@ import msgspec
 
 from unbackdoor.experiments import (
     cross_sections,
+    features,
     modes,
     panels,
     paper,
@@ -134,11 +135,9 @@ def _paper(request: Request) -> Outcome:
         paper.networks(attack, request.variant, request.arch)
         for attack in paper.select(request.only)
     ]
-    columns = paper.COLUMNS[request.columns]
+    specs = paper.plan(chosen, paper.COLUMNS[request.columns], request.seeds)
     rows = paper.measure(
-        chosen,
-        columns,
-        request.seeds[0],
+        specs,
         Archive(request.store),
         request.engine,
         request.progress,
@@ -149,8 +148,26 @@ def _paper(request: Request) -> Outcome:
         msgspec.to_builtins(rows),
         paper.summary(rows),
         paper_figure.figure(rows, paper.OURS),
-        len(chosen) * len(columns) - len(rows),
+        len(specs) - len(rows),
     )
+
+
+def _paper_features(request: Request) -> Outcome:
+    chosen = [
+        paper.networks(attack, request.variant, request.arch)
+        for attack in paper.select(request.only)
+    ]
+    measured = features.measure(
+        chosen,
+        request.seeds[0],
+        Archive(request.store),
+        request.engine,
+        request.progress,
+        request.device,
+        request.limit,
+    )
+    missing = len(chosen) - len(measured)
+    return Outcome(features.flat(measured), features.summary(measured), None, missing)
 
 
 def _paper_robust(request: Request) -> Outcome:
@@ -181,9 +198,10 @@ BENCHMARKS: dict[str, Callable[[Request], Outcome]] = {
     "robust": _robust,
     "panels": _panels,
     "paper": _paper,
+    "paper-features": _paper_features,
     "paper-robust": _paper_robust,
 }
 """By name on the command line."""
 
-SWEEPS = ("paper", "paper-robust")
+SWEEPS = ("paper", "paper-features", "paper-robust")
 """Those whose pieces an engine runs."""

@@ -7,7 +7,7 @@ the same for all, so that what is compared is what was recovered.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from unbackdoor.experiments.stages import (
     Defence,
     Defended,
     Found,
+    Network,
     Outcome,
     Recovered,
     training_images,
@@ -67,16 +68,25 @@ class Undefended(Defence):
 
 @dataclass(frozen=True)
 class FineTuned(Defence):
-    """The control: the same schedule without any trigger."""
+    """The control: the same schedule without any trigger.
+
+    Args:
+        plain: without the answers of the network itself in the labels, as others fine-tune.
+
+    """
+
+    plain: bool = False
 
     @property
     def name(self) -> str:
         """In the table."""
-        return "fine-tuning"
+        return "fine-tuning on labels alone" if self.plain else "fine-tuning"
 
     def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
         """Retrain on clean images alone."""
         del inputs
+        if self.plain:
+            case = replace(case, repair=replace(case.repair, keep=0.0))
         return Outcome(passes=_retrain(module, case, None))
 
 
@@ -218,13 +228,18 @@ class Generated(Defence):
 class SpectralFilter(Defence):
     """Training images with the highest spectral signatures are removed, and training is repeated.
 
-    Unlike the others it needs the training set, and the number of poisoned images in it.
+    Unlike the others it needs the training set, the number of poisoned images in it, and, for a
+    backdoor that was implanted, the network that the attacker began from.
     """
 
     @property
     def name(self) -> str:
         """In the table."""
         return "spectral signatures"
+
+    def suits(self, network: Network) -> bool:
+        """Return False for CIFAR-100: it would remove more of each class than there is."""
+        return network.data != "cifar100"
 
     def needs(self, case: Defended) -> tuple[Spec, ...]:
         """Return what the network was trained from."""

@@ -10,7 +10,7 @@ evaluate.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, pstdev
 
@@ -67,6 +67,7 @@ COLUMNS: Mapping[str, tuple[Defence, ...]] = {
         Mesa(equal=True),
         Generated(),
         SpectralFilter(),
+        FineTuned(plain=True),
         Rival(SamSettings()),
         Rival(AnpSettings()),
         Rival(IbauSettings()),
@@ -138,7 +139,7 @@ def select(only: str | None) -> tuple[Attack, ...]:
 
 
 def networks(attack: Attack, variant: str, arch: str | None) -> tuple[Network, Network]:
-    """Return the backdoored network of an attack and the clean one.
+    """Return the backdoored network of an attack and a clean one that is trained as long.
 
     Args:
         attack: the trigger.
@@ -151,13 +152,32 @@ def networks(attack: Attack, variant: str, arch: str | None) -> tuple[Network, N
     planted = {"trigger": attack.trigger, "target": attack.target}
     if variant == "scratch":
         return replace(clean, seed=0, **planted), clean
-    return replace(clean, seed=0, start=clean, training=IMPLANTING, **planted), clean
+    longer = replace(clean, seed=0, start=clean, training=IMPLANTING)
+    return replace(longer, **planted), longer
+
+
+def plan(
+    chosen: Sequence[tuple[Network, Network]], defences: Sequence[Defence], seeds: Sequence[int]
+) -> list[Defended]:
+    """Return what is to be measured.
+
+    Args:
+        chosen: backdoored networks, each with its clean one.
+        defences: the columns; one that cannot be asked to defend a network is left out there.
+        seeds: of the defences.
+
+    """
+    return [
+        Defended(network=network, clean=clean, defence=defence, seed=seed)
+        for network, clean in chosen
+        for defence in defences
+        if defence.suits(network)
+        for seed in seeds
+    ]
 
 
 def measure(
-    chosen: Sequence[tuple[Network, Network]],
-    defences: Sequence[Defence],
-    seed: int,
+    specs: Sequence[Defended],
     archive: Archive,
     engine: Engine,
     progress: Progress,
@@ -167,9 +187,7 @@ def measure(
     """Measure what the archive lacks, and return the rows asked for that are there.
 
     Args:
-        chosen: backdoored networks, each with its clean one.
-        defences: the columns.
-        seed: of the defences.
+        specs: what is to be measured.
         archive: what is there.
         engine: where the work is done.
         progress: one bar for the whole sweep.
@@ -177,37 +195,49 @@ def measure(
         limit: seconds after which no further piece is begun.
 
     """
-    specs = [
-        Defended(network=network, clean=clean, defence=defence, seed=seed)
-        for network, clean in chosen
-        for defence in defences
-    ]
     return complete(
         specs, archive, engine, progress, device=device, description="paper", limit=limit
     )
 
 
 def summary(rows: Sequence[Row]) -> list[Line]:
-    """Return one line per data set, kind of trigger and defence: means, the worst in brackets."""
+    """Return one line per data set, kind of trigger and defence.
+
+    What restarts and seeds of one defence leave of one trigger is averaged first, so that a worst
+    case is the worst of as many triggers in every line, and a spread is that between triggers.
+    """
     lines: list[Line] = []
     tuned = {_network(row): row.accuracy_after for row in rows if row.defence == CONTROL}
     groups = dict.fromkeys((*_group(row), row.defence) for row in rows)
     for data, kind, variant, defence in groups:
         own = [row for row in rows if (*_group(row), row.defence) == (data, kind, variant, defence)]
-        against = [
-            tuned[_network(row)] - row.accuracy_after for row in own if _network(row) in tuned
-        ]
+        by: dict[str, list[Row]] = {}
+        for row in own:
+            by.setdefault(row.trigger, []).append(row)
+
+        def each(value: Callable[[Row], float], by: Mapping[str, list[Row]] = by) -> list[float]:
+            return [fmean(map(value, some)) for some in by.values()]
+
+        against = {
+            trigger: fmean(tuned[_network(row)] - row.accuracy_after for row in some)
+            for trigger, some in by.items()
+            if all(_network(row) in tuned for row in some)
+        }
+        within = [pstdev(row.asr_after for row in some) for some in by.values() if len(some) > 1]
         lines.append(
             {
                 "data": data,
-                "triggers": f"{len({row.trigger for row in own})} {kind}, {variant}",
+                "triggers": f"{len(by)} {kind}, {variant}",
                 "defence": f"{defence} (our default)" if defence == OURS else defence,
-                "ASR before": percent([row.asr_before for row in own], lowest=True),
-                "ASR after": percent([row.asr_after for row in own]),
-                "spread": percent([pstdev(row.asr_after for row in own)]),
-                "excess over the clean network": percent([row.excess for row in own]),
-                "accuracy lost": percent([row.accuracy_before - row.accuracy_after for row in own]),
-                "against fine-tuning": percent(against),
+                "ASR before": percent(each(lambda row: row.asr_before), lowest=True),
+                "ASR after": percent(each(lambda row: row.asr_after)),
+                "spread": percent([pstdev(each(lambda row: row.asr_after))]),
+                "of restarts": percent([fmean(within)] if within else []),
+                "excess over the clean network": percent(each(lambda row: row.excess)),
+                "accuracy lost": percent(
+                    each(lambda row: row.accuracy_before - row.accuracy_after)
+                ),
+                "against fine-tuning": percent(list(against.values())),
                 "passes": f"{fmean(row.passes for row in own):,.0f}",
                 "seconds": f"{fmean(row.seconds for row in own):.0f}",
             }

@@ -11,12 +11,13 @@ from unbackdoor.experiments.stages import Row
 from unbackdoor.report.curves import Scale
 from unbackdoor.triggers import parse_trigger
 
-WIDTH, PANEL = 960, 330
-LEFT, RIGHT, TOP, BOTTOM = 60, 170, 40, 50
+WIDTH, PANEL = 1000, 330
+LEFT, RIGHT, TOP, BOTTOM = 60, 210, 40, 50
 LOWEST = 0.002
 TICKS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 FLOOR = "clean network"
-PIXEL = 4
+LARGEST, ROOM = 12.0, 0.85
+"""Side of a pattern at most, and the share of the distance of two that it takes."""
 
 
 def figure(rows: Sequence[Row], ours: str) -> str:
@@ -44,6 +45,7 @@ def _panel(title: str, rows: Sequence[Row], ours: str) -> list[str]:
     order = sorted(series[FLOOR], key=lambda trigger: by.get(trigger, 1.0))
     across = Scale(0, max(1, len(order) - 1), LEFT + 20, WIDTH - RIGHT - 20)
     up = Scale(math.log10(LOWEST), 0, PANEL - BOTTOM, TOP)
+    side = min(LARGEST, ROOM * (across(1) - across(0))) if len(order) > 1 else LARGEST
     parts = [text(LEFT, 22, title, weight="600")]
     for tick in TICKS:
         place = up(math.log10(tick))
@@ -59,7 +61,7 @@ def _panel(title: str, rows: Sequence[Row], ours: str) -> list[str]:
         parts.append(f'<circle cx="{WIDTH - RIGHT + 14}" cy="{below}" r="3" fill="{colour}"/>')
         parts.append(text(WIDTH - RIGHT + 24, below + 4, name, fill=colour))
     for at, trigger in enumerate(order):
-        parts += _pattern(trigger, across(at) - 1.5 * PIXEL, PANEL - BOTTOM + 10)
+        parts += _pattern(trigger, across(at), PANEL - BOTTOM + 10, side)
     return parts
 
 
@@ -76,10 +78,10 @@ def _series(rows: Sequence[Row]) -> Mapping[str, Mapping[str, float]]:
     }
 
 
-def _pattern(trigger: str, x: float, y: float) -> list[str]:
+def _pattern(trigger: str, middle: float, y: float, side: float) -> list[str]:
     planted = parse_trigger(trigger)
     picture = (planted.space.picture(planted.theta)[0] * 255).round().int()
-    size = 3 * PIXEL / planted.space.size
+    x, size = middle - side / 2, side / planted.space.size
     parts: list[str] = []
     for row in range(planted.space.size):
         for column in range(planted.space.size):
@@ -88,5 +90,5 @@ def _pattern(trigger: str, x: float, y: float) -> list[str]:
                 f'<rect x="{x + column * size:g}" y="{y + row * size:g}" width="{size:g}" '
                 f'height="{size:g}" fill="#{colour}"/>'
             )
-    frame = f'<rect x="{x:g}" y="{y:g}" width="{3 * PIXEL}" height="{3 * PIXEL}" '
+    frame = f'<rect x="{x:g}" y="{y:g}" width="{side:g}" height="{side:g}" '
     return [*parts, f'{frame}fill="none" stroke="#999999" stroke-width="0.5"/>']

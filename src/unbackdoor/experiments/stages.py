@@ -7,6 +7,7 @@ that the network has never seen; the planted trigger is measured on others, befo
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -137,6 +138,7 @@ class Before(msgspec.Struct, frozen=True, kw_only=True):
     """What is measured before any defence; rates are of the planted trigger.
 
     Args:
+        network: SHA-256 of the backdoored network's file.
         asr: on the backdoored network.
         accuracy: of the backdoored network.
         asr_clean: on the clean network, the floor that no defence can be expected to cross.
@@ -144,6 +146,7 @@ class Before(msgspec.Struct, frozen=True, kw_only=True):
 
     """
 
+    network: str
     asr: float
     accuracy: float
     asr_clean: float
@@ -178,7 +181,13 @@ class Attacked:
         )
         asr, correct = measure(bad, self.network)
         floor, correct_clean = measure(clean, self.network)
-        return Before(asr=asr, accuracy=correct, asr_clean=floor, accuracy_clean=correct_clean)
+        return Before(
+            network=_sha256(inputs[self.network]),
+            asr=asr,
+            accuracy=correct,
+            asr_clean=floor,
+            accuracy_clean=correct_clean,
+        )
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -273,6 +282,11 @@ class Defence(Protocol):
         """In the table."""
         ...
 
+    def suits(self, network: Network) -> bool:
+        """Return whether it can be asked to defend a network; most can, always."""
+        del network
+        return True
+
     def needs(self, case: Defended) -> tuple[Spec, ...]:
         """Return what it takes beside the network: nothing, for most."""
         del case
@@ -301,6 +315,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         trigger: what was planted.
         target: towards which class.
         rate: share of poisoned training images.
+        network: SHA-256 of the backdoored network's file.
         defence: its name.
         restart: of several that differ by chance alone.
         seed: of the defence.
@@ -316,6 +331,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         separation: of poisoned and clean training images, where the defence looks at them.
         passes: images through a network, shared work included.
         seconds: wall-clock time, shared work included.
+        device: where networks ran.
         versions: of what the figures depend on.
 
     """
@@ -326,6 +342,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     trigger: str
     target: int
     rate: float
+    network: str
     defence: str
     restart: int
     seed: int
@@ -341,6 +358,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     separation: float | None = None
     passes: int
     seconds: float
+    device: str
     versions: dict[str, str]
 
 
@@ -377,7 +395,7 @@ class Defended:
     @property
     def needs(self) -> tuple[Spec, ...]:
         """The network, its state before, and what the defence takes."""
-        return self.network, self.before, *self.defence.needs(self)
+        return *self.before.needs, self.before, *self.defence.needs(self)
 
     @property
     def work(self) -> float:
@@ -392,6 +410,10 @@ class Defended:
     def run(self, inputs: Mapping[Spec, Any], device: str) -> Row:
         """Defend, and measure."""
         network, before = self.network, inputs[self.before]
+        if before.network != _sha256(inputs[network]):
+            # What was known is of a network that was trained elsewhere: a store without networks.
+            both = {one: inputs[one] for one in self.before.needs}
+            before = self.before.run(both, device)
         module = decode(inputs[network], network.arch).to(device)
         began = time.perf_counter()
         outcome = self.defence(module, self, inputs)
@@ -405,6 +427,7 @@ class Defended:
             trigger=network.trigger or "",
             target=network.target,
             rate=network.rate,
+            network=before.network,
             defence=self.defence.name,
             restart=outcome.restart,
             seed=self.seed,
@@ -420,8 +443,13 @@ class Defended:
             separation=outcome.separation,
             passes=outcome.passes,
             seconds=seconds,
+            device=device,
             versions=versions(),
         )
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def defender(name: str, count: int | None) -> Images:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from unbackdoor import cpu
+from unbackdoor.errors import ContentError, UnbackdoorError
 from unbackdoor.experiments.archive import Archive
 from unbackdoor.experiments.engine import Engine
 from unbackdoor.experiments.spec import Spec
@@ -28,7 +30,8 @@ def complete(
 ) -> list[Any]:
     """Compute what is missing, keep each result as soon as it is there, and return those asked for.
 
-    With a limit, what is not there in time is left out; the next call goes on from there.
+    With a limit, what is not there in time is left out; the next call goes on from there. A piece
+    that fails, such as a training that diverged, does not keep the others from being done.
 
     Args:
         specs: what is wanted; the first ones are finished first, as far as the engine has room.
@@ -38,6 +41,9 @@ def complete(
         device: where networks run.
         description: what the bar is called.
         limit: seconds after which no further piece is begun.
+
+    Raises:
+        UnbackdoorError: a piece failed; all that does not need it is done and kept.
 
     """
     began = time.monotonic()
@@ -51,25 +57,48 @@ def complete(
 
     for spec in specs:
         plan(spec)
-    waiting, running = list(missing), 0
+    waiting, pending, running = list(missing), set(missing), 0
+    failed: dict[str, UnbackdoorError] = {}
     with progress.task(description, sum(spec.work for spec in waiting)) as task:
         while running or (waiting and time.monotonic() < began + limit):
-            for spec in [spec for spec in waiting if all(need in archive for need in spec.needs)]:
+            for spec in [spec for spec in waiting if pending.isdisjoint(spec.needs)]:
                 if running == engine.slots or time.monotonic() >= began + limit:
                     break
                 inputs = {need: archive[need] for need in spec.needs}
                 engine.start(spec, execute, spec, inputs, device, torch.get_num_threads())
                 waiting.remove(spec)
                 running += 1
-            if running:
-                done, result = engine.next()
+            if not running:
+                break
+            done, result = engine.next()
+            running -= 1
+            task.advance(done.work)
+            if isinstance(result, Failure):
+                failed[str(result.error)] = result.error
+            else:
                 archive.keep(done, result)
-                running -= 1
-                task.advance(done.work)
+                pending.remove(done)
+    if len(failed) > 1:
+        raise ContentError(
+            f"the sweep failed in more than one way; what does not need it is kept: "
+            f"{' '.join(failed)}"
+        )
+    for error in failed.values():
+        raise error
     return [archive[spec] for spec in specs if spec in archive]
 
 
+@dataclass(frozen=True)
+class Failure:
+    """What came of a piece that has no result."""
+
+    error: UnbackdoorError
+
+
 def execute(spec: Spec, inputs: Mapping[Spec, Any], device: str, threads: int) -> Any:
-    """Run one spec, in this process or in one of Ray's."""
+    """Run one spec, in this process or in one of Ray's, and return its result or a failure."""
     cpu.prepare(threads)
-    return spec.run(inputs, device)
+    try:
+        return spec.run(inputs, device)
+    except UnbackdoorError as error:
+        return Failure(error)

@@ -1,0 +1,244 @@
+"""``bench paper-features``: where poisoned images lie in a network's last features.
+
+Spectral signatures (Tran, Li and Madry, NeurIPS 2018) rest on it that the features of poisoned
+images of the target class have another mean than those of its clean ones. Here the distance of the
+two is measured for each trigger of the paper, how well the spectral score tells them apart, and how
+many of the poisoned ones would be seen as out of distribution; and whether any of it tells how hard
+the trigger is to remove.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, ClassVar, cast
+
+import msgspec
+import torch
+from torch import Tensor
+
+from unbackdoor.attack import poison_of
+from unbackdoor.baselines.spectral import penultimate, ranks, scores, separation
+from unbackdoor.experiments.archive import Archive
+from unbackdoor.experiments.engine import Engine
+from unbackdoor.experiments.paper import MAIN
+from unbackdoor.experiments.spec import Spec
+from unbackdoor.experiments.stages import Defended, Network, Row, training_images
+from unbackdoor.experiments.sweep import complete
+from unbackdoor.experiments.table import Line
+from unbackdoor.models import decode
+from unbackdoor.progress import Progress
+from unbackdoor.results import versions
+
+BATCH = 256
+FALSE_ALARMS = 0.05
+RIDGE = 1e-3
+"""Added to the variance of a feature, as a share of the mean variance."""
+
+
+class Features(msgspec.Struct, frozen=True, kw_only=True):
+    """How poisoned training images lie to the clean ones of the target class.
+
+    Args:
+        distance: of their means, in standard deviations of the clean ones (Mahalanobis).
+        spectral: area under the curve of the spectral score, 0.5 for no separation.
+        outside: share of the poisoned ones that are farther from the clean mean than all but
+            :data:`FALSE_ALARMS` of the clean ones.
+        poisoned: how many there are.
+        versions: of what the figures depend on.
+
+    """
+
+    distance: float
+    spectral: float
+    outside: float
+    poisoned: int
+    versions: dict[str, str]
+
+
+def compare(clean: Tensor, poisoned: Tensor) -> tuple[float, float, float]:
+    """Return distance, spectral separation and share outside of features ``(n, d)``.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> clean = torch.randn(4000, 2, generator=generator)
+        >>> far = torch.randn(400, 2, generator=generator) + torch.tensor([6.0, 0.0])
+        >>> [round(value, 1) for value in compare(clean, far)]
+        [6.0, 1.0, 1.0]
+
+    """
+    mean = clean.double().mean(0)
+    centred = clean.double() - mean
+    covariance = centred.T @ centred / len(clean)
+    ridge = RIDGE * covariance.diagonal().mean()
+    # Whitened: a distance in any direction is in standard deviations of the clean ones there.
+    variances, directions = cast(
+        tuple[Tensor, Tensor],
+        torch.linalg.eigh(covariance + ridge * torch.eye(len(mean), dtype=torch.float64)),
+    )
+    whitening = directions / variances.sqrt()
+
+    def away(features: Tensor) -> Tensor:
+        return ((features.double() - mean) @ whitening).square().sum(-1).sqrt()
+
+    alarm = away(clean).quantile(1 - FALSE_ALARMS)
+    truth = torch.cat([torch.zeros(len(clean)), torch.ones(len(poisoned))]).bool()
+    return (
+        float(away(poisoned.double().mean(0))),
+        separation(scores(torch.cat([clean, poisoned])), truth),
+        float((away(poisoned) > alarm).double().mean()),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Separated:
+    """The features of one backdoored network."""
+
+    network: Network
+
+    table: ClassVar[str] = "paper-features"
+    result: ClassVar[type] = Features
+    version: ClassVar[int] = 1
+
+    @property
+    def needs(self) -> tuple[Spec, ...]:
+        """The network."""
+        return (self.network,)
+
+    @property
+    def work(self) -> float:
+        """The training images of one label of ten."""
+        return 5_500
+
+    def run(self, inputs: Mapping[Spec, Any], device: str) -> Features:
+        """Look at the training images that the network was told to be of the target class."""
+        network, trigger = self.network, self.network.planted
+        assert trigger is not None
+        images = training_images(network.data).defend
+        poison = poison_of(images, trigger, network.attack)
+        labels = images.targets.clone()
+        labels[poison.poisoned] = network.target
+        own = (labels == network.target).nonzero()[:, 0]
+        module = decode(inputs[network], network.arch).to(device)
+        features = penultimate(
+            module,
+            (
+                poison(images.batch(picks), labels[picks], picks)[0]
+                for picks in torch.split(own, BATCH)
+            ),
+        )
+        bad = poison.poisoned[own]
+        distance, spectral, outside = compare(features[~bad], features[bad])
+        return Features(
+            distance=distance,
+            spectral=spectral,
+            outside=outside,
+            poisoned=int(bad.sum()),
+            versions=versions(),
+        )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One trigger: its features, and what each of the main defences leaves of it."""
+
+    features: Features
+    rows: Sequence[Row]
+
+
+def measure(
+    chosen: Sequence[tuple[Network, Network]],
+    seed: int,
+    archive: Archive,
+    engine: Engine,
+    progress: Progress,
+    device: str,
+    limit: float,
+) -> list[Measured]:
+    """Measure what the archive lacks, and return the triggers that are there in full.
+
+    Args:
+        chosen: backdoored networks, each with its clean one.
+        seed: of the defences.
+        archive: what is there.
+        engine: where the work is done.
+        progress: one bar for the whole sweep.
+        device: where networks run.
+        limit: seconds after which no further piece is begun.
+
+    """
+    cases: list[list[Spec]] = [
+        [
+            Separated(network=network),
+            *(
+                Defended(network=network, clean=clean, defence=defence, seed=seed)
+                for defence in MAIN
+            ),
+        ]
+        for network, clean in chosen
+    ]
+    specs = [spec for case in cases for spec in case]
+    complete(specs, archive, engine, progress, device=device, description="features", limit=limit)
+    return [
+        Measured(archive[case[0]], [archive[spec] for spec in case[1:]])
+        for case in cases
+        if all(spec in archive for spec in case)
+    ]
+
+
+def flat(measured: Sequence[Measured]) -> list[dict[str, Any]]:
+    """Return a row for each trigger."""
+    return [
+        {
+            "data": one.rows[0].data,
+            "trigger": one.rows[0].trigger,
+            "asr_before": one.rows[0].asr_before,
+            **msgspec.to_builtins(one.features),
+            "excess": {row.defence: row.excess for row in one.rows},
+        }
+        for one in measured
+    ]
+
+
+def summary(measured: Sequence[Measured]) -> list[Line]:
+    """Return what is seen of the features, and how it goes with what each defence leaves.
+
+    The last columns are Spearman's rank correlations over triggers with the excess after a defence.
+    """
+    if not measured:
+        return []
+    kinds = {
+        "distance, σ": [one.features.distance for one in measured],
+        "spectral AUC": [one.features.spectral for one in measured],
+        f"outside at {FALSE_ALARMS:.0%}": [one.features.outside for one in measured],
+    }
+    lines: list[Line] = []
+    for name, values in kinds.items():
+        line = {
+            "feature": name,
+            "triggers": str(len(values)),
+            "mean": f"{fmean(values):.2f}",
+            "lowest": f"{min(values):.2f}",
+            "highest": f"{max(values):.2f}",
+        }
+        for index, defence in enumerate(MAIN):
+            excess = [one.rows[index].excess for one in measured]
+            told = spearman(values, excess)
+            line[f"ρ with {defence.name}"] = "–" if told is None else f"{told:.2f}"
+        lines.append(line)
+    return lines
+
+
+def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
+    """Return the rank correlation of two lists, None where one of them is constant or short.
+
+    Example:
+        >>> spearman([1.0, 2.0, 5.0], [0.1, 0.3, 0.2]), spearman([1.0, 1.0], [0.0, 1.0])
+        (0.5, None)
+
+    """
+    places = [ranks(torch.tensor(values, dtype=torch.float64)) for values in (one, other)]
+    if len(one) < 2 or any(float(place.std()) == 0 for place in places):
+        return None
+    return float(torch.corrcoef(torch.stack(places))[0, 1])
