@@ -204,7 +204,7 @@ def test_features_are_measured_beside_what_the_defences_leave(folder: Path) -> N
     archive = Archive(folder / "store")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(features, "MAIN", (Undefended(), tiny.MESA))
-        patch.setattr(features, "Defended", partial(Defended, repair=tiny.REPAIR))
+        patch.setattr(paper, "Defended", partial(Defended, repair=tiny.REPAIR))
         measured = features.measure(chosen, 0, archive, Serial(), Silent(), "cpu", math.inf)
         assert features.measure(chosen, 0, archive, Serial(), Silent(), "cpu", 0) == measured
         lines = features.summary(measured)

@@ -6,17 +6,17 @@ the same for all, so that what is compared is what was recovered.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from unbackdoor.attack import poison_of
 from unbackdoor.baselines import anp, ft_sam, ibau
 from unbackdoor.baselines.neural_cleanse import reverse
-from unbackdoor.baselines.spectral import penultimate, scores, separation, suspects
+from unbackdoor.baselines.spectral import scores, separation, suspects
+from unbackdoor.experiments.poisoned import Poisoned
 from unbackdoor.experiments.spec import Spec
 from unbackdoor.experiments.stages import (
     SPACE,
@@ -26,7 +26,6 @@ from unbackdoor.experiments.stages import (
     Network,
     Outcome,
     Recovered,
-    training_images,
 )
 from unbackdoor.mesa import Mine
 from unbackdoor.models import freeze
@@ -47,8 +46,6 @@ from unbackdoor.settings import (
 )
 from unbackdoor.training import fit
 from unbackdoor.triggers import TriggerSpace
-
-BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -247,18 +244,10 @@ class SpectralFilter(Defence):
 
     def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
         """Score, remove, and train as the backdoored network was trained."""
-        network, settings = case.network, case.network.attack
-        images, trigger = training_images(network.data).defend, network.planted
-        assert trigger is not None
-        poison = poison_of(images, trigger, settings)
-        labels = images.targets.clone()
-        labels[poison.poisoned] = network.target
-
-        def batches() -> Iterator[Tensor]:
-            for picks in torch.split(torch.arange(len(images)), BATCH):
-                yield poison(images.batch(picks), labels[picks], picks)[0]
-
-        features = penultimate(module, batches())
+        network = case.network
+        trained = Poisoned.of(network)
+        images, labels, poison = trained.images, trained.labels, trained.poison
+        features = trained.features(module, torch.arange(len(images)))
         own = (labels == network.target).nonzero()[:, 0]
         told = separation(scores(features[own]), poison.poisoned[own])
         kept = (~suspects(features, labels, int(poison.poisoned.sum()))).nonzero()[:, 0]

@@ -18,20 +18,19 @@ import msgspec
 import torch
 from torch import Tensor
 
-from unbackdoor.attack import poison_of
-from unbackdoor.baselines.spectral import penultimate, ranks, scores, separation
+from unbackdoor.baselines.spectral import ranks, scores, separation
 from unbackdoor.experiments.archive import Archive
 from unbackdoor.experiments.engine import Engine
-from unbackdoor.experiments.paper import MAIN
+from unbackdoor.experiments.paper import MAIN, plan
+from unbackdoor.experiments.poisoned import Poisoned
 from unbackdoor.experiments.spec import Spec
-from unbackdoor.experiments.stages import Defended, Network, Row, training_images
+from unbackdoor.experiments.stages import Network, Row
 from unbackdoor.experiments.sweep import complete
 from unbackdoor.experiments.table import Line
 from unbackdoor.models import decode
 from unbackdoor.progress import Progress
 from unbackdoor.results import versions
 
-BATCH = 256
 FALSE_ALARMS = 0.05
 RIDGE = 1e-3
 """Added to the variance of a feature, as a share of the mean variance."""
@@ -113,22 +112,11 @@ class Separated:
 
     def run(self, inputs: Mapping[Spec, Any], device: str) -> Features:
         """Look at the training images that the network was told to be of the target class."""
-        network, trigger = self.network, self.network.planted
-        assert trigger is not None
-        images = training_images(network.data).defend
-        poison = poison_of(images, trigger, network.attack)
-        labels = images.targets.clone()
-        labels[poison.poisoned] = network.target
-        own = (labels == network.target).nonzero()[:, 0]
-        module = decode(inputs[network], network.arch).to(device)
-        features = penultimate(
-            module,
-            (
-                poison(images.batch(picks), labels[picks], picks)[0]
-                for picks in torch.split(own, BATCH)
-            ),
-        )
-        bad = poison.poisoned[own]
+        network = self.network
+        trained = Poisoned.of(network)
+        own = (trained.labels == network.target).nonzero()[:, 0]
+        features = trained.features(decode(inputs[network], network.arch).to(device), own)
+        bad = trained.poison.poisoned[own]
         distance, spectral, outside = compare(features[~bad], features[bad])
         return Features(
             distance=distance,
@@ -169,13 +157,7 @@ def measure(
 
     """
     cases: list[list[Spec]] = [
-        [
-            Separated(network=network),
-            *(
-                Defended(network=network, clean=clean, defence=defence, seed=seed)
-                for defence in MAIN
-            ),
-        ]
+        [Separated(network=network), *plan([(network, clean)], MAIN, [seed])]
         for network, clean in chosen
     ]
     specs = [spec for case in cases for spec in case]
