@@ -43,8 +43,16 @@ from unbackdoor.settings import (
 )
 
 RANDOM_COLOURS, RESTARTS = 10, 10
-IMPLANTING = replace(FINE_TUNING, epochs=2, batch_size=64, learning_rate=0.2, label_smoothing=0.0)
-"""Small batches and hard labels: of the recipes with two epochs it plants a trigger the best."""
+IMPLANTING = replace(
+    FINE_TUNING,
+    epochs=2,
+    batch_size=64,
+    learning_rate=0.2,
+    weight_decay=0.0,
+    label_smoothing=0.0,
+    shift=0,
+)
+"""What keeps a network from learning a rare thing quickly is left out: smoothing, decay, shifts."""
 CLEAN: Mapping[str, Network] = {
     "cifar10": Network(
         data="cifar10",
