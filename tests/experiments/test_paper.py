@@ -111,15 +111,19 @@ def test_the_two_ways_in() -> None:
     assert bad.training == clean.training
 
 
-def test_the_clean_network_of_cifar10_comes_along(tmp_path: Path) -> None:
-    wanted = paper.CLEAN["cifar10"]
+def test_the_clean_networks_of_cifar10_come_along(tmp_path: Path) -> None:
+    """The one that backdoors are implanted in, and the one that is trained as long as those."""
+    (attack,) = paper.select("cifar10-bw:170")
+    _, longer = paper.networks(attack, "implanted", None)
     archive = Archive(tmp_path)
-    assert wanted in archive
-    (tmp_path / "clean.safetensors").write_bytes(archive[wanted])
-    loaded = models.load(str(tmp_path / "clean.safetensors"))
-    assert (loaded.arch, loaded.facts["data"]) == (wanted.arch, wanted.data)
-    assert loaded.facts["seed"] == wanted.seed
-    assert loaded.facts["training"]["epochs"] == wanted.training.epochs
+    for wanted in (paper.CLEAN["cifar10"], longer):
+        assert wanted in archive
+        (tmp_path / "clean.safetensors").write_bytes(archive[wanted])
+        loaded = models.load(str(tmp_path / "clean.safetensors"))
+        assert (loaded.arch, loaded.facts["data"]) == (wanted.arch, wanted.data)
+        assert loaded.facts["seed"] == wanted.seed
+        assert loaded.facts["trigger"] is None
+        assert loaded.facts["training"]["epochs"] == wanted.training.epochs
 
 
 def test_rows_of_a_real_run_agree_with_each_other(folder: Path) -> None:
