@@ -144,3 +144,57 @@ def test_any_number_of_steps_will_do(epochs: int) -> None:
     """A fifth of five steps is one step of warm-up."""
     settings = replace(SETTINGS, epochs=epochs, batch_size=60, warm_up=0.2)
     assert fit(tiny(), bright_or_dark(), settings, generator=stream(0)) == 60 * epochs
+
+
+def resized(model: nn.Module, times: float) -> nn.Module:
+    """Return the same function, with the weights before its normalisation of another size."""
+    conv, norm = model.get_submodule("0"), model.get_submodule("1")
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert conv.bias is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    with torch.no_grad():
+        conv.weight.mul_(times)
+        conv.bias.mul_(times)
+        norm.running_mean.mul_(times)
+        norm.running_var.mul_(times**2)
+    return model
+
+
+@pytest.mark.parametrize("times", [0.1, 1000.0])
+def test_scaled_training_does_not_depend_on_the_size_of_weights(times: float) -> None:
+    """By large weights before normalisation an attacker could keep what is trained away."""
+    images = bright_or_dark()
+    pixels = images.batch(torch.arange(len(images)))
+
+    def answers(model: nn.Module, scaled: bool) -> Tensor:
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = 1e-20  # by this the size would be told
+        fit(model, images, replace(SETTINGS, scaled=scaled), generator=stream(0))
+        return model(pixels).detach()
+
+    wanted = answers(tiny(), scaled=True)
+    assert torch.allclose(answers(resized(tiny(), times), scaled=True), wanted, atol=1e-3)
+    plain = answers(tiny(), scaled=False)
+    assert not torch.allclose(answers(resized(tiny(), times), scaled=False), plain, atol=1e-2)
+
+
+@pytest.mark.parametrize("times", [0.05, 20.0])
+def test_scaled_training_does_not_depend_on_which_of_two_layers_is_large(times: float) -> None:
+    images = bright_or_dark()
+    pixels = images.batch(torch.arange(len(images)))
+
+    def answers(times: float) -> Tensor:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            one, two = nn.Linear(108, 12, bias=False), nn.Linear(12, 2)
+        with torch.no_grad():
+            one.weight.mul_(times)
+            two.weight.div_(times)
+        model = nn.Sequential(nn.Flatten(), one, nn.ReLU(), two)
+        fit(model, images, replace(SETTINGS, scaled=True), generator=stream(0))
+        return model(pixels).detach()
+
+    assert torch.allclose(answers(times), answers(1.0), atol=1e-3)

@@ -45,6 +45,8 @@ class TrainingSettings:
         label_smoothing: share of the target mass spread over all classes.
         warm_up: share of the steps in which the learning rate rises.
         shift: pixels by which an image is moved at most.
+        scaled: whether the rate of each weight follows its size, so that training does the same to
+            networks that are the same function by larger and smaller weights.
 
     """
 
@@ -56,6 +58,7 @@ class TrainingSettings:
     label_smoothing: float = 0.1
     warm_up: float = 0.2
     shift: int = 4
+    scaled: bool = False
 
     def with_epochs(self, epochs: int | None) -> TrainingSettings:
         """Return the recipe with another number of epochs; itself for None."""
@@ -330,7 +333,7 @@ class RepairSettings:
     keep: float = 0.5
     images_seen: int = 12_000
     training: TrainingSettings = TrainingSettings(
-        epochs=40, batch_size=128, learning_rate=0.02, shift=2
+        epochs=40, batch_size=128, learning_rate=0.03, shift=2, scaled=True
     )
 
     def recipe(self, images: int) -> TrainingSettings:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -63,17 +64,14 @@ def fit(
     device = next(model.parameters()).device
     batches = -(-len(images) // settings.batch_size)
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    groups = _groups(model, settings)
     optimiser = torch.optim.SGD(
-        model.parameters(),
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        nesterov=True,
+        groups, lr=settings.learning_rate, momentum=settings.momentum, nesterov=True
     )
     total = settings.epochs * batches
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser,
-        max_lr=settings.learning_rate,
+        max_lr=[group["lr"] for group in groups],
         total_steps=total,
         # The scheduler divides by zero if exactly one step is of warm-up.
         pct_start=settings.warm_up if settings.warm_up * total != 1 else 1.5 / total,
@@ -135,6 +133,29 @@ def augment(images: Tensor, shift: int, generator: Generator) -> Tensor:
     batch = torch.arange(count)[:, None, None, None]
     channel = torch.arange(channels)[None, :, None, None]
     return padded[batch, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def _groups(model: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]]:
+    """Return the parameters with their learning rates and weight decay.
+
+    A weight before normalisation may be of any size: the network stays the same, but the slope
+    falls with the size and the step that it takes rises with it, so that one learning rate does by
+    the square of the size too little. The same is so of two layers with a ReLU between them, of
+    which one is larger and the other smaller. With ``scaled`` the rate of a weight is multiplied,
+    and its decay divided, by the mean squared norm of its rows, which is about 1 as a rule.
+    """
+    rate, decay = settings.learning_rate, settings.weight_decay
+    plain: list[nn.Parameter] = []
+    groups: list[dict[str, Any]] = []
+    for parameter in model.parameters():
+        size = 0.0
+        if settings.scaled and parameter.dim() > 1:
+            size = float(parameter.detach().double().square().sum()) / len(parameter)
+        if size:
+            groups.append({"params": [parameter], "lr": rate * size, "weight_decay": decay / size})
+        else:
+            plain.append(parameter)
+    return [*groups, {"params": plain, "lr": rate, "weight_decay": decay}]
 
 
 def _check(settings: TrainingSettings, images: Images) -> None:
