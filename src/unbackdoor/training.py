@@ -142,14 +142,15 @@ def _groups(model: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]
     falls with the size and the step that it takes rises with it, so that one learning rate does by
     the square of the size too little. The same is so of two layers with a ReLU between them, of
     which one is larger and the other smaller. With ``scaled`` the rate of a weight is multiplied,
-    and its decay divided, by the mean squared norm of its rows, which is about 1 as a rule.
+    and its decay divided, by the mean squared norm of its rows, which is about 1 as a rule. What
+    has one row, such as an embedding of places ``(1, N, D)``, is left as it is.
     """
     rate, decay = settings.learning_rate, settings.weight_decay
     plain: list[nn.Parameter] = []
     groups: list[dict[str, Any]] = []
     for parameter in model.parameters():
         size = 0.0
-        if settings.scaled and parameter.dim() > 1:
+        if settings.scaled and parameter.dim() > 1 and len(parameter) > 1:
             size = float(parameter.detach().double().square().sum()) / len(parameter)
         if size:
             groups.append({"params": [parameter], "lr": rate * size, "weight_decay": decay / size})
