@@ -275,8 +275,10 @@ class Bench(Machine):
     """Of paper: backdoors implanted in a clean network by fine-tuning, or trained from scratch."""
     arch: Text = None
     """Of paper, another architecture than the data set's own; its clean network is trained too."""
-    engine: Literal["serial", "ray"] = "serial"
-    """Where the pieces of paper run: one after the other, or side by side through Ray."""
+    engine: Literal["serial", "processes", "ray"] = "serial"
+    """Where the pieces of paper run: one after the other, side by side here, or through Ray."""
+    workers: Number = None
+    """How many processes run pieces side by side; as many as processors when left out."""
     address: Text = None
     """Of a Ray cluster; this machine when left out."""
     minutes: float | None = None

@@ -48,6 +48,7 @@ from unbackdoor.triggers import parse_space
 
 if TYPE_CHECKING:
     from unbackdoor import cli
+    from unbackdoor.experiments.engine import Engine
 
 REFERENCE = "shipped:clean"
 LARGEST_SIDE = 1024
@@ -179,7 +180,7 @@ def demo(options: cli.Demo) -> RepairResult | ScanResult:
 
 def bench(options: cli.Bench) -> int:
     """Measure what the store lacks of a benchmark, print it, and return how many rows it lacks."""
-    from unbackdoor.experiments import BENCHMARKS, SWEEPS, Ray, Request, Serial, markdown
+    from unbackdoor.experiments import BENCHMARKS, SWEEPS, Request, markdown
 
     if options.name not in BENCHMARKS:
         raise ArgumentError(
@@ -188,10 +189,10 @@ def bench(options: cli.Bench) -> int:
     seeds = options.seeds if options.seeds is not None else 1 if options.name == "paper" else 5
     if seeds < 1:
         raise ArgumentError(f"--seeds: expected at least 1, came {seeds}.")
-    through_ray = options.engine == "ray" or options.address is not None
-    if through_ray and options.name not in SWEEPS:
+    kind = _engine_named(options)
+    if kind != "serial" and options.name not in SWEEPS:
         raise ArgumentError(
-            f"--engine: ray runs {_listed(SWEEPS, 'and')}; {options.name} takes serial alone."
+            f"--engine: {kind} runs {_listed(SWEEPS, 'and')}; {options.name} takes serial alone."
         )
     limit = math.inf
     if options.minutes is not None:
@@ -202,9 +203,6 @@ def bench(options: cli.Bench) -> int:
             )
         limit = 60 * options.minutes
     prepare(options)
-    engine = Serial()
-    if through_ray:
-        engine = Ray(options.address, torch.get_num_threads(), options.device)
     request = Request(
         models=options.models or tuple(f"shipped:{name}" for name in models.shipped()),
         seeds=range(options.seed, options.seed + seeds),
@@ -212,7 +210,7 @@ def bench(options: cli.Bench) -> int:
         reference=REFERENCE,
         device=options.device,
         progress=reporting(options),
-        engine=engine,
+        engine=_engine(kind, options),
         only=options.only,
         columns=options.columns,
         variant=options.variant,
@@ -248,6 +246,25 @@ def bench(options: cli.Bench) -> int:
             file=sys.stderr,
         )
     return outcome.missing
+
+
+def _engine_named(options: cli.Bench) -> str:
+    """Return the engine that is asked for, by its name or by what belongs to it alone."""
+    if options.address is not None:
+        return "ray"
+    return "processes" if options.workers is not None else options.engine
+
+
+def _engine(kind: str, options: cli.Bench) -> Engine:
+    from unbackdoor.experiments import Processes, Ray, Serial
+
+    threads = torch.get_num_threads()
+    if kind == "ray":
+        return Ray(options.address, threads, options.device)
+    if kind == "processes":
+        here = max(1, len(os.sched_getaffinity(0)) // threads)
+        return Processes(here if options.workers is None else options.workers)
+    return Serial()
 
 
 def _listed(names: Sequence[str], word: str) -> str:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +20,7 @@ import tiny
 
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.experiments.archive import Archive
-from unbackdoor.experiments.engine import Engine, Ray, Serial
+from unbackdoor.experiments.engine import Engine, Processes, Ray, Serial
 from unbackdoor.experiments.spec import Spec, fingerprint
 from unbackdoor.experiments.stages import Network, Row
 from unbackdoor.experiments.sweep import complete
@@ -179,13 +179,20 @@ def test_killing_it_at_random_moments_changes_nothing(folder: Path) -> None:
     assert without_time(tiny.table(folder)) == without_time(killed)
 
 
-@needs_ray
-def test_ray_gives_the_same_table_and_the_same_errors(folder: Path) -> None:
+@contextmanager
+def processes_here() -> Iterator[Engine]:
+    yield Processes(2)
+
+
+@pytest.mark.parametrize("here", [processes_here, pytest.param(ray_here, marks=needs_ray)])
+def test_side_by_side_gives_the_same_table_and_the_same_errors(
+    folder: Path, here: Callable[[], AbstractContextManager[Engine]]
+) -> None:
     wanted = [
         spec for spec in tiny.specs(folder) if spec.defence in (*tiny.DEFENCES[:2], tiny.MESA)
     ]
     serial = complete(wanted, Archive(folder / "serial"), Serial(), Silent())
-    with ray_here() as engine:
+    with here() as engine:
         parallel = complete(wanted, Archive(folder / "store"), engine, Silent())
         nowhere = Network(data="no/such/folder", arch="resnet8-wide")
         with pytest.raises(ArgumentError, match="no/such/folder"):
@@ -194,6 +201,24 @@ def test_ray_gives_the_same_table_and_the_same_errors(folder: Path) -> None:
     assert len(serial) == 6
     for network in Path(folder / "serial" / "networks").iterdir():
         assert (folder / "store" / "networks" / network.name).read_bytes() == network.read_bytes()
+
+
+def test_a_process_that_is_ended_is_no_result() -> None:
+    engine = Processes(1)
+    engine.start("gone", os._exit, 1)
+    with pytest.raises(ContentError, match="ended from outside"):
+        engine.next()
+
+
+def test_what_a_process_raises_is_raised_here() -> None:
+    engine = Processes(1)
+    engine.start("bad", int, "x")
+    with pytest.raises(ValueError, match="invalid literal"):
+        engine.next()
+    engine.start("good", int, "7")
+    assert engine.next() == ("good", 7)
+    with pytest.raises(ArgumentError, match="--workers"):
+        Processes(0)
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

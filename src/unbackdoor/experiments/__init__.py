@@ -25,12 +25,12 @@ from unbackdoor.experiments import (
     toys,
 )
 from unbackdoor.experiments.archive import Archive
-from unbackdoor.experiments.engine import Engine, Ray, Serial
+from unbackdoor.experiments.engine import Engine, Processes, Ray, Serial
 from unbackdoor.experiments.table import Line, markdown
 from unbackdoor.progress import Bars, Progress
 from unbackdoor.triggers import parse_trigger
 
-__all__ = ["BENCHMARKS", "SWEEPS", "Outcome", "Ray", "Request", "Serial", "markdown"]
+__all__ = ["BENCHMARKS", "SWEEPS", "Outcome", "Processes", "Ray", "Request", "Serial", "markdown"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Engines: where the pieces of a sweep run, one after the other here, or side by side through Ray.
+"""Engines: where the pieces of a sweep run: one after the other, side by side here, or through Ray.
 
 An engine takes calls and hands back their results as they are done. What a call returns depends on
 its arguments alone, so the order in which calls are done cannot change a number.
@@ -7,12 +7,15 @@ its arguments alone, so the order in which calls are done cannot change a number
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Hashable
+from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
-from unbackdoor.errors import ArgumentError, brief
+from unbackdoor.errors import ArgumentError, ContentError, brief
 
 
 class Engine(Protocol):
@@ -48,6 +51,74 @@ class Serial:
         """Make the first call that was taken."""
         token, function, arguments = self._calls.popleft()
         return token, function(*arguments)
+
+
+class Processes:
+    """Several calls at a time, in as many processes of this machine, which may share one GPU.
+
+    A small network leaves most of a GPU idle while its next kernel is launched, so a sweep over
+    many of them is done sooner by many processes.
+
+    Args:
+        slots: how many.
+
+    Raises:
+        ArgumentError: fewer than one.
+
+    """
+
+    def __init__(self, slots: int) -> None:
+        if slots < 1:
+            raise ArgumentError(f"--workers: expected at least 1, came {slots}.")
+        self.slots = slots
+        self._idle: list[Connection] = []
+        self._tokens: dict[Connection, Hashable] = {}
+        # Threads and accelerators do not outlive a fork, so workers are spawned.
+        context = multiprocessing.get_context("spawn")
+        for _ in range(slots):
+            here, there = context.Pipe()
+            # They end with this process: daemons are terminated, orphans find their pipe closed.
+            context.Process(target=_serve, args=(there,), daemon=True).start()
+            there.close()
+            self._idle.append(here)
+
+    def start(self, token: Hashable, function: Callable[..., Any], *arguments: Any) -> None:
+        """Send a call to a process that has none."""
+        worker = self._idle.pop()
+        self._tokens[worker] = token
+        worker.send((function, arguments))
+
+    def next(self) -> tuple[Any, Any]:
+        """Wait for whichever call is done first."""
+        worker = wait(list(self._tokens))[0]
+        assert isinstance(worker, Connection)
+        token = self._tokens.pop(worker)
+        try:
+            done, result = worker.recv()
+        except EOFError as error:
+            raise ContentError(
+                f"--workers: one of {self.slots} processes was ended from outside, perhaps for "
+                f"want of memory; take fewer. What is done is kept."
+            ) from error
+        self._idle.append(worker)
+        if not done:
+            raise result
+        return token, result
+
+
+def _serve(calls: Connection) -> None:
+    """Make the calls that come, until there will be no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asks decides
+    while True:
+        try:
+            function, arguments = calls.recv()
+        except EOFError:
+            return
+        try:
+            answer = (True, function(*arguments))
+        except Exception as error:  # raised where the call was asked for
+            answer = (False, error)
+        calls.send(answer)
 
 
 class Ray:

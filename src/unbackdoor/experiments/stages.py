@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any, ClassVar, Protocol
 
 import msgspec
+import torch
 from torch import nn
 
 from unbackdoor import data
@@ -443,9 +444,16 @@ class Defended:
             separation=outcome.separation,
             passes=outcome.passes,
             seconds=seconds,
-            device=device,
+            device=_named(device),
             versions=versions(),
         )
+
+
+def _named(device: str) -> str:
+    """Return a device with the name of its card, such as ``cuda (NVIDIA H100)``."""
+    if torch.device(device).type != "cuda":
+        return device
+    return f"{device} ({torch.cuda.get_device_name(device)})"
 
 
 def _sha256(content: bytes) -> str:
