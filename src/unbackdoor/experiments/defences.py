@@ -141,7 +141,7 @@ class Reversed(Defence):
 
 @dataclass(frozen=True, kw_only=True)
 class Mesa(Defence):
-    """Draws of the recovered staircase; as it is by default, it is what ``repair`` does.
+    """Draws of the recovered staircase; with equal parts of each stair it is what ``repair`` does.
 
     Args:
         beta: of one stair alone; all of them when left out.

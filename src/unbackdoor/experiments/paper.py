@@ -66,14 +66,16 @@ CLEAN: Mapping[str, Network] = {
 }
 """The clean network of each data set, where ``--arch`` names no other."""
 
-MAIN: tuple[Defence, ...] = (Undefended(), FineTuned(), Ideal(), Reversed(), Mesa())
+DEFAULT = Mesa(equal=True)
+"""What ``repair`` does without flags."""
+MAIN: tuple[Defence, ...] = (Undefended(), FineTuned(), Ideal(), Reversed(), DEFAULT)
 COLUMNS: Mapping[str, tuple[Defence, ...]] = {
     "main": MAIN,
     "all": (
         *MAIN,
         *(Reversed(restart=restart) for restart in range(1, RESTARTS)),
         *(Mesa(beta=beta) for beta in (0.9, 0.8, 0.5)),
-        Mesa(equal=True),
+        Mesa(),
         Generated(),
         SpectralFilter(),
         FineTuned(plain=True),
@@ -82,7 +84,7 @@ COLUMNS: Mapping[str, tuple[Defence, ...]] = {
         Rival(IbauSettings()),
     ),
 }
-OURS, CONTROL = Mesa().name, FineTuned().name
+OURS, CONTROL = DEFAULT.name, FineTuned().name
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import msgspec
 from unbackdoor.experiments.archive import Archive
 from unbackdoor.experiments.defences import Generated, Mesa
 from unbackdoor.experiments.engine import Engine
+from unbackdoor.experiments.paper import DEFAULT
 from unbackdoor.experiments.stages import Defended, Network, Row
 from unbackdoor.experiments.sweep import complete
 from unbackdoor.experiments.table import Line, percent
@@ -43,7 +44,7 @@ Measured = tuple[Variant, Row]
 
 def variants(network: Network, clean: Network, seeds: Sequence[int]) -> list[Variant]:
     """Return what is compared; the first seed is that of all but the last lines."""
-    usual = Defended(network=network, clean=clean, defence=Mesa(), seed=seeds[0])
+    usual = Defended(network=network, clean=clean, defence=DEFAULT, seed=seeds[0])
 
     def defended(**changes: Any) -> Defended:
         return replace(usual, **changes)
@@ -51,7 +52,11 @@ def variants(network: Network, clean: Network, seeds: Sequence[int]) -> list[Var
     return [
         Variant("default", "–", usual),
         *(
-            Variant("temperature", scanning.temperature, defended(defence=Mesa(scanning=scanning)))
+            Variant(
+                "temperature",
+                scanning.temperature,
+                defended(defence=replace(DEFAULT, scanning=scanning)),
+            )
             for scanning in (replace(SCAN, temperature=alpha) for alpha in ALPHAS)
         ),
         *(
@@ -59,7 +64,7 @@ def variants(network: Network, clean: Network, seeds: Sequence[int]) -> list[Var
             for mine in (replace(MINE_PAPER, alpha=alpha) for alpha in ALPHAS)
         ),
         *(Variant("β alone", beta, defended(defence=Mesa(beta=beta))) for beta in BETAS),
-        Variant("weights", "equal", defended(defence=Mesa(equal=True))),
+        Variant("weights", "γ", defended(defence=Mesa())),
         *(
             Variant("share", share, defended(repair=replace(REPAIR, share=share)))
             for share in SHARES

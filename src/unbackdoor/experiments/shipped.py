@@ -18,6 +18,8 @@ from unbackdoor.results import versions
 from unbackdoor.settings import RepairSettings, ScanSettings
 
 DATA, SPACE = "cifar10-sample", "patch:3"
+VERSION = 2
+"""Raised when the code changes what a row means, so that stored rows are measured again."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +106,7 @@ def measure(
 
     """
     store = Store(folder, "shipped", Row)
-    settings = key_of(SPACE, DATA, ScanSettings(), RepairSettings())
+    settings = key_of(VERSION, SPACE, DATA, ScanSettings(), RepairSettings())
     clean = models.load(reference).module
     rows: list[Row] = []
     for name in names:

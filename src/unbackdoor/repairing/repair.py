@@ -12,11 +12,12 @@ from torch import Generator, Tensor, nn
 from unbackdoor.data import Images, Split
 from unbackdoor.errors import InsufficientDataError
 from unbackdoor.journal import FORGETFUL, Journal
+from unbackdoor.mesa import Staircase
 from unbackdoor.metrics import attack_success, predict
 from unbackdoor.models import Frozen, freeze
 from unbackdoor.progress import Progress, Silent
 from unbackdoor.repairing.unlearn import Sampler, unlearn
-from unbackdoor.results import RepairResult, RepairRow, ScanResult, versions
+from unbackdoor.results import ClassRecord, RepairResult, RepairRow, ScanResult, versions
 from unbackdoor.rng import stream
 from unbackdoor.scanning import FEWEST_PER_CLASS, Subject, scan, staircase
 from unbackdoor.settings import RepairSettings, ScanSettings
@@ -70,7 +71,7 @@ def repair(
     reserve.require(FEWEST_PER_CLASS)
     began = time.perf_counter()
     progress = progress or Silent()
-    staircases = [staircase(found.classes[target], space.dimensions) for target in found.targets]
+    staircases = [unlearnt(found.classes[target], space) for target in found.targets]
 
     def sampler(count: int, generator: Generator) -> Tensor:
         turn = torch.randint(len(staircases), (count,), generator=generator)
@@ -134,6 +135,15 @@ def repair(
     return tuned["repaired"], result
 
 
+def unlearnt(record: ClassRecord, space: TriggerSpace) -> Staircase:
+    """Return the law of the triggers that a repair unlearns: the stairs in equal parts.
+
+    By γ nearly all draws are of the lowest stair, which is by far the widest, and the triggers
+    that work best are hardly ever among them.
+    """
+    return staircase(record, space.dimensions, equal=True)
+
+
 def _row(
     name: str,
     model: Frozen,
@@ -149,7 +159,7 @@ def _row(
     recovered: list[float] = []
     confusion: list[float] = []
     for target in found.targets:
-        law = staircase(found.classes[target], space.dimensions)
+        law = unlearnt(found.classes[target], space)
         draws = law.sample(len(images), stream(seed, "repair", "draws", target))
         places = stream(seed, "repair", "measure", target)
         recovered.append(attack_success(model, images, space, draws, target, generator=places))

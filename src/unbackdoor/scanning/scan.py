@@ -159,8 +159,13 @@ def data_hash(images: Split) -> str:
     return hashlib.sha256((images.defend.sha256 + images.evaluate.sha256).encode()).hexdigest()
 
 
-def staircase(record: ClassRecord, dimensions: int) -> Staircase:
+def staircase(record: ClassRecord, dimensions: int, *, equal: bool = False) -> Staircase:
     """Return the recovered law of a class as it is kept in a result.
+
+    Args:
+        record: of the class.
+        dimensions: n.
+        equal: whether the stairs are mixed in equal parts rather than by γ, as in a repair.
 
     Raises:
         ContentError: the class has no stairs.
@@ -171,7 +176,7 @@ def staircase(record: ClassRecord, dimensions: int) -> Staircase:
             f"the scan holds no triggers for class {record.name!r}; expected draws of its stairs, "
             f"scan again."
         )
-    return from_records(record.stairs, dimensions)
+    return from_records(record.stairs, dimensions, equal=equal)
 
 
 def to_records(stairs: Sequence[Stair]) -> list[StairRecord]:
