@@ -39,7 +39,7 @@ ROW = Row(
     target=0,
     rate=0.01,
     network="abc",
-    defence="ensemble",
+    defence=paper.OURS,
     restart=0,
     seed=0,
     images=8000,
@@ -152,7 +152,7 @@ def test_the_summary_says_mean_worst_and_spread() -> None:
     ]
     ours, tuned, colour = paper.summary(rows)
     assert ours["triggers"] == "2 black-white, implanted"
-    assert ours["defence"] == "ensemble (our default)"
+    assert ours["defence"] == "equal weights (our default)"
     assert ours["ASR after"] == "4.0 (5.0) %"
     assert ours["spread"] == "1.0 %"
     assert ours["excess over the clean network"] == "2.0 (3.0) %"
@@ -226,7 +226,7 @@ def test_the_figure_sorts_triggers_and_draws_their_patterns() -> None:
         msgspec.structs.replace(ROW, defence="none", asr_after=0.99, passes=0),
         msgspec.structs.replace(ROW, data="cifar100", trigger="rgb:1", asr_after=0.0),
     ]
-    drawn = figure(rows, "ensemble")
+    drawn = figure(rows, paper.OURS)
     root = ElementTree.fromstring(drawn)
     panels = root.findall("{http://www.w3.org/2000/svg}g")
     assert len(panels) == 2
@@ -295,7 +295,7 @@ def test_the_command_prints_what_is_known_and_refuses_what_is_no_sweep(
     command = ["bench", "paper", "--only", "cifar10-bw:170", "--store", str(tmp_path)]
     assert main([*command, "-f", "json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    names = ["none", "fine-tuning", "original trigger", "one reversed trigger", "ensemble"]
+    names = ["none", "fine-tuning", "original trigger", "one reversed trigger", paper.OURS]
     assert [row["defence"] for row in shown] == names
     assert main([*command, "-f", "svg", "--columns", "all"]) == 0
     assert capsys.readouterr().out.startswith("<svg")
@@ -311,6 +311,10 @@ def test_the_command_prints_what_is_known_and_refuses_what_is_no_sweep(
             "--minutes: expected 0 or more, for paper, paper-features or paper-rob"
             in capsys.readouterr().err
         )
-    assert main(["bench", "toys", "--engine", "ray"]) == 4
-    assert "--engine: ray runs paper, paper-features and paper-robust" in capsys.readouterr().err
+    for kind, flags in {"ray": ["--engine", "ray"], "processes": ["--workers", "2"]}.items():
+        assert main(["bench", "toys", *flags]) == 4
+        assert f"--engine: {kind} runs paper, paper-features and pap" in capsys.readouterr().err
+    assert main([*command, "--workers", "0"]) == 4
+    assert "--workers: expected at least 1" in capsys.readouterr().err
+    assert main([*command, "--engine", "processes"]) == 0  # all is there: nothing is run
     assert main(["bench", "paper", "--only", "cifar10-bw:512"]) == 4

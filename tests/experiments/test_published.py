@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from unbackdoor.experiments import markdown, modes, panels, reference, robust, shipped, toys
+from unbackdoor.experiments import (
+    markdown,
+    modes,
+    panels,
+    paper,
+    paper_figure,
+    reference,
+    robust,
+    shipped,
+    toys,
+)
+from unbackdoor.experiments.archive import Archive
+from unbackdoor.experiments.engine import Serial
+from unbackdoor.experiments.stages import Defence, Row
 from unbackdoor.experiments.store import Store
+from unbackdoor.progress import Silent
 
 ROOT = Path(__file__).parents[2]
+BRIEF = (
+    *("triggers", "defence", "ASR before", "ASR after"),
+    *("excess over the clean network", "accuracy lost"),
+)
+"""What the README shows of the paper's table."""
 
 
 @pytest.mark.parametrize(("of", "counts"), [("shipped:", {15, 5}), ("results/unseen/", {5})])
@@ -43,6 +63,22 @@ def test_the_tables_of_real_networks_are_those_of_the_store() -> None:
     assert markdown(panels.summary(flat("panels", panels.Rows))) in text
     found = list(Store(ROOT / "results", "robust", robust.Row).read().values())
     assert markdown(robust.summary(found)) in text
+
+
+def test_the_tables_and_the_figure_of_the_paper_are_those_of_the_store() -> None:
+    every, main = (of_the_paper(paper.COLUMNS[name]) for name in ("all", "main"))
+    text = (ROOT / "docs" / "paper.md").read_text()
+    assert markdown(paper.summary(every)) in text
+    drawn = paper_figure.figure(main, paper.OURS)
+    assert drawn + "\n" == (ROOT / "docs" / "paper.svg").read_text()
+    brief = [{name: line[name] for name in BRIEF} for line in paper.summary(main)]
+    assert markdown(brief) in (ROOT / "README.md").read_text()
+
+
+def of_the_paper(columns: Sequence[Defence]) -> list[Row]:
+    chosen = [paper.networks(attack, "implanted", None) for attack in paper.select(None)]
+    specs = paper.plan(chosen, columns, [0])
+    return paper.measure(specs, Archive(ROOT / "results"), Serial(), Silent(), limit=0)
 
 
 def flat(name: str, of: type[Any]) -> list[Any]:

@@ -20,13 +20,15 @@ def percent(values: Sequence[float | None], *, digits: int = 1, lowest: bool = F
     Example:
         >>> percent([0.01, 0.03, None])
         '2.0 (3.0) %'
+        >>> percent([-0.0001])
+        '0.0 %'
 
     """
     known = [100 * value for value in values if value is not None]
     if not known:
         return "–"
-    mean = f"{fmean(known):.{digits}f}"
-    worst = f"{min(known) if lowest else max(known):.{digits}f}"
+    mean = f"{fmean(known):z.{digits}f}"  # z: what rounds to zero has no sign
+    worst = f"{min(known) if lowest else max(known):z.{digits}f}"
     return f"{mean} %" if mean == worst else f"{mean} ({worst}) %"
 
 
