@@ -112,13 +112,16 @@ def _serve(calls: Connection) -> None:
     while True:
         try:
             function, arguments = calls.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             return
         try:
             answer = (True, function(*arguments))
         except Exception as error:  # raised where the call was asked for
             answer = (False, error)
-        calls.send(answer)
+        try:
+            calls.send(answer)
+        except ConnectionError:  # nobody is there any more
+            return
 
 
 class Ray:
