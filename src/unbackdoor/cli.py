@@ -278,7 +278,8 @@ class Bench(Machine):
     engine: Literal["serial", "processes", "ray"] = "serial"
     """Where the pieces of paper run: one after the other, side by side here, or through Ray."""
     workers: Number = None
-    """How many processes run pieces side by side; as many as processors when left out."""
+    """How many processes run pieces side by side, with the processors shared among them; one for
+    each processor when left out."""
     address: Text = None
     """Of a Ray cluster; this machine when left out."""
     minutes: float | None = None

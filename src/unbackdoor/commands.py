@@ -189,7 +189,7 @@ def bench(options: cli.Bench) -> int:
     seeds = options.seeds if options.seeds is not None else 1 if options.name == "paper" else 5
     if seeds < 1:
         raise ArgumentError(f"--seeds: expected at least 1, came {seeds}.")
-    kind = _engine_named(options)
+    kind = _engine_kind(options)
     if kind != "serial" and options.name not in SWEEPS:
         raise ArgumentError(
             f"--engine: {kind} runs {_listed(SWEEPS, 'and')}; {options.name} takes serial alone."
@@ -248,22 +248,35 @@ def bench(options: cli.Bench) -> int:
     return outcome.missing
 
 
-def _engine_named(options: cli.Bench) -> str:
-    """Return the engine that is asked for, by its name or by what belongs to it alone."""
-    if options.address is not None:
-        return "ray"
-    return "processes" if options.workers is not None else options.engine
+def _engine_kind(options: cli.Bench) -> str:
+    """Return the name of the engine that is asked for, also by what belongs to it alone."""
+    kind = options.engine
+    for flag, value, own in (
+        ("--address", options.address, "ray"),
+        ("--workers", options.workers, "processes"),
+    ):
+        if value is None:
+            continue
+        if kind not in {"serial", own}:
+            raise ArgumentError(f"{flag}: it is of --engine {own}, came {kind} too; leave one out.")
+        kind = own
+    return kind
 
 
 def _engine(kind: str, options: cli.Bench) -> Engine:
+    """Return the engine; processes share the processors that are there."""
     from unbackdoor.experiments import Processes, Ray, Serial
 
-    threads = torch.get_num_threads()
     if kind == "ray":
-        return Ray(options.address, threads, options.device)
+        return Ray(options.address, torch.get_num_threads(), options.device)
     if kind == "processes":
-        here = max(1, len(os.sched_getaffinity(0)) // threads)
-        return Processes(here if options.workers is None else options.workers)
+        processors = os.cpu_count() or 1
+        each = 1 if options.threads is None else options.threads
+        workers = max(1, processors // each) if options.workers is None else options.workers
+        engine = Processes(workers)
+        if options.threads is None:
+            torch.set_num_threads(max(1, processors // workers))
+        return engine
     return Serial()
 
 

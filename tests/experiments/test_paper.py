@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import multiprocessing
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from dataclasses import replace
@@ -316,5 +317,10 @@ def test_the_command_prints_what_is_known_and_refuses_what_is_no_sweep(
         assert f"--engine: {kind} runs paper, paper-features and pap" in capsys.readouterr().err
     assert main([*command, "--workers", "0"]) == 4
     assert "--workers: expected at least 1" in capsys.readouterr().err
+    for two in (["--engine", "ray", "--workers", "2"], ["--workers", "2", "--address", "local"]):
+        assert main([*command, *two]) == 4
+        assert "leave one out" in capsys.readouterr().err
+    others = set(multiprocessing.active_children())
     assert main([*command, "--engine", "processes"]) == 0  # all is there: nothing is run
+    assert set(multiprocessing.active_children()) <= others
     assert main(["bench", "paper", "--only", "cifar10-bw:512"]) == 4

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing
 import os
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -204,10 +207,18 @@ def test_side_by_side_gives_the_same_table_and_the_same_errors(
 
 
 def test_a_process_that_is_ended_is_no_result() -> None:
+    others = set(multiprocessing.active_children())
     engine = Processes(1)
     engine.start("gone", os._exit, 1)
     with pytest.raises(ContentError, match="ended from outside"):
         engine.next()
+    engine.start("here", int, "7")  # another takes its place
+    assert engine.next() == ("here", 7)
+    (worker,) = set(multiprocessing.active_children()) - others
+    worker.kill()
+    worker.join()
+    with pytest.raises(ContentError, match="ended from outside"):
+        engine.start("idle", int, "7")
 
 
 ORPHANED = """
@@ -239,11 +250,11 @@ def test_processes_end_with_the_one_that_asks_them(tmp_path: Path) -> None:
 
 def test_what_a_process_raises_is_raised_here() -> None:
     engine = Processes(1)
-    engine.start("bad", int, "x")
-    with pytest.raises(ValueError, match="invalid literal"):
-        engine.next()
-    engine.start("good", int, "7")
-    assert engine.next() == ("good", 7)
+    for wrong in (partial(int, "x"), threading.Lock):  # what fails, and what cannot travel back
+        engine.start("bad", wrong)
+        with pytest.raises(ContentError, match="--workers: a piece failed with") as caught:
+            engine.next()
+        assert "Traceback" in caught.value.__notes__[0]
     with pytest.raises(ArgumentError, match="--workers"):
         Processes(0)
 

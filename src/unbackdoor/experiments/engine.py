@@ -10,10 +10,12 @@ import importlib
 import multiprocessing
 import os
 import signal
+import traceback
 from collections import deque
 from collections.abc import Callable, Hashable
 from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, Protocol, cast
 
 from unbackdoor.errors import ArgumentError, ContentError, brief
 
@@ -73,37 +75,45 @@ class Processes:
         self.slots = slots
         self._idle: list[Connection] = []
         self._tokens: dict[Connection, Hashable] = {}
-        # Threads and accelerators do not outlive a fork, so workers are spawned.
-        context = multiprocessing.get_context("spawn")
-        for _ in range(slots):
-            here, there = context.Pipe()
-            # They end with this process: daemons are terminated, orphans find their pipe closed.
-            context.Process(target=_serve, args=(there,), daemon=True).start()
-            there.close()
-            self._idle.append(here)
 
     def start(self, token: Hashable, function: Callable[..., Any], *arguments: Any) -> None:
         """Send a call to a process that has none."""
-        worker = self._idle.pop()
+        worker = self._idle.pop() if self._idle else _spawned()
+        try:
+            worker.send((function, arguments))
+        except OSError as error:
+            raise self._ended() from error
         self._tokens[worker] = token
-        worker.send((function, arguments))
 
     def next(self) -> tuple[Any, Any]:
         """Wait for whichever call is done first."""
-        worker = wait(list(self._tokens))[0]
-        assert isinstance(worker, Connection)
+        worker = cast(Connection, wait(list(self._tokens))[0])
         token = self._tokens.pop(worker)
         try:
             done, result = worker.recv()
-        except EOFError as error:
-            raise ContentError(
-                f"--workers: one of {self.slots} processes was ended from outside, perhaps for "
-                f"want of memory; take fewer. What is done is kept."
-            ) from error
+        except (EOFError, OSError) as error:
+            raise self._ended() from error
         self._idle.append(worker)
         if not done:
             raise result
         return token, result
+
+    def _ended(self) -> ContentError:
+        return ContentError(
+            f"--workers: one of up to {self.slots} processes was ended from outside, perhaps for "
+            f"want of memory; take fewer. What is done is kept."
+        )
+
+
+def _spawned() -> Connection:
+    """Start a process that makes calls, and return this end of its pipe."""
+    # Threads and accelerators do not outlive a fork.
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    # It ends with this process: a daemon is terminated, an orphan finds its pipe closed.
+    context.Process(target=_serve, args=(there,), daemon=True).start()
+    there.close()
+    return here
 
 
 def _serve(calls: Connection) -> None:
@@ -112,15 +122,19 @@ def _serve(calls: Connection) -> None:
     while True:
         try:
             function, arguments = calls.recv()
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):
             return
         try:
-            answer = (True, function(*arguments))
-        except Exception as error:  # raised where the call was asked for
-            answer = (False, error)
+            answer = ForkingPickler.dumps((True, function(*arguments)))
+        except Exception as error:  # raised where the call was asked for, as text: it has to travel
+            told = ContentError(
+                f"--workers: a piece failed with {type(error).__name__} ({brief(error)})."
+            )
+            told.add_note(traceback.format_exc())
+            answer = ForkingPickler.dumps((False, told))
         try:
-            calls.send(answer)
-        except ConnectionError:  # nobody is there any more
+            calls.send_bytes(answer)
+        except OSError:  # nobody is there any more
             return
 
 

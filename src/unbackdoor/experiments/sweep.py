@@ -96,7 +96,7 @@ class Failure:
 
 
 def execute(spec: Spec, inputs: Mapping[Spec, Any], device: str, threads: int) -> Any:
-    """Run one spec, in this process or in one of Ray's, and return its result or a failure."""
+    """Run one spec, in this process or another, and return its result or a failure."""
     cpu.prepare(threads)
     try:
         return spec.run(inputs, device)
