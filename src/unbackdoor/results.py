@@ -270,7 +270,7 @@ class RepairRow(msgspec.Struct, frozen=True, kw_only=True):
             triggers), ``ideal`` (the same with the planted trigger, where it is known) or
             ``clean reference``.
         accuracy: on clean images.
-        recovered_asr: of triggers drawn from the recovered law.
+        recovered_asr: of triggers drawn from the recovered stairs, in equal parts.
         original_asr: of the trigger that was planted, where it is known.
         confusion: share of clean images of other classes that go to the target all the same.
 

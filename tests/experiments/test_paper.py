@@ -202,6 +202,12 @@ def test_a_row_is_of_the_network_that_it_names(folder: Path) -> None:
     inputs = {need: archive[need] for need in spec.needs}
     again = spec.run(inputs, "cpu")
     assert (again.network, again.asr_before) == (row.network, row.asr_before)
+    mesa = replace(spec, defence=tiny.MESA)
+    (wanted,) = paper.measure([mesa], archive, Serial(), Silent())
+    inputs = {need: archive[need] for need in mesa.needs}
+    (recovered,) = mesa.defence.needs(mesa)
+    inputs[recovered] = msgspec.structs.replace(inputs[recovered], network="another", stairs=[])
+    assert mesa.run(inputs, "cpu").asr_after == wanted.asr_after
 
 
 def test_features_are_measured_beside_what_the_defences_leave(folder: Path) -> None:

@@ -11,10 +11,13 @@ from torch import Tensor
 
 from unbackdoor import api, results
 from unbackdoor.errors import ContentError, InsufficientDataError
+from unbackdoor.experiments import paper
+from unbackdoor.experiments.defences import Mesa
 from unbackdoor.models import freeze
+from unbackdoor.repairing import to_unlearn
 from unbackdoor.results import ClassRecord, ScanResult
 from unbackdoor.rng import stream
-from unbackdoor.scanning import staircase, with_planted
+from unbackdoor.scanning import from_records, staircase, with_planted
 from unbackdoor.scanning.objective import Panel, balanced, margins
 from unbackdoor.scanning.scan import from_bytes, to_bytes
 from unbackdoor.scanning.verdict import judge, status
@@ -76,6 +79,17 @@ def test_its_triggers_are_the_white_pixel(found: ScanResult) -> None:
     draws = stairs.sample(200, stream(0, "draws"))
     assert float(draws.amin(1).mean()) > 0.8
     assert float(stairs.weights.sum()) == pytest.approx(1)
+
+
+def test_a_repair_takes_each_stair_as_often_and_so_does_the_default_of_the_paper(
+    found: ScanResult,
+) -> None:
+    record = found.classes[1]
+    equally = from_records(record.stairs, 3, equal=True)
+    assert equally.weights.tolist() == [1] * len(record.stairs)
+    draws = to_unlearn(record, PatchSpace(1))(50, stream(0, "draws"))
+    assert torch.equal(draws, equally.sample(50, stream(0, "draws")))
+    assert paper.DEFAULT == Mesa(equal=True)
 
 
 def test_a_clean_model_is_called_clean() -> None:

@@ -18,7 +18,7 @@ from unbackdoor.journal import key_of
 from unbackdoor.metrics import accuracy, attack_success
 from unbackdoor.models import freeze
 from unbackdoor.progress import Progress
-from unbackdoor.repairing import unlearn, unlearnt
+from unbackdoor.repairing import to_unlearn, unlearn
 from unbackdoor.results import versions
 from unbackdoor.rng import stream
 from unbackdoor.settings import SCAN, RepairSettings, ScanSettings
@@ -138,9 +138,9 @@ def _measure(case: Case, title: str, variant: Variant, seed: int, progress: Prog
     lost: float | None = None
     if record.stairs:
         module = copy.deepcopy(case.network)
-        law = unlearnt(record, space)
+        sampler = to_unlearn(record, space)
         unlearn(
-            module, images.defend, space, law.sample, RepairSettings(), seed=seed, progress=progress
+            module, images.defend, space, sampler, RepairSettings(), seed=seed, progress=progress
         )
         repaired = freeze(module)
         asr_after = attack_success(

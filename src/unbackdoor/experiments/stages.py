@@ -122,7 +122,7 @@ class Network:
         facts = {
             "arch": self.arch,
             "data": self.data,
-            "data_sha256": images.defend.sha256,
+            "datasha256": images.defend.sha256,
             "target": self.target if self.trigger else None,
             "trigger": self.trigger,
             "trigger_theta": self.planted and self.planted.to_hex(),
@@ -183,7 +183,7 @@ class Attacked:
         asr, correct = measure(bad, self.network)
         floor, correct_clean = measure(clean, self.network)
         return Before(
-            network=_sha256(inputs[self.network]),
+            network=sha256(inputs[self.network]),
             asr=asr,
             accuracy=correct,
             asr_clean=floor,
@@ -195,6 +195,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     """A recovered staircase and what it cost.
 
     Args:
+        network: SHA-256 of the network's file.
         stairs: one for each level.
         passes: images forward.
         backward: images backward.
@@ -202,6 +203,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
     """
 
+    network: str = ""
     stairs: list[StairRecord]
     passes: int
     backward: int
@@ -250,6 +252,7 @@ class Recovered:
         on = focus(panel, images, screening.theta[0], known, target, self.scanning, self.seed)
         stairs = recover(on, self.scanning, self.seed)
         return Found(
+            network=sha256(inputs[self.network]),
             stairs=to_records(stairs),
             passes=model.passes,
             backward=model.backward_passes,
@@ -411,7 +414,7 @@ class Defended:
     def run(self, inputs: Mapping[Spec, Any], device: str) -> Row:
         """Defend, and measure."""
         network, before = self.network, inputs[self.before]
-        if before.network != _sha256(inputs[network]):
+        if before.network != sha256(inputs[network]):
             # What was known is of a network that was trained elsewhere: a store without networks.
             both = {one: inputs[one] for one in self.before.needs}
             before = self.before.run(both, device)
@@ -456,7 +459,8 @@ def _named(device: str) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})"
 
 
-def _sha256(content: bytes) -> str:
+def sha256(content: bytes) -> str:
+    """Return the fingerprint of a network's file."""
     return hashlib.sha256(content).hexdigest()
 
 

@@ -12,7 +12,6 @@ from torch import Generator, Tensor, nn
 from unbackdoor.data import Images, Split
 from unbackdoor.errors import InsufficientDataError
 from unbackdoor.journal import FORGETFUL, Journal
-from unbackdoor.mesa import Staircase
 from unbackdoor.metrics import attack_success, predict
 from unbackdoor.models import Frozen, freeze
 from unbackdoor.progress import Progress, Silent
@@ -71,14 +70,14 @@ def repair(
     reserve.require(FEWEST_PER_CLASS)
     began = time.perf_counter()
     progress = progress or Silent()
-    staircases = [unlearnt(found.classes[target], space) for target in found.targets]
+    samplers = [to_unlearn(found.classes[target], space) for target in found.targets]
 
     def sampler(count: int, generator: Generator) -> Tensor:
-        turn = torch.randint(len(staircases), (count,), generator=generator)
+        turn = torch.randint(len(samplers), (count,), generator=generator)
         theta = torch.empty(count, space.dimensions)
-        for index, stairs in enumerate(staircases):
+        for index, one in enumerate(samplers):
             rows = (turn == index).nonzero()[:, 0]
-            theta[rows] = stairs.sample(len(rows), generator)
+            theta[rows] = one(len(rows), generator)
         return theta
 
     passes = 0
@@ -135,13 +134,14 @@ def repair(
     return tuned["repaired"], result
 
 
-def unlearnt(record: ClassRecord, space: TriggerSpace) -> Staircase:
-    """Return the law of the triggers that a repair unlearns: the stairs in equal parts.
+def to_unlearn(record: ClassRecord, space: TriggerSpace) -> Sampler:
+    """Return where the triggers come from that a repair unlearns: the stairs in equal parts.
 
     By γ nearly all draws are of the lowest stair, which is by far the widest, and the triggers
-    that work best are hardly ever among them.
+    that work best are hardly ever among them. An empty level set is stood for by the best attempts
+    at it.
     """
-    return staircase(record, space.dimensions, equal=True)
+    return staircase(record, space.dimensions, equal=True).sample
 
 
 def _row(
@@ -159,8 +159,8 @@ def _row(
     recovered: list[float] = []
     confusion: list[float] = []
     for target in found.targets:
-        law = unlearnt(found.classes[target], space)
-        draws = law.sample(len(images), stream(seed, "repair", "draws", target))
+        sampled = to_unlearn(found.classes[target], space)
+        draws = sampled(len(images), stream(seed, "repair", "draws", target))
         places = stream(seed, "repair", "measure", target)
         recovered.append(attack_success(model, images, space, draws, target, generator=places))
         others = images.targets != target

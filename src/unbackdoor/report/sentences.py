@@ -6,8 +6,8 @@ from unbackdoor.results import ScanResult
 
 ROWS = {
     "before": "The model as it came.",
-    "repaired": "Retrained on clean images of which some carry draws from the recovered law, "
-    "with their true labels.",
+    "repaired": "Retrained on clean images of which some carry draws from the recovered stairs, "
+    "in equal parts, with their true labels.",
     "fine-tuned": "The control: the same schedule on the same images without triggers, so that "
     "the gain of the triggers can be told from that of training on.",
     "ideal": "The same schedule with the planted trigger in place of the recovered ones: what the "
@@ -16,8 +16,8 @@ ROWS = {
 }
 COLUMNS = {
     "Clean accuracy": "Share of unchanged held-back images that are classified correctly.",
-    "ASR, recovered": "Attack success rate of triggers drawn from the recovered law, on images of "
-    "other classes.",
+    "ASR, recovered": "Attack success rate of draws from the recovered stairs, in equal parts, on "
+    "images of other classes.",
     "ASR, planted": "The same for the trigger that was planted; unknown for a model from outside.",
     "Confusion floor": "Share of unchanged images of other classes that go to the target by "
     "mistake; a success rate cannot be expected to fall below it.",
