@@ -89,7 +89,7 @@ def test_a_repair_takes_each_stair_as_often_and_so_does_the_default_of_the_paper
     assert equally.weights.tolist() == [1] * len(record.stairs)
     draws = to_unlearn(record, PatchSpace(1))(50, stream(0, "draws"))
     assert torch.equal(draws, equally.sample(50, stream(0, "draws")))
-    assert paper.DEFAULT == Mesa(equal=True)
+    assert Mesa(equal=True) == paper.DEFAULT
 
 
 def test_a_clean_model_is_called_clean() -> None:
