@@ -69,16 +69,20 @@ def test_the_tables_and_the_figure_of_the_paper_are_those_of_the_store() -> None
     every, main = (of_the_paper(paper.COLUMNS[name]) for name in ("all", "main"))
     text = (ROOT / "docs" / "paper.md").read_text()
     assert markdown(paper.summary(every)) in text
+    again = of_the_paper(paper.MAIN, "cifar10-bw:170", "results/two-cores")
+    assert markdown(paper.summary(again)) in text
     drawn = paper_figure.figure(main, paper.OURS)
     assert drawn + "\n" == (ROOT / "docs" / "paper.svg").read_text()
     brief = [{name: line[name] for name in BRIEF} for line in paper.summary(main)]
     assert markdown(brief) in (ROOT / "README.md").read_text()
 
 
-def of_the_paper(columns: Sequence[Defence]) -> list[Row]:
-    chosen = [paper.networks(attack, "implanted", None) for attack in paper.select(None)]
+def of_the_paper(
+    columns: Sequence[Defence], only: str | None = None, store: str = "results"
+) -> list[Row]:
+    chosen = [paper.networks(attack, "implanted", None) for attack in paper.select(only)]
     specs = paper.plan(chosen, columns, [0])
-    return paper.measure(specs, Archive(ROOT / "results"), Serial(), Silent(), limit=0)
+    return paper.measure(specs, Archive(ROOT / store), Serial(), Silent(), limit=0)
 
 
 def flat(name: str, of: type[Any]) -> list[Any]:
