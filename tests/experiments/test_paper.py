@@ -197,6 +197,7 @@ def test_a_row_is_of_the_network_that_it_names(folder: Path) -> None:
     spec = Defended(network=bad, clean=clean, defence=Undefended(), repair=tiny.REPAIR)
     (row,) = paper.measure([spec], archive, Serial(), Silent())
     assert row.network == hashlib.sha256(archive[bad]).hexdigest()
+    assert b"data_sha256" in archive[bad]  # what it was trained on stands in its header
     stale = msgspec.structs.replace(archive[spec.before], network="another", asr=0.123)
     archive.keep(spec.before, stale)
     inputs = {need: archive[need] for need in spec.needs}

@@ -26,7 +26,7 @@ from unbackdoor.experiments.stages import (
     Network,
     Outcome,
     Recovered,
-    sha256,
+    current,
 )
 from unbackdoor.mesa import Mine
 from unbackdoor.models import freeze
@@ -174,11 +174,8 @@ class Mesa(Defence):
 
     def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
         """Retrain on draws."""
-        found: Found = inputs[self.recovered(case)]
-        if found.network != sha256(inputs[case.network]):
-            # What was recovered is of a network that was trained elsewhere.
-            device = str(next(module.parameters()).device)
-            found = self.recovered(case).run(inputs, device)
+        device = str(next(module.parameters()).device)
+        found: Found = current(self.recovered(case), inputs, device)
         law = from_records(
             [record for record in found.stairs if self.beta in {None, record.beta}],
             SPACE.dimensions,

@@ -122,7 +122,7 @@ class Network:
         facts = {
             "arch": self.arch,
             "data": self.data,
-            "datasha256": images.defend.sha256,
+            "data_sha256": images.defend.sha256,
             "target": self.target if self.trigger else None,
             "trigger": self.trigger,
             "trigger_theta": self.planted and self.planted.to_hex(),
@@ -183,7 +183,7 @@ class Attacked:
         asr, correct = measure(bad, self.network)
         floor, correct_clean = measure(clean, self.network)
         return Before(
-            network=sha256(inputs[self.network]),
+            network=_sha256(inputs[self.network]),
             asr=asr,
             accuracy=correct,
             asr_clean=floor,
@@ -252,7 +252,7 @@ class Recovered:
         on = focus(panel, images, screening.theta[0], known, target, self.scanning, self.seed)
         stairs = recover(on, self.scanning, self.seed)
         return Found(
-            network=sha256(inputs[self.network]),
+            network=_sha256(inputs[self.network]),
             stairs=to_records(stairs),
             passes=model.passes,
             backward=model.backward_passes,
@@ -413,11 +413,7 @@ class Defended:
 
     def run(self, inputs: Mapping[Spec, Any], device: str) -> Row:
         """Defend, and measure."""
-        network, before = self.network, inputs[self.before]
-        if before.network != sha256(inputs[network]):
-            # What was known is of a network that was trained elsewhere: a store without networks.
-            both = {one: inputs[one] for one in self.before.needs}
-            before = self.before.run(both, device)
+        network, before = self.network, current(self.before, inputs, device)
         module = decode(inputs[network], network.arch).to(device)
         began = time.perf_counter()
         outcome = self.defence(module, self, inputs)
@@ -459,8 +455,16 @@ def _named(device: str) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})"
 
 
-def sha256(content: bytes) -> str:
-    """Return the fingerprint of a network's file."""
+def current(spec: Attacked | Recovered, inputs: Mapping[Spec, Any], device: str) -> Any:
+    """Return what is known of a network, anew where it is known of one that was trained elsewhere.
+
+    A store may come without its networks, and one that is trained again can differ.
+    """
+    known = inputs[spec]
+    return known if known.network == _sha256(inputs[spec.network]) else spec.run(inputs, device)
+
+
+def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
