@@ -61,7 +61,7 @@ CLEAN: Mapping[str, Network] = {
         seed=13,
     ),
     "cifar100": Network(
-        data="cifar100", arch="resnet18", training=TrainingSettings(epochs=30), seed=0
+        data="cifar100", arch="convnet", training=TrainingSettings(epochs=20), seed=0
     ),
 }
 """The clean network of each data set, where ``--arch`` names no other."""

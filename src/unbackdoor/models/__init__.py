@@ -2,6 +2,7 @@
 
 from unbackdoor.models.adapt import Adapted, Grey, Log, Row, bare
 from unbackdoor.models.architectures import build
+from unbackdoor.models.builtin import ARCHITECTURES
 from unbackdoor.models.checkpoint import (
     Loaded,
     check_suffix,
@@ -13,7 +14,8 @@ from unbackdoor.models.checkpoint import (
 )
 from unbackdoor.models.freeze import Frozen, freeze
 from unbackdoor.models.graph import Graph
-from unbackdoor.models.resnet import ARCHITECTURES, Normalise, ResNet
+from unbackdoor.models.normalise import Normalise
+from unbackdoor.models.resnet import ResNet
 
 __all__ = [
     "ARCHITECTURES",

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from unbackdoor.errors import ArgumentError, ContentError, brief
 from unbackdoor.models import onnx
+from unbackdoor.models.builtin import ARCHITECTURES
 from unbackdoor.models.optional import numbers, optional
-from unbackdoor.models.resnet import ARCHITECTURES
 
 MOST_CLASSES = 100_000
 KINDS = f"one of {', '.join(ARCHITECTURES)}, timm:NAME, FILE.onnx or FILE.py:FUNCTION"

@@ -15,8 +15,8 @@ from unbackdoor.errors import ArgumentError, ContentError, printable
 from unbackdoor.files import sha256_of, written_aside
 from unbackdoor.models import huggingface, onnx, safetensors, statedict
 from unbackdoor.models.architectures import KINDS, build
+from unbackdoor.models.builtin import ARCHITECTURES
 from unbackdoor.models.graph import Graph
-from unbackdoor.models.resnet import ARCHITECTURES
 
 SHIPPED = Path(__file__).parent / "shipped"
 LISTED = 4

@@ -7,29 +7,12 @@ the CIFAR layout (three stages), ResNet-18 has four and a 3×3 stem. Shortcuts t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
-CIFAR10_STD = (0.2470, 0.2435, 0.2616)
-
-
-class Normalise(nn.Module):
-    """Subtract a mean and divide by a standard deviation per channel; both travel as buffers."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).reshape(1, -1, 1, 1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map ``(B, C, H, W)`` in [0, 1] to zero mean and unit deviation."""
-        return (images - self.mean) / self.std
+from unbackdoor.models.normalise import CIFAR10_MEAN, CIFAR10_STD, Normalise
 
 
 class Block(nn.Module):
@@ -83,10 +66,3 @@ class ResNet(nn.Module):
         """Map images ``(B, 3, H, W)`` in [0, 1] to logits ``(B, classes)``."""
         x = torch.relu(self.norm(self.stem(self.normalise(images))))
         return self.classifier(self.stages(x).mean(dim=(2, 3)))
-
-
-ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
-    "resnet8-wide": lambda classes: ResNet(widths=(32, 64, 128), blocks=1, classes=classes),
-    "resnet20": lambda classes: ResNet(widths=(16, 32, 64), blocks=3, classes=classes),
-    "resnet18": lambda classes: ResNet(widths=(64, 128, 256, 512), blocks=2, classes=classes),
-}

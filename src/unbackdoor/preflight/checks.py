@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from unbackdoor.data import Images, Split
 from unbackdoor.errors import ContentError, printable
 from unbackdoor.metrics import Classifier
-from unbackdoor.models.resnet import CIFAR10_MEAN, CIFAR10_STD
+from unbackdoor.models.normalise import CIFAR10_MEAN, CIFAR10_STD
 from unbackdoor.preflight.look import look_at, on_its_device, some_of
 from unbackdoor.results import Finding
 
