@@ -146,7 +146,7 @@ class Attack(Machine):
     start: Annotated[str | None, arg(name="from", metavar="MODEL")] = None
     """Implant in this model by fine-tuning; a network is trained from scratch when left out."""
     arch: Text = None
-    """resnet20, resnet8-wide, resnet18, timm:NAME, FILE.onnx or FILE.py:FUNCTION."""
+    """resnet20, resnet8-wide, resnet18, convnet, timm:NAME, FILE.onnx or FILE.py:FUNCTION."""
     trigger: Text = None
     """bw:N, rgb:SEED, rgb:SEEDxSIZE or a PNG file; a clean network when left out."""
     target: int = 0
@@ -264,7 +264,7 @@ class Bench(Machine):
     models: Annotated[tuple[str, ...], arg(metavar="MODEL")] = ()
     """Which models; every shipped one when left out."""
     seeds: int | None = None
-    """How many seeds, counted up from --seed; 5 when left out, of paper 1 for each trigger."""
+    """How many seeds, counted up from --seed; 5 when left out, of paper and paper-features 1."""
     store: Path = Path("results")
     """Folder that keeps finished rows, so that a second run does what is missing."""
     only: Text = None

@@ -186,7 +186,8 @@ def bench(options: cli.Bench) -> int:
         raise ArgumentError(
             f"NAME: unknown benchmark {options.name!r}; there are: {', '.join(BENCHMARKS)}."
         )
-    seeds = options.seeds if options.seeds is not None else 1 if options.name == "paper" else 5
+    few = {"paper", "paper-features"}
+    seeds = options.seeds if options.seeds is not None else 1 if options.name in few else 5
     if seeds < 1:
         raise ArgumentError(f"--seeds: expected at least 1, came {seeds}.")
     kind = _engine_kind(options)

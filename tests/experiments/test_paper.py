@@ -217,12 +217,18 @@ def test_features_are_measured_beside_what_the_defences_leave(folder: Path) -> N
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(features, "MAIN", (Undefended(), tiny.MESA))
         patch.setattr(paper, "Defended", partial(Defended, repair=tiny.REPAIR))
-        measured = features.measure(chosen, 0, archive, Serial(), Silent(), "cpu", math.inf)
-        assert features.measure(chosen, 0, archive, Serial(), Silent(), "cpu", 0) == measured
+        measured = features.measure(chosen, [0, 1], archive, Serial(), Silent(), "cpu", math.inf)
+        assert features.measure(chosen, [0, 1], archive, Serial(), Silent(), "cpu", 0) == measured
         lines = features.summary(measured)
     assert [row["trigger"] for row in features.flat(measured)] == ["bw:170", "rgb:3"]
     assert all(0 <= one.features.spectral <= 1 <= one.features.poisoned for one in measured)
-    assert lines[0]["triggers"] == "2"
+    assert (lines[0]["triggers"], lines[0]["same network"]) == ("2", "2")
+    for one in measured:
+        each = [row.excess for row in one.rows if row.defence == tiny.MESA.name]
+        assert one.excess[tiny.MESA.name] == pytest.approx(sum(each) / 2)
+        other = msgspec.structs.replace(one.features, network="another")
+        assert one.same
+        assert not replace(one, features=other).same
     assert lines[0]["ρ with none"] in {"1.00", "-1.00", "–"}
     assert features.summary([]) == []
 
@@ -281,8 +287,12 @@ def test_the_cross_sections_have_a_panel_for_each_temperature_and_level(folder: 
         if variant.parameter == "temperature"
     ][:2]
     archive = Archive(folder / "store")
-    laws = paper_robust.laws(paper_robust.measure(few, archive, Serial(), Silent()), archive)
+    measured = paper_robust.measure(few, archive, Serial(), Silent())
+    laws = paper_robust.laws(measured, archive)
     assert list(laws) == ["T = 0.1", "T = 0.2"]
+    (variant, row), other = measured
+    elsewhere = (variant, msgspec.structs.replace(row, network="another"))
+    assert list(paper_robust.laws([elsewhere, other], archive)) == ["T = 0.2"]
     drawn = cross_sections.figure("laws", laws, parse_trigger("bw:170"))
     panels = ElementTree.fromstring(drawn).findall("{http://www.w3.org/2000/svg}g")
     assert len(panels) == 2 * len(tiny.SCANNING.betas)

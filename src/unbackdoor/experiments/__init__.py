@@ -159,7 +159,7 @@ def _paper_features(request: Request) -> Outcome:
     ]
     measured = features.measure(
         chosen,
-        request.seeds[0],
+        request.seeds,
         Archive(request.store),
         request.engine,
         request.progress,

@@ -24,7 +24,7 @@ from unbackdoor.experiments.engine import Engine
 from unbackdoor.experiments.paper import MAIN, plan
 from unbackdoor.experiments.poisoned import Poisoned
 from unbackdoor.experiments.spec import Spec
-from unbackdoor.experiments.stages import Network, Row
+from unbackdoor.experiments.stages import Network, Row, sha256
 from unbackdoor.experiments.sweep import complete
 from unbackdoor.experiments.table import Line
 from unbackdoor.models import decode
@@ -40,6 +40,7 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
     """How poisoned training images lie to the clean ones of the target class.
 
     Args:
+        network: SHA-256 of the backdoored network's file.
         distance: of their means, in standard deviations of the clean ones (Mahalanobis).
         spectral: area under the curve of the spectral score, 0.5 for no separation.
         outside: share of the poisoned ones that are farther from the clean mean than all but
@@ -49,6 +50,7 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
 
     """
 
+    network: str
     distance: float
     spectral: float
     outside: float
@@ -119,6 +121,7 @@ class Separated:
         bad = trained.poison.poisoned[own]
         distance, spectral, outside = compare(features[~bad], features[bad])
         return Features(
+            network=sha256(inputs[network]),
             distance=distance,
             spectral=spectral,
             outside=outside,
@@ -129,15 +132,28 @@ class Separated:
 
 @dataclass(frozen=True)
 class Measured:
-    """One trigger: its features, and what each of the main defences leaves of it."""
+    """One trigger: its features, and what each of the main defences leaves of it, by each seed."""
 
     features: Features
     rows: Sequence[Row]
 
+    @property
+    def excess(self) -> dict[str, float]:
+        """By defence, the mean over seeds."""
+        by: dict[str, list[float]] = {}
+        for row in self.rows:
+            by.setdefault(row.defence, []).append(row.excess)
+        return {defence: fmean(values) for defence, values in by.items()}
+
+    @property
+    def same(self) -> bool:
+        """Whether the defences had the very network whose features they are."""
+        return {row.network for row in self.rows} == {self.features.network}
+
 
 def measure(
     chosen: Sequence[tuple[Network, Network]],
-    seed: int,
+    seeds: Sequence[int],
     archive: Archive,
     engine: Engine,
     progress: Progress,
@@ -148,7 +164,7 @@ def measure(
 
     Args:
         chosen: backdoored networks, each with its clean one.
-        seed: of the defences.
+        seeds: of the defences.
         archive: what is there.
         engine: where the work is done.
         progress: one bar for the whole sweep.
@@ -157,7 +173,7 @@ def measure(
 
     """
     cases: list[list[Spec]] = [
-        [Separated(network=network), *plan([(network, clean)], MAIN, [seed])]
+        [Separated(network=network), *plan([(network, clean)], MAIN, seeds)]
         for network, clean in chosen
     ]
     specs = [spec for case in cases for spec in case]
@@ -177,7 +193,8 @@ def flat(measured: Sequence[Measured]) -> list[dict[str, Any]]:
             "trigger": one.rows[0].trigger,
             "asr_before": one.rows[0].asr_before,
             **msgspec.to_builtins(one.features),
-            "excess": {row.defence: row.excess for row in one.rows},
+            "excess": one.excess,
+            "same_network": one.same,
         }
         for one in measured
     ]
@@ -186,7 +203,9 @@ def flat(measured: Sequence[Measured]) -> list[dict[str, Any]]:
 def summary(measured: Sequence[Measured]) -> list[Line]:
     """Return what is seen of the features, and how it goes with what each defence leaves.
 
-    The last columns are Spearman's rank correlations over triggers with the excess after a defence.
+    *Same network* counts the triggers of which features and defences are of one file: a network
+    that another machine trained again may differ. The last columns are Spearman's rank correlations
+    over triggers with the excess after a defence.
     """
     if not measured:
         return []
@@ -200,12 +219,13 @@ def summary(measured: Sequence[Measured]) -> list[Line]:
         line = {
             "feature": name,
             "triggers": str(len(values)),
+            "same network": str(sum(one.same for one in measured)),
             "mean": f"{fmean(values):.2f}",
             "lowest": f"{min(values):.2f}",
             "highest": f"{max(values):.2f}",
         }
-        for index, defence in enumerate(MAIN):
-            excess = [one.rows[index].excess for one in measured]
+        for defence in MAIN:
+            excess = [one.excess[defence.name] for one in measured]
             told = spearman(values, excess)
             line[f"ρ with {defence.name}"] = "–" if told is None else f"{told:.2f}"
         lines.append(line)

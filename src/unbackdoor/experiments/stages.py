@@ -183,7 +183,7 @@ class Attacked:
         asr, correct = measure(bad, self.network)
         floor, correct_clean = measure(clean, self.network)
         return Before(
-            network=_sha256(inputs[self.network]),
+            network=sha256(inputs[self.network]),
             asr=asr,
             accuracy=correct,
             asr_clean=floor,
@@ -252,7 +252,7 @@ class Recovered:
         on = focus(panel, images, screening.theta[0], known, target, self.scanning, self.seed)
         stairs = recover(on, self.scanning, self.seed)
         return Found(
-            network=_sha256(inputs[self.network]),
+            network=sha256(inputs[self.network]),
             stairs=to_records(stairs),
             passes=model.passes,
             backward=model.backward_passes,
@@ -461,10 +461,11 @@ def current(spec: Attacked | Recovered, inputs: Mapping[Spec, Any], device: str)
     A store may come without its networks, and one that is trained again can differ.
     """
     known = inputs[spec]
-    return known if known.network == _sha256(inputs[spec.network]) else spec.run(inputs, device)
+    return known if known.network == sha256(inputs[spec.network]) else spec.run(inputs, device)
 
 
-def _sha256(content: bytes) -> str:
+def sha256(content: bytes) -> str:
+    """Return what names a network in a row."""
     return hashlib.sha256(content).hexdigest()
 
 
