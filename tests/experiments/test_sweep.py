@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import multiprocessing
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -20,6 +22,7 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 import tiny
+from safetensors import safe_open
 
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.experiments.archive import Archive
@@ -180,6 +183,35 @@ def test_killing_it_at_random_moments_changes_nothing(folder: Path) -> None:
     killed = tiny.table(folder)
     (folder / "store").rename(folder / "killed")
     assert without_time(tiny.table(folder)) == without_time(killed)
+
+
+def test_a_training_that_is_interrupted_goes_on_after_its_last_epoch(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = folder / "state"
+    monkeypatch.setenv("UNBACKDOOR_STATE", str(state))
+    _, network = tiny.networks(folder)[0]
+    whole = network.run({}, "cpu")
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        if [*state.glob("*/training.safetensors")]:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        with pytest.raises(KeyboardInterrupt):
+            network.run({}, "cpu")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    (kept,) = state.glob("*/training.safetensors")
+    with safe_open(kept, framework="pt") as file:
+        done: int = json.loads(file.metadata()["step"])["done"]
+    assert 0 < done < network.training.epochs
+    assert network.run({}, "cpu") == whole
+    assert not [*state.iterdir()]
 
 
 @contextmanager
