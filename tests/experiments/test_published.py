@@ -27,7 +27,7 @@ from unbackdoor.progress import Silent
 
 ROOT = Path(__file__).parents[2]
 BRIEF = (
-    *("triggers", "defence", "ASR before", "ASR after"),
+    *("data", "triggers", "defence", "ASR before", "ASR after"),
     *("excess over the clean network", "accuracy lost"),
 )
 """What the README shows of the paper's table."""

@@ -13,8 +13,7 @@ from unbackdoor.triggers import parse_trigger
 
 WIDTH, PANEL = 1000, 330
 LEFT, RIGHT, TOP, BOTTOM = 60, 210, 40, 50
-LOWEST = 0.002
-TICKS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+TICKS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 FLOOR = "clean network"
 LARGEST, ROOM = 12.0, 0.85
 """Side of a pattern at most, and the share of the distance of two that it takes."""
@@ -44,10 +43,12 @@ def _panel(title: str, rows: Sequence[Row], ours: str) -> list[str]:
     by = series.get(ours, series[FLOOR])
     order = sorted(series[FLOOR], key=lambda trigger: by.get(trigger, 1.0))
     across = Scale(0, max(1, len(order) - 1), LEFT + 20, WIDTH - RIGHT - 20)
-    up = Scale(math.log10(LOWEST), 0, PANEL - BOTTOM, TOP)
+    least = min(value for values in series.values() for value in values.values())
+    lowest = max((tick for tick in TICKS if tick <= least), default=TICKS[0])
+    up = Scale(math.log10(lowest), 0, PANEL - BOTTOM, TOP)
     side = min(LARGEST, ROOM * (across(1) - across(0))) if len(order) > 1 else LARGEST
     parts = [text(LEFT, 22, title, weight="600")]
-    for tick in TICKS:
+    for tick in TICKS[TICKS.index(lowest) :]:
         place = up(math.log10(tick))
         parts.append(line(LEFT, place, WIDTH - RIGHT, place, "#eeeeee"))
         parts.append(text(LEFT - 8, place + 4, f"{100 * tick:g} %", anchor="end"))
@@ -55,11 +56,12 @@ def _panel(title: str, rows: Sequence[Row], ours: str) -> list[str]:
         colour = "#999999" if name == FLOOR else COLOURS[index % len(COLOURS)]
         for at, trigger in enumerate(order):
             if trigger in values:
-                place = up(math.log10(max(values[trigger], LOWEST)))
+                place = up(math.log10(max(values[trigger], lowest)))
                 parts.append(f'<circle cx="{across(at):g}" cy="{place:g}" r="3" fill="{colour}"/>')
         below = TOP + 18 * index
+        label = f"{name} (our default)" if name == ours else name
         parts.append(f'<circle cx="{WIDTH - RIGHT + 14}" cy="{below}" r="3" fill="{colour}"/>')
-        parts.append(text(WIDTH - RIGHT + 24, below + 4, name, fill=colour))
+        parts.append(text(WIDTH - RIGHT + 24, below + 4, label, fill=colour))
     for at, trigger in enumerate(order):
         parts += _pattern(trigger, across(at), PANEL - BOTTOM + 10, side)
     return parts
