@@ -112,12 +112,13 @@ def test_the_two_ways_in() -> None:
     assert bad.training == clean.training
 
 
-def test_the_clean_networks_of_cifar10_come_along(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["cifar10-bw:170", "cifar100-rgb:0"])
+def test_the_clean_networks_come_along(tmp_path: Path, name: str) -> None:
     """The one that backdoors are implanted in, and the one that is trained as long as those."""
-    (attack,) = paper.select("cifar10-bw:170")
+    (attack,) = paper.select(name)
     _, longer = paper.networks(attack, "implanted", None)
     archive = Archive(tmp_path)
-    for wanted in (paper.CLEAN["cifar10"], longer):
+    for wanted in (paper.CLEAN[attack.data], longer):
         assert wanted in archive
         (tmp_path / "clean.safetensors").write_bytes(archive[wanted])
         loaded = models.load(str(tmp_path / "clean.safetensors"))
