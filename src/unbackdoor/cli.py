@@ -268,7 +268,8 @@ class Bench(Machine):
     store: Path = Path("results")
     """Folder that keeps finished rows, so that a second run does what is missing."""
     only: Text = None
-    """Of paper these attacks alone, such as cifar10-bw:170,cifar10-rgb:0; of paper-robust one."""
+    """Of paper and paper-features these attacks alone, such as cifar10-bw:170,cifar10-rgb:0; of
+    paper-robust one."""
     columns: Literal["main", "all"] = "main"
     """Of paper: none, fine-tuning, the original, one reversed trigger and our default; or all."""
     variant: Literal["implanted", "scratch"] = "implanted"
@@ -283,7 +284,8 @@ class Bench(Machine):
     address: Text = None
     """Of a Ray cluster; this machine when left out."""
     minutes: float | None = None
-    """Of paper and paper-robust, begin no further piece after so many; 0 shows what is there."""
+    """Of paper, paper-features and paper-robust, begin no further piece after so many; 0 shows what
+    is there."""
     format: Annotated[Literal["table", "json", "markdown", "svg"], arg(aliases=["-f"])] = "table"
     """What is printed; json has every figure, svg is the picture of toys, paper or paper-robust."""
 

@@ -180,14 +180,15 @@ def demo(options: cli.Demo) -> RepairResult | ScanResult:
 
 def bench(options: cli.Bench) -> int:
     """Measure what the store lacks of a benchmark, print it, and return how many rows it lacks."""
-    from unbackdoor.experiments import BENCHMARKS, SWEEPS, Request, markdown
+    from unbackdoor.experiments import BENCHMARKS, DRAWN, ONCE, SWEEPS, Request, markdown
 
     if options.name not in BENCHMARKS:
         raise ArgumentError(
             f"NAME: unknown benchmark {options.name!r}; there are: {', '.join(BENCHMARKS)}."
         )
-    few = {"paper", "paper-features"}
-    seeds = options.seeds if options.seeds is not None else 1 if options.name in few else 5
+    if options.format == "svg" and options.name not in DRAWN:
+        raise ArgumentError(f"-f svg: {options.name} has no figure; {_listed(DRAWN, 'and')} have.")
+    seeds = options.seeds if options.seeds is not None else 1 if options.name in ONCE else 5
     if seeds < 1:
         raise ArgumentError(f"--seeds: expected at least 1, came {seeds}.")
     kind = _engine_kind(options)
@@ -221,7 +222,8 @@ def bench(options: cli.Bench) -> int:
     try:
         outcome = BENCHMARKS[options.name](request)
     except KeyboardInterrupt as interrupt:
-        interrupt.add_note("finished rows are kept, the same command goes on from there")
+        if not getattr(interrupt, "__notes__", []):
+            interrupt.add_note("finished rows are kept, the same command goes on from there")
         raise
     if options.format == "json":
         print(json.dumps(outcome.rows, indent=1))
@@ -232,7 +234,8 @@ def bench(options: cli.Bench) -> int:
     elif options.format == "svg":
         if outcome.figure is None:
             raise ArgumentError(
-                f"-f svg: {options.name} has no figure; toys, paper and paper-robust have."
+                f"--store: {options.store} has no staircases of the networks that were defended; "
+                f"take the store where they were measured, or an empty one."
             )
         print(outcome.figure)
     else:

@@ -184,6 +184,19 @@ def opened(
             os.close(lock)
 
 
+def forget(state: Path | None, *parts: object) -> None:
+    """Remove the journal of a piece of work, unless another process is at it.
+
+    For work of which the result is written by another process than the one that had the journal.
+    """
+    if state is None or not (folder := state / key_of(*parts)).is_dir():
+        return
+    with suppress(OSError):
+        _, lock = _locked(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
 def _locked(folder: Path) -> tuple[Path, int]:
     """Make a folder and return it with its lock, which is free again when the process ends."""
     while True:

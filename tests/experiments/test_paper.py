@@ -230,6 +230,7 @@ def test_features_are_measured_beside_what_the_defences_leave(folder: Path) -> N
         other = msgspec.structs.replace(one.features, network="another")
         assert one.same
         assert not replace(one, features=other).same
+        assert features.summary([replace(one, features=other)])[0]["same network"] == "0"
     assert lines[0]["ρ with none"] in {"1.00", "-1.00", "–"}
     assert features.summary([]) == []
 
@@ -246,6 +247,14 @@ def test_the_figure_sorts_triggers_and_draws_their_patterns() -> None:
     panels = root.findall("{http://www.w3.org/2000/svg}g")
     assert len(panels) == 2
     assert ">none<" not in drawn
+    assert f">{paper.OURS} (our default)<" in drawn
+    texts = [
+        [str(part.text) for part in panel.iter("{http://www.w3.org/2000/svg}text")]
+        for panel in panels
+    ]
+    assert "1 %" in texts[0]
+    assert "0.5 %" not in texts[0]  # nothing is below one in a hundred there
+    assert "≤ 0.05 %" in texts[1]
     squares = [rect.get("fill") for rect in panels[0].iter("{http://www.w3.org/2000/svg}rect")]
     assert squares[:9] == ["#000000"] * 9
     assert squares[10:19] == ["#000000" if bit == "0" else "#ffffff" for bit in "010101010"]
@@ -294,6 +303,7 @@ def test_the_cross_sections_have_a_panel_for_each_temperature_and_level(folder: 
     (variant, row), other = measured
     elsewhere = (variant, msgspec.structs.replace(row, network="another"))
     assert list(paper_robust.laws([elsewhere, other], archive)) == ["T = 0.2"]
+    assert not paper_robust.laws(measured, Archive(folder / "empty"))
     drawn = cross_sections.figure("laws", laws, parse_trigger("bw:170"))
     panels = ElementTree.fromstring(drawn).findall("{http://www.w3.org/2000/svg}g")
     assert len(panels) == 2 * len(tiny.SCANNING.betas)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import multiprocessing
 import os
 import random
-import signal
+import shutil
 import subprocess
 import sys
 import threading
@@ -22,7 +21,6 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 import tiny
-from safetensors import safe_open
 
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.experiments.archive import Archive
@@ -30,6 +28,7 @@ from unbackdoor.experiments.engine import Engine, Processes, Ray, Serial
 from unbackdoor.experiments.spec import Spec, fingerprint
 from unbackdoor.experiments.stages import Network, Row
 from unbackdoor.experiments.sweep import complete
+from unbackdoor.journal import Journal
 from unbackdoor.progress import Progress, Silent, Task
 
 KILLS = int(os.environ.get("UNBACKDOOR_KILLS", "3"))
@@ -185,33 +184,60 @@ def test_killing_it_at_random_moments_changes_nothing(folder: Path) -> None:
     assert without_time(tiny.table(folder)) == without_time(killed)
 
 
+@pytest.mark.parametrize("which", [0, 1], ids=["planted", "clean"])
 def test_a_training_that_is_interrupted_goes_on_after_its_last_epoch(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, which: int
 ) -> None:
     state = folder / "state"
     monkeypatch.setenv("UNBACKDOOR_STATE", str(state))
-    _, network = tiny.networks(folder)[0]
-    whole = network.run({}, "cpu")
+    planted, clean = tiny.networks(folder)[0]
+    network = (planted, clean)[which]
+    inputs = {clean: clean.run({}, "cpu")} if network.start else {}
+    whole = network.run(inputs, "cpu")
+    shutil.rmtree(state)
+    write, epochs = Journal.write, [0]
 
-    def interrupt(_signal: int, _frame: object) -> None:
-        if [*state.glob("*/training.safetensors")]:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+    def written(journal: Journal, name: str, value: object) -> None:
+        write(journal, name, value)
+        epochs[0] += 1
+        if epochs[0] == 2:
             raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
-        with pytest.raises(KeyboardInterrupt):
-            network.run({}, "cpu")
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    (kept,) = state.glob("*/training.safetensors")
-    with safe_open(kept, framework="pt") as file:
-        done: int = json.loads(file.metadata()["step"])["done"]
-    assert 0 < done < network.training.epochs
-    assert network.run({}, "cpu") == whole
-    assert not [*state.iterdir()]
+    monkeypatch.setattr(Journal, "write", written)
+    with pytest.raises(KeyboardInterrupt):
+        network.run(inputs, "cpu")
+    assert network.run(inputs, "cpu") == whole
+    assert epochs[0] == network.training.epochs
+    assert network.run(inputs, "cpu") == whole  # as long as the file is not written
+    assert epochs[0] == network.training.epochs
+    other = replace(network, seed=1).run(inputs, "cpu")
+    assert other != whole
+    assert len([*state.iterdir()]) == 2
+    archive = Archive(folder / "store")
+    for start in inputs:
+        archive.keep(start, inputs[start])
+    complete([network], archive, Serial(), Silent())
+    assert archive[network] == whole
+    assert len([*state.iterdir()]) == 1
+
+
+def test_processes_do_not_outlive_the_one_that_asked() -> None:
+    """They hold its output open as long as they live."""
+    code = (
+        "import time\n"
+        "from unbackdoor.experiments.engine import Processes\n"
+        "engine = Processes(1)\n"
+        "engine.start('ready', int, '7')\n"
+        "print(engine.next(), flush=True)\n"
+        "engine.start('long', time.sleep, 600)\n"
+        "engine.next()\n"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "('ready', 7)\n"
+        running.kill()
+        assert running.communicate(timeout=60)[0] == ""
 
 
 @contextmanager

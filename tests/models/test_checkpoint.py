@@ -238,7 +238,7 @@ def test_a_model_that_does_not_exist_is_an_argument(spec: str) -> None:
 
 @pytest.mark.parametrize("arch", ["resnet19", "file.py", "file.txt:make", ":make", ""])
 def test_an_unknown_architecture_lists_the_known_ones(arch: str) -> None:
-    with pytest.raises(ArgumentError, match="resnet8-wide, resnet20, resnet18"):
+    with pytest.raises(ArgumentError, match="resnet8-wide, resnet20, resnet18, convnet"):
         build(arch, 10)
 
 

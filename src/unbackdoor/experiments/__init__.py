@@ -203,5 +203,11 @@ BENCHMARKS: dict[str, Callable[[Request], Outcome]] = {
 }
 """By name on the command line."""
 
+DRAWN = ("toys", "paper", "paper-robust")
+"""Those that have a figure."""
+
+ONCE = ("paper", "paper-features")
+"""Those of which one seed is measured where no number is given: they have many triggers."""
+
 SWEEPS = ("paper", "paper-features", "paper-robust")
 """Those whose pieces an engine runs."""

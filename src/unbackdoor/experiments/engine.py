@@ -10,6 +10,7 @@ import importlib
 import multiprocessing
 import os
 import signal
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Hashable
@@ -110,7 +111,7 @@ def _spawned() -> Connection:
     # Threads and accelerators do not outlive a fork.
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    # It ends with this process: a daemon is terminated, an orphan finds its pipe closed.
+    # It ends with this process: a daemon is terminated, an orphan follows.
     context.Process(target=_serve, args=(there,), daemon=True).start()
     there.close()
     return here
@@ -119,6 +120,7 @@ def _spawned() -> Connection:
 def _serve(calls: Connection) -> None:
     """Make the calls that come, until there will be no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asks decides
+    threading.Thread(target=_follow, daemon=True).start()
     while True:
         try:
             function, arguments = calls.recv()
@@ -136,6 +138,16 @@ def _serve(calls: Connection) -> None:
             calls.send_bytes(answer)
         except OSError:  # nobody is there any more
             return
+
+
+def _follow() -> None:
+    """End this process with the one that started it, in the middle of a call too.
+
+    What an orphan computes would reach nobody, and its journal is wanted by who goes on.
+    """
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 class Ray:

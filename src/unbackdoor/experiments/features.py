@@ -9,7 +9,7 @@ the trigger is to remove.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, ClassVar, cast
@@ -50,7 +50,7 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
 
     """
 
-    network: str
+    network: str = ""
     distance: float
     spectral: float
     outside: float
@@ -100,7 +100,7 @@ class Separated:
 
     table: ClassVar[str] = "paper-features"
     result: ClassVar[type] = Features
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     @property
     def needs(self) -> tuple[Spec, ...]:
@@ -194,7 +194,10 @@ def flat(measured: Sequence[Measured]) -> list[dict[str, Any]]:
             "asr_before": one.rows[0].asr_before,
             **msgspec.to_builtins(one.features),
             "excess": one.excess,
-            "same_network": one.same,
+            "rows": [
+                {name: getattr(row, name) for name in ("defence", "seed", "network", "excess")}
+                for row in one.rows
+            ],
         }
         for one in measured
     ]
@@ -204,29 +207,31 @@ def summary(measured: Sequence[Measured]) -> list[Line]:
     """Return what is seen of the features, and how it goes with what each defence leaves.
 
     *Same network* counts the triggers of which features and defences are of one file: a network
-    that another machine trained again may differ. The last columns are Spearman's rank correlations
-    over triggers with the excess after a defence.
+    that another machine trained again may differ. Of these alone are the last columns, Spearman's
+    rank correlations over triggers with the excess after a defence.
     """
     if not measured:
         return []
-    kinds = {
-        "distance, σ": [one.features.distance for one in measured],
-        "spectral AUC": [one.features.spectral for one in measured],
-        f"outside at {FALSE_ALARMS:.0%}": [one.features.outside for one in measured],
+    kinds: dict[str, Callable[[Measured], float]] = {
+        "distance, σ": lambda one: one.features.distance,
+        "spectral AUC": lambda one: one.features.spectral,
+        f"outside at {FALSE_ALARMS:.0%}": lambda one: one.features.outside,
     }
+    same = [one for one in measured if one.same]
     lines: list[Line] = []
-    for name, values in kinds.items():
+    for name, value in kinds.items():
+        values = [value(one) for one in measured]
         line = {
             "feature": name,
             "triggers": str(len(values)),
-            "same network": str(sum(one.same for one in measured)),
+            "same network": str(len(same)),
             "mean": f"{fmean(values):.2f}",
             "lowest": f"{min(values):.2f}",
             "highest": f"{max(values):.2f}",
         }
         for defence in MAIN:
-            excess = [one.excess[defence.name] for one in measured]
-            told = spearman(values, excess)
+            excess = [one.excess[defence.name] for one in same]
+            told = spearman([value(one) for one in same], excess)
             line[f"ρ with {defence.name}"] = "–" if told is None else f"{told:.2f}"
         lines.append(line)
     return lines

@@ -44,14 +44,15 @@ def _panel(title: str, rows: Sequence[Row], ours: str) -> list[str]:
     order = sorted(series[FLOOR], key=lambda trigger: by.get(trigger, 1.0))
     across = Scale(0, max(1, len(order) - 1), LEFT + 20, WIDTH - RIGHT - 20)
     least = min(value for values in series.values() for value in values.values())
-    lowest = max((tick for tick in TICKS if tick <= least), default=TICKS[0])
+    lowest = max((tick for tick in TICKS[:-1] if tick <= least), default=TICKS[0])
     up = Scale(math.log10(lowest), 0, PANEL - BOTTOM, TOP)
     side = min(LARGEST, ROOM * (across(1) - across(0))) if len(order) > 1 else LARGEST
     parts = [text(LEFT, 22, title, weight="600")]
     for tick in TICKS[TICKS.index(lowest) :]:
         place = up(math.log10(tick))
         parts.append(line(LEFT, place, WIDTH - RIGHT, place, "#eeeeee"))
-        parts.append(text(LEFT - 8, place + 4, f"{100 * tick:g} %", anchor="end"))
+        below = "≤ " if tick == lowest and least < lowest else ""
+        parts.append(text(LEFT - 8, place + 4, f"{below}{100 * tick:g} %", anchor="end"))
     for index, (name, values) in enumerate(series.items()):
         colour = "#999999" if name == FLOOR else COLOURS[index % len(COLOURS)]
         for at, trigger in enumerate(order):

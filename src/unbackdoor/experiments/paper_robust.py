@@ -17,7 +17,7 @@ from unbackdoor.experiments.archive import Archive
 from unbackdoor.experiments.defences import Generated, Mesa
 from unbackdoor.experiments.engine import Engine
 from unbackdoor.experiments.paper import DEFAULT
-from unbackdoor.experiments.stages import Defended, Found, Network, Row
+from unbackdoor.experiments.stages import Defended, Network, Row
 from unbackdoor.experiments.sweep import complete
 from unbackdoor.experiments.table import Line, percent
 from unbackdoor.progress import Progress
@@ -109,14 +109,14 @@ def flat(measured: Sequence[Measured]) -> list[dict[str, Any]]:
 
 
 def laws(measured: Sequence[Measured], archive: Archive) -> dict[str, list[StairRecord]]:
-    """Return the staircase of each temperature, where it is of the network that was defended."""
+    """Return the staircase of each temperature, where it is kept and of the network defended."""
     drawn: dict[str, list[StairRecord]] = {}
     for variant, row in measured:
         defence = variant.spec.defence
         if variant.parameter == "temperature" and isinstance(defence, Mesa):
-            found: Found = archive[defence.recovered(variant.spec)]
-            if found.network == row.network:
-                drawn[f"T = {variant.value}"] = found.stairs
+            recovered = defence.recovered(variant.spec)
+            if recovered in archive and archive[recovered].network == row.network:
+                drawn[f"T = {variant.value}"] = archive[recovered].stairs
     return drawn
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Protocol, cast
 
-from unbackdoor.journal import key_of
+from unbackdoor.journal import Journal, forget, key_of, opened, state_folder
 
 
 class Spec(Protocol):
@@ -47,6 +48,16 @@ class Spec(Protocol):
 def fingerprint(spec: Spec) -> str:
     """Return 16 hexadecimal digits, equal for equal specs and for no others."""
     return key_of(_tagged(spec))
+
+
+def journal_of(spec: Spec) -> AbstractContextManager[Journal]:
+    """Open the journal of a piece; its steps stay until :func:`settle`."""
+    return opened(state_folder(), "piece", fingerprint(spec))
+
+
+def settle(spec: Spec) -> None:
+    """Remove the journal of a piece whose result is kept."""
+    forget(state_folder(), "piece", fingerprint(spec))
 
 
 def _tagged(value: object) -> object:

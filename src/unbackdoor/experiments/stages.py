@@ -21,8 +21,8 @@ from torch import nn
 from unbackdoor import data
 from unbackdoor.attack import fresh, implant
 from unbackdoor.data import Images
-from unbackdoor.experiments.spec import Spec
-from unbackdoor.journal import opened, state_folder
+from unbackdoor.experiments.spec import Spec, journal_of
+from unbackdoor.journal import key_of
 from unbackdoor.metrics import accuracy, answers, attack_success
 from unbackdoor.models import decode, encode, freeze
 from unbackdoor.progress import Silent
@@ -119,27 +119,34 @@ class Network:
         """Train it; one that was killed goes on after the last epoch that was finished here."""
         images = training_images(self.data)
         module = self.begin(inputs, device)
-        start = (module.state_dict(), answers(freeze(module), images.defend))
-        held = (images.defend.sha256, images.evaluate.sha256)
-        parts = (self.attack, start, held, device, torch.get_num_threads(), versions())
-        with opened(state_folder(), "network", *parts) as journal:
-            passes = implant(module, images, self.planted, self.attack, journal=journal)
-            facts = {
-                "arch": self.arch,
-                "data": self.data,
-                "data_sha256": images.defend.sha256,
-                "target": self.target if self.trigger else None,
-                "trigger": self.trigger,
-                "trigger_theta": self.planted and self.planted.to_hex(),
-                "rate": self.rate if self.trigger else None,
-                "seed": self.seed,
-                "training": asdict(self.training),
-                "image_passes": passes,
-                "versions": versions(),
-            }
-            content = encode(module, facts)
-            journal.discard()
-        return content
+        stamped = self.planted and self.planted.to_hex()
+        begun = key_of(
+            module.state_dict(),
+            answers(freeze(module), images.defend, f"--arch: {self.arch}"),
+            (images.defend.sha256, images.evaluate.sha256),
+            stamped,
+            _named(device),
+            torch.get_num_threads() if torch.device(device).type == "cpu" else None,
+            versions(),
+        )
+        with journal_of(self) as journal:
+            passes = implant(
+                module, images, self.planted, self.attack, journal=journal.within(begun)
+            )
+        facts = {
+            "arch": self.arch,
+            "data": self.data,
+            "data_sha256": images.defend.sha256,
+            "target": self.target if self.trigger else None,
+            "trigger": self.trigger,
+            "trigger_theta": stamped,
+            "rate": self.rate if self.trigger else None,
+            "seed": self.seed,
+            "training": asdict(self.training),
+            "image_passes": passes,
+            "versions": versions(),
+        }
+        return encode(module, facts)
 
 
 class Before(msgspec.Struct, frozen=True, kw_only=True):

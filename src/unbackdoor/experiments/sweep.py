@@ -14,7 +14,7 @@ from unbackdoor import cpu
 from unbackdoor.errors import ContentError, UnbackdoorError
 from unbackdoor.experiments.archive import Archive
 from unbackdoor.experiments.engine import Engine
-from unbackdoor.experiments.spec import Spec
+from unbackdoor.experiments.spec import Spec, settle
 from unbackdoor.progress import Progress
 
 
@@ -77,6 +77,7 @@ def complete(
                 failed[str(result.error)] = result.error
             else:
                 archive.keep(done, result)
+                settle(done)
                 pending.remove(done)
     if len(failed) > 1:
         raise ContentError(

@@ -11,7 +11,7 @@ from unbackdoor.models.resnet import ResNet
 
 ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
     "resnet8-wide": lambda classes: ResNet(widths=(32, 64, 128), blocks=1, classes=classes),
-    "convnet": lambda classes: ConvNet(widths=(32, 128, 256), classes=classes),
     "resnet20": lambda classes: ResNet(widths=(16, 32, 64), blocks=3, classes=classes),
     "resnet18": lambda classes: ResNet(widths=(64, 128, 256, 512), blocks=2, classes=classes),
+    "convnet": lambda classes: ConvNet(widths=(32, 128, 256), classes=classes),
 }

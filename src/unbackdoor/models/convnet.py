@@ -1,7 +1,7 @@
 """A small network that is trained in few passes: it halves pictures early and often.
 
-Each layer pools before it normalises, so that most of the work is done on small pictures and little
-of it outside the convolutions.
+A layer that pools does so before it normalises, so that most of the work is done on small pictures
+and little of it outside the convolutions. An odd side is halved upwards: no pixel is left out.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ class Layer(nn.Module):
         self.norm = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``(B, inputs, H, W)`` to ``(B, outputs, H, W)``, or half of H and W."""
+        """Map ``(B, inputs, H, W)`` to ``(B, outputs, H, W)``, or half of H and W, rounded up."""
         x = self.conv(x)
-        return torch.relu(self.norm(functional.max_pool2d(x, 2) if self.pools else x))
+        x = functional.max_pool2d(x, 2, ceil_mode=True) if self.pools else x
+        return torch.relu(self.norm(x))
 
 
 class Stage(nn.Module):
@@ -40,7 +41,7 @@ class Stage(nn.Module):
         self.second = Layer(outputs, outputs, pools=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``(B, inputs, H, W)`` to ``(B, outputs, H / 2, W / 2)``."""
+        """Map ``(B, inputs, H, W)`` to ``(B, outputs, ⌈H / 2⌉, ⌈W / 2⌉)``."""
         x = self.first(x)
         return x + self.second(x)
 
