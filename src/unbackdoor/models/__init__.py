@@ -1,4 +1,4 @@
-"""Classifiers: small residual networks, safe loading, and freezing for the work on them."""
+"""Classifiers: small networks, safe loading, and freezing for the work on them."""
 
 from unbackdoor.models.adapt import Adapted, Grey, Log, Row, bare
 from unbackdoor.models.architectures import build
