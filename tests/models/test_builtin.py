@@ -7,7 +7,7 @@ from unbackdoor.models import ARCHITECTURES, Normalise
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-@pytest.mark.parametrize("side", [32, 15, 3])
+@pytest.mark.parametrize("side", [32, 15, 9, 3])
 def test_every_architecture_maps_pictures_to_logits(arch: str, side: int) -> None:
     model = ARCHITECTURES[arch](7).eval()
     with torch.no_grad():

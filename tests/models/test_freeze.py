@@ -51,9 +51,7 @@ def test_a_frozen_network_answers_like_the_original(
     assert torch.equal(want.argmax(1)[clear], have.argmax(1)[clear])
 
 
-def test_norms_are_folded_and_the_original_is_not_touched(
-    model: nn.Module,
-) -> None:
+def test_norms_are_folded_and_the_original_is_not_touched(model: nn.Module) -> None:
     before = {key: value.clone() for key, value in model.state_dict().items()}
     training, wants = model.training, [p.requires_grad for p in model.parameters()]
     frozen = freeze(model, half=False)

@@ -72,11 +72,8 @@ def attack(
     model, arch = _network(settings, classes)
     check_suffix(output, model)
     _check_outputs(model, arch, images, classes)
-    start = (model.state_dict(), answers(freeze(model), images.defend))
-    held = (images.defend.sha256, images.evaluate.sha256)
-    stamped = trigger and trigger.to_hex()
-    parts = ("attack", settings, start, held, stamped, torch.get_num_threads(), versions())
-    with opened(state, *parts, progress=progress) as journal:
+    parts = (settings, torch.get_num_threads(), *beginning(model, images, trigger))
+    with opened(state, "attack", *parts, progress=progress) as journal:
         passes = implant(model, images, trigger, settings, progress=progress, journal=journal)
         correct, asr = measure(model, images, trigger, settings.target, settings.seed)
         facts = {
@@ -86,7 +83,7 @@ def attack(
             "data_sha256": images.defend.sha256,
             "target": settings.target if trigger else None,
             "trigger": trigger and trigger.name,
-            "trigger_theta": stamped,
+            "trigger_theta": trigger and trigger.to_hex(),
             "rate": settings.rate if trigger else None,
             "start": settings.start,
             "seed": settings.seed,
@@ -99,6 +96,26 @@ def attack(
         save(model, output, facts)
         journal.discard()
     return facts
+
+
+def beginning(
+    model: nn.Module, images: Split, trigger: Trigger | None, what: str = "MODEL: it"
+) -> tuple[object, ...]:
+    """Return what decides a training beside settings and machine, for the key of its journal.
+
+    Args:
+        model: before it is trained.
+        images: what it is trained on and measured with.
+        trigger: what is planted.
+        what: how a sentence about a model begins that cannot take the images.
+
+    """
+    return (
+        (model.state_dict(), answers(freeze(model), images.defend, what)),
+        (images.defend.sha256, images.evaluate.sha256),
+        trigger and trigger.to_hex(),
+        versions(),
+    )
 
 
 def implant(

@@ -51,8 +51,8 @@ def _panel(title: str, rows: Sequence[Row], ours: str) -> list[str]:
     for tick in TICKS[TICKS.index(lowest) :]:
         place = up(math.log10(tick))
         parts.append(line(LEFT, place, WIDTH - RIGHT, place, "#eeeeee"))
-        below = "≤ " if tick == lowest and least < lowest else ""
-        parts.append(text(LEFT - 8, place + 4, f"{below}{100 * tick:g} %", anchor="end"))
+        sign = "≤ " if tick == lowest and least < lowest else ""
+        parts.append(text(LEFT - 8, place + 4, f"{sign}{100 * tick:g} %", anchor="end"))
     for index, (name, values) in enumerate(series.items()):
         colour = "#999999" if name == FLOOR else COLOURS[index % len(COLOURS)]
         for at, trigger in enumerate(order):

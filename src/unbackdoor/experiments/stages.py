@@ -19,11 +19,11 @@ import torch
 from torch import nn
 
 from unbackdoor import data
-from unbackdoor.attack import fresh, implant
+from unbackdoor.attack import beginning, fresh, implant
 from unbackdoor.data import Images
 from unbackdoor.experiments.spec import Spec, journal_of
 from unbackdoor.journal import key_of
-from unbackdoor.metrics import accuracy, answers, attack_success
+from unbackdoor.metrics import accuracy, attack_success
 from unbackdoor.models import decode, encode, freeze
 from unbackdoor.progress import Silent
 from unbackdoor.results import StairRecord, versions
@@ -119,27 +119,18 @@ class Network:
         """Train it; one that was killed goes on after the last epoch that was finished here."""
         images = training_images(self.data)
         module = self.begin(inputs, device)
-        stamped = self.planted and self.planted.to_hex()
-        begun = key_of(
-            module.state_dict(),
-            answers(freeze(module), images.defend, f"--arch: {self.arch}"),
-            (images.defend.sha256, images.evaluate.sha256),
-            stamped,
-            _named(device),
-            torch.get_num_threads() if torch.device(device).type == "cpu" else None,
-            versions(),
-        )
+        threads = torch.get_num_threads() if torch.device(device).type == "cpu" else None
+        begun = beginning(module, images, self.planted, f"--arch: {self.arch}")
         with journal_of(self) as journal:
-            passes = implant(
-                module, images, self.planted, self.attack, journal=journal.within(begun)
-            )
+            own = journal.within(key_of(_named(device), threads, *begun))
+            passes = implant(module, images, self.planted, self.attack, journal=own)
         facts = {
             "arch": self.arch,
             "data": self.data,
             "data_sha256": images.defend.sha256,
             "target": self.target if self.trigger else None,
             "trigger": self.trigger,
-            "trigger_theta": stamped,
+            "trigger_theta": self.planted and self.planted.to_hex(),
             "rate": self.rate if self.trigger else None,
             "seed": self.seed,
             "training": asdict(self.training),
