@@ -154,3 +154,24 @@ def test_the_work_is_counted_in_images_not_in_epochs(network: nn.Module) -> None
         module = copy.deepcopy(network)
         passes = repairing.unlearn(module, some, SPACE, None, settings, seed=0)
         assert passes == 2 * 800  # once to learn, once for what the original network answers
+
+
+def test_courses_that_share_the_original_ask_it_once_and_end_the_same(network: nn.Module) -> None:
+    first, _ = api._split(*pictures(), None).divide(FIRST_SHARE)
+    settings = RepairSettings(
+        images_seen=200, training=TrainingSettings(epochs=2, batch_size=50, shift=1)
+    )
+    shared = repairing.Recalled(freeze(network))
+    passes: list[int] = []
+    weights: list[torch.Tensor] = []
+    for original in (shared, shared, None):
+        module = copy.deepcopy(network)
+        some = first.defend.subset(torch.arange(100))
+        passes.append(
+            repairing.unlearn(module, some, SPACE, None, settings, seed=0, original=original)
+        )
+        weights.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
+    assert passes == [400, 200, 400]
+    assert shared.images == 200
+    assert torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[0], weights[2])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -29,8 +30,8 @@ from unbackdoor.experiments.stages import (
     current,
 )
 from unbackdoor.mesa import Mine
-from unbackdoor.models import freeze
-from unbackdoor.repairing import Sampler, unlearn
+from unbackdoor.models import decode, freeze
+from unbackdoor.repairing import Recalled, Sampler, unlearn
 from unbackdoor.rng import stream
 from unbackdoor.scanning import from_records
 from unbackdoor.scanning.objective import probability
@@ -82,10 +83,9 @@ class FineTuned(Defence):
 
     def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
         """Retrain on clean images alone."""
-        del inputs
         if self.plain:
             case = replace(case, repair=replace(case.repair, keep=0.0))
-        return Outcome(passes=_retrain(module, case, None))
+        return _retrain(module, case, inputs, None)
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,9 @@ class Ideal(Defence):
 
     def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
         """Retrain on the planted trigger."""
-        del inputs
         planted = case.network.planted
         assert planted is not None
-        sampler = _always(planted.theta)
-        return Outcome(passes=_retrain(module, case, sampler, planted.space))
+        return _retrain(module, case, inputs, _always(planted.theta), planted.space)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +124,6 @@ class Reversed(Defence):
 
     def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
         """Search it, and retrain on it."""
-        del inputs
         model = freeze(module)
         theta = reverse(
             model,
@@ -136,8 +133,8 @@ class Reversed(Defence):
             self.settings,
             generator=stream(case.seed, "paper", "reversed", self.restart),
         )
-        passes = model.passes + _retrain(module, case, _always(theta))
-        return Outcome(passes=passes, restart=self.restart)
+        done = _retrain(module, case, inputs, _always(theta))
+        return replace(done, passes=done.passes + model.passes, restart=self.restart)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,8 +178,10 @@ class Mesa(Defence):
             SPACE.dimensions,
             equal=self.equal,
         )
-        passes = _retrain(module, case, law.sample) + found.passes
-        return Outcome(passes=passes, seconds=found.seconds)
+        done = _retrain(module, case, inputs, law.sample)
+        return replace(
+            done, passes=done.passes + found.passes, seconds=done.seconds + found.seconds
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +206,6 @@ class Generated(Defence):
 
     def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
         """Fit the generators, and retrain on their draws."""
-        del inputs
         model = freeze(module)
         F = probability(
             model, case.images, SPACE, case.network.target, stream(case.seed, "paper", "mine")
@@ -220,7 +218,8 @@ class Generated(Defence):
         def sampler(count: int, generator: Generator) -> Tensor:
             return draws[torch.randint(len(draws), (count,), generator=generator)]
 
-        return Outcome(passes=model.passes + _retrain(module, case, sampler))
+        done = _retrain(module, case, inputs, sampler)
+        return replace(done, passes=done.passes + model.passes)
 
 
 @dataclass(frozen=True)
@@ -299,9 +298,26 @@ class Rival(Defence):
 
 
 def _retrain(
-    module: nn.Module, case: Defended, sampler: Sampler | None, space: TriggerSpace = SPACE
-) -> int:
-    return unlearn(module, case.images, space, sampler, case.repair, seed=case.seed)
+    module: nn.Module,
+    case: Defended,
+    inputs: Mapping[Spec, Any],
+    sampler: Sampler | None,
+    space: TriggerSpace = SPACE,
+) -> Outcome:
+    """Retrain a network that nothing has changed yet."""
+    device = str(next(module.parameters()).device)
+    original = _original(inputs[case.network], case.network.arch, device)
+    images, seconds = original.images, original.seconds
+    passes = unlearn(
+        module, case.images, space, sampler, case.repair, seed=case.seed, original=original
+    )
+    return Outcome(passes=passes + original.images - images, seconds=original.seconds - seconds)
+
+
+@lru_cache(maxsize=1)
+def _original(content: bytes, arch: str, device: str) -> Recalled:
+    """Return a backdoored network as it is; the columns of one process share its answers."""
+    return Recalled(freeze(decode(content, arch).to(device)))
 
 
 def _always(theta: Tensor) -> Sampler:

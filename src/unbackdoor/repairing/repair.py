@@ -15,7 +15,7 @@ from unbackdoor.journal import FORGETFUL, Journal
 from unbackdoor.metrics import attack_success, predict
 from unbackdoor.models import Frozen, freeze
 from unbackdoor.progress import Progress, Silent
-from unbackdoor.repairing.unlearn import Sampler, unlearn
+from unbackdoor.repairing.unlearn import Recalled, Sampler, unlearn
 from unbackdoor.results import ClassRecord, RepairResult, RepairRow, ScanResult, versions
 from unbackdoor.rng import stream
 from unbackdoor.scanning import FEWEST_PER_CLASS, Subject, scan, staircase
@@ -81,6 +81,7 @@ def repair(
         return theta
 
     passes = 0
+    original = Recalled(freeze(model))
     tuned: dict[str, nn.Module] = {}
     courses: dict[str, tuple[TriggerSpace, Sampler | None]] = {
         "repaired": (space, sampler),
@@ -98,6 +99,7 @@ def repair(
             source,
             settings,
             seed=seed,
+            original=original,
             description=f"training: {name}",
             progress=progress,
             journal=journal.within(name),
