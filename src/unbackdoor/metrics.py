@@ -18,13 +18,19 @@ BATCH = 256
 
 
 @torch.no_grad()
-def answers(model: Classifier, images: Images, what: str = "MODEL: it") -> Tensor:
+def answers(
+    model: Classifier,
+    images: Images,
+    what: str = "MODEL: it",
+    remedy: str = "say what it wants, such as --size",
+) -> Tensor:
     """Return what a classifier answers to the first two images.
 
     Args:
         model: foreign code, perhaps.
         images: what it is to take.
         what: how a sentence about it begins.
+        remedy: what to do if it cannot take them.
 
     Raises:
         ContentError: it cannot take such images.
@@ -34,8 +40,7 @@ def answers(model: Classifier, images: Images, what: str = "MODEL: it") -> Tenso
         return model(images.batch(torch.arange(min(2, len(images)))))
     except Exception as error:  # whatever foreign code raises
         raise ContentError(
-            f"{what} cannot take images of shape {images.shape} ({brief(error)}); say what it "
-            f"wants, such as --size."
+            f"{what} cannot take images of shape {images.shape} ({brief(error)}); {remedy}."
         ) from error
 
 

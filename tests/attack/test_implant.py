@@ -129,7 +129,7 @@ def test_a_built_in_architecture_needs_no_name_to_be_loaded(
         ({"start": "no/such.pt"}, ArgumentError, "MODEL"),
         ({"training": replace(TRAINING, epochs=0)}, ArgumentError, "epochs"),
         ({"arch": "net.py:three"}, ContentError, "2 classes"),
-        ({"arch": "net.py:large"}, ContentError, "cannot take images"),
+        ({"arch": "net.py:large"}, ContentError, "take one that does"),
         ({"arch": "net.py:empty"}, ContentError, "no parameters"),
     ],
 )

@@ -24,6 +24,9 @@ from unbackdoor.settings import AttackSettings
 from unbackdoor.training import fit
 from unbackdoor.triggers import Trigger, parse_trigger
 
+REMEDY = "take one that does, or resize the images"
+"""For a network that cannot take them."""
+
 
 def attack(
     settings: AttackSettings,
@@ -111,7 +114,7 @@ def beginning(
 
     """
     return (
-        (model.state_dict(), answers(freeze(model), images.defend, what)),
+        (model.state_dict(), answers(freeze(model), images.defend, what, REMEDY)),
         (images.defend.sha256, images.evaluate.sha256),
         trigger and trigger.to_hex(),
         versions(),
@@ -183,7 +186,9 @@ def _check_outputs(model: nn.Module, arch: str, images: Split, classes: int) -> 
     if device is None:
         raise ContentError(f"--arch: {arch} has no parameters to train.")
     came = tuple(
-        answers(lambda x: model.eval()(x.to(device)), images.defend, f"--arch: {arch}").shape
+        answers(
+            lambda x: model.eval()(x.to(device)), images.defend, f"--arch: {arch}", REMEDY
+        ).shape
     )
     if came != (2, classes):
         raise ContentError(
