@@ -304,7 +304,7 @@ def test_the_cross_sections_have_a_panel_for_each_temperature_and_level(folder: 
     elsewhere = (variant, msgspec.structs.replace(row, network="another"))
     assert list(paper_robust.laws([elsewhere, other], archive)) == ["T = 0.2"]
     assert not paper_robust.laws(measured, Archive(folder / "empty"))
-    drawn = cross_sections.figure("laws", laws, parse_trigger("bw:170"))
+    drawn = cross_sections.figure(laws, parse_trigger("bw:170"))
     panels = ElementTree.fromstring(drawn).findall("{http://www.w3.org/2000/svg}g")
     assert len(panels) == 2 * len(tiny.SCANNING.betas)
     images = panels[0].findall("{http://www.w3.org/2000/svg}image")

@@ -179,12 +179,11 @@ def _paper_robust(request: Request) -> Outcome:
         chosen, archive, request.engine, request.progress, request.device, request.limit
     )
     planted = parse_trigger(attack.trigger)
-    title = f"Triggers recovered where {planted.name} was planted, by level and temperature"
     laws = paper_robust.laws(measured, archive)
     return Outcome(
         paper_robust.flat(measured),
         paper_robust.summary(measured),
-        cross_sections.figure(title, laws, planted) if laws else None,
+        cross_sections.figure(laws, planted) if laws else None,
         len(chosen) - len(measured),
     )
 

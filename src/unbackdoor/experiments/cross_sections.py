@@ -21,11 +21,10 @@ SIDE, GAP, LEFT, TOP = 250, 14, 110, 70
 POINT, MARGIN, DRAWS = 11, 12, 70
 
 
-def figure(title: str, laws: Mapping[str, Sequence[StairRecord]], planted: Trigger) -> str:
+def figure(laws: Mapping[str, Sequence[StairRecord]], planted: Trigger) -> str:
     """Return a panel for each law and level.
 
     Args:
-        title: above all.
         laws: name → stairs of triggers with as many values as the planted one, at the same levels.
         planted: the trigger that a ring marks.
 
@@ -47,6 +46,7 @@ def figure(title: str, laws: Mapping[str, Sequence[StairRecord]], planted: Trigg
             ((low + high)[1] / 2, height / 2 / unit, (height, 0)),
         )
     )
+    title = f"Triggers recovered where {planted.name} was planted, by level and temperature"
     levels = [stair.beta for stair in next(iter(laws.values()))]
     parts = [opening(title, LEFT + (SIDE + GAP) * len(levels), TOP + (height + GAP) * len(laws))]
     parts.append(text(LEFT, 24, title, weight="600"))
