@@ -28,7 +28,7 @@ ALLOWED = {
     "data": {"errors", "files", "pictures", "progress"},
     "models": {"errors", "files", "cpu"},
     "metrics": {"data", "errors", "triggers"},
-    "training": {"cpu", "data", "errors", "journal", "progress", "settings", "snapshot"},
+    "training": {"cpu", "data", "errors", "journal", "progress", "rng", "settings", "snapshot"},
     "attack": {
         "data", "errors", "files", "journal", "metrics", "models", "progress", "results", "rng",
         "settings", "training", "triggers",

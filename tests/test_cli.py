@@ -61,6 +61,9 @@ def wrong(tmp_path: Path) -> dict[str, list[str]]:
         "a missing argument": ["scan"],
         "no such benchmark": ["bench", "none"],
         "no seeds": ["bench", "shipped", "--seeds", "0"],
+        "two attacks": ["bench", "paper-robust", "--only", "cifar10-bw:170,cifar10-rgb:0"],
+        "attacks of toys": ["bench", "toys", "--only", "cifar10-bw:170"],
+        "models of the paper": ["bench", "paper", "--models", "shipped:clean"],
         "no size": ["scan", "shipped:clean", *SAMPLE, "--size", "0"],
         "no deviation": ["scan", "shipped:clean", *SAMPLE, "--std", "1", "1", "0"],
         "no labels": ["scan", "shipped:clean", *SAMPLE, "--labels", str(tmp_path / "none.json")],
@@ -96,6 +99,9 @@ CODES = {
     "a missing argument": 4,
     "no such benchmark": 4,
     "no seeds": 4,
+    "two attacks": 4,
+    "attacks of toys": 4,
+    "models of the paper": 4,
     "no size": 4,
     "no deviation": 4,
     "no labels": 4,
@@ -110,7 +116,14 @@ CODES = {
     "no reference": 4,
     "no scan": 4,
 }
-NAMED = {"no reference": "--reference:", "no scan": "--scan:", "an empty name": "MODEL:"}
+NAMED = {
+    "no reference": "--reference:",
+    "no scan": "--scan:",
+    "an empty name": "MODEL:",
+    "two attacks": "--only:",
+    "attacks of toys": "--only:",
+    "models of the paper": "--models:",
+}
 """The argument that a sentence has to name."""
 
 

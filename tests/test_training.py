@@ -61,6 +61,18 @@ def test_the_seed_alone_decides_the_weights() -> None:
     assert not same(trained(1), first)
 
 
+def test_layers_that_draw_follow_the_seed_and_leave_the_global_state_as_it_was() -> None:
+    weights: list[dict[str, Tensor]] = []
+    for count in (0, 7):
+        torch.rand(count)
+        before = torch.get_rng_state()
+        model = nn.Sequential(nn.Dropout2d(0.3), *tiny())
+        fit(model, bright_or_dark(), SETTINGS, generator=stream(0))
+        assert torch.equal(torch.get_rng_state(), before)
+        weights.append(model.state_dict())
+    assert same(*weights)
+
+
 def test_every_epoch_shows_every_image_once_and_its_position_to_change() -> None:
     images, seen = bright_or_dark(50), list[int]()
     notes = iter(range(100))

@@ -130,7 +130,7 @@ def repair(
     cleared, _ = _cleared(model, images, labels, found.data.classes)
     first, reserve = cleared.images.divide(FIRST_SHARE)
     settings, scanning = settings or RepairSettings(), scanning or ScanSettings()
-    identity = _identity(freeze(cleared.network), first, state)
+    identity = _identity(freeze(cleared.network), cleared.images, state)
     parts = ("repair", identity, found, settings, scanning, seed)
     with opened(state, *parts, progress=progress) as journal:
         module, result = repair_model(

@@ -208,6 +208,12 @@ def reference_for(spec: str, arch: str | None, case: Case) -> nn.Module:
     except UnbackdoorError as error:
         raise type(error)(str(error).replace("MODEL:", "--reference:", 1)) from error
     cleared = preflight.adapt(loaded.module, case.images, preparation(case.input))
+    want, wanted = case.images.defend.shape, cleared.images.defend.shape
+    if wanted != want:
+        raise ContentError(
+            f"--reference: {spec} takes images of shape {wanted}, MODEL of {want}; take one of the "
+            f"same size."
+        )
     classes = len(case.images.defend.classes)
     if (came := answers(cleared.network, cleared.images.defend).shape[-1]) != classes:
         raise ContentError(f"--reference: expected {classes} classes, {spec} has {came}.")

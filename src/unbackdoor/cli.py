@@ -273,14 +273,16 @@ class Bench(Machine):
     columns: Literal["main", "all"] = "main"
     """Of paper: none, fine-tuning, the original, one reversed trigger and our default; or all."""
     variant: Literal["implanted", "scratch"] = "implanted"
-    """Of paper: backdoors implanted in a clean network by fine-tuning, or trained from scratch."""
+    """Of paper, paper-features and paper-robust: backdoors implanted in a clean network by
+    fine-tuning, or trained from scratch."""
     arch: Text = None
-    """Of paper, another architecture than the data set's own; its clean network is trained too."""
+    """Of the same: another architecture than the data set's own; its clean network is trained
+    too."""
     engine: Literal["serial", "processes", "ray"] = "serial"
-    """Where the pieces of paper run: one after the other, side by side here, or through Ray."""
+    """Where their pieces run: one after the other, side by side here, or through Ray."""
     workers: Number = None
-    """How many processes run pieces side by side, with the processors shared among them; one for
-    each processor when left out."""
+    """How many processes run pieces side by side, with the processors shared among them; as many as
+    there are processors for --threads each when left out."""
     address: Text = None
     """Of a Ray cluster; this machine when left out."""
     minutes: float | None = None

@@ -188,6 +188,15 @@ def bench(options: cli.Bench) -> int:
         )
     if options.format == "svg" and options.name not in DRAWN:
         raise ArgumentError(f"-f svg: {options.name} has no figure; {_listed(DRAWN, 'and')} have.")
+    for flag, given, own in (
+        ("--models", bool(options.models), set(BENCHMARKS) - {*SWEEPS, "toys", "modes"}),
+        ("--only", options.only is not None, SWEEPS),
+        ("--variant", options.variant != "implanted", SWEEPS),
+        ("--arch", options.arch is not None, SWEEPS),
+        ("--columns", options.columns != "main", ("paper",)),
+    ):
+        if given and options.name not in own:
+            raise ArgumentError(f"{flag}: {options.name} does not have it; leave it out.")
     seeds = options.seeds if options.seeds is not None else 1 if options.name in ONCE else 5
     if seeds < 1:
         raise ArgumentError(f"--seeds: expected at least 1, came {seeds}.")

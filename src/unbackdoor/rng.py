@@ -34,10 +34,14 @@ def stream(seed: int, *names: str | int | float) -> torch.Generator:
 
 @contextmanager
 def initialised_by(generator: torch.Generator) -> Generator[None]:
-    """Let networks that are made inside take their weights from ``generator``.
+    """Let networks that are made inside take their weights from ``generator``."""
+    with seeded(int(torch.randint(2**31, (), generator=generator))):
+        yield
 
-    PyTorch initialises from its global state alone, which is as it was afterwards.
-    """
+
+@contextmanager
+def seeded(seed: int) -> Generator[None]:
+    """Seed PyTorch's global state, from which layers draw, and leave it as it was before."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        torch.manual_seed(seed)
         yield

@@ -19,6 +19,7 @@ from unbackdoor.data.images import Images
 from unbackdoor.errors import ArgumentError
 from unbackdoor.journal import FORGETFUL, Journal
 from unbackdoor.progress import Progress, Silent
+from unbackdoor.rng import seeded
 from unbackdoor.settings import TrainingSettings
 from unbackdoor.snapshot import Snapshot, take
 
@@ -77,15 +78,16 @@ def fit(
         pct_start=settings.warm_up if settings.warm_up * total != 1 else 1.5 / total,
         cycle_momentum=False,
     )
-    # Layers such as dropout draw from PyTorch's global generator.
     generators = (generator, *draws, torch.default_generator)
     first, loss = 0, torch.zeros(())
-    if (kept := journal.read("training", Snapshot)) is not None:
-        model.load_state_dict(kept.tensors)
-        kept.restore(optimiser, generators, schedule)
-        first = kept.done
-    seen = first * len(images)
-    with (progress or Silent()).task(description, settings.epochs * batches) as task:
+    bar = (progress or Silent()).task(description, total)
+    # Layers such as dropout draw from PyTorch's global generator.
+    with seeded(generator.initial_seed()), bar as task:
+        if (kept := journal.read("training", Snapshot)) is not None:
+            model.load_state_dict(kept.tensors)
+            kept.restore(optimiser, generators, schedule)
+            first = kept.done
+        seen = first * len(images)
         task.advance(first * batches)
         for epoch in range(first, settings.epochs):
             model.train()

@@ -138,21 +138,23 @@ def test_rows_of_a_real_run_agree_with_each_other(folder: Path) -> None:
         assert row.accuracy_before == none.accuracy_before == none.accuracy_after
         assert row.excess == row.asr_after - row.asr_clean
         assert (row.images, row.evaluated) == (80, 30)
-    fine_tuned = of["bw:170", "fine-tuning", 0]
-    ensemble = of["bw:170", "ensemble", 0]
-    assert fine_tuned.passes == 2 * 160  # 80 images twice, once to learn and once to be answered
-    assert ensemble.passes > fine_tuned.passes
+    # 80 images twice, once to learn and once to be answered, also by an answer that is recalled.
+    for defence in ("fine-tuning", "original trigger"):
+        assert of["bw:170", defence, 0].passes == 2 * 160
+    assert of["bw:170", "ensemble", 0].passes > 2 * 160
     assert json.loads(json.dumps(msgspec.to_builtins(rows)))[0]["defence"] == "none"
 
 
 def test_the_summary_says_mean_worst_and_spread() -> None:
     rows = [
         ROW,
-        msgspec.structs.replace(ROW, trigger="bw:1", asr_after=0.05, excess=0.03),
+        msgspec.structs.replace(ROW, trigger="bw:1", network="d", asr_after=0.05, excess=0.03),
         msgspec.structs.replace(ROW, defence="fine-tuning", accuracy_after=0.885, asr_after=0.9),
-        msgspec.structs.replace(ROW, trigger="rgb:1"),
+        # Another machine trained the network again, so that no fine-tuning was of this one.
+        msgspec.structs.replace(ROW, trigger="rgb:1", network="e"),
+        msgspec.structs.replace(ROW, trigger="rgb:1", network="f", defence="fine-tuning"),
     ]
-    ours, tuned, colour = paper.summary(rows)
+    ours, tuned, colour, _ = paper.summary(rows)
     assert ours["triggers"] == "2 black-white, implanted"
     assert ours["defence"] == "equal weights (our default)"
     assert ours["ASR after"] == "4.0 (5.0) %"
@@ -208,8 +210,12 @@ def test_a_row_is_of_the_network_that_it_names(folder: Path) -> None:
     (wanted,) = paper.measure([mesa], archive, Serial(), Silent())
     inputs = {need: archive[need] for need in mesa.needs}
     (recovered,) = mesa.defence.needs(mesa)
-    inputs[recovered] = msgspec.structs.replace(inputs[recovered], network="another", stairs=[])
-    assert mesa.run(inputs, "cpu").asr_after == wanted.asr_after
+    inputs[recovered] = msgspec.structs.replace(
+        inputs[recovered], network="another", stairs=[], seconds=1e6
+    )
+    anew = mesa.run(inputs, "cpu")
+    assert anew.asr_after == wanted.asr_after
+    assert anew.seconds < 1e6
 
 
 def test_features_are_measured_beside_what_the_defences_leave(folder: Path) -> None:

@@ -279,33 +279,6 @@ def test_a_process_that_is_ended_is_no_result() -> None:
         engine.start("idle", int, "7")
 
 
-ORPHANED = """
-import os, pathlib, sys, time
-from unbackdoor.experiments.engine import Processes
-
-def work(file):
-    pathlib.Path(file).write_text(str(os.getpid()))
-    time.sleep(2)
-
-if __name__ == "__main__":
-    engine = Processes(1)
-    engine.start("work", work, sys.argv[1])
-    engine.next()
-"""
-
-
-def test_processes_end_with_the_one_that_asks_them(tmp_path: Path) -> None:
-    script, told = tmp_path / "script.py", tmp_path / "told"
-    script.write_text(ORPHANED)
-    running = subprocess.Popen([sys.executable, script, told], stderr=subprocess.PIPE)
-    while not (told.is_file() and told.read_text()):
-        assert running.poll() is None
-        time.sleep(0.05)
-    running.kill()
-    # The other end of this pipe is closed once the worker has ended too.
-    assert running.communicate(timeout=60)[1] == b""
-
-
 def test_what_a_process_raises_is_raised_here() -> None:
     engine = Processes(1)
     for wrong in (partial(int, "x"), threading.Lock):  # what fails, and what cannot travel back

@@ -12,7 +12,6 @@ from unbackdoor.settings import FlowSettings, LearningSettings, SmcSettings
 ESTIMATORS = {
     "flow": FlowEstimator(),
     "smc": Smc(),
-    "automatic": Automatic(),
     "thrifty": ThriftyFlow(draws=2000),
 }
 LARGEST = {"thrifty": 9}  # beyond, uniform draws show it nothing: see its own tests
@@ -67,6 +66,15 @@ def test_the_seed_alone_decides(estimator: Estimator) -> None:
     assert torch.equal(one.draws, two.draws)
     assert torch.equal(one.log_q, two.log_q)
     assert not torch.equal(one.draws, other.draws)
+
+
+def test_the_automatic_choice_is_the_flow_where_it_fits() -> None:
+    ball = Ball(9)
+    (flow,) = FlowEstimator()(ball, (0.9,), 9, seed=0)
+    (stair,) = Automatic()(ball, (0.9,), 9, seed=0)
+    assert torch.equal(stair.draws, flow.draws)
+    assert torch.equal(stair.log_q, flow.log_q)
+    assert stair.log_volume == flow.log_volume
 
 
 def test_the_automatic_choice_takes_the_population_where_the_flow_does_not_fit() -> None:

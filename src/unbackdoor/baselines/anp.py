@@ -83,7 +83,7 @@ class _Masked:
             if isinstance(layer, nn.BatchNorm2d) and layer.affine
         }
         if not self.layers:
-            raise ContentError("MODEL: expected batch normalisation for ANP to prune, came none.")
+            raise ContentError("--arch: expected batch normalisation for ANP to prune, came none.")
 
     def loss(
         self, x: Tensor, y: Tensor, masks: Sequence[Tensor], noise: Sequence[Tensor]

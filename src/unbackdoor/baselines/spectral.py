@@ -35,7 +35,7 @@ def penultimate(module: nn.Module, batches: Iterable[Tensor]) -> Tensor:
     """
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
     if not layers:
-        raise ContentError("MODEL: expected a network that ends in a linear layer, came none.")
+        raise ContentError("--arch: expected a network that ends in a linear layer, came none.")
     seen: list[Tensor] = []
 
     def remember(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from unbackdoor.errors import ArgumentError
 from unbackdoor.experiments import (
     cross_sections,
     features,
@@ -171,7 +172,11 @@ def _paper_features(request: Request) -> Outcome:
 
 
 def _paper_robust(request: Request) -> Outcome:
-    attack = paper.select(request.only or "cifar10-bw:170")[0]
+    attack, *others = paper.select(request.only or "cifar10-bw:170")
+    if others:
+        raise ArgumentError(
+            f"--only: paper-robust is of one attack, came {1 + len(others)}; name one."
+        )
     networks = paper.networks(attack, request.variant, request.arch)
     chosen = paper_robust.variants(*networks, request.seeds)
     archive = Archive(request.store)

@@ -172,16 +172,16 @@ class Mesa(Defence):
     def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
         """Retrain on draws."""
         device = str(next(module.parameters()).device)
-        found: Found = current(self.recovered(case), inputs, device)
+        recovered = self.recovered(case)
+        found: Found = current(recovered, inputs, device)
+        before = found.seconds if found is inputs[recovered] else 0.0  # else it is done just now
         law = from_records(
             [record for record in found.stairs if self.beta in {None, record.beta}],
             SPACE.dimensions,
             equal=self.equal,
         )
         done = _retrain(module, case, inputs, law.sample)
-        return replace(
-            done, passes=done.passes + found.passes, seconds=done.seconds + found.seconds
-        )
+        return replace(done, passes=done.passes + found.passes, seconds=done.seconds + before)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,11 +307,11 @@ def _retrain(
     """Retrain a network that nothing has changed yet."""
     device = str(next(module.parameters()).device)
     original = _original(inputs[case.network], case.network.arch, device)
-    images, seconds = original.images, original.seconds
+    before = original.spared
     passes = unlearn(
         module, case.images, space, sampler, case.repair, seed=case.seed, original=original
     )
-    return Outcome(passes=passes + original.images - images, seconds=original.seconds - seconds)
+    return Outcome(passes=passes, seconds=original.spared - before)
 
 
 @lru_cache(maxsize=1)

@@ -265,8 +265,9 @@ def _group(row: Row) -> tuple[str, str, str]:
     return row.data, kind_of(row), row.variant
 
 
-def _network(row: Row) -> tuple[str, str, str, int]:
-    return row.data, row.variant, row.trigger, row.seed
+def _network(row: Row) -> tuple[str, int]:
+    """Return what the rows of one network by one seed share, however it was trained again."""
+    return row.network, row.seed
 
 
 def _orbit(number: int) -> set[int]:
