@@ -12,7 +12,7 @@ from unbackdoor.settings import FlowSettings, LearningSettings, SmcSettings
 ESTIMATORS = {
     "flow": FlowEstimator(),
     "smc": Smc(),
-    "thrifty": ThriftyFlow(draws=2000),
+    "thrifty": ThriftyFlow(LearningSettings(networks=5, steps=300), draws=2000),
 }
 LARGEST = {"thrifty": 9}  # beyond, uniform draws show it nothing: see its own tests
 BETAS = (0.5, 0.9)

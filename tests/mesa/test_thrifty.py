@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from unbackdoor.mesa.surrogate import Learner, Surrogate
 from unbackdoor.rng import stream
 from unbackdoor.settings import LearningSettings
 
+FEWER = LearningSettings(networks=5, steps=300)
 QUICK = LearningSettings(rounds=3, draws=400, networks=4, steps=200)
 
 
@@ -34,7 +37,7 @@ def test_a_few_known_draws_show_it_the_way_in_many_dimensions() -> None:
     problem = Corners(27, (0.75, 0.25))
     generator = stream(0, "known")
     theta = torch.cat([problem.sample(0.5, 8, generator), torch.rand(500, 27, generator=generator)])
-    estimator = ThriftyFlow(draws=1000)
+    estimator = ThriftyFlow(FEWER, draws=1000)
     for stair in estimator(problem, (0.5, 0.9), 27, seed=0, known=(theta, problem(theta))):
         assert stair.log_volume == pytest.approx(problem.log_volume(stair.beta), abs=0.4)
         assert stair.valid_fraction > 0.4
@@ -49,7 +52,7 @@ def test_noise_is_averaged() -> None:
     def coin(theta: torch.Tensor) -> torch.Tensor:
         return torch.bernoulli(problem(theta), generator=generator)
 
-    estimator = ThriftyFlow(LearningSettings(draws=2000), draws=1000)
+    estimator = ThriftyFlow(replace(FEWER, draws=2000), draws=1000)
     (stair,) = estimator(problem, (0.5,), 9, seed=0, noisy=coin)
     assert stair.log_volume == pytest.approx(problem.log_volume(0.5), abs=0.4)
     small = float((problem.mode(stair.draws[stair.valid]) == 1).double().mean())
