@@ -79,14 +79,13 @@ def complete(
                 archive.keep(done, result)
                 settle(done)
                 pending.remove(done)
+    results = [archive[spec] for spec in specs if spec in archive]
+    kept = " What is done is kept, --minutes 0 shows it." if results else ""
     if len(failed) > 1:
-        raise ContentError(
-            f"the sweep failed in more than one way; what does not need it is kept: "
-            f"{' '.join(failed)}"
-        )
+        raise ContentError(f"the sweep failed in more than one way: {' '.join(failed)}{kept}")
     for error in failed.values():
-        raise error
-    return [archive[spec] for spec in specs if spec in archive]
+        raise type(error)(f"{error}{kept}") from error
+    return results
 
 
 @dataclass(frozen=True)
