@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from unbackdoor.experiments import (
+    cross_sections,
+    features,
     markdown,
     modes,
     panels,
     paper,
     paper_figure,
+    paper_robust,
     reference,
     robust,
     shipped,
@@ -23,7 +26,9 @@ from unbackdoor.experiments.archive import Archive
 from unbackdoor.experiments.engine import Serial
 from unbackdoor.experiments.stages import Defence, Row
 from unbackdoor.experiments.store import Store
+from unbackdoor.experiments.table import Line
 from unbackdoor.progress import Silent
+from unbackdoor.triggers import parse_trigger
 
 ROOT = Path(__file__).parents[2]
 BRIEF = (
@@ -69,18 +74,45 @@ def test_the_tables_and_the_figure_of_the_paper_are_those_of_the_store() -> None
     every, main = (of_the_paper(paper.COLUMNS[name]) for name in ("all", "main"))
     text = (ROOT / "docs" / "paper.md").read_text()
     assert markdown(paper.summary(every)) in text
-    again = of_the_paper(paper.MAIN, "cifar10-bw:170", "results/two-cores")
-    assert markdown(paper.summary(again)) in text
     drawn = paper_figure.figure(main, paper.OURS)
     assert drawn + "\n" == (ROOT / "docs" / "paper.svg").read_text()
+    assert markdown(features_of(None, Archive(ROOT / "results"))) in text
     brief = [{name: line[name] for name in BRIEF} for line in paper.summary(main)]
     assert markdown(brief) in (ROOT / "README.md").read_text()
 
 
+def test_the_tables_and_the_figure_of_one_trigger_are_those_of_the_store() -> None:
+    only, store = "cifar10-bw:170", "results/two-cores"
+    text = (ROOT / "docs" / "paper.md").read_text()
+    for variant, columns in (("implanted", "all"), ("scratch", "main")):
+        rows = of_the_paper(paper.COLUMNS[columns], only, store, variant)
+        assert markdown(paper.summary(rows)) in text
+        assert markdown(features_of(only, Archive(ROOT / store), variant)) in text
+    (attack,) = paper.select(only)
+    networks = paper.networks(attack, "implanted", None)
+    archive, planted = Archive(ROOT / store), parse_trigger(attack.trigger)
+    chosen = paper_robust.variants(*networks, range(5))
+    measured = paper_robust.measure(chosen, archive, Serial(), Silent(), limit=0)
+    assert markdown(paper_robust.summary(measured)) in text
+    laws = paper_robust.laws(measured, archive)
+    drawn = cross_sections.figure(laws, planted)
+    assert drawn + "\n" == (ROOT / "docs" / "paper-robust.svg").read_text()
+
+
+def features_of(only: str | None, archive: Archive, variant: str = "implanted") -> list[Line]:
+    chosen = [paper.networks(attack, variant, None) for attack in paper.select(only)]
+    return features.summary(
+        features.measure(chosen, [0], archive, Serial(), Silent(), "cpu", limit=0)
+    )
+
+
 def of_the_paper(
-    columns: Sequence[Defence], only: str | None = None, store: str = "results"
+    columns: Sequence[Defence],
+    only: str | None = None,
+    store: str = "results",
+    variant: str = "implanted",
 ) -> list[Row]:
-    chosen = [paper.networks(attack, "implanted", None) for attack in paper.select(only)]
+    chosen = [paper.networks(attack, variant, None) for attack in paper.select(only)]
     specs = paper.plan(chosen, columns, [0])
     return paper.measure(specs, Archive(ROOT / store), Serial(), Silent(), limit=0)
 
