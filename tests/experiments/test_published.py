@@ -83,19 +83,19 @@ def test_the_tables_and_the_figure_of_the_paper_are_those_of_the_store() -> None
 
 def test_the_tables_and_the_figure_of_one_trigger_are_those_of_the_store() -> None:
     only, store = "cifar10-bw:170", "results/two-cores"
+    archive = Archive(ROOT / store)
     text = (ROOT / "docs" / "paper.md").read_text()
     for variant, columns in (("implanted", "all"), ("scratch", "main")):
         rows = of_the_paper(paper.COLUMNS[columns], only, store, variant)
         assert markdown(paper.summary(rows)) in text
-        assert markdown(features_of(only, Archive(ROOT / store), variant)) in text
+        assert markdown(features_of(only, archive, variant)) in text
     (attack,) = paper.select(only)
     networks = paper.networks(attack, "implanted", None)
-    archive, planted = Archive(ROOT / store), parse_trigger(attack.trigger)
     chosen = paper_robust.variants(*networks, range(5))
     measured = paper_robust.measure(chosen, archive, Serial(), Silent(), limit=0)
     assert markdown(paper_robust.summary(measured)) in text
     laws = paper_robust.laws(measured, archive)
-    drawn = cross_sections.figure(laws, planted)
+    drawn = cross_sections.figure(laws, parse_trigger(attack.trigger))
     assert drawn + "\n" == (ROOT / "docs" / "paper-robust.svg").read_text()
 
 

@@ -19,7 +19,7 @@ from unbackdoor.metrics import accuracy, answers, attack_success
 from unbackdoor.models import build, check_suffix, freeze, load, save
 from unbackdoor.progress import Progress
 from unbackdoor.results import versions
-from unbackdoor.rng import stream
+from unbackdoor.rng import seeded, stream
 from unbackdoor.settings import AttackSettings
 from unbackdoor.training import fit
 from unbackdoor.triggers import Trigger, parse_trigger
@@ -208,6 +208,5 @@ def _network(settings: AttackSettings, classes: int) -> tuple[nn.Module, str]:
 
 def fresh(arch: str, classes: int, seed: int) -> nn.Module:
     """Return a network with the weights that the seed gives it."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream(seed, "attack", "weights").initial_seed())
+    with seeded(stream(seed, "attack", "weights").initial_seed()):
         return build(arch, classes)

@@ -49,6 +49,9 @@ from unbackdoor.settings import (
 from unbackdoor.training import fit
 from unbackdoor.triggers import TriggerSpace
 
+NOTHING = Outcome()
+"""Of what was asked of no network."""
+
 
 @dataclass(frozen=True)
 class Undefended(Defence):
@@ -62,7 +65,7 @@ class Undefended(Defence):
     def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
         """Leave the network as it is."""
         del module, case, inputs
-        return Outcome()
+        return NOTHING
 
 
 @dataclass(frozen=True)
@@ -133,8 +136,8 @@ class Reversed(Defence):
             self.settings,
             generator=stream(case.seed, "paper", "reversed", self.restart),
         )
-        done = _retrain(module, case, inputs, _always(theta))
-        return replace(done, passes=done.passes + model.passes, restart=self.restart)
+        search = Outcome(passes=model.passes, restart=self.restart)
+        return _retrain(module, case, inputs, _always(theta), after=search)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,14 +177,15 @@ class Mesa(Defence):
         device = str(next(module.parameters()).device)
         recovered = self.recovered(case)
         found: Found = current(recovered, inputs, device)
-        before = found.seconds if found is inputs[recovered] else 0.0  # else it is done just now
+        # What was not done before is done just now, and timed with the rest.
+        seconds = found.seconds if found is inputs[recovered] else 0.0
         law = from_records(
             [record for record in found.stairs if self.beta in {None, record.beta}],
             SPACE.dimensions,
             equal=self.equal,
         )
-        done = _retrain(module, case, inputs, law.sample)
-        return replace(done, passes=done.passes + found.passes, seconds=done.seconds + before)
+        recovery = Outcome(passes=found.passes, seconds=seconds)
+        return _retrain(module, case, inputs, law.sample, after=recovery)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,8 +222,7 @@ class Generated(Defence):
         def sampler(count: int, generator: Generator) -> Tensor:
             return draws[torch.randint(len(draws), (count,), generator=generator)]
 
-        done = _retrain(module, case, inputs, sampler)
-        return replace(done, passes=done.passes + model.passes)
+        return _retrain(module, case, inputs, sampler, after=Outcome(passes=model.passes))
 
 
 @dataclass(frozen=True)
@@ -303,15 +306,20 @@ def _retrain(
     inputs: Mapping[Spec, Any],
     sampler: Sampler | None,
     space: TriggerSpace = SPACE,
+    after: Outcome = NOTHING,
 ) -> Outcome:
-    """Retrain a network that nothing has changed yet."""
+    """Retrain a network that nothing has changed yet, and add it to what came before."""
     device = str(next(module.parameters()).device)
     original = _original(inputs[case.network], case.network.arch, device)
     before = original.spared
     passes = unlearn(
         module, case.images, space, sampler, case.repair, seed=case.seed, original=original
     )
-    return Outcome(passes=passes, seconds=original.spared - before)
+    return replace(
+        after,
+        passes=after.passes + passes,
+        seconds=after.seconds + original.spared - before,
+    )
 
 
 @lru_cache(maxsize=1)
