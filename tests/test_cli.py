@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import safetensors.torch
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from conftest import WritePictures
@@ -29,6 +31,21 @@ def folder_of(path: Path, per_class: int) -> Path:
     return path
 
 
+def network_of(path: Path, side: int, classes: int) -> Path:
+    """Write an ONNX file that takes pictures of one size and sees nothing in them."""
+    sizes = {"images": ["n", 3, side, side], "logits": ["n", classes]}
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes[name]) for name in sizes]
+    weight = numpy_helper.from_array(np.zeros((3 * side * side, classes), np.float32), "weight")
+    nodes = [
+        helper.make_node("Flatten", ["images"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weight"], ["logits"]),
+    ]
+    graph = helper.make_graph(nodes, "blind", ends[:1], ends[1:], [weight])
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, ir_version=8, opset_imports=opsets), path)
+    return path
+
+
 @pytest.fixture
 def wrong(tmp_path: Path) -> dict[str, list[str]]:
     text = tmp_path / "notes.txt"
@@ -42,6 +59,8 @@ def wrong(tmp_path: Path) -> dict[str, list[str]]:
     repair = ["repair", "shipped:clean", *SAMPLE, "-o", str(tmp_path / "x.safetensors")]
     labels = tmp_path / "labels.json"
     labels.write_text('{"cat": 0, "dog": 0}')
+    small = network_of(tmp_path / "small.onnx", side=16, classes=10)
+    one = network_of(tmp_path / "one.onnx", side=32, classes=11)
     return {
         "no such file": ["scan", str(tmp_path / "none.safetensors"), *SAMPLE],
         "a text file": ["scan", str(text), *SAMPLE],
@@ -76,6 +95,8 @@ def wrong(tmp_path: Path) -> dict[str, list[str]]:
         "one output twice": [*several, "-o", str(tmp_path / "x"), "--report", str(tmp_path / "x")],
         "endless threads": ["scan", "shipped:clean", *SAMPLE, "--threads", "1000000"],
         "no reference": [*repair, "--reference", "none.pt"],
+        "a reference of another size": [*repair, "--reference", str(small)],
+        "a reference of other classes": [*repair, "--reference", str(one)],
         "no scan": [*repair, "--scan", "none.json"],
     }
 
@@ -114,17 +135,21 @@ CODES = {
     "one output twice": 4,
     "endless threads": 4,
     "no reference": 4,
+    "a reference of another size": 2,
+    "a reference of other classes": 2,
     "no scan": 4,
 }
 NAMED = {
     "no reference": "--reference:",
+    "a reference of another size": "of shape (3, 16, 16), MODEL of (3, 32, 32)",
+    "a reference of other classes": "--reference: expected 10 classes",
     "no scan": "--scan:",
     "an empty name": "MODEL:",
     "two attacks": "--only:",
     "attacks of toys": "--only:",
     "models of the paper": "--models:",
 }
-"""The argument that a sentence has to name."""
+"""What a sentence has to say, such as the argument."""
 
 
 @pytest.mark.parametrize("what", CODES)
