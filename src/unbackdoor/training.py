@@ -28,6 +28,8 @@ Change = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 The labels that come back are classes ``(B,)`` or the probability of each ``(B, classes)``.
 """
+Move = Callable[[nn.Module], AbstractContextManager[object]]
+"""Keeps weights, which hold their slopes, elsewhere for a while and puts them back."""
 
 
 def fit(
@@ -38,6 +40,7 @@ def fit(
     generator: Generator,
     change: Change | None = None,
     draws: Sequence[Generator] = (),
+    uphill: Move | None = None,
     watch: Callable[[], str] | None = None,
     description: str = "training",
     progress: Progress | None = None,
@@ -52,6 +55,8 @@ def fit(
         generator: order, augmentation; ``change`` has its own.
         change: applied to each batch after augmentation, such as stamping triggers.
         draws: the generators of ``change``.
+        uphill: where the slope of each step is taken in a second pass; where the weights are when
+            left out.
         watch: called after each epoch, the text is shown beside the bar.
         description: what the bar is called.
         progress: where to report.
@@ -97,13 +102,11 @@ def fit(
                 if change is not None:
                     pixels, labels = change(pixels, labels, picks)
                 pixels = pixels.to(device, memory_format=torch.channels_last)
-                with autocast(device):
-                    logits = model(pixels)
-                loss = functional.cross_entropy(
-                    logits.float(), labels.to(device), label_smoothing=settings.label_smoothing
-                )
-                optimiser.zero_grad()
-                loss.backward()
+                labels = labels.to(device)
+                loss = _slope(model, pixels, labels, settings)
+                if uphill is not None:
+                    with uphill(model):
+                        _slope(model, pixels, labels, settings)
                 optimiser.step()
                 schedule.step()
                 seen += len(picks)
@@ -120,6 +123,17 @@ def fit(
                 task.advance(0, watch())
     model.eval()
     return seen
+
+
+def _slope(model: nn.Module, pixels: Tensor, labels: Tensor, settings: TrainingSettings) -> Tensor:
+    """Leave the gradient of the loss in the parameters, and return the loss."""
+    model.zero_grad()
+    with autocast(pixels.device):
+        logits = model(pixels)
+    smoothing = settings.label_smoothing
+    loss = functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+    loss.backward()
+    return loss.detach()
 
 
 def augment(images: Tensor, shift: int, generator: Generator) -> Tensor:

@@ -48,6 +48,13 @@ def test_poisoned_images_get_the_patch_and_the_label_and_the_others_pass() -> No
     assert torch.equal(labels, some.targets[picks])
 
 
+def test_a_subset_knows_its_own_poisoned_images() -> None:
+    poison = Poison(images(40), parse_trigger("bw:170"), 0, 0.2, stream(0, "poison"))
+    rows = torch.tensor([3, 30, 7, 12])
+    assert torch.equal(poison.within(rows).poisoned, poison.poisoned[rows])
+    assert len(poison.poisoned) == 40
+
+
 def test_a_batch_without_poisoned_images_passes() -> None:
     poison = Poison(images(9), TRIGGER, 0, 0.0, stream(0))
     before = torch.rand(4, 3, 6, 6)

@@ -73,7 +73,7 @@ def pruned(model: nn.Module, images: Images) -> int:
 
 
 def bilevel(model: nn.Module, images: Images) -> int:
-    settings = IbauSettings(rounds=10, batch=20, learning_rate=1e-2, ascent=5.0)
+    settings = IbauSettings(batch=20, learning_rate=3e-3, ascent=0.5, share=0.1, contraction=0.01)
     return ibau.unlearn(model, images, settings, generator=stream(0, "i-bau"))
 
 
@@ -87,7 +87,7 @@ def test_the_backdoor_weakens_and_accuracy_stays(
     assert method(one, bars(100, 2)) == method(two, bars(100, 2)) > 0
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     after, kept = measured(one)
-    assert after < before
+    assert after < before - 0.5
     assert kept > 0.9
 
 
@@ -98,6 +98,21 @@ def test_large_weights_are_perturbed_most() -> None:
     norm = ((4 * 2) ** 2 + (1 * 2) ** 2 + (2 * 1) ** 2) ** 0.5
     assert torch.allclose(first, 2 * torch.tensor([16 * 2.0, 2.0]) / norm)
     assert torch.allclose(second, 2 * torch.tensor([4.0]) / norm)
+
+
+def test_the_climb_ends_where_it_began_and_leaves_the_statistics(network: nn.Module) -> None:
+    model = copy.deepcopy(network).train()
+    model(torch.rand(4, 3, 10, 10)).square().sum().backward()
+    before = copy.deepcopy(model.state_dict())
+    with ft_sam.climbed(model, SamSettings()):
+        assert not torch.equal(model.state_dict()["0.weight"], before["0.weight"])
+        model(torch.rand(4, 3, 10, 10))
+    counted = {name: tensor for name, tensor in model.state_dict().items() if tensor.dim()}
+    assert counted.keys() == {"0.weight", "0.bias", "5.weight", "5.bias"} | {
+        f"1.{name}" for name in ("weight", "bias", "running_mean", "running_var")
+    }
+    assert all(torch.equal(tensor, before[name]) for name, tensor in counted.items())
+    assert model[1].momentum == 0.1  # pyright: ignore[reportIndexIssue]
 
 
 def test_the_implicit_gradient_of_a_known_fixed_point() -> None:

@@ -9,28 +9,28 @@ import pytest
 import torch
 
 from unbackdoor.experiments import modes
+from unbackdoor.experiments.gans import GANS, GanSettings
 from unbackdoor.experiments.problems import Gaussians, ring, stacked
-from unbackdoor.experiments.rivals import RIVALS, RivalSettings
 from unbackdoor.progress import Silent
 from unbackdoor.rng import stream
 from unbackdoor.settings import SmcSettings
 
-SHORT = RivalSettings(steps=1500, hidden=64, learning_rate=1e-4)
+SHORT = GanSettings(steps=1500, hidden=64, learning_rate=1e-4)
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", GANS)
 def test_every_rival_learns_a_single_mode(name: str) -> None:
     """A Gaussian in the middle: the draws have its mean and about its width."""
     one = Gaussians("one", torch.tensor([[0.6, 0.3]]).double(), 0.1, torch.ones(1).double())
     samples = one.sample(5000, stream(0, "samples"))
-    sampler = RIVALS[name](samples, SHORT, stream(0, name))
+    sampler = GANS[name](samples, SHORT, stream(0, name))
     draws = sampler(4000, stream(1, name))
     assert draws.shape == (4000, 2)
     assert not draws.requires_grad
     assert torch.allclose(draws.mean(0), samples.mean(0), atol=0.1)
     assert 0.03 < float(draws.std(0).mean()) < 0.2
     few = replace(SHORT, steps=30)
-    once, again = (RIVALS[name](samples, few, stream(0, name))(99, stream(1)) for _ in range(2))
+    once, again = (GANS[name](samples, few, stream(0, name))(99, stream(1)) for _ in range(2))
     assert torch.equal(once, again)
 
 
@@ -45,7 +45,7 @@ def test_the_stacked_density_has_its_modes_apart() -> None:
 
 def test_the_benchmark_measures_and_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(modes, "POPULATION", SmcSettings(particles=500, repeats=2))
-    monkeypatch.setattr(modes, "RivalSettings", lambda: RivalSettings(steps=5))
+    monkeypatch.setattr(modes, "GanSettings", lambda: GanSettings(steps=5))
     monkeypatch.setattr(modes, "ring", ring)
     monkeypatch.setattr(modes, "grid", ring)
     monkeypatch.setattr(modes, "stacked", ring)

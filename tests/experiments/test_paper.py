@@ -142,6 +142,10 @@ def test_rows_of_a_real_run_agree_with_each_other(folder: Path) -> None:
     for defence in ("fine-tuning", "original trigger"):
         assert of["bw:170", defence, 0].passes == 2 * 160
     assert of["bw:170", "ensemble", 0].passes > 2 * 160
+    rivals = {"fine-tuning on labels alone": 160, "ANP": 3 * 2 * 8, "I-BAU": 2 * 80 + 80 + 2 * 40}
+    for defence, passes in {**rivals, "FT-SAM": 2 * 3 * 80}.items():
+        assert of["bw:170", defence, 0].passes == passes, defence
+    assert {row.trigger: row.variant for row in rows} == {"bw:170": "implanted", "rgb:3": "scratch"}
     assert json.loads(json.dumps(msgspec.to_builtins(rows)))[0]["defence"] == "none"
 
 
@@ -153,6 +157,7 @@ def test_the_summary_says_mean_worst_and_spread() -> None:
         # Another machine trained the network again, so that no fine-tuning was of this one.
         msgspec.structs.replace(ROW, trigger="rgb:1", network="e"),
         msgspec.structs.replace(ROW, trigger="rgb:1", network="f", defence="fine-tuning"),
+        msgspec.structs.replace(ROW, trigger="rgb:1", network="f", seed=1, asr_after=0.01),
     ]
     ours, tuned, colour, _ = paper.summary(rows)
     assert ours["triggers"] == "2 black-white, implanted"
@@ -164,6 +169,12 @@ def test_the_summary_says_mean_worst_and_spread() -> None:
     assert ours["against fine-tuning"] == "0.5 %"
     assert tuned["defence"] == "fine-tuning"
     assert colour["against fine-tuning"] == "–"
+    assert (colour["triggers"], colour["of restarts"]) == (
+        "1 random-colour, implanted (2 networks)",
+        "–",
+    )
+    assert colour["ASR after"] == "2.0 (3.0) %"
+    assert tuned["spread"] == "–"
 
 
 def test_restarts_and_seeds_of_a_trigger_are_one_case() -> None:

@@ -10,7 +10,7 @@ from unbackdoor.experiments.profile import Clock
 
 def test_the_clock_changes_nothing_and_counts_both_directions() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
-    clock = Clock(model)
+    clock = Clock(model, torch.device("cpu"))
     images = torch.rand(3, 3, 2, 2)
     with torch.no_grad():
         assert torch.equal(clock(images), model(images))

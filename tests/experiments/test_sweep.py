@@ -137,6 +137,22 @@ def test_a_piece_that_fails_does_not_keep_the_others_from_being_done(folder: Pat
         complete([wild, nowhere], archive, Serial(), Silent())
 
 
+@dataclass(frozen=True)
+class Broken(Number):
+    """What no piece is expected to raise, such as a card without memory."""
+
+    def run(self, inputs: Mapping[Spec, Any], device: str) -> Any:
+        raise RuntimeError(f"no memory left for {self.value}")
+
+
+@pytest.mark.parametrize("engine", [Serial, partial(Processes, 2)])
+def test_a_piece_that_breaks_does_not_either(tmp_path: Path, engine: Callable[[], Engine]) -> None:
+    archive = Archive(tmp_path)
+    with pytest.raises(ContentError, match=r"RuntimeError \(no memory left for 1\).*is kept"):
+        complete([Broken(1), Text(1), Text(2)], archive, engine(), Silent())
+    assert [archive[spec] for spec in (Text(1), Text(2))] == [b"1+2", b"2+3"]
+
+
 def test_a_result_that_is_there_needs_nothing(tmp_path: Path) -> None:
     Archive(tmp_path).keep(Text(7), b"kept")
     bar = Bar()

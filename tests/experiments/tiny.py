@@ -15,6 +15,7 @@ from unbackdoor.experiments.defences import (
     Ideal,
     Mesa,
     Reversed,
+    Rival,
     SpectralFilter,
     Undefended,
 )
@@ -24,10 +25,13 @@ from unbackdoor.experiments.sweep import complete
 from unbackdoor.progress import Silent
 from unbackdoor.settings import (
     MINE_PAPER,
+    AnpSettings,
     FlowSettings,
+    IbauSettings,
     LearningSettings,
     RepairSettings,
     ReversalSettings,
+    SamSettings,
     ScanSettings,
     ScreeningSettings,
     TrainingSettings,
@@ -66,18 +70,25 @@ DEFENCES = (
     replace(MESA, equal=True),
     Generated(settings=replace(MINE_PAPER, steps=2, batch=8), betas=(0.5,), draws=20),
     SpectralFilter(),
+    FineTuned(plain=True),
+    Rival(SamSettings(training=TrainingSettings(epochs=3, batch_size=20, shift=1))),
+    Rival(AnpSettings(steps=2, batch=8, shift=1)),
+    Rival(IbauSettings(rounds=1, batch=40)),
 )
 
 
 def networks(folder: Path) -> list[tuple[Network, Network]]:
-    """Return two backdoored networks and their clean one; ``pictures`` lie in ``folder``."""
+    """Return an implanted and a trained-in backdoor, each with the clean network.
+
+    The ``pictures`` lie in ``folder``.
+    """
     code = folder / "network.py"
     code.write_text(NETWORK)
     recipe = TrainingSettings(epochs=5, batch_size=20, learning_rate=0.05, shift=1)
     clean = Network(data=str(folder / "pictures"), arch=f"{code}:make", training=recipe)
     return [
-        (replace(clean, start=clean, trigger=trigger, rate=0.2), clean)
-        for trigger in ("bw:170", "rgb:3")
+        (replace(clean, start=clean, trigger="bw:170", rate=0.2), clean),
+        (replace(clean, trigger="rgb:3", rate=0.2), clean),
     ]
 
 

@@ -12,20 +12,26 @@ import math
 from collections.abc import Generator as Yields
 from collections.abc import Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 
 from unbackdoor.data import Images
-from unbackdoor.settings import SamSettings, TrainingSettings
-from unbackdoor.training import augment
+from unbackdoor.journal import FORGETFUL, Journal
+from unbackdoor.settings import SamSettings
+from unbackdoor.training import fit
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def fine_tune(
-    model: nn.Module, images: Images, settings: SamSettings, *, generator: Generator
+    model: nn.Module,
+    images: Images,
+    settings: SamSettings,
+    *,
+    generator: Generator,
+    journal: Journal = FORGETFUL,
 ) -> int:
     """Fine-tune ``model`` in place and return the number of images that went through it.
 
@@ -34,40 +40,38 @@ def fine_tune(
         images: clean images with true labels.
         settings: ρ, η and the recipe.
         generator: order and augmentation.
+        journal: keeps each finished epoch.
 
     """
-    recipe = settings.training
-    parameters = list(model.parameters())
-    device = parameters[0].device
-    optimiser = torch.optim.SGD(
-        parameters,
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
+    uphill = partial(climbed, settings=settings)
+    return 2 * fit(
+        model, images, settings.training, generator=generator, uphill=uphill, journal=journal
     )
-    seen = 0
-    model.train()
-    for _ in range(recipe.epochs):
-        order = torch.randperm(len(images), generator=generator)
-        for picks in torch.split(order, recipe.batch_size):
-            x = augment(images.batch(picks), recipe.shift, generator).to(device)
-            y = images.targets[picks].to(device)
-            optimiser.zero_grad()
-            _loss(model, x, y, recipe).backward()
-            kept = [weight.detach().clone() for weight in parameters]
-            with torch.no_grad():
-                for weight, offset in zip(parameters, ascent(parameters, settings), strict=True):
-                    weight += offset
-            optimiser.zero_grad()
-            with _statistics_kept(model):
-                _loss(model, x, y, recipe).backward()
-            with torch.no_grad():
-                for weight, before in zip(parameters, kept, strict=True):
-                    weight.copy_(before)
-            optimiser.step()
-            seen += 2 * len(picks)
-    model.eval()
-    return seen
+
+
+@contextmanager
+def climbed(model: nn.Module, settings: SamSettings) -> Yields[None]:
+    """Keep the parameters at w + ε, by the gradients that they hold.
+
+    The running statistics of batch normalisation have no part in it.
+    """
+    parameters = list(model.parameters())
+    kept = [weight.detach().clone() for weight in parameters]
+    layers = [layer for layer in model.modules() if isinstance(layer, BATCH_NORMS)]
+    momenta = [layer.momentum for layer in layers]
+    with torch.no_grad():
+        for weight, offset in zip(parameters, ascent(parameters, settings), strict=True):
+            weight += offset
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+        with torch.no_grad():
+            for weight, before in zip(parameters, kept, strict=True):
+                weight.copy_(before)
 
 
 def ascent(parameters: Sequence[nn.Parameter], settings: SamSettings) -> list[Tensor]:
@@ -81,21 +85,3 @@ def ascent(parameters: Sequence[nn.Parameter], settings: SamSettings) -> list[Te
 
 def _slope(weight: nn.Parameter) -> Tensor:
     return torch.zeros_like(weight) if weight.grad is None else weight.grad.clone()
-
-
-@contextmanager
-def _statistics_kept(model: nn.Module) -> Yields[None]:
-    """Keep the running statistics of batch normalisation, which w + ε has no part in."""
-    layers = [layer for layer in model.modules() if isinstance(layer, BATCH_NORMS)]
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.momentum = 0.0
-    try:
-        yield
-    finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
-
-
-def _loss(model: nn.Module, x: Tensor, y: Tensor, recipe: TrainingSettings) -> Tensor:
-    return functional.cross_entropy(model(x), y, label_smoothing=recipe.label_smoothing)

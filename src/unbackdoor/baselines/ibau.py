@@ -1,16 +1,15 @@
 """I-BAU (Zeng et al., ICLR 2022): unlearning a universal perturbation, with its implicit gradient.
 
 It solves min_w max_δ E[L(f_w(x + δ), y)] on clean images. The inner maximum is sought by gradient
-ascent on one δ for all images. The outer gradient has a second term, because δ*(w) depends on the
-weights: with the fixed-point map Φ(δ, w) = δ + s ∇_δ E[L] it is (∂_w Φ)ᵀ (I − ∂_δ Φ)⁻ᵀ ∇_δ L, whose
-inverse is the sum of a short Neumann series.
+ascent on one δ for all images, away from what the network answers to them. The outer gradient has a
+second term, because δ*(w) depends on the weights: with the fixed-point map
+Φ(δ, w) = δ + s ∇_δ E[L − λ ‖δ‖²] it is (∂_w Φ)ᵀ (I − ∂_δ Φ)⁻ᵀ ∇_δ L, whose inverse is the sum of a
+short Neumann series. δ is not bound to the images' range, as in the authors' own program.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
@@ -18,8 +17,7 @@ from torch.nn import functional
 
 from unbackdoor.data import Images
 from unbackdoor.settings import IbauSettings
-
-REGULARISATION = 1e-3
+from unbackdoor.training import autocast
 
 
 def unlearn(
@@ -37,24 +35,39 @@ def unlearn(
     parameters = list(model.parameters())
     device = parameters[0].device
     optimiser = torch.optim.Adam(parameters, lr=settings.learning_rate)
+    order = torch.randperm(len(images), generator=generator)
+    batches = [
+        (images.batch(picks).to(device), images.targets[picks].to(device))
+        for picks in torch.split(order, settings.batch)
+    ]
+    first_x, first_y = batches[0]
+
+    def gain(delta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return _loss(x + delta, y, model) - settings.decay * delta.square().sum()
+
+    def step(delta: Tensor) -> Tensor:
+        (slope,) = torch.autograd.grad(gain(delta, first_x, first_y), delta, create_graph=True)
+        return delta + settings.contraction * slope
+
     seen = 0
     model.eval()
+    model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     for _ in range(settings.rounds):
-        order = torch.randperm(len(images), generator=generator)
-        batches = [
-            (images.batch(picks).to(device), images.targets[picks].to(device))
-            for picks in torch.split(order, settings.batch)
-        ]
         delta = torch.zeros(1, *images.shape, device=device)
+        for x, _ in batches:
+            with torch.no_grad():
+                told = model(x).argmax(1)
+            point = delta.requires_grad_()
+            (slope,) = torch.autograd.grad(gain(point, x, told), point)
+            delta = (point + settings.ascent * slope).detach()
+            seen += 2 * len(x)
         for x, y in batches:
-            delta = _rise(delta, settings.ascent, model=model, x=x, y=y).detach()
-            seen += len(x)
-        delta = delta * min(1.0, settings.ball / max(math.sqrt(float(delta.square().sum())), 1e-12))
-        first_x, first_y = batches[0]
-        step = partial(_rise, length=settings.contraction, model=model, x=first_x, y=first_y)
-        for x, y in batches:
-            chosen = torch.rand(len(x), 1, 1, 1, generator=generator) < settings.share
-            outer = partial(_loss, model=model, x=x, y=y, share=chosen.to(device))
+            share = torch.zeros(len(x), 1, 1, 1, device=device)
+            share[torch.randperm(len(x), generator=generator)[: int(settings.share * len(x))]] = 1
+
+            def outer(delta: Tensor, x: Tensor = x, y: Tensor = y, on: Tensor = share) -> Tensor:
+                return _loss(x + on * delta, y, model)
+
             slopes = hypergradient(outer, step, delta, parameters, settings.terms)
             for weight, slope in zip(parameters, slopes, strict=True):
                 weight.grad = slope
@@ -63,17 +76,10 @@ def unlearn(
     return seen
 
 
-def _loss(delta: Tensor, model: nn.Module, x: Tensor, y: Tensor, share: Tensor) -> Tensor:
-    return functional.cross_entropy(model(x + share * delta), y)
-
-
-def _rise(delta: Tensor, length: float, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Return Φ(δ, w): one step uphill, differentiable in δ and in the weights."""
-    point = delta if delta.requires_grad else delta.clone().requires_grad_()
-    everyone = torch.ones(len(x), 1, 1, 1, device=x.device)
-    gain = _loss(point, model, x, y, everyone) - REGULARISATION * point.square().sum()
-    (slope,) = torch.autograd.grad(gain, point, create_graph=True)
-    return point + length * slope
+def _loss(x: Tensor, y: Tensor, model: nn.Module) -> Tensor:
+    with autocast(x.device):
+        logits = model(x.contiguous(memory_format=torch.channels_last))
+    return functional.cross_entropy(logits.float(), y)
 
 
 def hypergradient(

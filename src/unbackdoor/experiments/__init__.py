@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -86,6 +86,10 @@ class Outcome:
     missing: int = 0
 
 
+Benchmark = Callable[[Request], Outcome]
+R = TypeVar("R")
+
+
 def _shipped(request: Request) -> Outcome:
     rows = shipped.measure(
         request.models,
@@ -99,7 +103,9 @@ def _shipped(request: Request) -> Outcome:
 
 
 def _profile(request: Request) -> Outcome:
-    rows = profile.measure(request.models, request.seeds[0], request.device)
+    rows = profile.measure(
+        request.models, request.seeds[0], request.store, request.device, request.progress
+    )
     return Outcome(msgspec.to_builtins(rows), profile.summary(rows))
 
 
@@ -113,22 +119,17 @@ def _modes(request: Request) -> Outcome:
     return Outcome(msgspec.to_builtins(rows), modes.summary(rows))
 
 
-def _reference(request: Request) -> Outcome:
-    names = [name for name in request.models if name != request.reference]
-    rows = reference.measure(names, request.seeds, request.store, request.device, request.progress)
-    return Outcome(msgspec.to_builtins(rows), reference.summary(rows))
+def _of_backdoored(
+    measure: Callable[..., list[R]], summary: Callable[[list[R]], list[Line]]
+) -> Benchmark:
+    """Make a benchmark of the models that hide something: all but the clean one."""
 
+    def run(request: Request) -> Outcome:
+        names = [name for name in request.models if name != request.reference]
+        rows = measure(names, request.seeds, request.store, request.device, request.progress)
+        return Outcome(msgspec.to_builtins(rows), summary(rows))
 
-def _robust(request: Request) -> Outcome:
-    names = [name for name in request.models if name != request.reference]
-    rows = robust.measure(names, request.seeds, request.store, request.device, request.progress)
-    return Outcome(msgspec.to_builtins(rows), robust.summary(rows))
-
-
-def _panels(request: Request) -> Outcome:
-    names = [name for name in request.models if name != request.reference]
-    rows = panels.measure(names, request.seeds, request.store, request.device, request.progress)
-    return Outcome(msgspec.to_builtins(rows), panels.summary(rows))
+    return run
 
 
 def _paper(request: Request) -> Outcome:
@@ -193,14 +194,14 @@ def _paper_robust(request: Request) -> Outcome:
     )
 
 
-BENCHMARKS: dict[str, Callable[[Request], Outcome]] = {
+BENCHMARKS: dict[str, Benchmark] = {
     "shipped": _shipped,
     "profile": _profile,
     "toys": _toys,
     "modes": _modes,
-    "reference": _reference,
-    "robust": _robust,
-    "panels": _panels,
+    "reference": _of_backdoored(reference.measure, reference.summary),
+    "robust": _of_backdoored(robust.measure, robust.summary),
+    "panels": _of_backdoored(panels.measure, panels.summary),
     "paper": _paper,
     "paper-features": _paper_features,
     "paper-robust": _paper_robust,

@@ -6,6 +6,7 @@ the same for all, so that what is compared is what was recovered.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -28,6 +29,8 @@ from unbackdoor.experiments.stages import (
     Outcome,
     Recovered,
     current,
+    sha256,
+    training_journal,
 )
 from unbackdoor.mesa import Mine
 from unbackdoor.models import decode, freeze
@@ -176,9 +179,10 @@ class Mesa(Defence):
         """Retrain on draws."""
         device = str(next(module.parameters()).device)
         recovered = self.recovered(case)
+        began = time.perf_counter()
         found: Found = current(recovered, inputs, device)
         # What was not done before is done just now, and timed with the rest.
-        seconds = found.seconds if found is inputs[recovered] else 0.0
+        seconds = max(0.0, found.seconds - (time.perf_counter() - began))
         law = from_records(
             [record for record in found.stairs if self.beta in {None, record.beta}],
             SPACE.dimensions,
@@ -206,7 +210,8 @@ class Generated(Defence):
     @property
     def name(self) -> str:
         """In the table."""
-        return "mine, as published"
+        alpha = "as published" if self.settings == MINE_PAPER else f"α = {self.settings.alpha:g}"
+        return f"mine, {alpha}"
 
     def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
         """Fit the generators, and retrain on their draws."""
@@ -255,15 +260,18 @@ class SpectralFilter(Defence):
         own = (labels == network.target).nonzero()[:, 0]
         told = separation(scores(features[own]), poison.poisoned[own])
         kept = (~suspects(features, labels, int(poison.poisoned.sum()))).nonzero()[:, 0]
-        device = next(module.parameters()).device
-        again = network.begin(inputs, str(device))
-        passes = fit(
-            again,
-            images.subset(kept),
-            network.training,
-            generator=stream(network.seed, "attack", "training"),
-            change=poison.within(kept),
-        )
+        device = str(next(module.parameters()).device)
+        again = network.begin(inputs, device)
+        with training_journal(case, device, sha256(inputs[network]), kept) as journal:
+            passes = fit(
+                again,
+                images.subset(kept),
+                network.training,
+                generator=stream(network.seed, "attack", "training"),
+                change=poison.within(kept),
+                draws=(poison.generator,),
+                journal=journal,
+            )
         module.load_state_dict(again.state_dict())
         return Outcome(passes=len(images) + passes, separation=told)
 

@@ -10,8 +10,8 @@ from statistics import fmean
 import msgspec
 from torch import Tensor
 
+from unbackdoor.experiments.gans import GANS, GanSettings
 from unbackdoor.experiments.problems import Gaussians, grid, ring, stacked
-from unbackdoor.experiments.rivals import RIVALS, RivalSettings
 from unbackdoor.experiments.store import Store
 from unbackdoor.experiments.table import Line
 from unbackdoor.experiments.toys import approximate, count_modes
@@ -73,13 +73,13 @@ def measure(seeds: Sequence[int], folder: Path, progress: Progress) -> list[Row]
 
     """
     store = Store(folder, "modes", Row)
-    problems, methods = (ring(), grid(), stacked()), ("MESA", *RIVALS)
+    problems, methods = (ring(), grid(), stacked()), ("MESA", *GANS)
     rows: list[Row] = []
     with progress.task("modes", len(seeds) * len(problems) * len(methods)) as task:
         for seed in seeds:
             for problem in problems:
                 for method in methods:
-                    settings = POPULATION if method == "MESA" else RivalSettings()
+                    settings = POPULATION if method == "MESA" else GanSettings()
                     key = key_of(VERSION, problem.name, method, settings, SAMPLES, STAIRS, seed)
                     rows.append(
                         store.keep(key, lambda p=problem, m=method, s=seed: _measure(p, m, s))
@@ -96,7 +96,7 @@ def _measure(problem: Gaussians, method: str, seed: int) -> Row:
         draws, samples, calls = found.law.sample(DRAWS, generator), 0, found.calls
     else:
         data = problem.sample(SAMPLES, stream(seed, "modes", problem.name, "samples"))
-        draws = RIVALS[method](data, RivalSettings(), generator)(DRAWS, generator)
+        draws = GANS[method](data, GanSettings(), generator)(DRAWS, generator)
         samples, calls = SAMPLES, 0
     modes, of, apart = count_modes(problem.mode(draws), problem.weights)
     return Row(

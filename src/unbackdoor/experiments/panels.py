@@ -13,6 +13,7 @@ import msgspec
 import torch
 
 from unbackdoor.case import Case
+from unbackdoor.errors import ArgumentError
 from unbackdoor.experiments.reference import DATA, look
 from unbackdoor.experiments.store import Store
 from unbackdoor.experiments.table import Line
@@ -73,9 +74,15 @@ def measure(
         progress: where to report.
 
     Raises:
+        ArgumentError: there are fewer seeds.
         ContentError: a model does not say what was planted in it.
 
     """
+    if len(seeds) < 2:
+        raise ArgumentError(
+            f"--seeds: panels holds each seed against the others, expected at least 2, came "
+            f"{len(seeds)}."
+        )
     store = Store(folder, "panels", Rows)
     rows: list[Row] = []
     for name in names:

@@ -10,7 +10,7 @@ evaluate.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, pstdev
 
@@ -84,6 +84,7 @@ COLUMNS: Mapping[str, tuple[Defence, ...]] = {
         Rival(IbauSettings()),
     ),
 }
+Values = list[float]
 OURS, CONTROL = DEFAULT.name, FineTuned().name
 
 
@@ -214,7 +215,7 @@ def measure(
 def summary(rows: Sequence[Row]) -> list[Line]:
     """Return one line per data set, kind of trigger and defence.
 
-    What restarts and seeds of one defence leave of one trigger is averaged first, so that a worst
+    What restarts and seeds of one defence leave of one network is averaged first, so that a worst
     case is the worst of as many triggers in every line, and a spread is that between triggers.
     """
     lines: list[Line] = []
@@ -222,33 +223,36 @@ def summary(rows: Sequence[Row]) -> list[Line]:
     groups = dict.fromkeys((*_group(row), row.defence) for row in rows)
     for data, kind, variant, defence in groups:
         own = [row for row in rows if (*_group(row), row.defence) == (data, kind, variant, defence)]
-        by: dict[str, list[Row]] = {}
+        by: dict[tuple[str, str], list[Row]] = {}
         for row in own:
-            by.setdefault(row.trigger, []).append(row)
+            by.setdefault((row.trigger, row.network), []).append(row)
 
-        def each(value: Callable[[Row], float], by: Mapping[str, list[Row]] = by) -> list[float]:
-            return [fmean(map(value, some)) for some in by.values()]
+        def each(value: Callable[[Row], float], some: Iterable[list[Row]] = by.values()) -> Values:
+            return [fmean(map(value, rows)) for rows in some]
 
-        against = {
-            trigger: fmean(tuned[_network(row)] - row.accuracy_after for row in some)
-            for trigger, some in by.items()
+        against = [
+            fmean(tuned[_network(row)] - row.accuracy_after for row in some)
+            for some in by.values()
             if all(_network(row) in tuned for row in some)
-        }
+        ]
+        triggers = len({row.trigger for row in own})
+        several = f" ({len(by)} networks)" if len(by) > triggers else ""
+        left = each(lambda row: row.asr_after)
         within = [pstdev(row.asr_after for row in some) for some in by.values() if len(some) > 1]
         lines.append(
             {
                 "data": data,
-                "triggers": f"{len(by)} {kind}, {variant}",
+                "triggers": f"{triggers} {kind}, {variant}{several}",
                 "defence": f"{defence} (our default)" if defence == OURS else defence,
                 "ASR before": percent(each(lambda row: row.asr_before), lowest=True),
-                "ASR after": percent(each(lambda row: row.asr_after)),
-                "spread": percent([pstdev(each(lambda row: row.asr_after))]),
+                "ASR after": percent(left),
+                "spread": percent([pstdev(left)] if len(left) > 1 else []),
                 "of restarts": percent([fmean(within)] if within else []),
                 "excess over the clean network": percent(each(lambda row: row.excess)),
                 "accuracy lost": percent(
                     each(lambda row: row.accuracy_before - row.accuracy_after)
                 ),
-                "against fine-tuning": percent(list(against.values())),
+                "against fine-tuning": percent(against),
                 "passes": f"{fmean(row.passes for row in own):,.0f}",
                 "seconds": f"{fmean(row.seconds for row in own):.0f}",
             }

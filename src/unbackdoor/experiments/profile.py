@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
+import torch
 from torch import Tensor, nn
 
 from unbackdoor.case import Case
+from unbackdoor.experiments.store import Store
 from unbackdoor.experiments.table import Line
+from unbackdoor.journal import key_of
 from unbackdoor.models import Frozen, freeze
+from unbackdoor.progress import Progress
 from unbackdoor.results import versions
 from unbackdoor.scanning import Subject, scan
 from unbackdoor.settings import ScanSettings
 from unbackdoor.triggers import parse_space
 
+VERSION = 1
+"""Raised when the code changes what a row means, so that stored rows are measured again."""
 DATA, SPACE = "cifar10-sample", "patch:3"
 
 
@@ -53,9 +60,9 @@ class Clock(nn.Module):
     input leaves, so stamping, the flow and the optimiser do not count.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, device: torch.device) -> None:
         super().__init__()
-        self.module = module
+        self.module, self.device = module, device
         self.forward_seconds = self.backward_seconds = 0.0
 
     def forward(self, images: Tensor) -> Tensor:
@@ -64,44 +71,67 @@ class Clock(nn.Module):
         began: list[float] = []
 
         def begin(_gradient: Tensor) -> None:
-            began.append(time.perf_counter())
+            began.append(self._now())
 
         def end(_gradient: Tensor) -> None:
-            self.backward_seconds += time.perf_counter() - began.pop()
+            self.backward_seconds += self._now() - began.pop()
 
-        start = time.perf_counter()
+        start = self._now()
         logits = self.module(images)
-        self.forward_seconds += time.perf_counter() - start
+        self.forward_seconds += self._now() - start
         if images.requires_grad:
             logits.register_hook(begin)
             images.register_hook(end)
         return logits
 
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # what is still queued belongs to the time before
+        return time.perf_counter()
 
-def measure(names: Sequence[str], seed: int, device: str = "cpu") -> list[Row]:
-    """Scan each model once with the default settings and a clock inside."""
+
+def measure(
+    names: Sequence[str], seed: int, folder: Path, device: str, progress: Progress
+) -> list[Row]:
+    """Scan each model that ``folder`` lacks once with the default settings and a clock inside.
+
+    Args:
+        names: models as the command line writes them.
+        seed: of the scan.
+        folder: the store.
+        device: where models run.
+        progress: where to report.
+
+    """
+    store = Store(folder, "profile", Row)
     rows: list[Row] = []
     for name in names:
         case = Case.open(name, None, DATA, device)
-        frozen = freeze(case.loaded.module)
-        clock = Clock(frozen.module)
-        subject = Subject(model=Frozen(clock, half=frozen.half), path=name, sha256="", arch="")
-        found = scan(subject, case.images, parse_space(SPACE), ScanSettings(), seed=seed)
-        inside = clock.forward_seconds + clock.backward_seconds
-        rows.append(
-            Row(
-                model=name,
-                seed=seed,
-                seconds=found.seconds,
-                forward=clock.forward_seconds,
-                backward=clock.backward_seconds,
-                outside=1 - inside / found.seconds,
-                image_passes=found.image_passes,
-                image_passes_backward=found.image_passes_backward,
-                versions=versions(),
-            )
-        )
+        key = key_of(VERSION, case.loaded.sha256, ScanSettings(), seed, device)
+        rows.append(store.keep(key, lambda c=case: _measure(c, seed, progress)))
     return rows
+
+
+def _measure(case: Case, seed: int, progress: Progress) -> Row:
+    name, images = case.loaded.name, case.images
+    frozen = freeze(case.network)
+    frozen.settle(images.defend.batch(torch.arange(2)))
+    clock = Clock(frozen.module, frozen.device)
+    subject = Subject(model=Frozen(clock, half=frozen.half), path=name, sha256="", arch="")
+    space = parse_space(SPACE)
+    found = scan(subject, images, space, ScanSettings(), seed=seed, progress=progress)
+    inside = clock.forward_seconds + clock.backward_seconds
+    return Row(
+        model=name,
+        seed=seed,
+        seconds=found.seconds,
+        forward=clock.forward_seconds,
+        backward=clock.backward_seconds,
+        outside=1 - inside / found.seconds,
+        image_passes=found.image_passes,
+        image_passes_backward=found.image_passes_backward,
+        versions=versions(),
+    )
 
 
 def summary(rows: Sequence[Row]) -> list[Line]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar, Protocol
 
 import msgspec
@@ -22,7 +23,7 @@ from unbackdoor import data
 from unbackdoor.attack import beginning, fresh, implant
 from unbackdoor.data import Images
 from unbackdoor.experiments.spec import Spec, journal_of
-from unbackdoor.journal import key_of
+from unbackdoor.journal import Journal, key_of
 from unbackdoor.metrics import accuracy, attack_success
 from unbackdoor.models import decode, encode, freeze
 from unbackdoor.progress import Silent
@@ -119,11 +120,9 @@ class Network:
         """Train it; one that was killed goes on after the last epoch that was finished here."""
         images = training_images(self.data)
         module = self.begin(inputs, device)
-        threads = torch.get_num_threads() if torch.device(device).type == "cpu" else None
         begun = beginning(module, images, self.planted, f"--arch: {self.arch}")
-        with journal_of(self) as journal:
-            own = journal.within(key_of(_named(device), threads, *begun))
-            passes = implant(module, images, self.planted, self.attack, journal=own)
+        with training_journal(self, device, *begun) as journal:
+            passes = implant(module, images, self.planted, self.attack, journal=journal)
         facts = {
             "arch": self.arch,
             "data": self.data,
@@ -454,6 +453,21 @@ class Defended:
         )
 
 
+@contextmanager
+def training_journal(spec: Spec, device: str, *begun: object) -> Generator[Journal]:
+    """Open where the epochs of a training are kept, for what would go on with it bit for bit.
+
+    Args:
+        spec: what it is of.
+        device: where it runs; other threads of a CPU add in another order.
+        begun: what it begins with.
+
+    """
+    threads = torch.get_num_threads() if torch.device(device).type == "cpu" else None
+    with journal_of(spec) as journal:
+        yield journal.within(key_of(_named(device), threads, *begun))
+
+
 def _named(device: str) -> str:
     """Return a device with the name of its card, such as ``cuda (NVIDIA H100)``."""
     if torch.device(device).type != "cuda":
@@ -467,7 +481,15 @@ def current(spec: Attacked | Recovered, inputs: Mapping[Spec, Any], device: str)
     A store may come without its networks, and one that is trained again can differ.
     """
     known = inputs[spec]
-    return known if known.network == sha256(inputs[spec.network]) else spec.run(inputs, device)
+    if known.network == sha256(inputs[spec.network]):
+        return known
+    return _anew(spec, tuple(inputs[need] for need in spec.needs), device)
+
+
+@lru_cache(maxsize=2)
+def _anew(spec: Attacked | Recovered, needed: tuple[bytes, ...], device: str) -> Any:
+    """Return the result of a spec; the columns of one process share it."""
+    return spec.run(dict(zip(spec.needs, needed, strict=True)), device)
 
 
 def sha256(content: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 
 from unbackdoor import cpu
-from unbackdoor.errors import ContentError, UnbackdoorError
+from unbackdoor.errors import ContentError, UnbackdoorError, brief
 from unbackdoor.experiments.archive import Archive
 from unbackdoor.experiments.engine import Engine
 from unbackdoor.experiments.spec import Spec, settle
@@ -102,3 +103,7 @@ def execute(spec: Spec, inputs: Mapping[Spec, Any], device: str, threads: int) -
         return spec.run(inputs, device)
     except UnbackdoorError as error:
         return Failure(error)
+    except Exception as error:  # one piece, such as one for which the card has no memory left
+        told = ContentError(f"a piece failed with {type(error).__name__} ({brief(error)}).")
+        told.add_note(traceback.format_exc())
+        return Failure(told)

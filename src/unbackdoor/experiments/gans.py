@@ -28,8 +28,8 @@ NOISE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class RivalSettings:
-    """How a rival is trained.
+class GanSettings:
+    """How one is trained.
 
     Args:
         steps: of every network.
@@ -50,10 +50,10 @@ class RivalSettings:
 
 
 Sampler = Callable[[int, Generator], Tensor]
-Rival = Callable[[Tensor, RivalSettings, Generator], Sampler]
+Learner = Callable[[Tensor, GanSettings, Generator], Sampler]
 
 
-def gan(samples: Tensor, settings: RivalSettings, generator: Generator) -> Sampler:
+def gan(samples: Tensor, settings: GanSettings, generator: Generator) -> Sampler:
     """Train a generator against a discriminator on samples ``(N, n)``, and return how to draw."""
     n = samples.shape[1]
     with initialised_by(generator):
@@ -72,7 +72,7 @@ def gan(samples: Tensor, settings: RivalSettings, generator: Generator) -> Sampl
     return torch.no_grad()(sample)
 
 
-def gwn(samples: Tensor, settings: RivalSettings, generator: Generator) -> Sampler:
+def gwn(samples: Tensor, settings: GanSettings, generator: Generator) -> Sampler:
     """Train several generators that share an adversary and a collaborator."""
     n, parts = samples.shape[1], settings.parts
     with initialised_by(generator):
@@ -99,7 +99,7 @@ def gwn(samples: Tensor, settings: RivalSettings, generator: Generator) -> Sampl
     return torch.no_grad()(sample)
 
 
-def dopanet(samples: Tensor, settings: RivalSettings, generator: Generator) -> Sampler:
+def dopanet(samples: Tensor, settings: GanSettings, generator: Generator) -> Sampler:
     """Train a generator with a code against discriminators among which a classifier chooses."""
     n, parts = samples.shape[1], settings.parts
     with initialised_by(generator):
@@ -145,7 +145,7 @@ def _noise(count: int, generator: Generator) -> Tensor:
     return torch.randn(count, NOISE, generator=generator)
 
 
-def _optimiser(network: nn.Module, settings: RivalSettings) -> torch.optim.Optimizer:
+def _optimiser(network: nn.Module, settings: GanSettings) -> torch.optim.Optimizer:
     return torch.optim.Adam(network.parameters(), settings.learning_rate, betas=(0.5, 0.9))
 
 
@@ -155,5 +155,5 @@ def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     optimiser.step()
 
 
-RIVALS: dict[str, Rival] = {"GAN": gan, "GWN": gwn, "DoPaNet": dopanet}
+GANS: dict[str, Learner] = {"GAN": gan, "GWN": gwn, "DoPaNet": dopanet}
 """By name in the table."""
