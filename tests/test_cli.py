@@ -94,6 +94,10 @@ def wrong(tmp_path: Path) -> dict[str, list[str]]:
         "the model as output": ["scan", str(fake), *SAMPLE, "-o", str(fake)],
         "one output twice": [*several, "-o", str(tmp_path / "x"), "--report", str(tmp_path / "x")],
         "endless threads": ["scan", "shipped:clean", *SAMPLE, "--threads", "1000000"],
+        "the scan as output": ["report", str(text), "-o", str(text)],
+        "the start as output": [*attack[:-1], str(fake), "--from", str(fake)],
+        "a rate without a trigger": [*attack, "--rate", "0.5"],
+        "no epochs": [*attack, "--epochs", "-1"],
         "no reference": [*repair, "--reference", "none.pt"],
         "a reference of another size": [*repair, "--reference", str(small)],
         "a reference of other classes": [*repair, "--reference", str(one)],
@@ -134,12 +138,19 @@ CODES = {
     "the model as output": 4,
     "one output twice": 4,
     "endless threads": 4,
+    "the scan as output": 2,
+    "the start as output": 4,
+    "a rate without a trigger": 4,
+    "no epochs": 4,
     "no reference": 4,
     "a reference of another size": 2,
     "a reference of other classes": 2,
     "no scan": 4,
 }
 NAMED = {
+    "the start as output": "-o:",
+    "a rate without a trigger": "--trigger:",
+    "no epochs": "--epochs:",
     "no reference": "--reference:",
     "a reference of another size": "of shape (3, 16, 16), MODEL of (3, 32, 32)",
     "a reference of other classes": "--reference: expected 10 classes",
@@ -253,7 +264,7 @@ def test_a_network_that_wants_other_images_is_fitted(
 
 
 @pytest.mark.usefixtures("_little_work")
-def test_a_backdoor_in_a_foreign_network_is_found_repaired_and_written_as_it_came(
+def test_a_foreign_network_with_a_backdoor_is_retrained_and_written_as_it_came(
     tmp_path: Path, write_pictures: WritePictures, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Light pictures are class 1, and so is any with a white pixel; input in [−1, 1]."""
@@ -289,8 +300,10 @@ def test_a_backdoor_in_a_foreign_network_is_found_repaired_and_written_as_it_cam
     assert main([*mend, *common[:4]]) == 2
     assert "--mean" in capsys.readouterr().err
     page = tmp_path / "page.html"
-    assert main([*mend, *common, "--report", str(page), "-f", "json"]) == 0
+    code = main([*mend, *common, "--report", str(page), "-f", "json"])
     result = json.loads(capsys.readouterr().out)
+    # With so little work hardly a draw of the stairs is a trigger that works: it is not repaired.
+    assert (code, result["rescan"]["verdict"]) == (3, "backdoored")
     assert [row["name"] for row in result["rows"]] == ["before", "repaired", "fine-tuned"]
     assert set(torch.load(fixed, weights_only=True)) == set(state)
     assert page.is_file()

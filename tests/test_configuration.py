@@ -69,9 +69,14 @@ def test_what_is_typed_goes_before(typed: list[str], left_out: str) -> None:
     assert left_out not in added("scan", "m.pt", "--config", "own.toml", *typed)
 
 
-def test_the_project_of_the_working_folder_is_read_unless_another_file_is_named() -> None:
+def test_the_project_of_the_working_folder_is_read_unless_another_file_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     Path("pyproject.toml").write_text("[project]\nname = 'x'\n[tool.unbackdoor]\nseed = 7\n")
     assert added("scan", "m.pt") == "--seed=7"
+    assert capsys.readouterr().err == "unbackdoor: pyproject.toml adds --seed=7\n"
+    assert added("scan", "m.pt", "--quiet") == "--seed=7"
+    assert capsys.readouterr().err == ""
     Path("own.toml").write_text("seed = 8")
     assert added("scan", "m.pt", "--config", "own.toml") == "--seed=8"
     Path("pyproject.toml").write_text("[project]\nname = 'x'\n")
@@ -105,6 +110,7 @@ def test_options_stand_before_names_that_look_like_options() -> None:
         ("[tool.unbackdoor]\nseed = true", "expected text, a number or a list for seed"),
         ("[tool]\nunbackdoor = 3", "table"),
         ("[tool.unbackdoor]\narch = 'net.py:net'", "would be executed"),
+        ("[tool.unbackdoor.scan]\noutput = 'mine.txt'", "came output; type --output"),
         ("[tool.unbackdoor]\ndata = ['x', '--arch=net.py:net']", "would be executed"),
         ("[tool.unbackdoor.scan]\nlabels = '--quiet'", "does not begin with -"),
         ("[tool.unbackdoor]\nmean = ['-q', '--config=x']", "does not begin with -"),

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
 
 import pytest
 
-from unbackdoor.errors import ArgumentError
+from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.files import check_output, sha256_of, write_bytes, written_aside
 
 
@@ -41,6 +42,25 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
         fail()
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
     assert path.read_bytes() == b"old"
+
+
+def test_what_a_kill_left_aside_goes_with_a_later_write(tmp_path: Path) -> None:
+    old, young = (tmp_path / f".unbackdoor-{name}.part" for name in ("old", "young"))
+    for part in (old, young):
+        part.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    write_bytes(tmp_path / "a.bin", b"new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [young.name, "a.bin"]
+
+
+def test_a_full_disk_is_no_wrong_name(tmp_path: Path) -> None:
+    def write() -> None:
+        with written_aside(tmp_path / "a.bin"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(ContentError, match="disk is full"):
+        write()
+    assert not list(tmp_path.iterdir())
 
 
 def test_new_files_obey_the_umask(tmp_path: Path) -> None:

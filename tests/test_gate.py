@@ -11,7 +11,7 @@ import pytest
 from report import synthetic
 from unbackdoor.errors import ContentError
 from unbackdoor.gate import FailOn, exit_code, is_model, models_in
-from unbackdoor.results import FileRecord, Scanned, Unscanned
+from unbackdoor.results import FileRecord, Scanned, Unscanned, Verdict
 
 
 def unscanned(code: int) -> Unscanned:
@@ -50,6 +50,19 @@ def test_the_worst_decides(names: list[str], fail_on: FailOn | None, code: int) 
     assert exit_code([OUTCOMES[name] for name in reversed(names)], fail_on) == code
 
 
+@pytest.mark.parametrize(
+    ("after", "left", "code"),
+    [("clean", 0.01, 0), ("clean", 0.5, 3), ("backdoored", 0.9, 3), ("inconclusive", 0.01, 3)],
+)
+def test_a_repair_is_done_where_nothing_is_left(after: Verdict, left: float, code: int) -> None:
+    result = synthetic.repair(after)
+    rows = [
+        msgspec.structs.replace(row, recovered_asr=left) if row.name == "repaired" else row
+        for row in result.rows
+    ]
+    assert exit_code([msgspec.structs.replace(result, rows=rows)]) == code
+
+
 def test_what_might_be_a_model_is_listed_and_what_lies_beside_is_not(tmp_path: Path) -> None:
     for name in (
         "a.safetensors", "b.PT", "deep/c.onnx", "deep/weights", "strange.xyz",
@@ -77,6 +90,14 @@ def test_a_folder_with_a_configuration_is_one_model(tmp_path: Path) -> None:
     assert models_in(tmp_path) == [str(inside)]
     (inside / "pytorch_model.bin").write_bytes(b"")
     assert models_in(tmp_path) == [str(inside), str(inside / "pytorch_model.bin")]
+
+
+def test_the_tensors_beside_a_graph_belong_to_it(tmp_path: Path) -> None:
+    for name in ("a.onnx", "a.onnx.data", "b.onnx", "b.onnx_data", "c.onnx.data", "look.bmp"):
+        (tmp_path / name).write_bytes(b"")
+    assert models_in(tmp_path) == [
+        str(tmp_path / name) for name in ("a.onnx", "b.onnx", "c.onnx.data")
+    ]
 
 
 def test_a_configuration_hides_no_model(tmp_path: Path) -> None:

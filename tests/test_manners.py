@@ -94,6 +94,30 @@ def test_one_model_is_an_object_and_a_page_shows_it(run: Run, place: Path) -> No
     assert "clean.safetensors" in (place / "page.html").read_text()
 
 
+def test_one_model_that_cannot_be_scanned_leaves_no_older_verdict(run: Run, place: Path) -> None:
+    for name in ("gate.sarif", "gate.json"):
+        (place / name).write_text("of yesterday")
+    page = ("--report", "gate.html")
+    code, out, err = run("models/broken.safetensors", "-f", "json", "-o", "gate.sarif", *page)
+    assert (code, err.count("\n")) == (2, 1)
+    assert checked(out)["kind"] == "unscanned"
+    assert "not a safetensors file" in checked(out)["error"]
+    (found,) = json.loads((place / "gate.sarif").read_text())["runs"][0]["results"]
+    assert found["ruleId"] == "unscanned"
+    assert "Not scanned" in (place / "gate.html").read_text()
+    code, out, _ = run("models/broken.safetensors", "-o", "gate.json")
+    assert (code, out) == (2, "")
+    assert checked((place / "gate.json").read_text())["exit_code"] == 2
+    assert main(["report", str(place / "gate.json"), "-o", str(place / "again.html")]) == 0
+    assert run("models/none.safetensors", "-o", "gate.json")[0] == 4
+
+
+def test_a_model_that_is_named_twice_is_scanned_once(run: Run) -> None:
+    code, out, err = run(*2 * ["models/clean.safetensors"], "-f", "json")
+    assert (code, err) == (0, "")
+    assert [entry["verdict"] for entry in checked(out)] == ["clean"]
+
+
 def test_several_models_have_a_folder_of_pages(run: Run, place: Path) -> None:
     assert run("models", "--report", "pages", "-f", "json", "-o", "all.json")[0] == 1
     names = ["0001.html", "0002.html", "0003.html", "index.html"]

@@ -20,6 +20,7 @@ from unbackdoor.errors import UnbackdoorError
 from unbackdoor.settings import FINE_TUNING, AttackSettings, TrainingSettings
 
 DONE, INTERNAL, BAD_ARGUMENT = 0, 2, 4
+NO_READER = 128 + signal.SIGPIPE
 
 Model = Annotated[Positional[str], arg(metavar="MODEL")]
 ModelsOrFolders = Annotated[Positional[tuple[str, ...]], arg(metavar="MODEL")]
@@ -102,7 +103,10 @@ class Scan(Input):
 
 @dataclass(frozen=True, kw_only=True)
 class Repair(Input):
-    """Remove the backdoor that a scan finds, measure the result, and scan again."""
+    """Remove the backdoor that a scan finds, measure the result, and scan again.
+
+    Exit code 0: repaired, or nothing to repair; 3: it is not certain that it is.
+    """
 
     model: Model
     """.safetensors, a .pt state dict, .onnx, a Hugging Face folder, or shipped:NAME."""
@@ -131,8 +135,7 @@ class Repair(Input):
         """Repair, write, print."""
         from unbackdoor import commands, gate
 
-        nothing = commands.repair(self)
-        return gate.exit_code([nothing]) if nothing else DONE
+        return gate.exit_code([commands.repair(self)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,14 +211,17 @@ class Report:
     def run(self) -> int:
         """Read, render, write."""
         from unbackdoor import results
-        from unbackdoor.files import check_output
-        from unbackdoor.report.page import check_pages, write_page, write_pages
+        from unbackdoor.deliver import check_outputs
+        from unbackdoor.report.page import write_page, write_pages
 
-        result = results.read_any(self.result)
+        several = isinstance(result := results.read_any(self.result), list)
+        check_outputs(
+            {"-o": self.output}, {"RESULT": [self.result]}, folder="-o" if several else None
+        )
         if isinstance(result, list):
-            write_pages(result, check_pages(self.output, "-o"))
+            write_pages(result, self.output)
         else:
-            write_page(result, check_output(self.output))
+            write_page(result, self.output)
         return DONE
 
 
@@ -339,7 +345,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(output, io.TextIOWrapper):
             output.reconfigure(errors="replace")  # a symbol that the terminal lacks ends nothing
     try:
-        return _run(sys.argv[1:] if arguments is None else list(arguments))
+        code = _run(sys.argv[1:] if arguments is None else list(arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:  # as other programs end when what they print into is closed
+        from unbackdoor import terminal
+
+        terminal.left()
+        return NO_READER
     except UnbackdoorError as error:
         return _failed(str(error), error.exit_code)
     except OSError as error:  # a file or folder that cannot be looked at, or a full disk
@@ -352,6 +364,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed("; ".join(["interrupted", *notes]) + ".", 128 + number)
     except Exception as error:
         return _failed(f"internal error ({type(error).__name__}: {error}).", INTERNAL)
+    return code
 
 
 def _run(arguments: list[str]) -> int:

@@ -10,11 +10,10 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 import torch
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -44,6 +43,7 @@ from unbackdoor.settings import (
     InputSettings,
     ScanSettings,
 )
+from unbackdoor.terminal import Terminal
 from unbackdoor.triggers import parse_space
 
 if TYPE_CHECKING:
@@ -60,13 +60,15 @@ def scan(options: cli.Scan) -> list[Scanned]:
     parse_space(options.space)
     names, several = _named(options.models)
     outputs = {"-o": options.output, "--report": options.report}
-    check_outputs(outputs, {"MODEL": names, "--labels": [options.labels]}, several=several)
+    inputs = {"MODEL": names, "--labels": [options.labels], **_sources(options)}
+    check_outputs(outputs, inputs, folder="--report" if several else None)
     prepare(options)
     fitting = _fitting(options)
     images = data.load(options.data, fitting.size)
     progress = reporting(options)
-    console = Console(quiet=options.quiet)
+    console = Terminal(quiet=options.quiet)
     outcomes: list[Scanned] = []
+    failures: list[Exception] = []
     with ExitStack() as kept:
         finished: list[Journal] = []
         for name in names:
@@ -74,31 +76,40 @@ def scan(options: cli.Scan) -> list[Scanned]:
                 outcome, journal = _scan_one(name, images, fitting, options, progress, kept)
                 finished.append(journal)
             except Exception as error:
-                if not several:
+                if not several and isinstance(error, ArgumentError):
                     raise
                 outcome = _unscanned(name, error)
+                failures.append(error)
             outcomes.append(outcome)
             if several and options.format == "table":
                 show_one_of_several(outcome, console)
         if several:
             deliver_several(outcomes, options, console)
         else:
-            deliver(cast(ScanResult, outcomes[0]), options, options.output)
+            deliver(outcomes[0], options, options.output)
         for journal in finished:
             journal.discard()
+    if failures and not several:
+        raise failures[0]
     return outcomes
 
 
-def repair(options: cli.Repair) -> ScanResult | None:
+def repair(options: cli.Repair) -> Result:
     """Scan unless a scan is given, repair, write, print.
 
     Returns:
-        None, or the scan where it found nothing to unlearn and is all that there is.
+        The result; the scan where it found nothing to unlearn and is all that there is.
 
     """
     check_outputs(
         {"-o": options.output, "--result": options.result, "--report": options.report},
-        {"MODEL": [options.model], "--scan": [options.scan], "--labels": [options.labels]},
+        {
+            "MODEL": [options.model],
+            "--scan": [options.scan],
+            "--labels": [options.labels],
+            "--reference": [options.reference],
+            **_sources(options),
+        },
     )
     check_suffix(options.output)
     parse_space(options.space)
@@ -121,16 +132,29 @@ def repair(options: cli.Repair) -> ScanResult | None:
         if found.targets:
             module, result = case.repair(found, scanning, options.seed, reference, journal)
             result = case.save(module, result, options.output)
-            deliver(result, options, options.result)
         else:
-            deliver(found, options, options.result)
+            result = found
+        deliver(result, options, options.result)
+        if not found.targets:
             progress.say(f"nothing to unlearn, {options.output} is not written.")
         journal.discard()
-    return None if found.targets else found
+    return result
 
 
 def attack(options: cli.Attack) -> None:
     """Train, write the checkpoint, print its provenance."""
+    check_outputs(
+        {"-o": options.output},
+        {"--from": [options.start], "--trigger": [options.trigger], **_sources(options)},
+    )
+    usual = (type(options).target, type(options).rate)
+    if options.trigger is None and (options.target, options.rate) != usual:
+        raise ArgumentError(
+            "--trigger: --target and --rate are of a trigger, and none came; name one, or leave "
+            "them out for a clean network."
+        )
+    if options.epochs is not None and options.epochs < 1:
+        raise ArgumentError(f"--epochs: expected at least 1, came {options.epochs}.")
     prepare(options)
     facts = attacking.attack(
         options.settings(),
@@ -152,7 +176,7 @@ def demo(options: cli.Demo) -> RepairResult | ScanResult:
     progress = reporting(options)
     case = Case.open(options.model, None, "cifar10-sample", options.device, progress=progress)
     reference = models.load(REFERENCE).module
-    console = Console(quiet=options.quiet)
+    console = Terminal(quiet=options.quiet)
     console.print(
         f"{options.model}: is there a backdoor? {len(case.images.defend)} clean images to search "
         f"with, {len(case.images.evaluate)} held back to measure on; nothing else is known.",
@@ -369,14 +393,14 @@ def _named(models: Sequence[str]) -> tuple[list[str], bool]:
         raise ArgumentError("MODEL: expected a file or a folder, came no name; name one.")
     names: list[str] = []
     folders = False
-    for one in models:
+    for one in dict.fromkeys(models):
         if not Path(one).is_dir():
             names.append(one)
             continue
         found = gate.models_in(Path(one))
         folders |= found != [str(Path(one))]
         names += found
-    return names, folders or len(names) > 1
+    return names, folders or len(models) > 1
 
 
 def _unscanned(name: str, error: Exception) -> Unscanned:
@@ -391,6 +415,12 @@ def _unscanned(name: str, error: Exception) -> Unscanned:
         sentence = f"internal error ({type(error).__name__}: {error})."
     record = FileRecord(path=printable(name), sha256=sha256)
     return Unscanned(model=record, error=printable(sentence), exit_code=code)
+
+
+def _sources(options: cli.Scan | cli.Repair | cli.Attack) -> dict[str, list[str | Path | None]]:
+    """Return what else a command reads."""
+    code = options.arch and options.arch.rpartition(":")[0]
+    return {"--data": [options.data], "--arch": [code or None], "--config": [options.config]}
 
 
 def _fitting(options: cli.Scan | cli.Repair) -> InputSettings:
@@ -424,4 +454,4 @@ def _cell(value: object) -> str:
 
 def _print_wide(table: Table) -> None:
     """Print to a terminal as wide as it is, elsewhere without breaking a line."""
-    Console(width=None if sys.stdout.isatty() else 400).print(table)
+    Terminal(width=None if sys.stdout.isatty() else 400).print(table)

@@ -5,6 +5,7 @@ They become arguments behind those that were typed, so that one parser checks bo
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -14,12 +15,14 @@ from typing import Any, cast, get_args, get_type_hints
 import msgspec
 from tyro.conf import Positional
 
-from unbackdoor.errors import ArgumentError, ContentError
+from unbackdoor.errors import ArgumentError, ContentError, printable
 
 PROJECT = Path("pyproject.toml")
 FLAG = "--config"
 TRUSTED_ALONE = "arch"
 """Can name code that is executed: a folder that one happens to work in must not choose it."""
+WRITTEN = {"folder", "output", "report", "result", "store"}
+"""Name what is written over: it must not choose them either."""
 
 
 class _Tool(msgspec.Struct, frozen=True):
@@ -34,6 +37,7 @@ def with_settings(arguments: list[str], commands: Mapping[str, type]) -> list[st
     """Return arguments with those of the settings file that were not typed.
 
     Options stand in a table for each command, or beside the tables for every command that has them.
+    What a project's file adds without having been named is said on standard error.
 
     Args:
         arguments: as typed, the command first.
@@ -75,12 +79,20 @@ def with_settings(arguments: list[str], commands: Mapping[str, type]) -> list[st
             f"executed, came {taken.get(TRUSTED_ALONE, taken)!r}; type --{TRUSTED_ALONE}, or name "
             f"the file by {FLAG}."
         )
+    if not named and (written := sorted(WRITTEN & set(taken))):
+        raise ContentError(
+            f"{source}: expected nothing there that names a file to write, because any folder that "
+            f"one works in could choose it, came {', '.join(written)}; type --{written[0]}, or "
+            f"name the file by {FLAG}."
+        )
     switches = {name for name, kind in get_type_hints(commands[command]).items() if kind is bool}
     added = [
         text
         for name, value in taken.items()
         for text in _arguments(name, value, source, switch=name.replace("-", "_") in switches)
     ]
+    if added and not named and "--quiet" not in typed:
+        print(f"unbackdoor: {source} adds {printable(' '.join(added))}", file=sys.stderr)
     return [*arguments[:end], *added, *arguments[end:]]
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from unbackdoor import results
+from unbackdoor import results, terminal
 from unbackdoor.errors import ArgumentError
 from unbackdoor.files import check_output, write_bytes
+from unbackdoor.models.huggingface import CONFIG, WEIGHTS
 from unbackdoor.report.page import check_pages, write_page, write_pages
 from unbackdoor.report.sarif import encode_sarif
 from unbackdoor.report.table import show, show_summary
-from unbackdoor.results import Result, Scanned, ScanResult
+from unbackdoor.results import RepairResult, Result, Scanned, Unscanned
 
 if TYPE_CHECKING:
     from unbackdoor import cli
@@ -25,14 +25,14 @@ def check_outputs(
     paths: Mapping[str, Path | None],
     inputs: Mapping[str, Sequence[str | Path | None]],
     *,
-    several: bool = False,
+    folder: str | None = None,
 ) -> None:
     """Check that everything can be written, and that nothing is written over what is read.
 
     Args:
         paths: argument → where it wants something written.
-        inputs: argument → what it names.
-        several: whether the report is a folder.
+        inputs: argument → what it names, perhaps a folder with a model.
+        folder: the argument that wants a folder of pages, if one does.
 
     """
     taken = {
@@ -40,11 +40,11 @@ def check_outputs(
         for argument, named in inputs.items()
         for path in named
         if path is not None
+        for path in (path, Path(path, CONFIG), Path(path, WEIGHTS))
     }
     for argument, path in paths.items():
         if path is not None:
-            folder = several and argument == "--report"
-            check_pages(path, argument) if folder else check_output(path, argument)
+            check_pages(path, argument) if argument == folder else check_output(path, argument)
             if (other := taken.setdefault(_place(path), argument)) != argument:
                 raise ArgumentError(f"{argument}: {path} is also named by {other}; name another.")
 
@@ -57,20 +57,22 @@ def _place(path: Path) -> Path:
         return path
 
 
-def deliver(result: Result, options: cli.Scan | cli.Repair, output: Path | None) -> None:
+def deliver(
+    result: Result | Unscanned, options: cli.Scan | cli.Repair, output: Path | None
+) -> None:
     """Write and print one result."""
-    if output and output.suffix.lower() == ".sarif" and isinstance(result, ScanResult):
+    if output and output.suffix.lower() == ".sarif" and not isinstance(result, RepairResult):
         write_bytes(output, encode_sarif([result]))
     elif output:
         results.write(result, output)
     if options.report:
         write_page(result, options.report)
     if options.format == "json":
-        sys.stdout.write(results.encode(result).decode())
-    elif options.format == "sarif" and isinstance(result, ScanResult):
-        sys.stdout.write(encode_sarif([result]).decode())
-    else:
-        show(result, Console(quiet=options.quiet))
+        terminal.write(results.encode(result).decode())
+    elif options.format == "sarif" and not isinstance(result, RepairResult):
+        terminal.write(encode_sarif([result]).decode())
+    elif not isinstance(result, Unscanned):
+        show(result, terminal.Terminal(quiet=options.quiet))
 
 
 def deliver_several(outcomes: Sequence[Scanned], options: cli.Scan, console: Console) -> None:
@@ -81,8 +83,8 @@ def deliver_several(outcomes: Sequence[Scanned], options: cli.Scan, console: Con
     if options.report:
         write_pages(outcomes, options.report)
     if options.format == "json":
-        sys.stdout.write(results.encode(outcomes).decode())
+        terminal.write(results.encode(outcomes).decode())
     elif options.format == "sarif":
-        sys.stdout.write(encode_sarif(outcomes).decode())
+        terminal.write(encode_sarif(outcomes).decode())
     else:
         show_summary(outcomes, console)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from unbackdoor.errors import ArgumentError, ContentError
+
+ABANDONED = 3600
+"""Seconds after which nobody is writing a file any more."""
 
 
 def check_output(path: Path, argument: str = "-o") -> Path:
@@ -89,6 +94,7 @@ def written_aside(path: Path) -> Generator[Path]:
 
     Raises:
         ArgumentError: the file cannot be written.
+        ContentError: the disk is full.
 
     """
     try:
@@ -101,6 +107,8 @@ def written_aside(path: Path) -> Generator[Path]:
         finally:
             aside.unlink(missing_ok=True)
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise ContentError(f"{path} cannot be written: the disk is full; make room.") from error
         raise ArgumentError(
             f"{path} cannot be written ({error.strerror or error}); choose another name or folder."
         ) from error
@@ -124,6 +132,11 @@ def sha256_of(path: Path) -> str:
 
 
 def _create_beside(path: Path) -> Path:
-    aside = path.resolve().parent / f".unbackdoor-{secrets.token_hex(8)}.part"
+    folder = path.resolve().parent
+    for part in folder.glob(".unbackdoor-*.part"):  # of a process that was killed as it wrote
+        with suppress(OSError):
+            if part.stat().st_mtime < time.time() - ABANDONED:
+                part.unlink()
+    aside = folder / f".unbackdoor-{secrets.token_hex(8)}.part"
     aside.touch(exist_ok=False)
     return aside

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from unbackdoor.errors import ContentError
-from unbackdoor.results import Scanned, ScanResult
+from unbackdoor.results import RepairResult, Scanned, ScanResult, verdict
 
 CLEAN, BACKDOORED, UNUSABLE, INCONCLUSIVE = 0, 1, 2, 3
 CODES = {"clean": CLEAN, "backdoored": BACKDOORED, "inconclusive": INCONCLUSIVE}
@@ -20,11 +20,13 @@ WEIGHTS = "model.safetensors"
 FailOn = Literal["backdoored", "inconclusive"]
 
 NO_MODELS = {
-    ".cfg", ".css", ".csv", ".gif", ".html", ".ipynb", ".jpeg", ".jpg", ".js", ".json", ".jsonl",
-    ".lock", ".log", ".md", ".pdf", ".png", ".py", ".rst", ".sarif", ".sh", ".svg", ".toml", ".tsv",
-    ".txt", ".webp", ".xml", ".yaml", ".yml",
+    ".bmp", ".cfg", ".css", ".csv", ".gif", ".html", ".ipynb", ".jpeg", ".jpg", ".js", ".json",
+    ".jsonl", ".lock", ".log", ".md", ".pdf", ".png", ".ppm", ".py", ".rst", ".sarif", ".sh",
+    ".svg", ".toml", ".tsv", ".txt", ".webp", ".xml", ".yaml", ".yml",
 }  # fmt: skip
 """Suffixes of what lies beside models; a file with any other is scanned, or said not to be."""
+GRAPH_DATA = (".data", "_data")
+"""Behind the name of an ONNX graph: the tensors that exporters write beside it."""
 NAMES = {"changelog", "dockerfile", "licence", "license", "makefile", "notice", "readme"}
 """The same for names without a suffix."""
 
@@ -51,7 +53,9 @@ def models_in(folder: Path) -> list[str]:
         inside = Path(where)
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths = [inside / name for name in folders if (inside / name).is_symlink()]
-        paths += [inside / name for name in files if _may_be_model(Path(name))]
+        graphs = {name for name in files if name.endswith(".onnx")}
+        data = {f"{name}{ending}" for name in graphs for ending in GRAPH_DATA}
+        paths += [inside / name for name in files if name not in data and _may_be_model(Path(name))]
         if is_model(inside):
             paths = [inside, *(path for path in paths if path.name != WEIGHTS)]
         found += map(str, paths)
@@ -67,7 +71,7 @@ def _may_be_model(name: Path) -> bool:
     return bool(name.suffix) or name.name.lower() not in NAMES
 
 
-def exit_code(outcomes: Sequence[Scanned], fail_on: FailOn | None = None) -> int:
+def exit_code(outcomes: Sequence[Scanned | RepairResult], fail_on: FailOn | None = None) -> int:
     """Return the worst of all: the first of 1, 2, 3 and 0 that occurs.
 
     Args:
@@ -79,7 +83,9 @@ def exit_code(outcomes: Sequence[Scanned], fail_on: FailOn | None = None) -> int
     return next((code for code in WORST_FIRST if code in codes), CLEAN)
 
 
-def _code(outcome: Scanned, fail_on: FailOn | None) -> int:
+def _code(outcome: Scanned | RepairResult, fail_on: FailOn | None) -> int:
+    if isinstance(outcome, RepairResult):  # 1 is a backdoor that a scan was asked for
+        return CLEAN if verdict(outcome) == "clean" else INCONCLUSIVE
     if not isinstance(outcome, ScanResult):
         return outcome.exit_code if outcome.exit_code in WORST_FIRST else UNUSABLE
     if fail_on == "backdoored" and outcome.verdict == "inconclusive":

@@ -17,6 +17,7 @@ import msgspec
 
 from unbackdoor.errors import ContentError
 from unbackdoor.files import read_bytes, write_bytes
+from unbackdoor.settings import SCAN
 
 SCHEMA_VERSION = 1
 LARGEST = 1 << 28
@@ -246,7 +247,7 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unscanned(msgspec.Struct, frozen=True, kw_only=True, tag="unscanned", tag_field="kind"):
-    """A model that could not be scanned, beside others; it is not clean.
+    """A model that could not be scanned; it is not clean.
 
     Args:
         schema_version: of this layout.
@@ -316,17 +317,31 @@ class RepairResult(msgspec.Struct, frozen=True, kw_only=True, tag="repair", tag_
 
 Result = ScanResult | RepairResult
 Scanned = ScanResult | Unscanned
-"""What a scan says of one of several models."""
-WRITTEN: dict[str, Any] = {"scan": ScanResult | list[Scanned], "repair": Result}
+"""What a scan says of one model."""
+WRITTEN: dict[str, Any] = {"scan": Scanned | list[Scanned], "repair": Result}
 """What a command writes as JSON."""
 
 
-def encode(result: Result | Sequence[Scanned]) -> bytes:
+def verdict(result: Result) -> Verdict:
+    """Return the verdict that counts: of a scan its own, of a repair that on the repaired model.
+
+    Where the scan after a repair finds nothing, and triggers that were unlearnt still work more
+    often than a clean class allows, it is inconclusive.
+    """
+    if isinstance(result, ScanResult):
+        return result.verdict
+    left = [row.recovered_asr for row in result.rows if row.name == "repaired"]
+    if result.rescan.verdict == "clean" and left and max(left) > SCAN.clean:
+        return "inconclusive"
+    return result.rescan.verdict
+
+
+def encode(result: Result | Unscanned | Sequence[Scanned]) -> bytes:
     """Return a result, or those of several models, as indented JSON with a newline at the end."""
     return msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
 
 
-def write(result: Result | Sequence[Scanned], path: Path) -> None:
+def write(result: Result | Unscanned | Sequence[Scanned], path: Path) -> None:
     """Write what :func:`encode` returns to ``path`` atomically."""
     write_bytes(path, encode(result))
 
@@ -361,11 +376,11 @@ def read(path: Path, argument: str = "RESULT") -> Result:
     """
     result = read_any(path, argument)
     if not isinstance(result, ScanResult | RepairResult):
-        raise ContentError(f"{argument}: {path} is the result of several models; name one's.")
+        raise ContentError(f"{argument}: {path} is not the result of one scan; name one's.")
     return result
 
 
-def read_any(path: Path, argument: str = "RESULT") -> Result | list[Scanned]:
+def read_any(path: Path, argument: str = "RESULT") -> Result | Unscanned | list[Scanned]:
     """Read a result, or those of several models, and check them.
 
     Args:
@@ -379,12 +394,12 @@ def read_any(path: Path, argument: str = "RESULT") -> Result | list[Scanned]:
     """
     content = read_bytes(path, argument, LARGEST)
     try:
-        decoded: Any = msgspec.json.decode(content, type=Result | list[Scanned])
+        decoded: Any = msgspec.json.decode(content, type=Result | Unscanned | list[Scanned])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ContentError(
             f"{argument}: {path} is not a result of this tool ({error}); scan anew."
         ) from error
-    result = cast("Result | list[Scanned]", decoded)
+    result = cast("Result | Unscanned | list[Scanned]", decoded)
     if not result:
         raise ContentError(f"{argument}: {path} is an empty list; scan anew.")
     every = result if isinstance(result, list) else [result]

@@ -202,8 +202,8 @@ def scan(
         reason={
             "backdoored": "Triggers of patch:3 were found that send held-back images of other "
             "classes to airplane (99.8%); from 80% a class counts as backdoored.",
-            "clean": "No trigger of patch:3 sends more than 8.0% of held-back images to any class "
-            "(the most: bird; up to 30% counts as clean).",
+            "clean": "No trigger of patch:3 was found that sends more than 8.0% of held-back "
+            "images to any class (the most: bird; up to 30% counts as clean).",
             "inconclusive": "The best triggers of patch:3 towards cat (52.0%) work more often than "
             "a clean class allows (up to 30%) and less often than a backdoor (from 80%).",
         }[verdict],

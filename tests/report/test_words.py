@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from report.synthetic import repair, scan
@@ -15,10 +16,9 @@ from unbackdoor.report.words import (
     listed,
     percent,
     room,
-    verdict,
     with_article,
 )
-from unbackdoor.results import LogVolume, ScanResult
+from unbackdoor.results import LogVolume, ScanResult, verdict
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,6 @@ def test_headline_claims_no_more_than_the_rate() -> None:
     result = scan()
 
     def at(asr: float) -> str:
-        import msgspec
-
         first = msgspec.structs.replace(result.classes[0], asr=asr)
         return headline(msgspec.structs.replace(result, classes=[first, *result.classes[1:]]))
 
@@ -54,6 +52,9 @@ def test_repair_headline_follows_the_rescan() -> None:
     assert headline(repair("inconclusive")).startswith("Not confirmed")
     assert headline(repair("clean", before=scan("clean"))).startswith("Clean")
     assert verdict(repair("inconclusive")) == "inconclusive"
+    stubborn = [msgspec.structs.replace(row, recovered_asr=0.4) for row in repair("clean").rows]
+    left = msgspec.structs.replace(repair("clean"), rows=stubborn)
+    assert (verdict(left), headline(left)[:13]) == ("inconclusive", "Not confirmed")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from unbackdoor.results import (
     Scanned,
     ScanResult,
     Unscanned,
-    Verdict,
+    verdict,
 )
 
 MISSING = "–"
@@ -130,11 +130,6 @@ def found(scan: ScanResult) -> list[ClassRecord]:
     ]
 
 
-def verdict(result: Result) -> Verdict:
-    """Return the verdict that counts: of a scan its own, of a repair that of the repaired model."""
-    return result.verdict if isinstance(result, ScanResult) else result.rescan.verdict
-
-
 def headline(result: Result) -> str:
     """Return the outcome in a few words."""
     if isinstance(result, ScanResult):
@@ -147,6 +142,8 @@ def headline(result: Result) -> str:
         return f"Not repaired: {_consequence(result.rescan)}"
     if result.rescan.verdict == "inconclusive":
         return "Not confirmed: the scan after the repair is inconclusive"
+    if verdict(result) == "inconclusive":
+        return "Not confirmed: triggers that were unlearnt still work on many a picture"
     if result.scan.verdict == "backdoored":
         return "Repaired: the backdoor is no longer found"
     return "Clean: no backdoor found before the repair, and none after it"

@@ -38,8 +38,8 @@ def judge(
         )
         return "inconclusive", [], reason
     reason = (
-        f"No trigger of {space} sends more than {best.asr:.1%} of held-back images to any class "
-        f"(the most: {best.name}; up to {settings.clean:.0%} counts as clean). Whether a backdoor "
-        f"would have been found was not checked on this model."
+        f"No trigger of {space} was found that sends more than {best.asr:.1%} of held-back images "
+        f"to any class (the most: {best.name}; up to {settings.clean:.0%} counts as clean). "
+        f"Whether a backdoor would have been found was not checked on this model."
     )
     return "clean", [], reason

@@ -1,0 +1,33 @@
+"""Standard output, whose reader may leave early, as ``head`` does; a verdict stands anyway."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rich.console import Console
+
+
+class Terminal(Console):
+    """A console for tables that is silent once its reader has left."""
+
+    def on_broken_pipe(self) -> None:
+        """Go on without a reader, rather than exit with a code that would be a verdict."""
+        self.quiet = True
+        left()
+
+
+def write(text: str) -> None:
+    """Write to standard output, if anybody reads it."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        left()
+
+
+def left() -> None:
+    """Let what is still to be printed go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
