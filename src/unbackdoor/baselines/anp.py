@@ -20,7 +20,7 @@ from torch.nn import functional
 from unbackdoor.data import Images
 from unbackdoor.errors import ContentError
 from unbackdoor.settings import AnpSettings
-from unbackdoor.training import augment
+from unbackdoor.training import augment, autocast
 
 
 def prune(model: nn.Module, images: Images, settings: AnpSettings, *, generator: Generator) -> int:
@@ -43,7 +43,8 @@ def prune(model: nn.Module, images: Images, settings: AnpSettings, *, generator:
     epsilon = settings.epsilon
     for _ in range(settings.steps):
         picks = torch.randint(len(images), (settings.batch,), generator=generator)
-        x = augment(images.batch(picks), settings.shift, generator).to(device)
+        x = augment(images.batch(picks), settings.shift, generator)
+        x = x.to(device, memory_format=torch.channels_last)
         y = images.targets[picks].to(device)
         noise = [
             (epsilon * (2 * torch.rand(mask.shape, generator=generator) - 1)).to(device)
@@ -76,6 +77,7 @@ class _Masked:
 
     def __init__(self, model: nn.Module) -> None:
         self.module = copy.deepcopy(model).requires_grad_(False).train()
+        self.module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         modules = cast("Iterator[tuple[str, nn.Module]]", self.module.named_modules())
         self.layers = {
             name: layer
@@ -93,4 +95,6 @@ class _Masked:
         for at, (name, layer) in enumerate(self.layers.items()):
             changed[f"{name}.weight"] = layer.weight * (masks[at] + noise[at])
             changed[f"{name}.bias"] = layer.bias * (1 + noise[len(masks) + at])
-        return functional.cross_entropy(functional_call(self.module, changed, (x,)), y)
+        with autocast(x.device):
+            logits = functional_call(self.module, changed, (x,))
+        return functional.cross_entropy(logits.float(), y)
