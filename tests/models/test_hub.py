@@ -92,6 +92,14 @@ def test_a_folder_of_transformers_and_the_way_back(tmp_path: Path) -> None:
     loaded = load(str(tmp_path))
     images = torch.rand(2, 3, 32, 32)
     assert torch.allclose(loaded.module(images), network(images).logits, atol=1e-6)
+    # The configuration decides too, and names no code of elsewhere.
+    path, text = tmp_path / "config.json", (tmp_path / "config.json").read_text()
+    changed = {"attn_implementation": "evil/kernel", "hidden_act": "relu"}
+    path.write_text(json.dumps(json.loads(text) | changed))
+    other = load(str(tmp_path))
+    assert other.sha256 != loaded.sha256
+    assert not torch.allclose(other.module(images), network(images).logits, atol=1e-6)
+    path.write_text(text)
     with torch.no_grad():
         for parameter in loaded.module.parameters():
             parameter.mul_(1.1)
@@ -102,6 +110,25 @@ def test_a_folder_of_transformers_and_the_way_back(tmp_path: Path) -> None:
     del state["classifier.bias"]
     safetensors.torch.save_file(state, tmp_path / "model.safetensors")
     with pytest.raises(ContentError, match=r"missing: classifier\.bias"):
+        load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"auto_map": {"AutoModel": "evil.Evil"}},
+        {"configuration_files": ["config.4.0.0.json"]},
+        {"transformers_weights": "other.safetensors"},
+        {"use_pretrained_backbone": True},
+    ],
+)
+def test_a_configuration_that_leads_elsewhere_is_refused(
+    asked: dict[str, object], tmp_path: Path
+) -> None:
+    config = {"architectures": ["ViTForImageClassification"], "model_type": "vit", **asked}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(ContentError, match=next(iter(asked))):
         load(str(tmp_path))
 
 

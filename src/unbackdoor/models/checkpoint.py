@@ -42,7 +42,8 @@ class Loaded:
         module: maps images in [0, 1] to logits; on the CPU, in evaluation mode.
         name: how the user wrote it.
         sha256: of the file with the weights; of an ONNX graph with data in files beside it, over
-            the graph's SHA-256 and those data (:class:`~unbackdoor.models.onnxtensors.Beside`).
+            the graph's SHA-256 and those data (:class:`~unbackdoor.models.onnxtensors.Beside`); of
+            a folder, over the SHA-256 of its weights and its configuration.
         arch: the architecture's name.
         facts: what the file says of itself (its provenance), empty where it says nothing.
         notes: what was understood about the file, a sentence each.
@@ -85,13 +86,14 @@ def load(spec: str, arch: str | None = None) -> Loaded:
 
 
 def _load(spec: str, arch: str | None) -> Loaded:
-    path, said = _locate(spec), None
+    path, said, sha256 = _locate(spec), None, ""
     if path.is_dir():
         folder = path
         path, said = huggingface.open_folder(folder)
+        sha256 = huggingface.sha256(folder)
         if arch is None and said.startswith(huggingface.TRANSFORMERS):
             module = huggingface.read(folder, said).eval()
-            return Loaded(module, spec, sha256_of(path), said)
+            return Loaded(module, spec, sha256, said)
     if path.suffix == ".onnx":
         if arch is not None:
             raise ArgumentError(f"--arch: {spec} holds its own graph; leave --arch out.")
@@ -105,7 +107,8 @@ def _load(spec: str, arch: str | None) -> Loaded:
         state, note = bare, "; ".join(filter(None, (note, f"their names began with {prefix!r}")))
     _fill(module, state, spec, name)
     notes = (f"{note[0].upper()}{note[1:]}.",) if note else ()
-    return Loaded(module.eval(), spec, sha256_of(path), name, facts, notes, path.suffix)
+    sha256 = sha256 or sha256_of(path)
+    return Loaded(module.eval(), spec, sha256, name, facts, notes, path.suffix)
 
 
 def save(module: nn.Module, path: Path, facts: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ fetched.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from unbackdoor.errors import ContentError, brief, printable
-from unbackdoor.files import read_bytes
+from unbackdoor.files import read_bytes, sha256_of
 from unbackdoor.models import safetensors
 from unbackdoor.models.optional import numbers, optional
 
@@ -24,7 +25,13 @@ TRANSFORMERS = "transformers:"
 LARGEST_CONFIG = 4 << 20
 TIED = 2
 """How many names of a network a tensor of the file may be behind."""
-FOREIGN = {"auto_map", "custom_pipelines", "quantization_config"}
+FOREIGN = {
+    *("auto_map", "custom_pipelines", "quantization_config", "fusion_config"),
+    *("configuration_files", "transformers_weights", "use_pretrained_backbone"),
+}
+"""Keys by which a configuration asks for code, other files, or weights of elsewhere."""
+CHOSEN_HERE = ("attn_implementation", "experts_implementation")
+"""Parts of keys that could name compiled code of the hub; what is plain is taken instead."""
 ADAPTERS = {"adapter_config.json"}
 
 
@@ -59,7 +66,8 @@ def open_folder(folder: Path) -> tuple[Path, str]:
                 f"MODEL: {path} is a link out of its folder; copy the folder with cp -rL."
             )
     config = _read(folder / CONFIG)
-    if asked := FOREIGN & set(config) | {name for name in ADAPTERS if (folder / name).exists()}:
+    asked = {key for key in FOREIGN if config.get(key)}
+    if asked := asked | {name for name in ADAPTERS if (folder / name).exists()}:
         raise ContentError(
             f"MODEL: {folder} asks for more than its weights ({', '.join(sorted(asked))}), such as "
             f"code of its own, which is never run; name code that you trust with --arch "
@@ -95,13 +103,17 @@ def read(folder: Path, arch: str) -> Logits:
     library.logging.disable_progress_bar()
     local = {"local_files_only": True, "trust_remote_code": False}
     maker = library.AutoModelForImageClassification
+    config = _plain(_read(folder / CONFIG))
     try:
-        described = library.AutoConfig.from_pretrained(folder.resolve(), **local)
+        # Of what was checked and nothing else: the library would follow a file to others.
+        kind: Any = library.AutoConfig.for_model(config.get("model_type"))
+        described: Any = kind.from_dict(config)
         with torch.device("meta"):  # shapes alone
-            empty: nn.Module = maker.from_config(described)
+            empty: nn.Module = maker.from_config(described, attn_implementation="eager")
         _check_size(folder, numbers(empty.state_dict()), numbers(state))
         network, report = maker.from_pretrained(
             folder.resolve(),
+            config=described,
             **local,
             use_safetensors=True,
             attn_implementation="eager",
@@ -126,6 +138,23 @@ def read(folder: Path, arch: str) -> Logits:
             f"{printable('; '.join(problems))}; check both."
         )
     return Logits(network)
+
+
+def sha256(folder: Path) -> str:
+    """Return a SHA-256 over that of the weights and the configuration, which decide together."""
+    digest = bytes.fromhex(sha256_of(folder / WEIGHTS))
+    return hashlib.sha256(digest + (folder / CONFIG).read_bytes()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """Return a configuration without what names how a layer is computed."""
+    if isinstance(value, dict):
+        return {
+            key: _plain(inner)
+            for key, inner in cast("dict[str, Any]", value).items()
+            if not any(part in key for part in CHOSEN_HERE)
+        }
+    return [_plain(one) for one in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 def _check_size(folder: Path, described: int, held: int) -> None:
