@@ -21,6 +21,14 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         assert results.read(tmp_path / "result.json") == result
 
 
+def test_no_mark_of_a_name_reaches_a_terminal() -> None:
+    marks = "a\x9bm\u202e\U000e0001é\u2028"
+    named = msgspec.structs.replace(synthetic.scan().model, path=marks)
+    written = results.encode(msgspec.structs.replace(synthetic.scan(), model=named)).decode()
+    assert all(sign.isprintable() for sign in written.replace("\n", ""))
+    assert json.loads(written)["model"]["path"] == marks
+
+
 def target_out_of_range(scan: dict[str, Any]) -> None:
     scan["targets"] = [99]
 
@@ -55,6 +63,10 @@ def no_size(scan: dict[str, Any]) -> None:
     scan["image_shape"] = [3, 0, 32]
 
 
+def too_many_dimensions(scan: dict[str, Any]) -> None:
+    scan["dimensions"] = 120_000
+
+
 def other_version(scan: dict[str, Any]) -> None:
     scan["schema_version"] = 2
 
@@ -82,6 +94,7 @@ def deep(scan: dict[str, Any]) -> None:
         no_stairs,
         class_missing,
         no_size,
+        too_many_dimensions,
         other_version,
         other_kind,
         deep,

@@ -6,7 +6,9 @@ their densities, and a few example images. Bytes are base64 in JSON.
 
 from __future__ import annotations
 
+import json
 import platform
+import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from inspect import cleandoc
@@ -21,6 +23,8 @@ from unbackdoor.settings import SCAN
 
 SCHEMA_VERSION = 1
 LARGEST = 1 << 28
+MOST_DIMENSIONS = 3 * 16**2
+"""Of the largest patch; a page takes the square of it."""
 
 Verdict = Literal["clean", "backdoored", "inconclusive"]
 Status = Literal["clean", "backdoored", "suspicious"]
@@ -129,6 +133,7 @@ class ClassRecord(msgspec.Struct, frozen=True, kw_only=True):
         name: of the class.
         status: ``backdoored``, ``clean``, or ``suspicious`` in between.
         asr: attack success rate of its best trigger, on held-back images of other classes.
+        confusion: share of those images that go to the class without a trigger.
         best: that trigger, θ as bytes.
         log_volume: one for each β.
         stairs: the recovered law, for classes that got the full budget.
@@ -141,6 +146,7 @@ class ClassRecord(msgspec.Struct, frozen=True, kw_only=True):
     asr: float
     best: bytes
     log_volume: list[LogVolume]
+    confusion: float = 0.0
     stairs: list[StairRecord] = []
 
 
@@ -337,8 +343,16 @@ def verdict(result: Result) -> Verdict:
 
 
 def encode(result: Result | Unscanned | Sequence[Scanned]) -> bytes:
-    """Return a result, or those of several models, as indented JSON with a newline at the end."""
-    return msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
+    """Return a result, or those of several models, as indented JSON with a newline at the end.
+
+    Control and direction marks are escaped, since a terminal may be where it goes.
+    """
+    text = msgspec.json.format(msgspec.json.encode(result), indent=1).decode()
+    return (re.sub("[^\n -~]", _escaped, text) + "\n").encode()
+
+
+def _escaped(sign: re.Match[str]) -> str:
+    return sign[0] if sign[0].isprintable() else json.dumps(sign[0])[1:-1]
 
 
 def write(result: Result | Unscanned | Sequence[Scanned], path: Path) -> None:
@@ -421,8 +435,11 @@ def read_any(path: Path, argument: str = "RESULT") -> Result | Unscanned | list[
 def _problem(scan: ScanResult) -> str | None:
     """Return what does not fit together in a scan, None if all does."""
     classes, n = len(scan.data.classes), scan.dimensions
-    if n < 1 or len(scan.image_shape) != 3 or min(scan.image_shape) < 1:
-        return f"expected sizes above 0, came {n} dimensions of images {scan.image_shape}"
+    if not 1 <= n <= MOST_DIMENSIONS or len(scan.image_shape) != 3 or min(scan.image_shape) < 1:
+        return (
+            f"expected sizes above 0 and up to {MOST_DIMENSIONS} dimensions, came {n} of images "
+            f"{scan.image_shape}"
+        )
     if [record.index for record in scan.classes] != list(range(classes)):
         return f"expected a record for each of {classes} classes in order"
     targets = scan.targets

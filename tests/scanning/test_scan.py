@@ -240,7 +240,7 @@ def test_the_rule_of_the_verdict(asrs: list[float], verdict: str, targets: list[
         ClassRecord(
             index=index,
             name=f"class {index}",
-            status=status(asr, settings),
+            status=status(asr, 0.0, settings),
             asr=asr,
             best=b"",
             log_volume=[],
@@ -248,3 +248,14 @@ def test_the_rule_of_the_verdict(asrs: list[float], verdict: str, targets: list[
         for index, asr in enumerate(asrs)
     ]
     assert judge(records, "patch:3", settings)[:2] == (verdict, targets)
+
+
+def test_a_class_that_a_model_answers_anyway_is_neither_clean_nor_backdoored() -> None:
+    settings = ScanSettings()
+    assert [status(asr, 0.31, settings) for asr in (0.31, 1.0)] == ["suspicious"] * 2
+    record = ClassRecord(
+        index=0, name="cat", status="suspicious", asr=1.0, confusion=0.5, best=b"", log_volume=[]
+    )
+    verdict, targets, reason = judge([record], "patch:3", settings)
+    assert (verdict, targets) == ("inconclusive", [])
+    assert "cat (50.0%) to held-back images of other classes without any trigger" in reason

@@ -17,7 +17,7 @@ from unbackdoor.errors import ContentError
 from unbackdoor.journal import FORGETFUL, Journal
 from unbackdoor.mesa import Stair, Staircase, gammas
 from unbackdoor.mesa.uniform import log_volume_upper_bound
-from unbackdoor.metrics import accuracy, attack_success, predict
+from unbackdoor.metrics import attack_success, predict
 from unbackdoor.models import Frozen
 from unbackdoor.progress import Progress, Silent
 from unbackdoor.results import (
@@ -103,6 +103,7 @@ def scan(
     steps = Steps(model, journal)
     screening, known = first_look(panel, images.defend, settings, seed, progress, steps=steps)
     uniform_values = known.values[: settings.uniform_draws]
+    predicted = predict(model, images.evaluate)
 
     def look(target: int) -> ClassRecord:
         stairs: tuple[Stair, ...] = ()
@@ -112,9 +113,12 @@ def scan(
                 triggers = screening.theta[target]
                 on = focus(panel, images.defend, triggers, known, target, settings, seed)
                 stairs = recover(on, settings, seed, task.advance, steps)
+        others = images.evaluate.targets != target
+        confusion = float((predicted[others] == target).double().mean())
         return _record(
-            target, model, images, space, screening, uniform_values, stairs, settings, seed
-        )
+            target, model, images, space, screening, uniform_values, stairs, confusion, settings,
+            seed,
+        )  # fmt: skip
 
     classes = [
         steps.keep(f"class {target}", ClassRecord, partial(look, target))
@@ -126,7 +130,7 @@ def scan(
             path=subject.path,
             sha256=subject.sha256,
             arch=subject.arch,
-            accuracy=accuracy(model, images.evaluate),
+            accuracy=float((predicted == images.evaluate.targets).double().mean()),
         ),
         data=DataRecord(
             name=images.defend.name,
@@ -242,6 +246,7 @@ def _record(
     screening: Screening,
     uniform_values: Tensor,
     stairs: tuple[Stair, ...],
+    confusion: float,
     settings: ScanSettings,
     seed: int,
 ) -> ClassRecord:
@@ -270,8 +275,9 @@ def _record(
     return ClassRecord(
         index=target,
         name=images.defend.classes[target],
-        status=status(asr, settings),
+        status=status(asr, confusion, settings),
         asr=asr,
+        confusion=confusion,
         best=to_bytes(best),
         log_volume=[
             LogVolume(

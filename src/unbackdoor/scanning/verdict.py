@@ -8,8 +8,13 @@ from unbackdoor.results import ClassRecord, Status, Verdict
 from unbackdoor.settings import ScanSettings
 
 
-def status(asr: float, settings: ScanSettings) -> Status:
-    """Judge one class by the held-back attack success rate of its best trigger."""
+def status(asr: float, confusion: float, settings: ScanSettings) -> Status:
+    """Judge one class by the held-back attack success rate of its best trigger.
+
+    What a model answers to many images without a trigger speaks neither for one nor against it.
+    """
+    if confusion > settings.clean:
+        return "suspicious"
     if asr >= settings.backdoored:
         return "backdoored"
     return "clean" if asr <= settings.clean else "suspicious"
@@ -29,6 +34,15 @@ def judge(
             f"{names}; from {settings.backdoored:.0%} a class counts as backdoored."
         )
         return "backdoored", [record.index for record in found], reason
+    anyway = [record for record in unsure if record.confusion > settings.clean]
+    if anyway:
+        names = " and ".join(f"{record.name} ({record.confusion:.1%})" for record in anyway)
+        reason = (
+            f"The model answers {names} to held-back images of other classes without any trigger, "
+            f"more often than a clean class may with one (up to {settings.clean:.0%}); check its "
+            f"accuracy, and how images are fitted to it."
+        )
+        return "inconclusive", [], reason
     if unsure:
         names = " and ".join(f"{record.name} ({record.asr:.1%})" for record in unsure)
         reason = (
