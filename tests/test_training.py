@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from unbackdoor import training
 from unbackdoor.cpu import half_precision_pays
 from unbackdoor.data import Images
 from unbackdoor.errors import ArgumentError
@@ -212,3 +213,12 @@ def test_scaled_training_does_not_depend_on_which_of_two_layers_is_large(times: 
         return model(pixels).detach()
 
     assert torch.allclose(answers(times), answers(1.0), atol=ROUNDING)
+
+
+@pytest.mark.parametrize(("layers", "small"), [(1, False), (2, False), (3, True)])
+def test_a_picture_that_shrinks_below_a_kernel_is_noticed(layers: int, small: bool) -> None:
+    """12 pixels become 6, 3 and 2; what follows is a kernel of 3."""
+    convolutions = [nn.Conv2d(3, 3, 3, stride=2, padding=1) for _ in range(layers)]
+    model = nn.Sequential(*convolutions, nn.Conv2d(3, 3, 3, padding=1), nn.Dropout()).train()
+    assert training._outgrown(model, torch.rand(1, 3, 12, 12)) == small
+    assert model.training

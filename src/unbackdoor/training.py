@@ -6,13 +6,14 @@ learning rate (Smith and Topin, 2018), label smoothing, flips and shifts, bfloat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from unbackdoor.cpu import half_precision_pays
 from unbackdoor.data.images import Images
@@ -70,6 +71,7 @@ def fit(
     device = next(model.parameters()).device
     batches = -(-len(images) // settings.batch_size)
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    precision = autocast(model, images)
     groups = _groups(model, settings)
     optimiser = torch.optim.SGD(
         groups, lr=settings.learning_rate, momentum=settings.momentum, nesterov=True
@@ -103,15 +105,15 @@ def fit(
                     pixels, labels = change(pixels, labels, picks)
                 pixels = pixels.to(device, memory_format=torch.channels_last)
                 labels = labels.to(device)
-                loss = _slope(model, pixels, labels, settings)
+                loss = _slope(model, pixels, labels, settings, precision)
                 if uphill is not None:
                     with uphill(model):
-                        _slope(model, pixels, labels, settings)
+                        _slope(model, pixels, labels, settings, precision)
                 optimiser.step()
                 schedule.step()
                 seen += len(picks)
                 task.advance()
-            if not bool(loss.isfinite()):
+            if not all(bool(one.isfinite().all()) for one in (loss, *model.parameters())):
                 raise ArgumentError(
                     f"learning_rate: training diverged after {seen} images with "
                     f"{settings.learning_rate}; lower it."
@@ -125,10 +127,16 @@ def fit(
     return seen
 
 
-def _slope(model: nn.Module, pixels: Tensor, labels: Tensor, settings: TrainingSettings) -> Tensor:
+def _slope(
+    model: nn.Module,
+    pixels: Tensor,
+    labels: Tensor,
+    settings: TrainingSettings,
+    precision: AbstractContextManager[object],
+) -> Tensor:
     """Leave the gradient of the loss in the parameters, and return the loss."""
     model.zero_grad()
-    with autocast(pixels.device):
+    with precision:
         logits = model(pixels)
     smoothing = settings.label_smoothing
     loss = functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
@@ -187,6 +195,39 @@ def _check(settings: TrainingSettings, images: Images) -> None:
         )
 
 
-def autocast(device: torch.device) -> AbstractContextManager[object]:
-    """bfloat16 where it is faster, nothing elsewhere."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=half_precision_pays(device))
+def autocast(model: nn.Module, images: Images) -> AbstractContextManager[object]:
+    """Return a context, to be entered often: bfloat16 where it is faster and right, or nothing."""
+    device = next(model.parameters()).device
+    half = half_precision_pays(device)
+    if half and device.type == "cpu":
+        half = not _outgrown(model, images.batch(torch.arange(1)))
+    return torch.autocast(device.type, torch.bfloat16, enabled=half)
+
+
+@torch.no_grad()
+def _outgrown(model: nn.Module, pixels: Tensor) -> bool:
+    """Return whether a picture is smaller somewhere than the kernel that it meets.
+
+    There oneDNN leaves the gradients in bfloat16 of weights that no pixel meets as memory was
+    (seen with torch 2.13: 1×1 under a kernel of 3×3, a stride of 2).
+    """
+    training = model.training
+    with _Convolutions() as seen:
+        model.eval()(pixels)
+    model.train(training)
+    return any(side < kernel for side, kernel in seen.sizes)
+
+
+class _Convolutions(TorchDispatchMode):
+    """Remembers the sides of what convolutions are given, each with that of their kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[tuple[int, int]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is torch.ops.aten.convolution.default:
+            self.sizes += zip(args[0].shape[2:], args[1].shape[2:], strict=True)
+        return func(*args, **(kwargs or {}))

@@ -36,7 +36,7 @@ def prune(model: nn.Module, images: Images, settings: AnpSettings, *, generator:
         ContentError: the network has no batch normalisation.
 
     """
-    masked = _Masked(model)
+    masked = _Masked(model, images)
     device = next(model.parameters()).device
     masks = [torch.ones_like(layer.weight).requires_grad_() for layer in masked.layers.values()]
     optimiser = torch.optim.SGD(masks, lr=settings.learning_rate, momentum=0.9)
@@ -75,7 +75,8 @@ def prune(model: nn.Module, images: Images, settings: AnpSettings, *, generator:
 class _Masked:
     """A copy of a network whose neurons are scaled from outside; its statistics may drift."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, images: Images) -> None:
+        self.precision = autocast(model, images)
         self.module = copy.deepcopy(model).requires_grad_(False).train()
         self.module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         modules = cast("Iterator[tuple[str, nn.Module]]", self.module.named_modules())
@@ -95,6 +96,6 @@ class _Masked:
         for at, (name, layer) in enumerate(self.layers.items()):
             changed[f"{name}.weight"] = layer.weight * (masks[at] + noise[at])
             changed[f"{name}.bias"] = layer.bias * (1 + noise[len(masks) + at])
-        with autocast(x.device):
+        with self.precision:
             logits = functional_call(self.module, changed, (x,))
         return functional.cross_entropy(logits.float(), y)

@@ -34,6 +34,7 @@ def unlearn(
     """
     parameters = list(model.parameters())
     device = parameters[0].device
+    precision = autocast(model, images)
     optimiser = torch.optim.Adam(parameters, lr=settings.learning_rate)
     order = torch.randperm(len(images), generator=generator)
     batches = [
@@ -42,8 +43,13 @@ def unlearn(
     ]
     first_x, first_y = batches[0]
 
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        with precision:
+            logits = model(x.contiguous(memory_format=torch.channels_last))
+        return functional.cross_entropy(logits.float(), y)
+
     def gain(delta: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return _loss(x + delta, y, model) - settings.decay * delta.square().sum()
+        return loss(x + delta, y) - settings.decay * delta.square().sum()
 
     def step(delta: Tensor) -> Tensor:
         (slope,) = torch.autograd.grad(gain(delta, first_x, first_y), delta, create_graph=True)
@@ -66,7 +72,7 @@ def unlearn(
             share[torch.randperm(len(x), generator=generator)[: int(settings.share * len(x))]] = 1
 
             def outer(delta: Tensor, x: Tensor = x, y: Tensor = y, on: Tensor = share) -> Tensor:
-                return _loss(x + on * delta, y, model)
+                return loss(x + on * delta, y)
 
             slopes = hypergradient(outer, step, delta, parameters, settings.terms)
             for weight, slope in zip(parameters, slopes, strict=True):
@@ -74,12 +80,6 @@ def unlearn(
             optimiser.step()
             seen += len(x) + len(first_x)
     return seen
-
-
-def _loss(x: Tensor, y: Tensor, model: nn.Module) -> Tensor:
-    with autocast(x.device):
-        logits = model(x.contiguous(memory_format=torch.channels_last))
-    return functional.cross_entropy(logits.float(), y)
 
 
 def hypergradient(
