@@ -17,6 +17,7 @@ from unbackdoor.experiments import (
     paper,
     paper_figure,
     paper_robust,
+    profile,
     reference,
     robust,
     shipped,
@@ -49,6 +50,15 @@ def test_the_tables_of_the_readme_are_those_of_the_store(of: str, counts: set[in
     assert {len(rows) for rows in tables.values()} == counts
     for rows in tables.values():
         assert markdown(shipped.summary(rows)) in (ROOT / "README.md").read_text()
+
+
+def test_the_profile_of_the_readme_is_that_of_the_store() -> None:
+    rows = sorted(Store(ROOT / "results", "profile", profile.Row).read().values(), key=by_model)
+    assert markdown(profile.summary(rows)) in (ROOT / "README.md").read_text()
+
+
+def by_model(row: profile.Row) -> str:
+    return row.model
 
 
 def test_the_table_and_the_figure_of_the_toys_are_those_of_the_store() -> None:
