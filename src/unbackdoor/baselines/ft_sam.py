@@ -18,7 +18,6 @@ import torch
 from torch import Generator, Tensor, nn
 
 from unbackdoor.data import Images
-from unbackdoor.journal import FORGETFUL, Journal
 from unbackdoor.settings import SamSettings
 from unbackdoor.training import fit
 
@@ -26,12 +25,7 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def fine_tune(
-    model: nn.Module,
-    images: Images,
-    settings: SamSettings,
-    *,
-    generator: Generator,
-    journal: Journal = FORGETFUL,
+    model: nn.Module, images: Images, settings: SamSettings, *, generator: Generator
 ) -> int:
     """Fine-tune ``model`` in place and return the number of images that went through it.
 
@@ -40,13 +34,10 @@ def fine_tune(
         images: clean images with true labels.
         settings: ρ, η and the recipe.
         generator: order and augmentation.
-        journal: keeps each finished epoch.
 
     """
     uphill = partial(climbed, settings=settings)
-    return 2 * fit(
-        model, images, settings.training, generator=generator, uphill=uphill, journal=journal
-    )
+    return 2 * fit(model, images, settings.training, generator=generator, uphill=uphill)
 
 
 @contextmanager
