@@ -52,7 +52,17 @@ def predict(model: Classifier, images: Images) -> Tensor:
 
 def accuracy(model: Classifier, images: Images) -> float:
     """Return the share of images whose predicted class is the label."""
-    return float((predict(model, images) == images.targets).double().mean())
+    return correct(predict(model, images), images)
+
+
+def correct(predicted: Tensor, images: Images) -> float:
+    """Return the share of images whose predicted class, of ``predicted`` ``(n,)``, is the label."""
+    return float((predicted == images.targets).double().mean())
+
+
+def confusion(predicted: Tensor, images: Images, target: int) -> float:
+    """Return the share of images of other classes that are predicted to be of the target."""
+    return float((predicted[images.targets != target] == target).double().mean())
 
 
 @torch.no_grad()

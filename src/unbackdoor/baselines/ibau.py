@@ -48,12 +48,13 @@ def unlearn(
             logits = model(x.contiguous(memory_format=torch.channels_last))
         return functional.cross_entropy(logits.float(), y)
 
-    def gain(delta: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return loss(x + delta, y) - settings.decay * delta.square().sum()
+    def slope(delta: Tensor, x: Tensor, y: Tensor, *, kept: bool = False) -> Tensor:
+        """Return where the perturbation raises the loss, itself to be differentiated if kept."""
+        gain = loss(x + delta, y) - settings.decay * delta.square().sum()
+        return torch.autograd.grad(gain, delta, create_graph=kept)[0]
 
     def step(delta: Tensor) -> Tensor:
-        (slope,) = torch.autograd.grad(gain(delta, first_x, first_y), delta, create_graph=True)
-        return delta + settings.contraction * slope
+        return delta + settings.contraction * slope(delta, first_x, first_y, kept=True)
 
     seen = 0
     model.eval()
@@ -63,9 +64,8 @@ def unlearn(
         for x, _ in batches:
             with torch.no_grad():
                 told = model(x).argmax(1)
-            point = delta.requires_grad_()
-            (slope,) = torch.autograd.grad(gain(point, x, told), point)
-            delta = (point + settings.ascent * slope).detach()
+            rise = slope(delta.requires_grad_(), x, told)
+            delta = (delta + settings.ascent * rise).detach()
             seen += 2 * len(x)
         for x, y in batches:
             share = torch.zeros(len(x), 1, 1, 1, device=device)
@@ -75,8 +75,8 @@ def unlearn(
                 return loss(x + on * delta, y)
 
             slopes = hypergradient(outer, step, delta, parameters, settings.terms)
-            for weight, slope in zip(parameters, slopes, strict=True):
-                weight.grad = slope
+            for weight, own in zip(parameters, slopes, strict=True):
+                weight.grad = own
             optimiser.step()
             seen += len(x) + len(first_x)
     return seen

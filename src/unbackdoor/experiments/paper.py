@@ -10,7 +10,7 @@ evaluate.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, pstdev
 
@@ -84,7 +84,6 @@ COLUMNS: Mapping[str, tuple[Defence, ...]] = {
         Rival(IbauSettings()),
     ),
 }
-Values = list[float]
 OURS, CONTROL = DEFAULT.name, FineTuned().name
 
 
@@ -226,19 +225,20 @@ def summary(rows: Sequence[Row]) -> list[Line]:
         by: dict[tuple[str, str], list[Row]] = {}
         for row in own:
             by.setdefault((row.trigger, row.network), []).append(row)
+        cases = list(by.values())
 
-        def each(value: Callable[[Row], float], some: Iterable[list[Row]] = by.values()) -> Values:
-            return [fmean(map(value, rows)) for rows in some]
+        def each(value: Callable[[Row], float], of: list[list[Row]] = cases) -> list[float]:
+            return [fmean(map(value, case)) for case in of]
 
         against = [
-            fmean(tuned[_network(row)] - row.accuracy_after for row in some)
-            for some in by.values()
-            if all(_network(row) in tuned for row in some)
+            fmean(tuned[_network(row)] - row.accuracy_after for row in case)
+            for case in cases
+            if all(_network(row) in tuned for row in case)
         ]
         triggers = len({row.trigger for row in own})
-        several = f" ({len(by)} networks)" if len(by) > triggers else ""
+        several = f" ({len(cases)} networks)" if len(cases) > triggers else ""
         left = each(lambda row: row.asr_after)
-        within = [pstdev(row.asr_after for row in some) for some in by.values() if len(some) > 1]
+        within = [pstdev(row.asr_after for row in case) for case in cases if len(case) > 1]
         lines.append(
             {
                 "data": data,

@@ -98,16 +98,16 @@ def read(folder: Path, arch: str) -> Logits:
     """
     library = optional("transformers", f"MODEL: {arch}")
     state = safetensors.read(folder / WEIGHTS)[0]
-    _check_depth(folder, len(state))
+    config = _read(folder / CONFIG)
+    _check_depth(folder, config, len(state))
     library.logging.set_verbosity_error()
     library.logging.disable_progress_bar()
     local = {"local_files_only": True, "trust_remote_code": False}
     maker = library.AutoModelForImageClassification
-    config = _plain(_read(folder / CONFIG))
     try:
         # Of what was checked and nothing else: the library would follow a file to others.
         kind: Any = library.AutoConfig.for_model(config.get("model_type"))
-        described: Any = kind.from_dict(config)
+        described: Any = kind.from_dict(_plain(config))
         with torch.device("meta"):  # shapes alone
             empty: nn.Module = maker.from_config(described, attn_implementation="eager")
         _check_size(folder, numbers(empty.state_dict()), numbers(state))
@@ -166,7 +166,7 @@ def _check_size(folder: Path, described: int, held: int) -> None:
         )
 
 
-def _check_depth(folder: Path, tensors: int) -> None:
+def _check_depth(folder: Path, config: dict[str, Any], tensors: int) -> None:
     """Raise where a configuration asks for more layers than there are tensors.
 
     Even without memory for its weights such a network would be made for ever.
@@ -182,7 +182,7 @@ def _check_depth(folder: Path, tensors: int) -> None:
         named = any(part in key for part in ("layer", "depth", "block", "stage"))
         return named and isinstance(value, int) and value > tensors
 
-    if deep(_read(folder / CONFIG), ""):
+    if deep(config, ""):
         raise ContentError(
             f"MODEL: {folder / CONFIG} asks for more layers than {WEIGHTS} has tensors "
             f"({tensors}); check both."

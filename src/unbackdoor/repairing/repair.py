@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from unbackdoor.data import Images, Split
 from unbackdoor.errors import InsufficientDataError
 from unbackdoor.journal import FORGETFUL, Journal
-from unbackdoor.metrics import attack_success, predict
+from unbackdoor.metrics import attack_success, confusion, correct, predict
 from unbackdoor.models import Frozen, freeze
 from unbackdoor.progress import Progress, Silent
 from unbackdoor.repairing.unlearn import Recalled, Sampler, unlearn
@@ -159,14 +159,13 @@ def _row(
     predicted = predict(model, images)
 
     recovered: list[float] = []
-    confusion: list[float] = []
+    anyway: list[float] = []
     for target in found.targets:
         sampled = to_unlearn(found.classes[target], space)
         draws = sampled(len(images), stream(seed, "repair", "draws", target))
         places = stream(seed, "repair", "measure", target)
         recovered.append(attack_success(model, images, space, draws, target, generator=places))
-        others = images.targets != target
-        confusion.append(float((predicted[others] == target).double().mean()))
+        anyway.append(confusion(predicted, images, target))
     original = planted and attack_success(
         model,
         images,
@@ -178,8 +177,8 @@ def _row(
     )
     return RepairRow(
         name=name,
-        accuracy=float((predicted == images.targets).double().mean()),
+        accuracy=correct(predicted, images),
         recovered_asr=max(recovered),
         original_asr=original,
-        confusion=max(confusion),
+        confusion=max(anyway),
     )

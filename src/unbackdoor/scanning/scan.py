@@ -17,7 +17,7 @@ from unbackdoor.errors import ContentError
 from unbackdoor.journal import FORGETFUL, Journal
 from unbackdoor.mesa import Stair, Staircase, gammas
 from unbackdoor.mesa.uniform import log_volume_upper_bound
-from unbackdoor.metrics import attack_success, predict
+from unbackdoor.metrics import attack_success, confusion, correct, predict
 from unbackdoor.models import Frozen
 from unbackdoor.progress import Progress, Silent
 from unbackdoor.results import (
@@ -113,12 +113,18 @@ def scan(
                 triggers = screening.theta[target]
                 on = focus(panel, images.defend, triggers, known, target, settings, seed)
                 stairs = recover(on, settings, seed, task.advance, steps)
-        others = images.evaluate.targets != target
-        confusion = float((predicted[others] == target).double().mean())
         return _record(
-            target, model, images, space, screening, uniform_values, stairs, confusion, settings,
+            target,
+            model,
+            images,
+            space,
+            screening,
+            uniform_values,
+            stairs,
+            predicted,
+            settings,
             seed,
-        )  # fmt: skip
+        )
 
     classes = [
         steps.keep(f"class {target}", ClassRecord, partial(look, target))
@@ -130,7 +136,7 @@ def scan(
             path=subject.path,
             sha256=subject.sha256,
             arch=subject.arch,
-            accuracy=float((predicted == images.evaluate.targets).double().mean()),
+            accuracy=correct(predicted, images.evaluate),
         ),
         data=DataRecord(
             name=images.defend.name,
@@ -246,7 +252,7 @@ def _record(
     screening: Screening,
     uniform_values: Tensor,
     stairs: tuple[Stair, ...],
-    confusion: float,
+    predicted: Tensor,
     settings: ScanSettings,
     seed: int,
 ) -> ClassRecord:
@@ -271,13 +277,14 @@ def _record(
     if len(candidates) > 1:
         best = max(candidates, key=lambda theta: success(theta, defend, "defend"))
     asr = success(best, evaluate, "evaluate")
+    anyway = confusion(predicted, images.evaluate, target)
     volumes = [stair.log_volume for stair in stairs] or [None] * len(settings.betas)
     return ClassRecord(
         index=target,
         name=images.defend.classes[target],
-        status=status(asr, confusion, settings),
+        status=status(asr, anyway, settings),
         asr=asr,
-        confusion=confusion,
+        confusion=anyway,
         best=to_bytes(best),
         log_volume=[
             LogVolume(
