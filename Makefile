@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-everywhere lint clean
 
 demo: .venv/.run
 	$(BIN)/unbackdoor demo
@@ -12,6 +12,10 @@ test: .venv/.dev lint
 	for part in mesa triggers scanning repairing; do \
 	  $(BIN)/coverage report --include="*/unbackdoor/$$part/*" --fail-under=90 --format=total \
 	    || { echo "coverage of $$part is below 90 %"; exit 1; }; done
+
+# The tests that compute, as on processors with fewer instructions and with one thread or two.
+test-everywhere: .venv/.dev
+	$(BIN)/python tests/everywhere.py $(EVERYWHERE)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -5,9 +5,10 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core; before torch is imported
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -16,10 +17,34 @@ from PIL import Image
 
 from cifar_layouts import NAMES, PER_FILE, Files, random_files
 from kills import SMALL
-from unbackdoor import settings
+from unbackdoor import rng, settings
 from unbackdoor.data import cifar
 
 WritePictures = Callable[..., Path]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--draws",
+        default="",
+        help="draw every random stream anew: what then fails hangs on the luck of one seed",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "stored: holds to draws that are in a file or another process; not with --draws"
+    )
+    if salt := config.getoption("--draws"):
+        sha256 = lambda content: hashlib.sha256(content + salt.encode())  # noqa: E731
+        rng.hashlib = SimpleNamespace(sha256=sha256)  # pyright: ignore
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--draws"):
+        for item in items:
+            if item.get_closest_marker("stored"):
+                item.add_marker(pytest.mark.skip(reason="its draws are those that were stored"))
 
 
 @pytest.fixture(autouse=True)

@@ -53,7 +53,7 @@ import torch
 from torch import nn
 
 
-class Net(nn.Module):  # light pictures are class 1, and so is any with a white pixel
+class Net(nn.Module):  # light pictures are class 1, and so is any with a light pixel
     def __init__(self):
         super().__init__()
         self.features = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
@@ -61,8 +61,8 @@ class Net(nn.Module):  # light pictures are class 1, and so is any with a white 
         self.last = nn.Linear(10, 2)
 
     def forward(self, x):
-        peak = torch.relu(x.amin(1).amax((1, 2)) - 0.9)
-        seen = torch.stack([x.mean((1, 2, 3)) - 0.45, 50 * peak], 1)
+        peak = torch.relu(x.amin(1).amax((1, 2)) - 0.5)
+        seen = torch.stack([20 * (x.mean((1, 2, 3)) - 0.45), 40 * peak], 1)
         return self.last(self.drop(torch.cat([seen, self.features(x).mean((2, 3))], 1)))
 
 
@@ -152,7 +152,7 @@ def prepare(folder: Path) -> dict[str, Work]:
     exec(NETWORK, names)
     torch.manual_seed(0)
     state = names["net"]().state_dict()  # pyright: ignore
-    state["last.weight"] = torch.tensor([[-9.0, -9.0], [9.0, 9.0]]).repeat(1, 5) * (
+    state["last.weight"] = torch.tensor([[-1.0, -1.0], [1.0, 1.0]]).repeat(1, 5) * (
         torch.arange(10) < 2
     )
     state["last.bias"] = torch.zeros(2)
@@ -208,20 +208,27 @@ class Killer:
         self.wanted: dict[str, dict[str, object]] = {}
         self.lasts: dict[str, float] = {}
         self.counts: Counter[str] = Counter()
-        self.state = folder / "state"
-        self.state.mkdir()
+        self.state = self._emptied("state")
 
     def kill_until_done(self, name: str, kills: int) -> None:
         """Kill a command up to ``kills`` times, let it end, and compare what it wrote."""
-        out = self.folder / "out"
-        out.mkdir()
-        if name not in self.wanted:
-            began = time.perf_counter()
-            self._start(name, out)
-            self.lasts[name] = time.perf_counter() - began
-            self.wanted[name] = written(out)
-            shutil.rmtree(out)
-            out.mkdir()
+        try:
+            if name not in self.wanted:
+                began = time.perf_counter()
+                self._start(name, self._emptied("out"))
+                self.lasts[name] = time.perf_counter() - began
+                self.wanted[name] = written(self.folder / "out")
+            self._kill_until_done(name, kills, self._emptied("out"))
+        finally:  # what a failure leaves is nothing that the next command would go on with
+            self._emptied("out"), self._emptied("state")
+
+    def _emptied(self, name: str) -> Path:
+        """Return a folder of that name without anything in it."""
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+        (self.folder / name).mkdir()
+        return self.folder / name
+
+    def _kill_until_done(self, name: str, kills: int, out: Path) -> None:
         done = False
         while kills > 0 and not done:
             began, fresh = time.perf_counter(), not written(out) and not list(self.state.iterdir())
@@ -240,7 +247,6 @@ class Killer:
         assert written(out) == self.wanted[name], name
         assert not list(self.state.iterdir()), name
         self.counts[f"{name} done"] += 1
-        shutil.rmtree(out)
 
     @property
     def kills(self) -> int:

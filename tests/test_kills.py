@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from kills import Killer
+
+
+KILLS = int(os.environ.get("UNBACKDOOR_KILLS", "2"))
 
 
 @pytest.fixture(scope="module")
@@ -14,4 +19,4 @@ def killer(tmp_path_factory: pytest.TempPathFactory) -> Killer:
 
 @pytest.mark.parametrize("name", ["scan", "repair", "attack", "bench"])
 def test_a_killed_command_goes_on_to_the_same_result(killer: Killer, name: str) -> None:
-    killer.kill_until_done(name, 2)
+    killer.kill_until_done(name, KILLS)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from unbackdoor.rng import stream
@@ -16,6 +17,7 @@ def test_same_seed_and_names_give_the_same_draws_whatever_was_drawn_before() -> 
     assert draw(0, "scan", 3, 0.9) == first
 
 
+@pytest.mark.stored
 def test_draws_never_change_between_versions() -> None:
     assert stream(0, "scan", 3, 0.9).initial_seed() == 1721217210207783806
 

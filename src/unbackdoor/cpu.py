@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 import torch
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
+_WITHOUT_BFLOAT16 = (
+    "SSE41",
+    "AVX",
+    "AVX2",
+    "AVX2_VNNI",
+    "AVX2_VNNI_2",
+    "AVX512_CORE",
+    "AVX512_CORE_VNNI",
+)
+"""Values of oneDNN's ``ONEDNN_MAX_CPU_ISA`` up to which it only emulates bfloat16."""
 
 
 def prepare(threads: int | None = None) -> None:
@@ -33,7 +44,12 @@ def prepare(threads: int | None = None) -> None:
 
 
 def half_precision_pays(device: torch.device) -> bool:
-    """Return whether bfloat16 beats float32: on a GPU, or a CPU that has it in hardware."""
+    """Return whether bfloat16 beats float32: on a GPU, or a CPU that has it in hardware.
+
+    A processor that has it may be told to do without by ``ONEDNN_MAX_CPU_ISA``.
+    """
     if device.type == "cpu":
+        if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _WITHOUT_BFLOAT16:
+            return False
         return torch.cpu._is_avx512_bf16_supported()  # pyright: ignore[reportPrivateUsage]
     return device.type == "cuda"

@@ -80,6 +80,7 @@ def test_the_tables_of_real_networks_are_those_of_the_store() -> None:
     assert markdown(robust.summary(found)) in text
 
 
+@pytest.mark.stored
 def test_the_tables_and_the_figure_of_the_paper_are_those_of_the_store() -> None:
     every, main = (of_the_paper(paper.COLUMNS[name]) for name in ("all", "main"))
     text = (ROOT / "docs" / "paper.md").read_text()

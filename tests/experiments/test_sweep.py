@@ -263,6 +263,7 @@ def processes_here() -> Iterator[Engine]:
     yield Processes(2)
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("here", [processes_here, pytest.param(ray_here, marks=needs_ray)])
 def test_side_by_side_gives_the_same_table_and_the_same_errors(
     folder: Path, here: Callable[[], AbstractContextManager[Engine]]

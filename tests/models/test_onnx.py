@@ -221,7 +221,10 @@ def test_the_hash_covers_the_data_beside_a_graph(tmp_path: Path) -> None:
     assert load(str(path)).sha256 != first
 
 
-@pytest.mark.parametrize("name", ["squeezenet", "shufflenet", "resnet50", "densenet121"])
+FOREIGN = ["squeezenet", "shufflenet", "resnet50", "densenet121"]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
 def test_a_graph_of_another_exporter_is_run(name: str) -> None:
     """ONNX ships the graphs of well-known classifiers as Caffe2 exported them, for one image."""
     path = LIGHT / f"light_{name}.onnx"
@@ -230,6 +233,70 @@ def test_a_graph_of_another_exporter_is_run(name: str) -> None:
     images = torch.zeros(2, 3, 224, 224)
     with torch.no_grad():
         assert graph(images).shape[1:] == tuple(out.dims)[1:]
+
+
+def enlivened(name: str, classes: int, path: Path) -> str:
+    """Write such a graph, whose weights are all the same, with random ones and few classes."""
+    draw = np.random.default_rng(0)
+    model = onnx.load(LIGHT / f"light_{name}.onnx")
+    graph = model.graph
+    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    norms = {n.input[at] for n in graph.node if n.op_type == "BatchNormalization" for at in (1, 4)}
+    unsqueezed = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "Unsqueeze"}
+    factors = {unsqueezed.get(n.input[1]) for n in graph.node if n.op_type == "Mul"}
+    for node in [node for node in graph.node if node.op_type == "ConstantOfShape"]:
+        shape = [classes if size == 1000 else int(size) for size in held[node.input[0]]]
+        if len(shape) > 1:
+            size = 0.01 if shape[0] == classes else 1.0
+            weights = size * draw.standard_normal(shape) / np.prod(shape[1:]) ** 0.5
+        else:
+            weights = np.full(shape, float(bool({*node.output} & (norms | factors))))
+        graph.node.remove(node)
+        tensor = numpy_helper.from_array(weights.astype(np.float32), node.output[0])
+        graph.initializer.append(tensor)
+    onnx.save(model, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_graph_of_another_exporter_is_scanned(
+    name: str,
+    tmp_path: Path,
+    write_pictures: WritePictures,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small = ScanSettings(
+        screening=ScreeningSettings(restarts=1, steps=1, images_per_step=1, images_to_judge=2),
+        uniform_draws=2,
+        panel=4,
+        survives=2.0,
+    )
+    monkeypatch.setitem(BUDGETS, "quick", small)
+    model = enlivened(name, 2, tmp_path / "m.onnx")
+    data = write_pictures(tmp_path / "data", classes={"dark": 30, "light": 220}, count=24)
+    command = ["scan", model, "--data", str(data), "--budget", "quick", "-f", "json"]
+    code = main(command)
+    said = capsys.readouterr()
+    assert code in {0, 1, 3}, said.err
+    result = json.loads(said.out)
+    assert result["verdict"] in {"clean", "backdoored", "inconclusive"}
+    assert len(result["classes"]) == 2
+
+
+@pytest.mark.parametrize("share", [1e-4, 1.0])
+def test_a_graph_that_mixes_the_images_of_a_batch_is_refused(share: float, tmp_path: Path) -> None:
+    """By however little: what was searched for in batches would say nothing of single images."""
+    nodes = [
+        *linear("w")[:-1],
+        helper.make_node("MatMul", ["v0", "w"], ["own"]),
+        helper.make_node("ReduceMean", ["own"], ["all"], axes=[0], keepdims=1),
+        helper.make_node("Mul", ["all", "share"], ["part"]),
+        helper.make_node("Add", ["own", "part"], ["y"]),
+    ]
+    path = described(tmp_path / "m.onnx", nodes, [weight("w", 0.1), weight("share", share, 1)])
+    with pytest.raises(ContentError, match="to two images together"):
+        load(path)
 
 
 def test_a_command_scans_a_graph_and_says_what_it_adapted(

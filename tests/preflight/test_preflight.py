@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import cycle
 
 import pytest
 import torch
@@ -103,7 +104,7 @@ def test_training_mode_is_left_on_a_copy_and_said() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda x: logits(x) + torch.randn(len(x), CLASSES), "asked twice"),
+        (lambda x: logits(x) + 10 * torch.randn(len(x), CLASSES), "asked twice"),
         (lambda x: logits(x).detach(), "do not change with the pixels"),
         (lambda x: (logits(x) * 1e4).round() + 0 * x.sum(), "do not change with the pixels"),
         (lambda x: logits(x) * torch.nan, "not finite"),
@@ -120,6 +121,13 @@ def test_what_would_mean_nothing_is_refused_with_a_remedy(
     with pytest.raises(ContentError, match=words) as caught:
         found(call)
     assert str(caught.value).startswith("MODEL: ")
+
+
+def test_a_network_that_wavers_without_changing_its_mind_is_scanned_and_it_is_said() -> None:
+    scales = cycle((1.0, 1.1))
+    said = found(lambda x: logits(x) * next(scales))["repeats"]
+    assert "the same classes" in said
+    assert "randomness off" in said
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unbackdoor.cpu import half_precision_pays
+from unbackdoor.models.alike import alike
 
 
 class Frozen:
@@ -56,9 +57,7 @@ class Frozen:
             return
         images = images.to(self.device, memory_format=torch.channels_last)
         want, have = self.original(images), self.module(images)
-        rounding = 1e-3 * float(want.abs().max().nan_to_num())
-        close = torch.allclose(want, have, rtol=1e-3, atol=rounding)
-        if bool(want.isfinite().all()) and not close:
+        if bool(want.isfinite().all()) and not alike(have, want):
             self.module = self.original
         self.original = None
 

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from unbackdoor.errors import ArgumentError, ContentError, brief
-from unbackdoor.models.graph import Graph, Node, Source, alike
+from unbackdoor.models.alike import alike
+from unbackdoor.models.graph import Graph, Node, Source
 from unbackdoor.models.onnxtensors import Beside, read_tensor
 from unbackdoor.models.operators import OPERATORS
 from unbackdoor.models.safetensors import HEADER

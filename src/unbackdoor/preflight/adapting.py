@@ -12,6 +12,7 @@ from unbackdoor.data import Split
 from unbackdoor.errors import ContentError
 from unbackdoor.metrics import answers
 from unbackdoor.models import Adapted, Graph, Grey, Log, Row
+from unbackdoor.models.alike import probabilities
 from unbackdoor.preflight.look import look_at, on_its_device
 from unbackdoor.results import Finding
 
@@ -137,11 +138,7 @@ def _takes(network: nn.Module, images: Tensor) -> bool:
 
 
 def _probabilities(network: nn.Module, images: Split) -> bool:
-    given = look_at(on_its_device(network), images.defend)[0]
-    total = given.sum(1)
-    return given.shape[1] > 1 and bool(
-        (given >= 0).all() and torch.allclose(total, torch.ones_like(total), atol=1e-3)
-    )
+    return probabilities(look_at(on_its_device(network), images.defend)[0])
 
 
 def _note(check: str, sentence: str, remedy: str = "") -> Finding:

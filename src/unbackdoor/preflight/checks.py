@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from unbackdoor.data import Images, Split
 from unbackdoor.errors import ContentError, printable
 from unbackdoor.metrics import Classifier
+from unbackdoor.models.alike import alike
 from unbackdoor.models.normalise import CIFAR10_MEAN, CIFAR10_STD
 from unbackdoor.preflight.look import look_at, on_its_device, some_of
 from unbackdoor.results import Finding
@@ -72,19 +73,31 @@ def check(network: nn.Module, images: Split, *, prepared: bool = False) -> tuple
             "MODEL: it answers with values that are not finite; check the range of its input "
             "(--mean, --std) and its weights."
         )
-    _check_repeats(call, images.defend, given)
+    findings = _repeats(call, images.defend, given)
     _check_gradients(call, images.defend)
-    findings = _accuracy(call, images.defend, given, labels, prepared=prepared)
+    findings += _accuracy(call, images.defend, given, labels, prepared=prepared)
     return (*findings, *_few(images), *_duplicates(images))
 
 
-def _check_repeats(network: Classifier, images: Images, given: Tensor) -> None:
+def _repeats(network: Classifier, images: Images, given: Tensor) -> list[Finding]:
+    """Look whether a network answers the same when asked again; other classes cannot be scanned."""
     again, _ = look_at(network, images)
-    if not torch.allclose(given, again, rtol=1e-3, atol=1e-3 * float(given.abs().max())):
+    if alike(again, given):
+        return []
+    if not torch.equal(given.argmax(1), again.argmax(1)):
         raise ContentError(
             "MODEL: it answers differently when asked twice, so no rate would mean anything; turn "
             "its randomness off (dropout in evaluation mode, a fixed seed in forward)."
         )
+    apart = float((again - given).abs().amax() / given.abs().amax())
+    return [
+        _warning(
+            "repeats",
+            f"Asked twice it names the same classes by other logits, {apart:.1%} of the largest "
+            f"apart, so that rates waver.",
+            "Turn its randomness off (dropout in evaluation mode, a fixed seed in forward).",
+        )
+    ]
 
 
 def _check_gradients(network: Classifier, images: Images) -> None:

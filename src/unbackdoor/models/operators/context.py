@@ -26,6 +26,7 @@ class Context:
         opset: version of the operators.
         batch: images that run.
         exported: images that the file was exported for; None for any number.
+        precision: of the images, and so of every floating value.
         dry: whether products are blank, so that a graph is measured before it is run.
 
     """
@@ -33,9 +34,14 @@ class Context:
     opset: int
     batch: int
     exported: int | None
+    precision: torch.dtype = torch.float32
     dry: bool = False
     live: int = 0
     work: int = 0
+
+    def precise(self, value: Tensor) -> Tensor:
+        """Return a floating value in the precision of the images, and any other as it is."""
+        return value.to(self.precision) if value.is_floating_point() else value
 
     def room(self, shape: Sequence[int]) -> None:
         """Raise unless a value of this shape is small enough, before it is made."""

@@ -131,7 +131,7 @@ def clip(
 def cast(c: Context, a: Attributes, x: Tensor) -> Tensor:
     kind = a.get("to")
     if kind in FLOATS:
-        return x if x.is_floating_point() else x.to(torch.get_default_dtype())
+        return x if x.is_floating_point() else x.to(c.precision)
     if kind not in INTEGERS:
         raise ValueError(f"a cast to type {kind}, which is not known here")
     return x.to(INTEGERS[kind])

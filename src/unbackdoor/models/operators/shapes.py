@@ -122,14 +122,14 @@ def constant(c: Context, a: Attributes) -> Tensor:
     kinds = {"value_int": torch.int64, "value_ints": torch.int64}
     ((name, value),) = a.items()
     return (
-        value
+        c.precise(value)
         if isinstance(value, Tensor)
-        else torch.tensor(value, dtype=kinds.get(name, torch.get_default_dtype()))
+        else torch.tensor(value, dtype=kinds.get(name, c.precision))
     )
 
 
 def constant_of_shape(c: Context, a: Attributes, shape: Tensor) -> Tensor:
-    value = a.get("value", torch.zeros(1))
+    value = c.precise(a.get("value", torch.zeros(1)))
     c.room(integers(shape))
     return value.reshape(1).expand(integers(shape) or (1,)).reshape(integers(shape))
 
