@@ -8,7 +8,6 @@ import pytest
 
 from kills import Killer
 
-
 KILLS = int(os.environ.get("UNBACKDOOR_KILLS", "2"))
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from unbackdoor.experiments.problems import Ball, Box, Corners, HalfSpace
-from unbackdoor.mesa import Flow, FlowEstimator, Stair, TestingFunction, draw_stair, fit
+from unbackdoor.mesa import Flow, FlowEstimator, Stair, draw_stair, fit
 from unbackdoor.mesa.normal import EDGE
 from unbackdoor.rng import stream
 from unbackdoor.settings import FlowSettings

@@ -120,7 +120,7 @@ class Graph(nn.Module):
         return {name: getattr(self, key) for name, key in self.keys.items()}
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images ``(B, C, H, W)`` to logits ``(B, classes)``, in the precision of the images."""
+        """Map images ``(B, C, H, W)`` to logits ``(B, classes)`` of the same precision."""
         return self._run(images, dry=False)
 
     def _run(self, images: Tensor, *, dry: bool) -> Tensor:
