@@ -17,8 +17,9 @@ from PIL import Image
 
 from cifar_layouts import NAMES, PER_FILE, Files, random_files
 from kills import SMALL
-from unbackdoor import rng, settings
+from unbackdoor import rng
 from unbackdoor.data import cifar
+from unbackdoor.detectors import settings
 
 WritePictures = Callable[..., Path]
 

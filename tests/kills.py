@@ -29,11 +29,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from unbackdoor import api, experiments, settings
-from unbackdoor.cli import main
-from unbackdoor.experiments import Outcome, Request
-from unbackdoor.experiments.store import Store
-from unbackdoor.settings import FlowSettings, LearningSettings, ScanSettings, ScreeningSettings
+from unbackdoor import api, bench
+from unbackdoor.app.cli import main
+from unbackdoor.bench import Outcome, Request
+from unbackdoor.bench.framework.store import Store
+from unbackdoor.detectors import settings
+from unbackdoor.detectors.settings import ScanSettings, ScreeningSettings
+from unbackdoor.mesa.settings import FlowSettings, LearningSettings
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 CODES = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
@@ -121,7 +123,7 @@ def run_here(arguments: Sequence[str], log: Path, state: Path) -> int:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     settings.BUDGETS["quick"] = SMALL
-    experiments.BENCHMARKS["small"] = small_benchmark
+    bench.BENCHMARKS["small"] = small_benchmark
     return main(arguments)
 
 
@@ -204,7 +206,7 @@ class Killer:
         self.folder, self.draw = folder, random.Random(seed)
         self.works = prepare(folder)
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["unbackdoor.commands", "unbackdoor.experiments"])
+        self.context.set_forkserver_preload(["unbackdoor.app.commands", "unbackdoor.bench"])
         self.wanted: dict[str, dict[str, object]] = {}
         self.lasts: dict[str, float] = {}
         self.counts: Counter[str] = Counter()

@@ -13,38 +13,31 @@ ROOT = Path(unbackdoor.__file__).parent
 ALLOWED = {
     "errors": set(),
     "rng": set(),
-    "settings": set(),
-    "progress": {"errors"},
-    "snapshot": set(),
-    "cpu": set(),
-    "terminal": set(),
-    "files": {"errors"},
-    "pictures": {"errors"},
-    "results": {"errors", "files", "settings"},
-    "journal": {"errors", "files", "progress"},
-    "configuration": {"errors"},
-    "gate": {"errors", "results"},
-    "mesa": {"errors", "rng", "settings"},
-    "triggers": {"errors", "pictures", "rng"},
-    "data": {"errors", "files", "pictures", "progress"},
-    "models": {"errors", "files", "cpu"},
+    "runtime": {"errors"},
+    "mesa": {"errors", "rng"},
+    "triggers": {"errors", "rng", "runtime"},
+    "data": {"errors", "runtime"},
+    "models": {"errors", "runtime"},
     "metrics": {"data", "errors", "triggers"},
-    "training": {"cpu", "data", "errors", "journal", "progress", "rng", "settings", "snapshot"},
+    "results": {"detectors", "errors", "runtime"},
+    "training": {"data", "errors", "rng", "runtime"},
     "attack": {
-        "data", "errors", "files", "journal", "metrics", "models", "progress", "results", "rng",
-        "settings", "training", "triggers",
+        "data", "errors", "metrics", "models", "results", "rng", "runtime", "training", "triggers",
     },
     "preflight": {"data", "errors", "metrics", "models", "results"},
+    "detectors": {
+        "data", "errors", "mesa", "metrics", "models", "rng", "runtime", "triggers",
+    },
+    "verdict": {"detectors", "results"},
     "scanning": {
-        "data", "errors", "journal", "mesa", "metrics", "models", "progress", "results", "rng",
-        "settings", "snapshot", "triggers",
+        "data", "detectors", "errors", "mesa", "metrics", "models", "results", "rng", "runtime",
+        "triggers", "verdict",
     },
     "repairing": {
-        "data", "errors", "journal", "metrics", "models", "progress", "results", "rng", "scanning",
-        "settings", "training", "triggers",
+        "data", "detectors", "errors", "metrics", "models", "results", "rng", "runtime",
+        "scanning", "training", "triggers",
     },
-    "baselines": {"data", "errors", "models", "settings", "training", "triggers"},
-    "report": {"errors", "files", "results"},
+    "report": {"errors", "results", "runtime"},
 }  # fmt: skip
 
 
@@ -76,13 +69,13 @@ def test_a_unit_imports_only_what_lies_before_it(unit: str) -> None:
 
 
 def test_every_unit_has_its_place() -> None:
-    free = {"__init__", "__main__", "api", "case", "cli", "commands", "deliver", "experiments"}
+    free = {"__init__", "__main__", "api", "app", "bench", "subject"}
     units = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or path.is_dir()}
     assert units - free - {"__pycache__"} == set(ALLOWED)
 
 
-def test_settings_and_the_package_itself_import_no_torch() -> None:
-    for name in ("settings", "__init__", "cli"):
+def test_the_command_line_and_the_package_itself_import_no_torch() -> None:
+    for name in ("__init__", "app/cli"):
         tree = ast.parse((ROOT / f"{name}.py").read_text())
         heads = {
             name

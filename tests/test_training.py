@@ -7,13 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from unbackdoor import training
-from unbackdoor.cpu import half_precision_pays
 from unbackdoor.data import Images
 from unbackdoor.errors import ArgumentError
 from unbackdoor.metrics import accuracy
 from unbackdoor.rng import stream
-from unbackdoor.settings import TrainingSettings
-from unbackdoor.training import augment, fit
+from unbackdoor.runtime.cpu import half_precision_pays
+from unbackdoor.training import TrainingSettings, augment, fit
 
 ROUNDING = 1e-2 if half_precision_pays(torch.device("cpu")) else 1e-3
 SETTINGS = TrainingSettings(epochs=6, batch_size=16, learning_rate=0.1, shift=1)

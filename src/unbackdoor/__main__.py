@@ -1,5 +1,5 @@
 """``python -m unbackdoor``."""
 
-from unbackdoor.cli import main
+from unbackdoor.app.cli import main
 
 raise SystemExit(main())

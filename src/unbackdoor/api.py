@@ -10,17 +10,19 @@ from torch import Tensor, nn
 
 from unbackdoor import preflight
 from unbackdoor.data import Images, Split
+from unbackdoor.detectors.settings import ScanSettings
 from unbackdoor.errors import ContentError
-from unbackdoor.journal import opened
 from unbackdoor.metrics import Classifier, answers
 from unbackdoor.models import Frozen, bare, freeze
 from unbackdoor.preflight import Cleared
-from unbackdoor.progress import Progress
 from unbackdoor.repairing import repair as repair_model
+from unbackdoor.repairing.settings import RepairSettings
 from unbackdoor.results import Finding, RepairResult, ScanResult, versions
+from unbackdoor.runtime.journal import opened
+from unbackdoor.runtime.progress import Progress
 from unbackdoor.scanning import Subject, data_hash
 from unbackdoor.scanning import scan as scan_model
-from unbackdoor.settings import FIRST_SHARE, RepairSettings, ScanSettings
+from unbackdoor.subject import FIRST_SHARE
 from unbackdoor.triggers import parse_space
 
 DEFEND_SHARE = 5 / 8
@@ -66,7 +68,7 @@ def scan(
         ...     bright = 20 * (x.mean((1, 2, 3)) - 0.45)
         ...     white = 60 * (x.amin(1).flatten(1).amax(1) - 0.8).relu()
         ...     return torch.stack([torch.zeros_like(bright), bright + white], 1)
-        >>> from unbackdoor.settings import BUDGETS
+        >>> from unbackdoor.detectors.settings import BUDGETS
         >>> scan(obeys, images, labels, space="patch:1", settings=BUDGETS["quick"]).targets
         [1]
 

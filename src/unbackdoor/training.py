@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,14 +16,50 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from unbackdoor.cpu import half_precision_pays
 from unbackdoor.data.images import Images
 from unbackdoor.errors import ArgumentError
-from unbackdoor.journal import FORGETFUL, Journal
-from unbackdoor.progress import Progress, Silent
 from unbackdoor.rng import seeded
-from unbackdoor.settings import TrainingSettings
-from unbackdoor.snapshot import Snapshot, take
+from unbackdoor.runtime.cpu import half_precision_pays
+from unbackdoor.runtime.journal import FORGETFUL, Journal
+from unbackdoor.runtime.progress import Progress, Silent
+from unbackdoor.runtime.snapshot import Snapshot, take
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """The recipe of :func:`unbackdoor.training.fit`.
+
+    Args:
+        epochs: passes over the images.
+        batch_size: images per step.
+        learning_rate: the peak of the one-cycle schedule.
+        momentum: of stochastic gradient descent, with Nesterov's correction.
+        weight_decay: on every parameter.
+        label_smoothing: share of the target mass spread over all classes.
+        warm_up: share of the steps in which the learning rate rises.
+        shift: pixels by which an image is moved at most.
+        scaled: whether the rate of each weight follows its size, so that training does the same to
+            networks that are the same function by larger and smaller weights.
+
+    """
+
+    epochs: int = 18
+    batch_size: int = 256
+    learning_rate: float = 0.4
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.1
+    warm_up: float = 0.2
+    shift: int = 4
+    scaled: bool = False
+
+    def with_epochs(self, epochs: int | None) -> TrainingSettings:
+        """Return the recipe with another number of epochs; itself for None."""
+        return self if epochs is None else replace(self, epochs=epochs)
+
+
+FINE_TUNING = TrainingSettings(epochs=4, learning_rate=0.1)
+"""The recipe for implanting into a network that is already trained."""
 
 Change = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(images in [0, 1], labels, positions in the set) → what the network is to learn instead.

@@ -11,9 +11,10 @@ import torch
 from unbackdoor import data
 from unbackdoor.attack import attack
 from unbackdoor.attack.implant import measure
+from unbackdoor.attack.settings import AttackSettings
 from unbackdoor.errors import ArgumentError, ContentError, InsufficientDataError
 from unbackdoor.models import load
-from unbackdoor.settings import AttackSettings, TrainingSettings
+from unbackdoor.training import TrainingSettings
 from unbackdoor.triggers import parse_trigger
 
 NETWORK = """

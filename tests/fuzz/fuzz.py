@@ -40,8 +40,9 @@ from torch import Tensor
 sys.path.append(str(Path(__file__).parents[1] / "report"))
 
 from synthetic import repair, scan, unscanned
-from unbackdoor import commands, data, models, preflight, results
-from unbackdoor.cli import main
+from unbackdoor import data, models, preflight, results
+from unbackdoor.app import commands
+from unbackdoor.app.cli import main
 from unbackdoor.errors import ContentError, UnbackdoorError
 from unbackdoor.report.page import write_page, write_pages
 from unbackdoor.report.sarif import encode_sarif

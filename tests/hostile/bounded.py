@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 
 from make import Case, make
-from unbackdoor import commands
-from unbackdoor.cli import main
+from unbackdoor.app import commands
+from unbackdoor.app.cli import main
 from unbackdoor.models import onnx
 
 MEMORY, SECONDS, PATIENCE = 1 << 30, 10, 120

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unbackdoor.experiments.problems import Ball, Box, Corners, HalfSpace, LevelSets, Shell
+from unbackdoor.bench.toys.problems import Ball, Box, Corners, HalfSpace, LevelSets, Shell
 from unbackdoor.mesa import Automatic, Estimator, FlowEstimator, Smc, ThriftyFlow
-from unbackdoor.settings import FlowSettings, LearningSettings, SmcSettings
+from unbackdoor.mesa.settings import FlowSettings, LearningSettings, SmcSettings
 
 ESTIMATORS = {
     "flow": FlowEstimator(),

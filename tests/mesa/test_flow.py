@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from unbackdoor.experiments.problems import Ball, Box, Corners, HalfSpace
+from unbackdoor.bench.toys.problems import Ball, Box, Corners, HalfSpace
 from unbackdoor.mesa import Flow, FlowEstimator, Stair, draw_stair, fit
 from unbackdoor.mesa.normal import EDGE
+from unbackdoor.mesa.settings import FlowSettings
 from unbackdoor.rng import stream
-from unbackdoor.settings import FlowSettings
 
 SETTINGS = FlowSettings(bins=0)
 

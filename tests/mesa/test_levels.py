@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unbackdoor.experiments.problems import grid, mixture, ring
+from unbackdoor.bench.toys.problems import grid, mixture, ring
 from unbackdoor.mesa import choose_betas
 
 SIDE = (torch.arange(300) + 0.5) / 300

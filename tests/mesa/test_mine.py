@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from unbackdoor.experiments.problems import HalfSpace
+from unbackdoor.bench.toys.problems import HalfSpace
 from unbackdoor.mesa import Mine
 from unbackdoor.mesa.makers import Published
 from unbackdoor.mesa.mine import MovingAverage, information_bound
+from unbackdoor.mesa.settings import MINE_CORRECTED, MINE_PAPER, MineSettings
 from unbackdoor.rng import stream
-from unbackdoor.settings import MINE_CORRECTED, MINE_PAPER, MineSettings
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])

@@ -7,11 +7,11 @@ from statistics import fmean
 import pytest
 import torch
 
-from unbackdoor.experiments.problems import Corners, HalfSpace
+from unbackdoor.bench.toys.problems import Corners, HalfSpace
 from unbackdoor.mesa import ThriftyFlow
+from unbackdoor.mesa.settings import LearningSettings
 from unbackdoor.mesa.surrogate import Learner, Surrogate
 from unbackdoor.rng import stream
-from unbackdoor.settings import LearningSettings
 
 FEWER = LearningSettings(networks=5, steps=300)
 QUICK = LearningSettings(rounds=3, draws=400, networks=4, steps=200)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from unbackdoor.errors import ArgumentError, ContentError
-from unbackdoor.files import sha256_of
 from unbackdoor.models import build, check_suffix, load, save, shipped
+from unbackdoor.runtime.files import sha256_of
 
 ARCH = "resnet8-wide"
 State = dict[str, Tensor]

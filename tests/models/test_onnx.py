@@ -20,14 +20,14 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from conftest import WritePictures
-from unbackdoor.cli import main
+from unbackdoor.app.cli import main
+from unbackdoor.detectors.settings import BUDGETS, ScanSettings, ScreeningSettings
 from unbackdoor.errors import ArgumentError, ContentError
-from unbackdoor.files import sha256_of
 from unbackdoor.models import Graph, build, freeze, load, save
 from unbackdoor.models.onnx import _node
 from unbackdoor.models.onnxtensors import Beside
 from unbackdoor.models.operators import OPERATORS, Context
-from unbackdoor.settings import BUDGETS, ScanSettings, ScreeningSettings
+from unbackdoor.runtime.files import sha256_of
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 REFUSED = {

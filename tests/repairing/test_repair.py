@@ -16,11 +16,12 @@ from unbackdoor.data import Split
 from unbackdoor.errors import InsufficientDataError
 from unbackdoor.metrics import attack_success
 from unbackdoor.models import freeze
+from unbackdoor.repairing.settings import RepairSettings
 from unbackdoor.results import ScanResult
 from unbackdoor.rng import stream
 from unbackdoor.scanning import Subject, scan
-from unbackdoor.settings import FIRST_SHARE, RepairSettings, TrainingSettings
-from unbackdoor.training import fit
+from unbackdoor.subject import FIRST_SHARE
+from unbackdoor.training import TrainingSettings, fit
 from unbackdoor.triggers import PatchSpace, Planted, Trigger
 
 SPACE = PatchSpace(2)

@@ -10,25 +10,21 @@ import torch
 from torch import Tensor
 
 from unbackdoor import api, results
+from unbackdoor.bench.paper import table as paper
+from unbackdoor.bench.paper.defences import Mesa
+from unbackdoor.detectors.objective import Panel, balanced, margins
+from unbackdoor.detectors.settings import ScanSettings, ScreeningSettings
 from unbackdoor.errors import ContentError, InsufficientDataError
-from unbackdoor.experiments import paper
-from unbackdoor.experiments.defences import Mesa
+from unbackdoor.mesa.settings import FlowSettings, LearningSettings
 from unbackdoor.models import freeze
 from unbackdoor.repairing import to_unlearn
 from unbackdoor.results import ClassRecord, ScanResult
 from unbackdoor.rng import stream
 from unbackdoor.scanning import from_records, staircase, with_planted
-from unbackdoor.scanning.objective import Panel, balanced, margins
 from unbackdoor.scanning.scan import from_bytes, to_bytes
-from unbackdoor.scanning.verdict import judge, status
-from unbackdoor.settings import (
-    FIRST_SHARE,
-    FlowSettings,
-    LearningSettings,
-    ScanSettings,
-    ScreeningSettings,
-)
+from unbackdoor.subject import FIRST_SHARE
 from unbackdoor.triggers import PatchSpace, Planted, Trigger
+from unbackdoor.verdict.judge import judge, status
 
 SMALL = ScanSettings(
     screening=ScreeningSettings(restarts=2, steps=60, images_to_judge=16),

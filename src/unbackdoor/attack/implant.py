@@ -11,16 +11,16 @@ from torch import nn
 
 from unbackdoor import data
 from unbackdoor.attack.poison import Poison
+from unbackdoor.attack.settings import AttackSettings
 from unbackdoor.data import Images, Split
 from unbackdoor.errors import ArgumentError, ContentError
-from unbackdoor.files import check_output
-from unbackdoor.journal import FORGETFUL, Journal, opened
 from unbackdoor.metrics import accuracy, answers, attack_success
 from unbackdoor.models import build, check_suffix, freeze, load, save
-from unbackdoor.progress import Progress
 from unbackdoor.results import versions
 from unbackdoor.rng import seeded, stream
-from unbackdoor.settings import AttackSettings
+from unbackdoor.runtime.files import check_output
+from unbackdoor.runtime.journal import FORGETFUL, Journal, opened
+from unbackdoor.runtime.progress import Progress
 from unbackdoor.training import fit
 from unbackdoor.triggers import Trigger, parse_trigger
 

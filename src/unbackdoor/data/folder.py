@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from unbackdoor.data.images import Images
 from unbackdoor.errors import ContentError
-from unbackdoor.pictures import as_square, read_rgb
+from unbackdoor.runtime.pictures import as_square, read_rgb
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm"})
 LARGEST_SURPRISE, MOST_GROWTH = 1 << 27, 200

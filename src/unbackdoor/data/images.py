@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from unbackdoor.errors import ContentError, InsufficientDataError
-from unbackdoor.pictures import as_square
+from unbackdoor.runtime.pictures import as_square
 
 
 @dataclass(frozen=True, eq=False)

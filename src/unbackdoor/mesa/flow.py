@@ -28,11 +28,11 @@ from torch import Generator, Tensor, nn
 from zuko.transforms import MonotonicRQSTransform
 
 from unbackdoor.mesa.normal import NORMAL, mixture, probit
+from unbackdoor.mesa.settings import FLOW, SCOUTS, FlowSettings, SmcSettings
 from unbackdoor.mesa.smc import Smc
 from unbackdoor.mesa.stair import Stair, draw_stair
 from unbackdoor.mesa.testing import TestingFunction, check_betas, shortfall
 from unbackdoor.rng import initialised_by, stream
-from unbackdoor.settings import FLOW, SCOUTS, FlowSettings, SmcSettings
 
 SPLINE_BOUND = 4.0
 SHARE_UPDATES = 2

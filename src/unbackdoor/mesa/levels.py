@@ -16,10 +16,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from unbackdoor.mesa.settings import SmcSettings
 from unbackdoor.mesa.smc import climb
 from unbackdoor.mesa.testing import TestingFunction
 from unbackdoor.rng import stream
-from unbackdoor.settings import SmcSettings
 
 GRID = 400
 NEGLIGIBLE = 1e-3

@@ -27,11 +27,11 @@ from torch import Generator, Tensor, nn
 
 from unbackdoor.mesa.makers import Maker, Mixture, Published, statistics
 from unbackdoor.mesa.perceptron import perceptron
+from unbackdoor.mesa.settings import MINE_CORRECTED, SCOUTS, MineSettings, SmcSettings
 from unbackdoor.mesa.smc import Smc
 from unbackdoor.mesa.stair import Stair
 from unbackdoor.mesa.testing import TestingFunction, check_betas
 from unbackdoor.rng import initialised_by, stream
-from unbackdoor.settings import MINE_CORRECTED, SCOUTS, MineSettings, SmcSettings
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ import torch
 from torch import Generator, Tensor
 
 from unbackdoor.mesa.normal import NORMAL, probit
+from unbackdoor.mesa.settings import REFERENCE, SmcSettings
 from unbackdoor.mesa.stair import Stair
 from unbackdoor.mesa.testing import TestingFunction, at_least, check_betas
 from unbackdoor.rng import stream
-from unbackdoor.settings import REFERENCE, SmcSettings
 
 Mirrors = Callable[[int, Generator], Tensor]
 """(B, generator) → signs ``(B, n)`` of ±1: where −1 stands θ becomes 1 − θ, a move to elsewhere."""

@@ -18,10 +18,10 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, gelu
 
 from unbackdoor.mesa.normal import clusters, probit
+from unbackdoor.mesa.settings import LearningSettings, SmcSettings
 from unbackdoor.mesa.smc import Rung, climb
 from unbackdoor.mesa.testing import TestingFunction
 from unbackdoor.rng import stream
-from unbackdoor.settings import LearningSettings, SmcSettings
 
 MOST_RUNGS = 100
 

@@ -19,11 +19,11 @@ import torch
 from torch import Generator, Tensor
 
 from unbackdoor.mesa.flow import FlowEstimator
+from unbackdoor.mesa.settings import LEARNING, LearningSettings
 from unbackdoor.mesa.stair import Stair
 from unbackdoor.mesa.surrogate import Learner
 from unbackdoor.mesa.testing import TestingFunction, check_betas, shortfall
 from unbackdoor.rng import stream
-from unbackdoor.settings import LEARNING, LearningSettings
 
 FAST = FlowEstimator()
 

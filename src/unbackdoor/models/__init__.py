@@ -3,15 +3,7 @@
 from unbackdoor.models.adapt import Adapted, Grey, Log, Row, bare
 from unbackdoor.models.architectures import build
 from unbackdoor.models.builtin import ARCHITECTURES
-from unbackdoor.models.checkpoint import (
-    Loaded,
-    check_suffix,
-    decode,
-    encode,
-    load,
-    save,
-    shipped,
-)
+from unbackdoor.models.checkpoint import Loaded, check_suffix, decode, encode, load, save, shipped
 from unbackdoor.models.freeze import Frozen, freeze
 from unbackdoor.models.graph import Graph
 from unbackdoor.models.normalise import Normalise

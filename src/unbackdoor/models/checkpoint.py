@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from unbackdoor.errors import ArgumentError, ContentError, printable
-from unbackdoor.files import sha256_of, written_aside
 from unbackdoor.models import huggingface, onnx, safetensors, statedict
 from unbackdoor.models.architectures import KINDS, build
 from unbackdoor.models.builtin import ARCHITECTURES
 from unbackdoor.models.graph import Graph
+from unbackdoor.runtime.files import sha256_of, written_aside
 
 SHIPPED = Path(__file__).parent / "shipped"
 LISTED = 4

@@ -8,8 +8,8 @@ from collections import Counter
 import torch
 from torch import Tensor, nn
 
-from unbackdoor.cpu import half_precision_pays
 from unbackdoor.models.alike import alike
+from unbackdoor.runtime.cpu import half_precision_pays
 
 
 class Frozen:

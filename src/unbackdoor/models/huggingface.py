@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from unbackdoor.errors import ContentError, brief, printable
-from unbackdoor.files import read_bytes, sha256_of
 from unbackdoor.models import safetensors
 from unbackdoor.models.optional import numbers, optional
+from unbackdoor.runtime.files import read_bytes, sha256_of
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TRANSFORMERS = "transformers:"

@@ -10,16 +10,17 @@ import torch
 from torch import Generator, Tensor, nn
 
 from unbackdoor.data import Images, Split
+from unbackdoor.detectors.settings import ScanSettings
 from unbackdoor.errors import InsufficientDataError
-from unbackdoor.journal import FORGETFUL, Journal
 from unbackdoor.metrics import attack_success, confusion, correct, predict
 from unbackdoor.models import Frozen, freeze
-from unbackdoor.progress import Progress, Silent
+from unbackdoor.repairing.settings import RepairSettings
 from unbackdoor.repairing.unlearn import Recalled, Sampler, unlearn
 from unbackdoor.results import ClassRecord, RepairResult, RepairRow, ScanResult, versions
 from unbackdoor.rng import stream
+from unbackdoor.runtime.journal import FORGETFUL, Journal
+from unbackdoor.runtime.progress import Progress, Silent
 from unbackdoor.scanning import FEWEST_PER_CLASS, Subject, scan, staircase
-from unbackdoor.settings import RepairSettings, ScanSettings
 from unbackdoor.triggers import Planted, TriggerSpace
 
 ORIGINAL_ROUNDS = 3

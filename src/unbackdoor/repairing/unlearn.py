@@ -20,11 +20,11 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from unbackdoor.data import Images
-from unbackdoor.journal import FORGETFUL, Journal
 from unbackdoor.models import Frozen, freeze
-from unbackdoor.progress import Progress
+from unbackdoor.repairing.settings import RepairSettings
 from unbackdoor.rng import stream
-from unbackdoor.settings import RepairSettings
+from unbackdoor.runtime.journal import FORGETFUL, Journal
+from unbackdoor.runtime.progress import Progress
 from unbackdoor.training import fit
 from unbackdoor.triggers import TriggerSpace
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from unbackdoor.errors import ArgumentError
-from unbackdoor.files import check_folder, write_bytes
 from unbackdoor.report.overview import overview
 from unbackdoor.report.view import short_title, unscanned_view, view
 from unbackdoor.results import Result, Scanned, Unscanned
+from unbackdoor.runtime.files import check_folder, write_bytes
 
 
 def page(result: Result | Unscanned) -> str:

@@ -26,14 +26,7 @@ from unbackdoor.report.words import (
     verdict,
     word_of,
 )
-from unbackdoor.results import (
-    ClassRecord,
-    RepairResult,
-    Result,
-    Scanned,
-    ScanResult,
-    Unscanned,
-)
+from unbackdoor.results import ClassRecord, RepairResult, Result, Scanned, ScanResult, Unscanned
 
 STYLES = {
     "backdoored": "bold red",

@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 from unbackdoor.data import Images, Split
+from unbackdoor.detectors.mesa import first_look, focus, panel_of, recover, steps_of_a_staircase
+from unbackdoor.detectors.screening import Screening
+from unbackdoor.detectors.settings import ScanSettings
+from unbackdoor.detectors.steps import Steps
 from unbackdoor.errors import ContentError
-from unbackdoor.journal import FORGETFUL, Journal
 from unbackdoor.mesa import Stair, Staircase, gammas
 from unbackdoor.mesa.uniform import log_volume_upper_bound
 from unbackdoor.metrics import attack_success, confusion, correct, predict
 from unbackdoor.models import Frozen
-from unbackdoor.progress import Progress, Silent
 from unbackdoor.results import (
     ClassRecord,
     DataRecord,
@@ -32,18 +34,10 @@ from unbackdoor.results import (
     versions,
 )
 from unbackdoor.rng import stream
-from unbackdoor.scanning.recovery import (
-    first_look,
-    focus,
-    panel_of,
-    recover,
-    steps_of_a_staircase,
-)
-from unbackdoor.scanning.screening import Screening
-from unbackdoor.scanning.steps import Steps
-from unbackdoor.scanning.verdict import judge, status
-from unbackdoor.settings import ScanSettings
+from unbackdoor.runtime.journal import FORGETFUL, Journal
+from unbackdoor.runtime.progress import Progress, Silent
 from unbackdoor.triggers import TriggerSpace
+from unbackdoor.verdict.judge import judge, status
 
 FEWEST_PER_CLASS = 4
 EXAMPLES = 8

@@ -11,8 +11,8 @@ import torch
 from torch import Generator, Tensor
 
 from unbackdoor.errors import ArgumentError, ContentError
-from unbackdoor.pictures import read_rgb
 from unbackdoor.rng import stream
+from unbackdoor.runtime.pictures import read_rgb
 
 LARGEST = 16
 

@@ -1,1 +1,0 @@
-"""Defences of others, small and faithful, to be measured beside this one."""

@@ -1,0 +1,77 @@
+"""Results of specs in one folder: rows in a store for each table, networks in files beside them.
+
+Everything is named by the fingerprint of its spec and appears whole or not at all, so a sweep that
+was killed goes on where it was, and two folders are merged by joining their files. The networks
+that every row of a table begins from come with the package.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from unbackdoor.bench.framework.spec import Spec, fingerprint
+from unbackdoor.bench.framework.store import Store
+from unbackdoor.errors import ArgumentError
+from unbackdoor.runtime.files import write_bytes
+
+
+class Archive:
+    """What is already known.
+
+    Args:
+        folder: of the stores; networks lie in folders of it.
+
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._stores: dict[str, Store[Any]] = {}
+        self._rows: dict[str, dict[str, Any]] = {}
+
+    def __contains__(self, spec: Spec) -> bool:
+        if spec.result is bytes:
+            return self.path_of(spec).is_file() or _shipped(spec).is_file()
+        return fingerprint(spec) in self._read(spec)
+
+    def __getitem__(self, spec: Spec) -> Any:
+        if spec.result is bytes:
+            own = self.path_of(spec)
+            return (own if own.is_file() else _shipped(spec)).read_bytes()
+        return self._read(spec)[fingerprint(spec)]
+
+    def path_of(self, spec: Spec) -> Path:
+        """Return where the file of a network lies or is to lie, if it does not come along."""
+        return self.folder / spec.table / f"{fingerprint(spec)}.safetensors"
+
+    def keep(self, spec: Spec, result: Any) -> None:
+        """Add a result.
+
+        Raises:
+            ArgumentError: the folder cannot be written.
+
+        """
+        if spec.result is not bytes:
+            key = fingerprint(spec)
+            self._read(spec)[key] = result
+            self._stores[spec.table].add(key, result)
+            return
+        path = self.path_of(spec)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ArgumentError(
+                f"--store: cannot write {path.parent} ({error.strerror}); take another folder."
+            ) from error
+        write_bytes(path, result)
+
+    def _read(self, spec: Spec) -> dict[str, Any]:
+        """Return the rows of a table; those that others add later are not seen."""
+        if spec.table not in self._rows:
+            self._stores[spec.table] = Store(self.folder, spec.table, spec.result)
+            self._rows[spec.table] = self._stores[spec.table].read()
+        return self._rows[spec.table]
+
+
+def _shipped(spec: Spec) -> Path:
+    return Path(__file__).parents[1] / "networks" / f"{fingerprint(spec)}.safetensors"

@@ -1,0 +1,109 @@
+"""A sweep: everything that a list of specs needs and that is not there yet, in the right order."""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from unbackdoor.bench.framework.archive import Archive
+from unbackdoor.bench.framework.engine import Engine
+from unbackdoor.bench.framework.spec import Spec, settle
+from unbackdoor.errors import ContentError, UnbackdoorError, brief
+from unbackdoor.runtime import cpu
+from unbackdoor.runtime.progress import Progress
+
+
+def complete(
+    specs: Sequence[Spec],
+    archive: Archive,
+    engine: Engine,
+    progress: Progress,
+    *,
+    device: str = "cpu",
+    description: str = "sweep",
+    limit: float = math.inf,
+) -> list[Any]:
+    """Compute what is missing, keep each result as soon as it is there, and return those asked for.
+
+    With a limit, what is not there in time is left out; the next call goes on from there. A piece
+    that fails, such as a training that diverged, does not keep the others from being done.
+
+    Args:
+        specs: what is wanted; the first ones are finished first, as far as the engine has room.
+        archive: what is there.
+        engine: where the work is done, with as many threads for each piece as this process has.
+        progress: one bar for everything that is missing.
+        device: where networks run.
+        description: what the bar is called.
+        limit: seconds after which no further piece is begun.
+
+    Raises:
+        UnbackdoorError: a piece failed; all that does not need it is done and kept.
+
+    """
+    began = time.monotonic()
+    missing: dict[Spec, None] = {}
+
+    def plan(spec: Spec) -> None:
+        if spec not in missing and spec not in archive:
+            for need in spec.needs:
+                plan(need)
+            missing[spec] = None
+
+    for spec in specs:
+        plan(spec)
+    waiting, pending, running = list(missing), set(missing), 0
+    failed: dict[str, UnbackdoorError] = {}
+    with progress.task(description, sum(spec.work for spec in waiting)) as task:
+        while running or (waiting and time.monotonic() < began + limit):
+            for spec in [spec for spec in waiting if pending.isdisjoint(spec.needs)]:
+                if running == engine.slots or time.monotonic() >= began + limit:
+                    break
+                inputs = {need: archive[need] for need in spec.needs}
+                engine.start(spec, execute, spec, inputs, device, torch.get_num_threads())
+                waiting.remove(spec)
+                running += 1
+            if not running:
+                break
+            done, result = engine.next()
+            running -= 1
+            task.advance(done.work)
+            if isinstance(result, Failure):
+                failed[str(result.error)] = result.error
+            else:
+                archive.keep(done, result)
+                settle(done)
+                pending.remove(done)
+    results = [archive[spec] for spec in specs if spec in archive]
+    kept = " What is done is kept, --minutes 0 shows it." if results else ""
+    if len(failed) > 1:
+        raise ContentError(f"the sweep failed in more than one way: {' '.join(failed)}{kept}")
+    for error in failed.values():
+        raise type(error)(f"{error}{kept}") from error
+    return results
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What came of a piece that has no result."""
+
+    error: UnbackdoorError
+
+
+def execute(spec: Spec, inputs: Mapping[Spec, Any], device: str, threads: int) -> Any:
+    """Run one spec, in this process or another, and return its result or a failure."""
+    cpu.prepare(threads)
+    try:
+        return spec.run(inputs, device)
+    except UnbackdoorError as error:
+        return Failure(error)
+    except Exception as error:  # one piece, such as one for which the card has no memory left
+        told = ContentError(f"a piece failed with {type(error).__name__} ({brief(error)}).")
+        told.add_note(traceback.format_exc())
+        return Failure(told)

@@ -1,0 +1,1 @@
+"""MESA, which has no sample, beside generators that learn from samples."""

@@ -1,0 +1,334 @@
+"""The columns of the paper's table: the same retraining on triggers from different sources.
+
+What differs between them is where triggers come from; the schedule, the images and their order are
+the same for all, so that what is compared is what was recovered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from unbackdoor.bench.framework.spec import Spec
+from unbackdoor.bench.paper.poisoned import Poisoned
+from unbackdoor.bench.paper.stages import (
+    SPACE,
+    Defence,
+    Defended,
+    Found,
+    Network,
+    Outcome,
+    Recovered,
+    current,
+    sha256,
+    training_journal,
+)
+from unbackdoor.detectors.neural_cleanse import reverse
+from unbackdoor.detectors.objective import probability
+from unbackdoor.detectors.settings import REVERSAL, SCAN, ReversalSettings, ScanSettings
+from unbackdoor.mesa import Mine
+from unbackdoor.mesa.settings import MINE_PAPER, MineSettings
+from unbackdoor.models import decode, freeze
+from unbackdoor.repairing import Recalled, Sampler, unlearn
+from unbackdoor.repairing.rivals import anp, ft_sam, ibau
+from unbackdoor.repairing.rivals.anp import AnpSettings
+from unbackdoor.repairing.rivals.ft_sam import SamSettings
+from unbackdoor.repairing.rivals.ibau import IbauSettings
+from unbackdoor.repairing.rivals.spectral import scores, separation, suspects
+from unbackdoor.rng import stream
+from unbackdoor.scanning import from_records
+from unbackdoor.training import fit
+from unbackdoor.triggers import TriggerSpace
+
+NOTHING = Outcome()
+"""Of what was asked of no network."""
+
+
+@dataclass(frozen=True)
+class Undefended(Defence):
+    """Nothing is done."""
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        return "none"
+
+    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+        """Leave the network as it is."""
+        del module, case, inputs
+        return NOTHING
+
+
+@dataclass(frozen=True)
+class FineTuned(Defence):
+    """The control: the same schedule without any trigger.
+
+    Args:
+        plain: without the answers of the network itself in the labels, as others fine-tune.
+
+    """
+
+    plain: bool = False
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        return "fine-tuning on labels alone" if self.plain else "fine-tuning"
+
+    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+        """Retrain on clean images alone."""
+        if self.plain:
+            case = replace(case, repair=replace(case.repair, keep=0.0))
+        return _retrain(module, case, inputs, None)
+
+
+@dataclass(frozen=True)
+class Ideal(Defence):
+    """The optimum: retraining with the trigger that was planted."""
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        return "original trigger"
+
+    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+        """Retrain on the planted trigger."""
+        planted = case.network.planted
+        assert planted is not None
+        return _retrain(module, case, inputs, _always(planted.theta), planted.space)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reversed(Defence):
+    """One trigger that Neural Cleanse finds.
+
+    Args:
+        restart: another one finds another trigger.
+        settings: of the search.
+
+    """
+
+    restart: int = 0
+    settings: ReversalSettings = REVERSAL
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        return "one reversed trigger"
+
+    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+        """Search it, and retrain on it."""
+        model = freeze(module)
+        theta = reverse(
+            model,
+            case.images,
+            SPACE,
+            case.network.target,
+            self.settings,
+            generator=stream(case.seed, "paper", "reversed", self.restart),
+        )
+        search = Outcome(passes=model.passes, restart=self.restart)
+        return _retrain(module, case, inputs, _always(theta), after=search)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mesa(Defence):
+    """Draws of the recovered staircase; with equal parts of each stair it is what ``repair`` does.
+
+    Args:
+        beta: of one stair alone; all of them when left out.
+        equal: whether the stairs are mixed in equal parts rather than by γ.
+        scanning: how the staircase is recovered; the columns share one.
+
+    """
+
+    beta: float | None = None
+    equal: bool = False
+    scanning: ScanSettings = SCAN
+
+    @property
+    def name(self) -> str:
+        """Which stairs."""
+        if self.beta is not None:
+            return f"β = {self.beta:g}"
+        return "equal weights" if self.equal else "ensemble"
+
+    def needs(self, case: Defended) -> tuple[Spec, ...]:
+        """Return the staircase."""
+        return (self.recovered(case),)
+
+    def recovered(self, case: Defended) -> Recovered:
+        """Return where the triggers come from."""
+        return Recovered(
+            network=case.network, scanning=self.scanning, count=case.count, seed=case.seed
+        )
+
+    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+        """Retrain on draws."""
+        device = str(next(module.parameters()).device)
+        recovered = self.recovered(case)
+        began = time.perf_counter()
+        found: Found = current(recovered, inputs, device)
+        # What was not done before is done just now, and timed with the rest.
+        seconds = max(0.0, found.seconds - (time.perf_counter() - began))
+        law = from_records(
+            [record for record in found.stairs if self.beta in {None, record.beta}],
+            SPACE.dimensions,
+            equal=self.equal,
+        )
+        recovery = Outcome(passes=found.passes, seconds=seconds)
+        return _retrain(module, case, inputs, law.sample, after=recovery)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated(Defence):
+    """Draws of the paper's own generators, as they come, in equal parts of every β.
+
+    Args:
+        settings: of the estimator.
+        betas: the levels.
+        draws: kept of each generator.
+
+    """
+
+    settings: MineSettings = MINE_PAPER
+    betas: tuple[float, ...] = (0.5, 0.8, 0.9)
+    draws: int = 1000
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        alpha = "as published" if self.settings == MINE_PAPER else f"α = {self.settings.alpha:g}"
+        return f"mine, {alpha}"
+
+    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+        """Fit the generators, and retrain on their draws."""
+        model = freeze(module)
+        F = probability(
+            model, case.images, SPACE, case.network.target, stream(case.seed, "paper", "mine")
+        )
+        stairs = Mine(self.settings, draws=self.draws)(
+            F, self.betas, SPACE.dimensions, seed=case.seed
+        )
+        draws = torch.cat([stair.draws for stair in stairs])
+
+        def sampler(count: int, generator: Generator) -> Tensor:
+            return draws[torch.randint(len(draws), (count,), generator=generator)]
+
+        return _retrain(module, case, inputs, sampler, after=Outcome(passes=model.passes))
+
+
+@dataclass(frozen=True)
+class SpectralFilter(Defence):
+    """Training images with the highest spectral signatures are removed, and training is repeated.
+
+    Unlike the others it needs the training set, the number of poisoned images in it, and, for a
+    backdoor that was implanted, the network that the attacker began from.
+    """
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        return "spectral signatures"
+
+    def suits(self, network: Network) -> bool:
+        """Return False for CIFAR-100: it would remove more of each class than there is."""
+        return network.data != "cifar100"
+
+    def needs(self, case: Defended) -> tuple[Spec, ...]:
+        """Return what the network was trained from."""
+        return case.network.needs
+
+    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+        """Score, remove, and train as the backdoored network was trained."""
+        network = case.network
+        trained = Poisoned.of(network)
+        images, labels, poison = trained.images, trained.labels, trained.poison
+        features = trained.features(module, torch.arange(len(images)))
+        own = (labels == network.target).nonzero()[:, 0]
+        told = separation(scores(features[own]), poison.poisoned[own])
+        kept = (~suspects(features, labels, int(poison.poisoned.sum()))).nonzero()[:, 0]
+        device = str(next(module.parameters()).device)
+        again = network.begin(inputs, device)
+        with training_journal(case, device, sha256(inputs[network]), kept) as journal:
+            passes = fit(
+                again,
+                images.subset(kept),
+                network.training,
+                generator=stream(network.seed, "attack", "training"),
+                change=poison.within(kept),
+                draws=(poison.generator,),
+                journal=journal,
+            )
+        module.load_state_dict(again.state_dict())
+        return Outcome(passes=len(images) + passes, separation=told)
+
+
+RIVALS: dict[type, tuple[str, Callable[..., int]]] = {
+    SamSettings: ("FT-SAM", ft_sam.fine_tune),
+    AnpSettings: ("ANP", anp.prune),
+    IbauSettings: ("I-BAU", ibau.unlearn),
+}
+"""Repairs of others that know of no trigger, by their settings: name, and what is done."""
+
+
+@dataclass(frozen=True)
+class Rival(Defence):
+    """A repair of others.
+
+    Args:
+        settings: of the method, which they name.
+
+    """
+
+    settings: SamSettings | AnpSettings | IbauSettings
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        return RIVALS[type(self.settings)][0]
+
+    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+        """Repair by the clean images alone."""
+        del inputs
+        name, method = RIVALS[type(self.settings)]
+        generator = stream(case.seed, "paper", name)
+        return Outcome(passes=method(module, case.images, self.settings, generator=generator))
+
+
+def _retrain(
+    module: nn.Module,
+    case: Defended,
+    inputs: Mapping[Spec, Any],
+    sampler: Sampler | None,
+    space: TriggerSpace = SPACE,
+    after: Outcome = NOTHING,
+) -> Outcome:
+    """Retrain a network that nothing has changed yet, and add it to what came before."""
+    device = str(next(module.parameters()).device)
+    original = _original(inputs[case.network], case.network.arch, device)
+    before = original.spared
+    passes = unlearn(
+        module, case.images, space, sampler, case.repair, seed=case.seed, original=original
+    )
+    return replace(
+        after,
+        passes=after.passes + passes,
+        seconds=after.seconds + original.spared - before,
+    )
+
+
+@lru_cache(maxsize=1)
+def _original(content: bytes, arch: str, device: str) -> Recalled:
+    """Return a backdoored network as it is; the columns of one process share its answers."""
+    return Recalled(freeze(decode(content, arch).to(device)))
+
+
+def _always(theta: Tensor) -> Sampler:
+    return lambda count, _: theta.expand(count, -1)

@@ -1,0 +1,51 @@
+"""The training images of a backdoored network as it saw them: stamped, and with changed labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from unbackdoor.attack import Poison, poison_of
+from unbackdoor.bench.paper.stages import Network, training_images
+from unbackdoor.data import Images
+from unbackdoor.repairing.rivals.spectral import penultimate
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Poisoned:
+    """What a network was trained on.
+
+    Args:
+        images: as they were before.
+        labels: ``(n,)``, as the attacker left them.
+        poison: which images are stamped, and how.
+
+    """
+
+    images: Images
+    labels: Tensor
+    poison: Poison
+
+    @classmethod
+    def of(cls, network: Network) -> Poisoned:
+        """Return the training images of a network that has something planted in it."""
+        images, trigger = training_images(network.data).defend, network.planted
+        assert trigger is not None
+        poison = poison_of(images, trigger, network.attack)
+        labels = images.targets.clone()
+        labels[poison.poisoned] = network.target
+        return cls(images, labels, poison)
+
+    def features(self, module: nn.Module, picks: Tensor) -> Tensor:
+        """Return what enters the last layer of ``module``, for the images at ``picks``."""
+        return penultimate(
+            module,
+            (
+                self.poison(self.images.batch(some), self.labels[some], some)[0]
+                for some in torch.split(picks, BATCH)
+            ),
+        )

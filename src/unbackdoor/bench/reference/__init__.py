@@ -1,0 +1,1 @@
+"""The recovered law of a real network beside a long population."""

@@ -1,0 +1,1 @@
+"""Detectors: from a model and images to evidence."""

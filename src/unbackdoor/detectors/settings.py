@@ -1,0 +1,110 @@
+"""How much work a detector does, and the rule of the verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unbackdoor.mesa.settings import FlowSettings, LearningSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScreeningSettings:
+    """The first look at every class.
+
+    Args:
+        restarts: triggers searched per class.
+        steps: of Adam.
+        images_per_step: images for each trigger in a step.
+        images_to_judge: of the defender's images, on how many a trigger's success is measured.
+        learning_rate: on the logit of θ.
+
+    """
+
+    restarts: int = 4
+    steps: int = 120
+    images_per_step: int = 4
+    images_to_judge: int = 64
+    learning_rate: float = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReversalSettings:
+    """How Neural Cleanse searches one trigger.
+
+    Args:
+        steps: of Adam.
+        batch: images in a step.
+        learning_rate: on the logit of θ.
+
+    """
+
+    steps: int = 300
+    batch: int = 32
+    learning_rate: float = 0.1
+
+
+REVERSAL = ReversalSettings()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanSettings:
+    """How much work a scan does, and the rule of its verdict.
+
+    Args:
+        betas: levels of the stairs, rising.
+        screening: the first look.
+        learning: how F is learnt.
+        flow: how a stair is fitted to what was learnt.
+        temperature: T of a stair, in units of the logit of F; the paper's α.
+        images_per_draw: images for each θ at which F is asked to learn from it.
+        panel: images in the fixed set that volumes and validity refer to.
+        pool: images that those of a class stand for.
+        uniform_draws: uniform θ by which volumes are bounded from above.
+        stair_draws: θ kept per stair.
+        evaluate: held-back images on which a trigger's success is measured, at most.
+        survives: a class whose screened trigger reaches this ASR gets the full budget.
+        backdoored: held-back ASR from which a class is called backdoored.
+        clean: held-back ASR up to which a class is called clean.
+
+    """
+
+    betas: tuple[float, ...] = (0.5, 0.8, 0.9)
+    screening: ScreeningSettings = ScreeningSettings()
+    learning: LearningSettings = LearningSettings()
+    flow: FlowSettings = FlowSettings()
+    temperature: float = 0.1
+    images_per_draw: int = 2
+    panel: int = 16
+    pool: int = 400
+    uniform_draws: int = 512
+    stair_draws: int = 400
+    evaluate: int = 500
+    survives: float = 0.2
+    backdoored: float = 0.8
+    clean: float = 0.3
+
+
+SCAN = ScanSettings()
+
+
+BUDGETS: dict[str, ScanSettings] = {
+    "quick": ScanSettings(
+        learning=LearningSettings(rounds=4, draws=600),
+        flow=FlowSettings(steps=200),
+        uniform_draws=256,
+        stair_draws=250,
+        evaluate=250,
+    ),
+    "standard": SCAN,
+    "thorough": ScanSettings(
+        screening=ScreeningSettings(restarts=8, steps=240),
+        learning=LearningSettings(rounds=10, draws=2000),
+        flow=FlowSettings(steps=800, components=16),
+        panel=48,
+        pool=2000,
+        uniform_draws=2048,
+        stair_draws=2000,
+        evaluate=2000,
+    ),
+}
+"""What ``--budget`` stands for."""

@@ -1,0 +1,68 @@
+"""The steps of a scan: each is done once, and the passes that it took count whoever did it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from torch import Generator, Tensor
+
+from unbackdoor.models import Frozen
+from unbackdoor.runtime.journal import FORGETFUL, Journal
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Step(Generic[T]):
+    """A finished step: its outcome, what it cost, and where it left the generators."""
+
+    value: T
+    passes: int
+    backward_passes: int
+    generators: list[Tensor]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Steps that ask one model.
+
+    Args:
+        model: counts its passes.
+        journal: where finished steps are kept.
+
+    """
+
+    model: Frozen
+    journal: Journal = FORGETFUL
+
+    def keep(
+        self,
+        name: str,
+        kind: type[T],
+        compute: Callable[[], T],
+        generators: Sequence[Generator] = (),
+    ) -> T:
+        """Return a step as it was written, as if it had been done now, or else do and write it.
+
+        Args:
+            name: of the step.
+            kind: of its outcome.
+            compute: does it.
+            generators: what it draws from, if something after it draws from the same.
+
+        """
+        model = self.model
+        if (step := self.journal.read(name, _Step[kind])) is not None:
+            model.passes += step.passes
+            model.backward_passes += step.backward_passes
+            for generator, state in zip(generators, step.generators, strict=True):
+                generator.set_state(state)
+            return step.value
+        forward, backward = model.passes, model.backward_passes
+        value = compute()
+        states = [generator.get_state() for generator in generators]
+        passes = (model.passes - forward, model.backward_passes - backward)
+        self.journal.write(name, _Step(value, *passes, states))
+        return value

@@ -1,0 +1,172 @@
+"""How each estimator of a staircase works, with its defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowSettings:
+    """How a stair is fitted.
+
+    Args:
+        components: Gaussians in the base.
+        transforms: affine coupling layers after them.
+        hidden: width of the two hidden layers in each.
+        bins: pieces of the spline for each parameter after them; 0 for none.
+        steps: optimiser steps for each β.
+        draws: θ drawn in a step, over all components.
+        learning_rate: of the base; the coupling layers take a tenth.
+        hottest: temperature T of the first step, in units of the logit of F.
+        coldest: temperature of the last step.
+        clip: largest norm of a step's gradient.
+
+    """
+
+    components: int = 8
+    transforms: int = 4
+    hidden: int = 64
+    bins: int = 8
+    steps: int = 400
+    draws: int = 128
+    learning_rate: float = 0.1
+    hottest: float = 1.0
+    coldest: float = 0.1
+    clip: float = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmcSettings:
+    """How a population climbs through the level sets.
+
+    Args:
+        particles: θ in a population.
+        survive: share of them that reaches the next level.
+        sweeps: Markov moves of every θ at each level, in up to 96 dimensions.
+        acceptance: share of proposals to be accepted; the step length follows it.
+        step: length of the first step, in (0, 1].
+        repeats: independent populations, from which errors are estimated.
+
+    """
+
+    particles: int = 1000
+    survive: float = 0.5
+    sweeps: int = 10
+    acceptance: float = 0.3
+    step: float = 0.5
+    repeats: int = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningSettings:
+    """How a surrogate learns a dear F.
+
+    Args:
+        rounds: of climbing, asking and learning before the first stair; before each other there is
+            one.
+        draws: θ at which F is asked in a round.
+        networks: perceptrons in the ensemble.
+        hidden: width of their two hidden layers.
+        steps: of training in a round, and three times as many at the end.
+        batch: values in a step.
+        learning_rate: the peak of a one-cycle schedule.
+        weight_decay: of AdamW.
+        sweeps: Markov moves at each level of a climb.
+        climbers: particles in each population.
+        surer: how many noisy values the value of a stair's draw is worth.
+        islands: parts of the lowest level set from which climbs begin.
+
+    """
+
+    rounds: int = 6
+    draws: int = 1000
+    networks: int = 10
+    hidden: int = 48
+    steps: int = 500
+    batch: int = 256
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    sweeps: int = 5
+    climbers: int = 250
+    surer: int = 5
+    islands: int = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class MineSettings:
+    """How the paper's generator is fitted.
+
+    Args:
+        noise: dimensions of z, a multiple of four.
+        components: of a mixture of Gaussians, set at the clusters of a small population, that the
+            generator begins as, z then having the dimensions of θ and the component's number; 0 for
+            the authors' networks.
+        hidden: width of the hidden layers in both networks.
+        steps: of the generator.
+        statistics_steps: of the statistics network, before each of the generator.
+        batch: draws in a step.
+        alpha: α, weight of the information.
+        shake: standard deviation of the noise on the draw that F is asked at.
+        blur: standard deviation of the noise ε on the draw inside the information; 0 is the clean
+            draw, None as much as leaves a uniform draw the information of a batch.
+        average: rate of the moving average that corrects the gradient of the information; 1 for
+            none.
+        learning_rate: of Adam, for the generator.
+        statistics_rate: the same for the statistics network.
+        momentum: β₁ of Adam.
+
+    """
+
+    noise: int = 64
+    components: int = 0
+    hidden: int = 128
+    steps: int = 620
+    statistics_steps: int = 1
+    batch: int = 128
+    alpha: float = 0.1
+    shake: float = 0.0
+    blur: float | None = 0.0
+    average: float = 1.0
+    learning_rate: float = 1e-3
+    statistics_rate: float = 1e-3
+    momentum: float = 0.9
+
+
+MINE_PAPER = MineSettings(
+    hidden=512,
+    shake=0.1,
+    average=0.001,
+    learning_rate=2e-4,
+    statistics_rate=2e-4,
+    momentum=0.5,
+)
+"""As published for CIFAR-10: networks, losses, rates, 620 steps of each network in turn, noise on
+the draw that F is asked at, and the clean draw inside the information."""
+
+
+MINE_CORRECTED = MineSettings(
+    components=8,
+    steps=1500,
+    statistics_steps=2,
+    batch=256,
+    blur=None,
+    learning_rate=5e-4,
+)
+"""The noised draw inside the information, a statistics network that keeps up, and a generator that
+begins where a small population found the modes."""
+
+
+FLOW = FlowSettings()
+"""For any F that costs little: volumes to a tenth of a nat in 27 dimensions."""
+
+
+LEARNING = LearningSettings()
+"""For an F of which a value costs many images."""
+
+
+SCOUTS = SmcSettings(particles=500, sweeps=8, repeats=1)
+"""A small population that tells a flow where the modes of a level set are."""
+
+
+REFERENCE = SmcSettings()
+"""The population that others are measured by."""

@@ -1,0 +1,1 @@
+"""Repairs that others published, and what they are built on."""

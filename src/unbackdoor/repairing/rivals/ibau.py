@@ -1,0 +1,139 @@
+"""I-BAU (Zeng et al., ICLR 2022): unlearning a universal perturbation, with its implicit gradient.
+
+It solves min_w max_δ E[L(f_w(x + δ), y)] on clean images. The inner maximum is sought by gradient
+ascent on one δ for all images, away from what the network answers to them. The outer gradient has a
+second term, because δ*(w) depends on the weights: with the fixed-point map
+Φ(δ, w) = δ + s ∇_δ E[L − λ ‖δ‖²] it is (∂_w Φ)ᵀ (I − ∂_δ Φ)⁻ᵀ ∇_δ L, whose inverse is the sum of a
+short Neumann series. δ is not bound to the images' range, as in the authors' own program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from unbackdoor.data import Images
+from unbackdoor.training import autocast
+
+
+@dataclass(frozen=True, kw_only=True)
+class IbauSettings:
+    """How I-BAU unlearns; as published.
+
+    Args:
+        rounds: of an inner and an outer problem.
+        batch: images in a step.
+        learning_rate: of Adam, on the weights.
+        ascent: length of an inner step, in units of the gradient.
+        decay: λ, what the square of the perturbation's norm costs.
+        share: of the images in an outer step, how many are perturbed.
+        contraction: s, length of the step in the fixed-point map.
+        terms: of the Neumann series.
+
+    """
+
+    version: ClassVar[int] = 1
+
+    rounds: int = 5
+    batch: int = 100
+    learning_rate: float = 1e-3
+    ascent: float = 10.0
+    decay: float = 1e-3
+    share: float = 0.01
+    contraction: float = 0.1
+    terms: int = 5
+
+
+def unlearn(
+    model: nn.Module, images: Images, settings: IbauSettings, *, generator: Generator
+) -> int:
+    """Unlearn in place and return the number of images that went through ``model``, forward.
+
+    Args:
+        model: maps images in [0, 1] to logits.
+        images: clean images with true labels.
+        settings: rounds, steps and rates.
+        generator: order, and which images are perturbed.
+
+    """
+    parameters = list(model.parameters())
+    device = parameters[0].device
+    precision = autocast(model, images)
+    optimiser = torch.optim.Adam(parameters, lr=settings.learning_rate)
+    order = torch.randperm(len(images), generator=generator)
+    batches = [
+        (images.batch(picks).to(device), images.targets[picks].to(device))
+        for picks in torch.split(order, settings.batch)
+    ]
+    first_x, first_y = batches[0]
+
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        with precision:
+            logits = model(x.contiguous(memory_format=torch.channels_last))
+        return functional.cross_entropy(logits.float(), y)
+
+    def slope(delta: Tensor, x: Tensor, y: Tensor, *, kept: bool = False) -> Tensor:
+        """Return where the perturbation raises the loss, itself to be differentiated if kept."""
+        gain = loss(x + delta, y) - settings.decay * delta.square().sum()
+        return torch.autograd.grad(gain, delta, create_graph=kept)[0]
+
+    def step(delta: Tensor) -> Tensor:
+        return delta + settings.contraction * slope(delta, first_x, first_y, kept=True)
+
+    seen = 0
+    model.eval()
+    model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    for _ in range(settings.rounds):
+        delta = torch.zeros(1, *images.shape, device=device)
+        for x, _ in batches:
+            with torch.no_grad():
+                told = model(x).argmax(1)
+            rise = slope(delta.requires_grad_(), x, told)
+            delta = (delta + settings.ascent * rise).detach()
+            seen += 2 * len(x)
+        for x, y in batches:
+            share = torch.zeros(len(x), 1, 1, 1, device=device)
+            share[torch.randperm(len(x), generator=generator)[: int(settings.share * len(x))]] = 1
+
+            def outer(delta: Tensor, x: Tensor = x, y: Tensor = y, on: Tensor = share) -> Tensor:
+                return loss(x + on * delta, y)
+
+            slopes = hypergradient(outer, step, delta, parameters, settings.terms)
+            for weight, own in zip(parameters, slopes, strict=True):
+                weight.grad = own
+            optimiser.step()
+            seen += len(x) + len(first_x)
+    return seen
+
+
+def hypergradient(
+    outer: Callable[[Tensor], Tensor],
+    step: Callable[[Tensor], Tensor],
+    point: Tensor,
+    parameters: list[nn.Parameter],
+    terms: int,
+) -> list[Tensor]:
+    """Return the gradient of ``outer`` at a fixed point of ``step``, in the parameters of both.
+
+    Args:
+        outer: loss at a point.
+        step: Φ, a contraction.
+        point: its fixed point for the present parameters.
+        parameters: of the network inside both.
+        terms: of the Neumann series.
+
+    """
+    point = point.detach().requires_grad_()
+    slope, *direct = torch.autograd.grad(outer(point), [point, *parameters], materialize_grads=True)
+    mapped = step(point)
+    total = torch.zeros_like(point)
+    for _ in range(terms):
+        (along,) = torch.autograd.grad(mapped, point, total, retain_graph=True)
+        total = along + slope
+    implicit = torch.autograd.grad(mapped, parameters, total, materialize_grads=True)
+    return [one + other for one, other in zip(direct, implicit, strict=True)]

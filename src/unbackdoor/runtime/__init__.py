@@ -1,0 +1,1 @@
+"""What long work needs anywhere: files, journals, snapshots, progress, the processor."""
