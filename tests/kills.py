@@ -206,7 +206,13 @@ class Killer:
         self.folder, self.draw = folder, random.Random(seed)
         self.works = prepare(folder)
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["unbackdoor.app.commands", "unbackdoor.bench"])
+        self.context.set_forkserver_preload(
+            [
+                "unbackdoor.app.commands.everything",
+                "unbackdoor.app.commands.bench",
+                "unbackdoor.bench",
+            ]
+        )
         self.wanted: dict[str, dict[str, object]] = {}
         self.lasts: dict[str, float] = {}
         self.counts: Counter[str] = Counter()

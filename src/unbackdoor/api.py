@@ -20,7 +20,7 @@ from unbackdoor.repairing.settings import RepairSettings
 from unbackdoor.results import Finding, RepairResult, ScanResult, versions
 from unbackdoor.runtime.journal import opened
 from unbackdoor.runtime.progress import Progress
-from unbackdoor.scanning import Subject, data_hash
+from unbackdoor.scanning import Described, data_hash
 from unbackdoor.scanning import scan as scan_model
 from unbackdoor.subject import FIRST_SHARE
 from unbackdoor.triggers import parse_space
@@ -75,7 +75,7 @@ def scan(
     """
     cleared, findings = _cleared(model, images, labels, classes)
     first, _ = cleared.images.divide(FIRST_SHARE)
-    subject = Subject(
+    described = Described(
         model=freeze(cleared.network),
         path="",
         sha256="",
@@ -83,10 +83,10 @@ def scan(
         findings=findings,
     )
     settings = settings or ScanSettings()
-    parts = ("scan", _identity(subject.model, first, state), space, settings, seed)
+    parts = ("scan", _identity(described.model, first, state), space, settings, seed)
     with opened(state, *parts, progress=progress) as journal:
         result = scan_model(
-            subject,
+            described,
             first,
             parse_space(space),
             settings,

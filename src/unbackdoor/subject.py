@@ -23,7 +23,7 @@ from unbackdoor.results import Finding, RepairResult, RepairRow, ScanResult, ver
 from unbackdoor.runtime.files import sha256_of
 from unbackdoor.runtime.journal import FORGETFUL, Journal
 from unbackdoor.runtime.progress import Bars, Progress
-from unbackdoor.scanning import Subject, data_hash, with_planted
+from unbackdoor.scanning import Described, data_hash, with_planted
 from unbackdoor.scanning import scan as scan_model
 from unbackdoor.triggers import Planted, Trigger, parse_space, parse_trigger
 
@@ -56,7 +56,7 @@ AS_IT_IS = InputSettings()
 
 
 @dataclass(frozen=True)
-class Case:
+class Subject:
     """A model, the images to look at it with, and its planted trigger where its file says it.
 
     Args:
@@ -88,7 +88,7 @@ class Case:
         device: str = "cpu",
         fitting: InputSettings = AS_IT_IS,
         progress: Progress | None = None,
-    ) -> Case:
+    ) -> Subject:
         """Load a model and clean images, or take images that are loaded.
 
         Raises:
@@ -163,7 +163,7 @@ class Case:
         journal: Journal = FORGETFUL,
     ) -> ScanResult:
         """Scan the model, in bfloat16 or float32 or what is faster where ``half`` is left out."""
-        subject = Subject(
+        described = Described(
             model=freeze(self.network, half=half),
             path=printable(self.loaded.name),
             sha256=self.loaded.sha256,
@@ -171,7 +171,7 @@ class Case:
             findings=self.findings,
         )
         found = scan_model(
-            subject,
+            described,
             self.images,
             parse_space(space),
             settings,
@@ -220,7 +220,7 @@ class Case:
         return msgspec.structs.replace(result, output=str(path), sha256=sha256_of(path))
 
 
-def reference_for(spec: str, arch: str | None, case: Case) -> nn.Module:
+def reference_for(spec: str, arch: str | None, subject: Subject) -> nn.Module:
     """Load the clean network, whose own word for its architecture goes before the user's."""
     try:
         try:
@@ -229,20 +229,20 @@ def reference_for(spec: str, arch: str | None, case: Case) -> nn.Module:
             loaded = models.load(spec, arch)
     except UnbackdoorError as error:
         raise type(error)(str(error).replace("MODEL:", "--reference:", 1)) from error
-    cleared = preflight.adapt(loaded.module, case.images, preparation(case.input))
-    want, wanted = case.images.defend.shape, cleared.images.defend.shape
+    cleared = preflight.adapt(loaded.module, subject.images, preparation(subject.input))
+    want, wanted = subject.images.defend.shape, cleared.images.defend.shape
     if wanted != want:
         raise ContentError(
             f"--reference: {spec} takes images of shape {wanted}, MODEL of {want}; take one of the "
             f"same size."
         )
-    classes = len(case.images.defend.classes)
+    classes = len(subject.images.defend.classes)
     if (came := answers(cleared.network, cleared.images.defend).shape[-1]) != classes:
         raise ContentError(f"--reference: expected {classes} classes, {spec} has {came}.")
     return cleared.network
 
 
-def scan_of(case: Case, path: Path) -> ScanResult:
+def scan_of(subject: Subject, path: Path) -> ScanResult:
     """Read the scan that a repair starts from.
 
     Raises:
@@ -252,18 +252,18 @@ def scan_of(case: Case, path: Path) -> ScanResult:
     found = results.read(path, "--scan")
     if not isinstance(found, ScanResult):
         raise ContentError(f"--scan: {path} is the result of a repair; expected that of a scan.")
-    if found.model.sha256 != case.loaded.sha256:
+    if found.model.sha256 != subject.loaded.sha256:
         raise ContentError(
             f"--scan: {path} is of another model (SHA-256 {found.model.sha256[:16]}…, this one has "
-            f"{case.loaded.sha256[:16]}…); scan this model first."
+            f"{subject.loaded.sha256[:16]}…); scan this model first."
         )
-    own = (data_hash(case.images), list(case.images.defend.classes))
+    own = (data_hash(subject.images), list(subject.images.defend.classes))
     if own != (found.data.sha256, found.data.classes):
         raise ContentError(
             f"--scan: {path} was made with other images than these ({found.data.name}); repair "
             f"with the data of the scan, so that nothing that it saw is used to measure."
         )
-    if found.settings.get("input") != case.fitting:
+    if found.settings.get("input") != subject.fitting:
         raise ContentError(
             f"--scan: {path} was made with another --size, --mean, --std or --labels; repair with "
             f"those of the scan."

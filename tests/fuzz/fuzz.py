@@ -41,8 +41,8 @@ sys.path.append(str(Path(__file__).parents[1] / "report"))
 
 from synthetic import repair, scan, unscanned
 from unbackdoor import data, models, preflight, results
-from unbackdoor.app import commands
 from unbackdoor.app.cli import main
+from unbackdoor.app.commands import everything as commands
 from unbackdoor.errors import ContentError, UnbackdoorError
 from unbackdoor.report.page import write_page, write_pages
 from unbackdoor.report.sarif import encode_sarif

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import torch
 
-from make import Case, make
-from unbackdoor.app import commands
+from make import Subject, make
 from unbackdoor.app.cli import main
+from unbackdoor.app.commands import everything as commands
 from unbackdoor.models import onnx
 
 MEMORY, SECONDS, PATIENCE = 1 << 30, 10, 120
@@ -30,7 +30,7 @@ assert commands
 assert onnx
 
 
-def bounded(case: Case) -> tuple[int, str]:
+def bounded(case: Subject) -> tuple[int, str]:
     """What the command says, in this process, which has no more memory and time than allowed."""
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
@@ -41,7 +41,7 @@ def bounded(case: Case) -> tuple[int, str]:
     return code, said.getvalue()
 
 
-def opened(case: Case) -> dict[str, object]:
+def opened(case: Subject) -> dict[str, object]:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

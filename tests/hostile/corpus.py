@@ -19,7 +19,7 @@ ARCH = "resnet8-wide"
 
 
 @dataclass(frozen=True)
-class Case:
+class Subject:
     name: str
     arguments: list[str]
 

@@ -13,12 +13,12 @@ import graphs
 import headers
 import pickled
 import places
-from corpus import HOSTILE, Case, Corpus
+from corpus import HOSTILE, Corpus, Subject
 
-__all__ = ["HOSTILE", "Case", "Corpus", "containers", "graphs", "headers", "pickled", "places"]
+__all__ = ["HOSTILE", "Corpus", "Subject", "containers", "graphs", "headers", "pickled", "places"]
 
 
-def make(folder: Path, canary: Path, port: int) -> list[Case]:
+def make(folder: Path, canary: Path, port: int) -> list[Subject]:
     """Write every file into ``folder``."""
     corpus = Corpus(folder, canary, port)
-    return [Case(name, write(corpus, name)) for name, write in HOSTILE.items()]
+    return [Subject(name, write(corpus, name)) for name, write in HOSTILE.items()]

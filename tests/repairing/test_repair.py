@@ -19,7 +19,7 @@ from unbackdoor.models import freeze
 from unbackdoor.repairing.settings import RepairSettings
 from unbackdoor.results import ScanResult
 from unbackdoor.rng import stream
-from unbackdoor.scanning import Subject, scan
+from unbackdoor.scanning import Described, scan
 from unbackdoor.subject import FIRST_SHARE
 from unbackdoor.training import TrainingSettings, fit
 from unbackdoor.triggers import PatchSpace, Planted, Trigger
@@ -69,8 +69,8 @@ def network(planted: Planted) -> nn.Sequential:
 @pytest.fixture(scope="module")
 def found(network: nn.Sequential) -> ScanResult:
     first, _ = api._split(*pictures(), None).divide(FIRST_SHARE)
-    subject = Subject(model=freeze(network), path="", sha256="", arch="toy")
-    return scan(subject, first, SPACE, SCANNING, seed=0)
+    described = Described(model=freeze(network), path="", sha256="", arch="toy")
+    return scan(described, first, SPACE, SCANNING, seed=0)
 
 
 def rate(model: nn.Module, planted: Planted) -> float:

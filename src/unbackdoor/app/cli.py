@@ -98,7 +98,8 @@ class Scan(Input):
 
     def run(self) -> int:
         """Scan, write, print."""
-        from unbackdoor.app import commands, gate
+        from unbackdoor.app import gate
+        from unbackdoor.app.commands import everything as commands
 
         return gate.exit_code(commands.scan(self), self.fail_on)
 
@@ -135,7 +136,8 @@ class Repair(Input):
 
     def run(self) -> int:
         """Repair, write, print."""
-        from unbackdoor.app import commands, gate
+        from unbackdoor.app import gate
+        from unbackdoor.app.commands import everything as commands
 
         return gate.exit_code([commands.repair(self)])
 
@@ -163,7 +165,7 @@ class Attack(Machine):
 
     def run(self) -> int:
         """Train and write the checkpoint with its provenance."""
-        from unbackdoor.app import commands
+        from unbackdoor.app.commands import everything as commands
 
         commands.attack(self)
         return DONE
@@ -198,7 +200,7 @@ class Demo(Machine):
 
     def run(self) -> int:
         """Scan, repair, scan again, and say where the page is."""
-        from unbackdoor.app import commands
+        from unbackdoor.app.commands import everything as commands
 
         commands.demo(self)
         return DONE
@@ -259,7 +261,7 @@ class Models:
 
     def run(self) -> int:
         """Print them."""
-        from unbackdoor.app import commands
+        from unbackdoor.app.commands import everything as commands
 
         commands.list_models(as_json=self.json)
         return DONE
@@ -304,9 +306,10 @@ class Bench(Machine):
 
     def run(self) -> int:
         """Measure what is missing and print all rows."""
-        from unbackdoor.app import commands, gate
+        from unbackdoor.app import gate
+        from unbackdoor.app.commands.bench import bench
 
-        return gate.INCONCLUSIVE if commands.bench(self) else DONE
+        return gate.INCONCLUSIVE if bench(self) else DONE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ from unbackdoor.models import Frozen, freeze
 from unbackdoor.results import versions
 from unbackdoor.runtime.journal import key_of
 from unbackdoor.runtime.progress import Progress
-from unbackdoor.scanning import Subject, scan
-from unbackdoor.subject import Case
+from unbackdoor.scanning import Described, scan
+from unbackdoor.subject import Subject
 from unbackdoor.triggers import parse_space
 
 VERSION = 1
@@ -106,20 +106,20 @@ def measure(
     store = Store(folder, "profile", Row)
     rows: list[Row] = []
     for name in names:
-        case = Case.open(name, None, DATA, device)
-        key = key_of(VERSION, case.loaded.sha256, ScanSettings(), seed, device)
-        rows.append(store.keep(key, lambda c=case: _measure(c, seed, progress)))
+        subject = Subject.open(name, None, DATA, device)
+        key = key_of(VERSION, subject.loaded.sha256, ScanSettings(), seed, device)
+        rows.append(store.keep(key, lambda c=subject: _measure(c, seed, progress)))
     return rows
 
 
-def _measure(case: Case, seed: int, progress: Progress) -> Row:
-    name, images = case.loaded.name, case.images
-    frozen = freeze(case.network)
+def _measure(subject: Subject, seed: int, progress: Progress) -> Row:
+    name, images = subject.loaded.name, subject.images
+    frozen = freeze(subject.network)
     frozen.settle(images.defend.batch(torch.arange(2)))
     clock = Clock(frozen.module, frozen.device)
-    subject = Subject(model=Frozen(clock, half=frozen.half), path=name, sha256="", arch="")
+    described = Described(model=Frozen(clock, half=frozen.half), path=name, sha256="", arch="")
     space = parse_space(SPACE)
-    found = scan(subject, images, space, ScanSettings(), seed=seed, progress=progress)
+    found = scan(described, images, space, ScanSettings(), seed=seed, progress=progress)
     inside = clock.forward_seconds + clock.backward_seconds
     return Row(
         model=name,

@@ -22,7 +22,7 @@ from unbackdoor.results import versions
 from unbackdoor.rng import stream
 from unbackdoor.runtime.journal import key_of
 from unbackdoor.runtime.progress import Progress
-from unbackdoor.subject import Case
+from unbackdoor.subject import Subject
 from unbackdoor.triggers import PatchSpace
 
 DATA = "cifar10-sample"
@@ -114,31 +114,33 @@ def measure(
     store = Store(folder, "robust", Row)
     rows: list[Row] = []
     for name in names:
-        case = Case.open(name, None, DATA, device, progress=progress)
+        subject = Subject.open(name, None, DATA, device, progress=progress)
         for seed in seeds:
             for title, variant in variants().items():
-                key = key_of(VERSION, case.loaded.sha256, title, variant, RepairSettings(), seed)
+                key = key_of(VERSION, subject.loaded.sha256, title, variant, RepairSettings(), seed)
                 rows.append(
                     store.keep(
                         key,
-                        lambda c=case, t=title, v=variant, s=seed: _measure(c, t, v, s, progress),
+                        lambda c=subject, t=title, v=variant, s=seed: _measure(
+                            c, t, v, s, progress
+                        ),
                     )
                 )
     return rows
 
 
-def _measure(case: Case, title: str, variant: Variant, seed: int, progress: Progress) -> Row:
-    planted, space = case.truth, PatchSpace(3)
-    images = case.images
+def _measure(subject: Subject, title: str, variant: Variant, seed: int, progress: Progress) -> Row:
+    planted, space = subject.truth, PatchSpace(3)
+    images = subject.images
     if variant.images is not None:
         images = Split(images.defend.fewer(variant.images), images.evaluate)
-    fewer = replace(case, images=images)
+    fewer = replace(subject, images=images)
     found = fewer.scan(space.name, variant.settings, seed, half=variant.half)
     record = found.classes[planted.target]
     asr_after: float | None = None
     lost: float | None = None
     if record.stairs:
-        module = copy.deepcopy(case.network)
+        module = copy.deepcopy(subject.network)
         sampler = to_unlearn(record, space)
         unlearn(
             module, images.defend, space, sampler, RepairSettings(), seed=seed, progress=progress
@@ -152,9 +154,11 @@ def _measure(case: Case, title: str, variant: Variant, seed: int, progress: Prog
             planted.target,
             generator=stream(seed, "robust", "places"),
         )
-        lost = accuracy(freeze(case.network), images.evaluate) - accuracy(repaired, images.evaluate)
+        lost = accuracy(freeze(subject.network), images.evaluate) - accuracy(
+            repaired, images.evaluate
+        )
     return Row(
-        model=case.loaded.name,
+        model=subject.loaded.name,
         variant=title,
         seed=seed,
         right=found.targets == [planted.target],

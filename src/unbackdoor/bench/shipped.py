@@ -16,7 +16,7 @@ from unbackdoor.repairing.settings import RepairSettings
 from unbackdoor.results import versions
 from unbackdoor.runtime.journal import key_of
 from unbackdoor.runtime.progress import Progress
-from unbackdoor.subject import Case
+from unbackdoor.subject import Subject
 
 DATA, SPACE = "cifar10-sample", "patch:3"
 VERSION = 2
@@ -111,10 +111,10 @@ def measure(
     clean = models.load(reference).module
     rows: list[Row] = []
     for name in names:
-        case = Case.open(name, None, DATA, device, progress=progress)
+        subject = Subject.open(name, None, DATA, device, progress=progress)
         for seed in seeds:
-            key = key_of(case.loaded.sha256, settings, seed)
-            rows.append(store.keep(key, lambda c=case, s=seed: _measure(c, s, settings, clean)))
+            key = key_of(subject.loaded.sha256, settings, seed)
+            rows.append(store.keep(key, lambda c=subject, s=seed: _measure(c, s, settings, clean)))
     return rows
 
 
@@ -146,14 +146,14 @@ def summary(rows: Sequence[Row]) -> list[Line]:
     return lines
 
 
-def _measure(case: Case, seed: int, fingerprint: str, reference: nn.Module) -> Row:
-    found = case.scan(SPACE, ScanSettings(), seed)
-    planted = case.planted
+def _measure(subject: Subject, seed: int, fingerprint: str, reference: nn.Module) -> Row:
+    found = subject.scan(SPACE, ScanSettings(), seed)
+    planted = subject.planted
     truth = [planted.target] if planted else []
     others = [record.asr for record in found.classes if record.index not in truth]
     row = Row(
-        model=case.loaded.name,
-        model_sha256=case.loaded.sha256,
+        model=subject.loaded.name,
+        model_sha256=subject.loaded.sha256,
         settings=fingerprint,
         trigger=planted.trigger.name if planted else None,
         target=planted.target if planted else None,
@@ -172,7 +172,7 @@ def _measure(case: Case, seed: int, fingerprint: str, reference: nn.Module) -> R
     )
     if not found.targets:
         return row
-    _, repaired = case.repair(found, ScanSettings(), seed, reference)
+    _, repaired = subject.repair(found, ScanSettings(), seed, reference)
     table = {line.name: line for line in repaired.rows}
     return msgspec.structs.replace(
         row,

@@ -20,7 +20,7 @@ from unbackdoor.results import ClassRecord, RepairResult, RepairRow, ScanResult,
 from unbackdoor.rng import stream
 from unbackdoor.runtime.journal import FORGETFUL, Journal
 from unbackdoor.runtime.progress import Progress, Silent
-from unbackdoor.scanning import FEWEST_PER_CLASS, Subject, scan, staircase
+from unbackdoor.scanning import FEWEST_PER_CLASS, Described, scan, staircase
 from unbackdoor.triggers import Planted, TriggerSpace
 
 ORIGINAL_ROUNDS = 3
@@ -114,7 +114,7 @@ def repair(
             passes += frozen.passes
             task.advance()
     rescan = scan(
-        Subject(model=freeze(tuned["repaired"]), path="", sha256="", arch=found.model.arch),
+        Described(model=freeze(tuned["repaired"]), path="", sha256="", arch=found.model.arch),
         reserve,
         space,
         scanning,

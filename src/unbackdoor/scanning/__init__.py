@@ -2,7 +2,7 @@
 
 from unbackdoor.scanning.scan import (
     FEWEST_PER_CLASS,
-    Subject,
+    Described,
     data_hash,
     from_records,
     scan,
@@ -13,7 +13,7 @@ from unbackdoor.scanning.truth import with_planted
 
 __all__ = [
     "FEWEST_PER_CLASS",
-    "Subject",
+    "Described",
     "data_hash",
     "from_records",
     "scan",

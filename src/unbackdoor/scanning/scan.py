@@ -44,7 +44,7 @@ EXAMPLES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class Described:
     """What is scanned, and what is said of it in the result.
 
     Args:
@@ -64,7 +64,7 @@ class Subject:
 
 
 def scan(
-    subject: Subject,
+    described: Described,
     images: Split,
     space: TriggerSpace,
     settings: ScanSettings,
@@ -76,7 +76,7 @@ def scan(
     """Look for a backdoor towards any class; nothing about the attack is known.
 
     Args:
-        subject: the model.
+        described: the model.
         images: clean images to search with, and others, held back, to measure on.
         space: the triggers to look for.
         settings: how much work, and the rule of the verdict.
@@ -90,7 +90,7 @@ def scan(
     """
     began = time.perf_counter()
     progress = progress or Silent()
-    model = subject.model
+    model = described.model
     forward, backward = model.passes, model.backward_passes
     images.require(FEWEST_PER_CLASS)
     panel = panel_of(model, images.defend, space, settings, seed)
@@ -127,9 +127,9 @@ def scan(
     verdict, targets, reason = judge(classes, space.name, settings)
     return ScanResult(
         model=ModelRecord(
-            path=subject.path,
-            sha256=subject.sha256,
-            arch=subject.arch,
+            path=described.path,
+            sha256=described.sha256,
+            arch=described.arch,
             accuracy=correct(predicted, images.evaluate),
         ),
         data=DataRecord(
@@ -150,7 +150,7 @@ def scan(
         power_checked=False,
         classes=classes,
         examples=_examples(model, images.evaluate, space, classes, targets, seed),
-        preflight=list(subject.findings),
+        preflight=list(described.findings),
         image_passes=model.passes - forward,
         image_passes_backward=model.backward_passes - backward,
         seconds=time.perf_counter() - began,

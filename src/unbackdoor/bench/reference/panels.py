@@ -23,7 +23,7 @@ from unbackdoor.results import versions
 from unbackdoor.rng import stream
 from unbackdoor.runtime.journal import key_of
 from unbackdoor.runtime.progress import Progress
-from unbackdoor.subject import Case
+from unbackdoor.subject import Subject
 
 VERSION = 1
 """Raised when the code changes what a row means, so that stored rows are measured again."""
@@ -86,21 +86,21 @@ def measure(
     store = Store(folder, "panels", Rows)
     rows: list[Row] = []
     for name in names:
-        case = Case.open(name, None, DATA, device)
-        key = key_of(VERSION, case.loaded.sha256, ScanSettings(), NOISE, RANDOM, list(seeds))
-        rows += store.keep(key, lambda c=case: Rows(_measure(c, seeds, progress))).rows
+        subject = Subject.open(name, None, DATA, device)
+        key = key_of(VERSION, subject.loaded.sha256, ScanSettings(), NOISE, RANDOM, list(seeds))
+        rows += store.keep(key, lambda c=subject: Rows(_measure(c, seeds, progress))).rows
     return rows
 
 
-def _measure(case: Case, seeds: Sequence[int], progress: Progress) -> list[Row]:
-    looks = [look(case, seed, progress)[0] for seed in seeds]
+def _measure(subject: Subject, seeds: Sequence[int], progress: Progress) -> list[Row]:
+    looks = [look(subject, seed, progress)[0] for seed in seeds]
     target, first = looks[0].target, looks[0].panel
     restarts = ScanSettings().screening.restarts * len(FADES)
     generator = stream(0, "panels", "triggers")
     screened = torch.stack([on.theta[-restarts:] for on in looks])
     noise = NOISE * torch.randn(screened.shape, generator=generator)
     theta = (screened + noise).clamp(0, 1)
-    held = case.images.evaluate
+    held = subject.images.evaluate
     everything = Panel(first.model, held, first.space, first.temperature, generator)
     truth = everything.towards(target)(theta.flatten(0, 1)).reshape(theta.shape[:2])
     rows: list[Row] = []
@@ -108,7 +108,7 @@ def _measure(case: Case, seeds: Sequence[int], progress: Progress) -> list[Row]:
         others = torch.arange(len(looks)) != index
         asked, wanted = theta[others].flatten(0, 1), truth[others].flatten()
         images = len(on.panel.pixels)
-        pool = case.images.defend
+        pool = subject.images.defend
         pool = pool.subset((pool.targets != target).nonzero()[:, 0])
         drawn: list[Panel] = []
         for turn in range(RANDOM):
@@ -119,7 +119,7 @@ def _measure(case: Case, seeds: Sequence[int], progress: Progress) -> list[Row]:
             apart = torch.stack([panel.towards(target)(asked) - wanted for panel in panels])
             rows.append(
                 Row(
-                    model=case.loaded.name,
+                    model=subject.loaded.name,
                     seed=seed,
                     kind=kind,
                     images=images,

@@ -40,7 +40,7 @@ from unbackdoor.rng import stream
 from unbackdoor.runtime.journal import key_of
 from unbackdoor.runtime.progress import Progress
 from unbackdoor.scanning.scan import from_bytes, to_bytes
-from unbackdoor.subject import Case
+from unbackdoor.subject import Subject
 from unbackdoor.triggers import PatchSpace
 
 DATA = "cifar10-sample"
@@ -191,26 +191,26 @@ def measure(
     rows: list[Row] = []
     looking = (settings.screening, settings.panel, settings.pool, settings.uniform_draws)
     for name in names:
-        case = Case.open(name, None, DATA, device)
-        planted = case.truth
+        subject = Subject.open(name, None, DATA, device)
+        planted = subject.truth
         for seed in seeds:
-            sha256, target = case.loaded.sha256, planted.target
-            looked = cache(partial(look, case, seed, progress))
+            sha256, target = subject.loaded.sha256, planted.target
+            looked = cache(partial(look, subject, seed, progress))
             population = populations.keep(
                 key_of(VERSION, sha256, target, settings.betas, looking, POPULATION, seed),
-                lambda c=case, on=looked, s=seed: populate(c, on()[0], s, progress),
+                lambda c=subject, on=looked, s=seed: populate(c, on()[0], s, progress),
             )
             rows += store.keep(
                 key_of(VERSION, sha256, target, settings, POPULATION, JUDGES, JUDGED, seed),
-                lambda c=case, on=looked, p=population: Rows(_compare(c, *on(), p, progress)),
+                lambda c=subject, on=looked, p=population: Rows(_compare(c, *on(), p, progress)),
             ).rows
     return rows
 
 
-def look(case: Case, seed: int, progress: Progress) -> tuple[Focus, int]:
+def look(subject: Subject, seed: int, progress: Progress) -> tuple[Focus, int]:
     """Return F as a scan with this seed looks at it, and the passes of choosing its images."""
-    settings, target = ScanSettings(), case.truth.target
-    model, images = freeze(case.network), case.images.defend
+    settings, target = ScanSettings(), subject.truth.target
+    model, images = freeze(subject.network), subject.images.defend
     panel = panel_of(model, images, PatchSpace(3), settings, seed)
     screening, known = first_look(panel, images, settings, seed, progress)
     before = model.passes
@@ -228,7 +228,7 @@ def mirrors(count: int, generator: Generator) -> Tensor:
     return signs.reshape(count, -1)
 
 
-def populate(case: Case, on: Focus, seed: int, progress: Progress) -> Population:
+def populate(subject: Subject, on: Focus, seed: int, progress: Progress) -> Population:
     """Run ``smc`` on the panel that a scan with the same seed looks at."""
     began = time.perf_counter()
     model = on.panel.model
@@ -242,7 +242,7 @@ def populate(case: Case, on: Focus, seed: int, progress: Progress) -> Population
             advance=task.advance,
         )
     return Population(
-        model=case.loaded.name,
+        model=subject.loaded.name,
         target=on.target,
         seed=seed,
         levels=[
@@ -261,26 +261,26 @@ def populate(case: Case, on: Focus, seed: int, progress: Progress) -> Population
 
 
 def _compare(
-    case: Case, on: Focus, passes: int, population: Population, progress: Progress
+    subject: Subject, on: Focus, passes: int, population: Population, progress: Progress
 ) -> list[Row]:
     """Recover the staircase as a scan does, and set it beside the population.
 
     Args:
-        case: model and images.
+        subject: model and images.
         on: F, and what is known of it.
         passes: images forward that choosing its images took.
         population: on the same F.
         progress: where to report.
 
     """
-    settings, seed, trigger = ScanSettings(), population.seed, case.truth.trigger
+    settings, seed, trigger = ScanSettings(), population.seed, subject.truth.trigger
     model, space = on.panel.model, on.panel.space
     before = model.passes
     with progress.task(f"staircase, seed {seed}", steps_of_a_staircase(settings)) as task:
         flows = recover(on, settings, seed, task.advance)
     passes += model.passes - before
     judges: list[TestingFunction] = []
-    for part, images in (("reject", case.images.defend), ("fresh", case.images.evaluate)):
+    for part, images in (("reject", subject.images.defend), ("fresh", subject.images.evaluate)):
         generator = stream(seed, "reference", part)
         some = balanced(images, JUDGES, generator)
         judge = Panel(model, some, space, on.panel.temperature, generator)

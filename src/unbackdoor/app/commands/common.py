@@ -1,0 +1,49 @@
+"""What several commands begin and end with."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import torch
+from rich.table import Table
+
+from unbackdoor.app.terminal import Terminal
+from unbackdoor.errors import ArgumentError
+from unbackdoor.runtime import cpu
+from unbackdoor.runtime.progress import Bars, Progress, Silent
+
+if TYPE_CHECKING:
+    from unbackdoor.app import cli
+
+REFERENCE = "shipped:clean"
+
+
+def reporting(machine: cli.Machine) -> Progress:
+    """Return where long work reports itself."""
+    return Silent() if machine.quiet else Bars(shown=machine.progress)
+
+
+def prepare(machine: cli.Machine) -> None:
+    """Check the device and set the CPU up.
+
+    Raises:
+        ArgumentError: no such device, or no positive number of threads.
+
+    """
+    most = max(16, 4 * (os.cpu_count() or 1))  # OpenMP ends a process that cannot have its threads
+    if machine.threads is not None and not 1 <= machine.threads <= most:
+        raise ArgumentError(f"--threads: expected 1 to {most} here, came {machine.threads}.")
+    try:
+        torch.zeros(1, device=machine.device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ArgumentError(
+            f"--device: {machine.device!r} cannot be used here; try cpu."
+        ) from error
+    cpu.prepare(machine.threads)
+
+
+def print_wide(table: Table) -> None:
+    """Print to a terminal as wide as it is, elsewhere without breaking a line."""
+    Terminal(width=None if sys.stdout.isatty() else 400).print(table)
