@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-everywhere lint clean
+.PHONY: demo test test-everywhere imports lint clean
 
 demo: .venv/.run
 	$(BIN)/unbackdoor demo
@@ -16,6 +16,10 @@ test: .venv/.dev lint
 # The tests that compute, as on processors with fewer instructions and with one thread or two.
 test-everywhere: .venv/.dev
 	$(BIN)/python tests/everywhere.py $(EVERYWHERE)
+
+# Which part of the code stands on which, and whether anything breaks the rules.
+imports:
+	@$(PYTHON) tests/imports.py
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ from cifar_layouts import NAMES, PER_FILE, Files, random_files
 from kills import SMALL
 from unbackdoor import rng
 from unbackdoor.data import cifar
-from unbackdoor.detectors import settings
+from unbackdoor.scanning import settings
 
 WritePictures = Callable[..., Path]
 

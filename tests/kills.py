@@ -33,9 +33,10 @@ from unbackdoor import api, bench
 from unbackdoor.app.cli import main
 from unbackdoor.bench import Outcome, Request
 from unbackdoor.bench.framework.store import Store
-from unbackdoor.detectors import settings
-from unbackdoor.detectors.settings import ScanSettings, ScreeningSettings
+from unbackdoor.detectors.settings import ScreeningSettings
 from unbackdoor.mesa.settings import FlowSettings, LearningSettings
+from unbackdoor.scanning import settings
+from unbackdoor.scanning.settings import ScanSettings
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 CODES = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}

@@ -1,91 +1,69 @@
-"""Who may import whom: one natural direction of data, held for every module."""
+"""One natural direction of data, held for every module; functions that one takes in at a glance."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import unbackdoor
+from imports import ROOT, House
 
-ROOT = Path(unbackdoor.__file__).parent
-ALLOWED = {
-    "errors": set(),
-    "rng": set(),
-    "runtime": {"errors"},
-    "mesa": {"errors", "rng"},
-    "triggers": {"errors", "rng", "runtime"},
-    "data": {"errors", "runtime"},
-    "models": {"errors", "runtime"},
-    "metrics": {"data", "errors", "triggers"},
-    "results": {"detectors", "errors", "runtime"},
-    "training": {"data", "errors", "rng", "runtime"},
-    "attack": {
-        "data", "errors", "metrics", "models", "results", "rng", "runtime", "training", "triggers",
-    },
-    "preflight": {"data", "errors", "metrics", "models", "results"},
-    "detectors": {
-        "data", "errors", "mesa", "metrics", "models", "rng", "runtime", "triggers",
-    },
-    "verdict": {"detectors", "results"},
-    "scanning": {
-        "data", "detectors", "errors", "mesa", "metrics", "models", "results", "rng", "runtime",
-        "triggers", "verdict",
-    },
-    "repairing": {
-        "data", "detectors", "errors", "metrics", "models", "results", "rng", "runtime",
-        "scanning", "training", "triggers",
-    },
-    "report": {"errors", "results", "runtime"},
-}  # fmt: skip
+SHORT = ("app", "detectors", "repairing", "scanning", "verdict")
+MOST_PARAMETERS, MOST_LINES = 7, 60
+HEAVY = {"torch", "zuko", "numpy"}
+LIGHT = ("__init__", "app/cli", "app/options", "results/records", "triggers/__init__")
+"""What the command line loads before it knows what is asked."""
 
 
-def modules(unit: str) -> list[Path]:
-    folder = ROOT / unit
-    return sorted(folder.rglob("*.py")) if folder.is_dir() else [ROOT / f"{unit}.py"]
+def test_the_house_stands() -> None:
+    assert House().wrong() == []
 
 
-def imported_units(path: Path) -> set[str]:
-    units: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "unbackdoor":
-            units |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("unbackdoor."):
-            units.add(str(node.module).split(".")[1])
-        elif isinstance(node, ast.Import):
-            units |= {
-                alias.name.split(".")[1]
-                for alias in node.names
-                if alias.name.startswith("unbackdoor.")
-            }
-    return units
+def test_a_wrong_arrow_and_a_circle_are_seen(tmp_path: Path) -> None:
+    package = tmp_path / "unbackdoor"
+    (package / "mesa").mkdir(parents=True)
+    (package / "mesa" / "__init__.py").write_text("")
+    (package / "mesa" / "flow.py").write_text("from unbackdoor import rng\n")
+    (package / "rng.py").write_text("def f():\n    from unbackdoor.mesa import flow\n")
+    said = House(package).wrong()
+    assert "rng takes from mesa, which stands above it" in said
+    assert any(line.startswith("a circle: ") for line in said)
 
 
-@pytest.mark.parametrize("unit", ALLOWED)
-def test_a_unit_imports_only_what_lies_before_it(unit: str) -> None:
-    for path in modules(unit):
-        assert imported_units(path) <= ALLOWED[unit] | {unit}, path
+def functions() -> Iterator[tuple[str, ast.FunctionDef]]:
+    for unit in SHORT:
+        for path in sorted((ROOT / unit).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.FunctionDef):
+                    yield f"{path.relative_to(ROOT)}:{node.name}", node
 
 
-def test_every_unit_has_its_place() -> None:
-    free = {"__init__", "__main__", "api", "app", "bench", "subject"}
-    units = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or path.is_dir()}
-    assert units - free - {"__pycache__"} == set(ALLOWED)
+def test_no_function_takes_more_than_a_reader_can_hold() -> None:
+    for where, node in functions():
+        every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        own = [argument.arg for argument in every if argument.arg not in {"self", "cls"}]
+        assert len(own) <= MOST_PARAMETERS, (where, own)
 
 
-def test_the_command_line_and_the_package_itself_import_no_torch() -> None:
-    for name in ("__init__", "app/cli"):
-        tree = ast.parse((ROOT / f"{name}.py").read_text())
-        heads = {
-            name
-            for node in tree.body
-            for name in (
-                [alias.name for alias in node.names]
-                if isinstance(node, ast.Import)
-                else [node.module or ""]
-                if isinstance(node, ast.ImportFrom)
-                else []
-            )
-        }
-        assert not any(head.split(".")[0] in {"torch", "zuko", "numpy"} for head in heads)
+def test_no_function_is_longer_than_a_screen() -> None:
+    for where, node in functions():
+        body = node.body
+        if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+            body = body[1:]
+        if body:
+            length = (body[-1].end_lineno or 0) - body[0].lineno + 1
+            assert length <= MOST_LINES, (where, length)
+
+
+@pytest.mark.parametrize("name", [name for name in LIGHT if (ROOT / f"{name}.py").is_file()])
+def test_what_the_command_line_loads_first_imports_no_torch(name: str) -> None:
+    tree = ast.parse((ROOT / f"{name}.py").read_text())
+    heads: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            heads |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            heads.add(node.module or "")
+    assert not {head.split(".")[0] for head in heads} & HEAVY

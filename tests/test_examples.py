@@ -15,11 +15,11 @@ from conftest import WritePictures
 from kills import SMALL
 from unbackdoor import data
 from unbackdoor.app.cli import main
-from unbackdoor.detectors.settings import BUDGETS
 from unbackdoor.metrics import attack_success
 from unbackdoor.models import freeze, load
 from unbackdoor.rng import stream
-from unbackdoor.triggers import parse_trigger
+from unbackdoor.scanning.settings import BUDGETS
+from unbackdoor.triggers.planted import parse_trigger
 
 DOCS = Path(__file__).parents[1] / "docs" / "models.md"
 COMMANDS = re.findall(r"^unbackdoor (scan .+)$", DOCS.read_text(), re.MULTILINE)

@@ -6,12 +6,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from unbackdoor.data import Images
+from unbackdoor.data.images import MOST_AT_ONCE
 from unbackdoor.errors import InsufficientDataError
-from unbackdoor.metrics import BATCH, accuracy, attack_success, predict
+from unbackdoor.metrics import accuracy, attack_success, predict
 from unbackdoor.rng import stream
-from unbackdoor.triggers import PatchSpace
+from unbackdoor.triggers.patch import Patch
 
-SPACE = PatchSpace(3)
+SPACE = Patch(3)
 WHITE, BLACK = torch.ones(27), torch.zeros(27)
 TARGET = 1
 
@@ -44,7 +45,7 @@ def success(count: int, theta: Tensor, rounds: int = 1) -> float:
 def test_asr_of_a_classifier_that_looks_for_the_trigger_is_exact() -> None:
     assert success(60, WHITE[None]) == 1.0
     assert success(60, BLACK[None]) == 0.0
-    assert success(3 * BATCH + 1, WHITE[None]) == 1.0
+    assert success(3 * MOST_AT_ONCE + 1, WHITE[None]) == 1.0
 
 
 def test_images_take_turns_through_the_triggers_and_go_on_in_the_next_round() -> None:
@@ -73,7 +74,7 @@ def test_asr_without_images_of_other_classes_is_refused() -> None:
 
 
 def test_accuracy_is_the_share_of_right_answers_over_all_batches() -> None:
-    some = images(BATCH + 44)
+    some = images(MOST_AT_ONCE + 44)
 
     def always_two(pictures: Tensor) -> Tensor:
         return torch.tensor([0.0, 0.0, 1.0]).expand(len(pictures), 3)

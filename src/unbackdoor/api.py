@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from unbackdoor import preflight
 from unbackdoor.data import Images, Split
-from unbackdoor.detectors.settings import ScanSettings
 from unbackdoor.errors import ContentError
 from unbackdoor.metrics import Classifier, answers
 from unbackdoor.models import Frozen, bare, freeze
@@ -22,8 +21,8 @@ from unbackdoor.runtime.journal import opened
 from unbackdoor.runtime.progress import Progress
 from unbackdoor.scanning import Described, data_hash
 from unbackdoor.scanning import scan as scan_model
-from unbackdoor.subject import FIRST_SHARE
-from unbackdoor.triggers import parse_space
+from unbackdoor.scanning.settings import FIRST_SHARE, ScanSettings
+from unbackdoor.triggers.registry import parse_space
 
 DEFEND_SHARE = 5 / 8
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 
 class UnbackdoorError(Exception):
     """Base of every error this package raises on purpose; its text is one sentence for a person."""
@@ -46,3 +49,31 @@ def brief(error: BaseException) -> str:
     """Return the first line of an error's text, short enough for a sentence."""
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:160]
+
+
+def expect(settings: object, least: float, most: float, *names: str) -> None:
+    """Raise unless every named setting is a number in a range.
+
+    Args:
+        settings: the dataclass, from its ``__post_init__``.
+        least: the smallest value.
+        most: the largest one; infinity where there is none.
+        names: of its fields.
+
+    Raises:
+        ArgumentError: one is not; the sentence names it.
+
+    """
+    for name in names:
+        value: Any = getattr(settings, name)
+        if not least <= value <= most:
+            wanted = f"at least {least:g}" if math.isinf(most) else f"{least:g} to {most:g}"
+            raise ArgumentError(f"{name}: expected {wanted}, came {value}.")
+
+
+def expect_above(settings: object, bound: float, *names: str) -> None:
+    """Raise unless every named setting is a number above a bound."""
+    for name in names:
+        value: Any = getattr(settings, name)
+        if not bound < value < math.inf:
+            raise ArgumentError(f"{name}: expected more than {bound:g}, came {value}.")

@@ -9,12 +9,10 @@ from torch import Generator, Tensor
 
 from unbackdoor.data.images import Images
 from unbackdoor.errors import ContentError, InsufficientDataError, brief
-from unbackdoor.triggers.space import TriggerSpace
+from unbackdoor.triggers.family import Space
 
 Classifier = Callable[[Tensor], Tensor]
 """Images ``(B, C, H, W)`` in [0, 1] → logits ``(B, classes)``."""
-
-BATCH = 256
 
 
 @torch.no_grad()
@@ -47,7 +45,9 @@ def answers(
 @torch.no_grad()
 def predict(model: Classifier, images: Images) -> Tensor:
     """Return the predicted class of each image, ``(n,)`` int64."""
-    return torch.cat([model(images.batch(p)).argmax(1).cpu() for p in _batches(len(images))])
+    return torch.cat(
+        [model(images.batch(p)).argmax(1).cpu() for p in _batches(images, len(images))]
+    )
 
 
 def accuracy(model: Classifier, images: Images) -> float:
@@ -69,7 +69,7 @@ def confusion(predicted: Tensor, images: Images, target: int) -> float:
 def attack_success(
     model: Classifier,
     images: Images,
-    space: TriggerSpace,
+    space: Space,
     theta: Tensor,
     target: int,
     *,
@@ -81,10 +81,10 @@ def attack_success(
     Args:
         model: the classifier.
         images: images of all classes; those of ``target`` are left out.
-        space: how a trigger is stamped.
+        space: of the triggers.
         theta: ``(k, n)``; the images take turns through the k triggers.
         target: the attacker's class.
-        generator: the places, one at random for each image and round.
+        generator: of the arms, one at random for each image and round.
         rounds: how many times every image is stamped.
 
     Raises:
@@ -100,13 +100,13 @@ def attack_success(
     hits = 0
     for start in range(rounds):
         turn = (torch.arange(len(others)) + start * len(others)) % len(theta)
-        places = space.places(len(others), images.shape, generator)
-        for slot in _batches(len(others)):
-            stamped = space.stamp(images.batch(others[slot]), theta[turn[slot]], places[slot])
+        arms = space.draw_arms(len(others), images.shape, generator)
+        for slot in _batches(images, len(others)):
+            stamped = space.apply(images.batch(others[slot]), theta[turn[slot]], arms[slot])
             hits += int((model(stamped).argmax(1) == target).sum())
     return hits / (rounds * len(others))
 
 
-def _batches(count: int) -> list[Tensor]:
-    """Return the positions 0 … count - 1 in batches."""
-    return [torch.arange(at, min(at + BATCH, count)) for at in range(0, count, BATCH)]
+def _batches(images: Images, count: int) -> list[Tensor]:
+    """Return the positions 0 … count - 1 in as many as go through a network at a time."""
+    return list(torch.split(torch.arange(count), images.chunk))

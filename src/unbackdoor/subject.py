@@ -13,7 +13,6 @@ from torch import nn
 
 from unbackdoor import data, models, preflight, results
 from unbackdoor.data import Split
-from unbackdoor.detectors.settings import ScanSettings
 from unbackdoor.errors import ArgumentError, ContentError, UnbackdoorError, printable
 from unbackdoor.metrics import answers
 from unbackdoor.models import Loaded, Normalise, bare, freeze
@@ -25,7 +24,9 @@ from unbackdoor.runtime.journal import FORGETFUL, Journal
 from unbackdoor.runtime.progress import Bars, Progress
 from unbackdoor.scanning import Described, data_hash, with_planted
 from unbackdoor.scanning import scan as scan_model
-from unbackdoor.triggers import Planted, Trigger, parse_space, parse_trigger
+from unbackdoor.scanning.settings import ScanSettings
+from unbackdoor.triggers.planted import Planted, Trigger, parse_trigger
+from unbackdoor.triggers.registry import parse_space
 
 FIRST_SHARE = 0.8
 """Of all clean images, the share that a scan and a repair use; the rest is for the scan after."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from unbackdoor.data.images import Images
-from unbackdoor.errors import ArgumentError
+from unbackdoor.errors import ArgumentError, expect, expect_above
 from unbackdoor.rng import seeded
 from unbackdoor.runtime.cpu import half_precision_pays
 from unbackdoor.runtime.journal import FORGETFUL, Journal
@@ -52,6 +53,12 @@ class TrainingSettings:
     warm_up: float = 0.2
     shift: int = 4
     scaled: bool = False
+
+    def __post_init__(self) -> None:
+        expect(self, 1, inf, "epochs", "batch_size")
+        expect(self, 0, inf, "shift", "weight_decay")
+        expect(self, 0, 1, "momentum", "label_smoothing", "warm_up")
+        expect_above(self, 0, "learning_rate")
 
     def with_epochs(self, epochs: int | None) -> TrainingSettings:
         """Return the recipe with another number of epochs; itself for None."""
@@ -221,9 +228,6 @@ def _groups(model: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]
 
 
 def _check(settings: TrainingSettings, images: Images) -> None:
-    for name in ("epochs", "batch_size", "learning_rate"):
-        if not (value := getattr(settings, name)) > 0:
-            raise ArgumentError(f"{name}: expected more than 0, came {value}.")
     side = min(images.shape[1:])
     if not 0 <= settings.shift < side:
         raise ArgumentError(

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from kills import SMALL, prepare
 from unbackdoor import models, results
 from unbackdoor.app.cli import main
-from unbackdoor.detectors import settings
+from unbackdoor.scanning import settings
 
 Run = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from unbackdoor.attack import Poison
 from unbackdoor.data import Images
 from unbackdoor.rng import stream
-from unbackdoor.triggers import parse_trigger
+from unbackdoor.triggers.planted import parse_trigger
 
 TRIGGER = parse_trigger("rgb:1")
 
@@ -34,7 +34,7 @@ def test_poisoned_images_get_the_patch_and_the_label_and_the_others_pass() -> No
     picks = torch.randperm(60, generator=stream(1))[:40]
     before, labels = some.batch(picks) + 0.5, some.targets[picks]
     pixels, learnt = poison(before, labels, picks)
-    patch = TRIGGER.space.picture(TRIGGER.theta[None])[0]
+    patch = TRIGGER.space.picture(TRIGGER.theta[None], (3, 1, 1))[0]
     for index, pick in enumerate(picks.tolist()):
         if poison.poisoned[pick]:
             assert int(learnt[index]) == 2

@@ -29,11 +29,11 @@ from unbackdoor.bench.paper import table as paper
 from unbackdoor.bench.paper.defences import Mesa, SpectralFilter, Undefended
 from unbackdoor.bench.paper.figure import figure
 from unbackdoor.bench.paper.stages import Defended, Row
-from unbackdoor.detectors.settings import SCAN
 from unbackdoor.errors import ArgumentError
 from unbackdoor.repairing.settings import REPAIR
 from unbackdoor.runtime.progress import Silent
-from unbackdoor.triggers import parse_trigger
+from unbackdoor.scanning.settings import SCAN
+from unbackdoor.triggers.planted import parse_trigger
 
 ROW = Row(
     data="cifar10",

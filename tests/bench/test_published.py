@@ -22,7 +22,7 @@ from unbackdoor.bench.paper.stages import Defence, Row
 from unbackdoor.bench.reference import panels, reference
 from unbackdoor.bench.toys import toys
 from unbackdoor.runtime.progress import Silent
-from unbackdoor.triggers import parse_trigger
+from unbackdoor.triggers.planted import parse_trigger
 
 ROOT = Path(__file__).parents[2]
 BRIEF = (

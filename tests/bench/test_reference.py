@@ -10,13 +10,14 @@ import torch
 from unbackdoor.bench import robust
 from unbackdoor.bench.reference import reference
 from unbackdoor.bench.reference.patterns import by_mode, connected, patterns, shares
-from unbackdoor.detectors.settings import ScanSettings, ScreeningSettings
+from unbackdoor.detectors.settings import ScreeningSettings
 from unbackdoor.mesa import Stair
 from unbackdoor.mesa.settings import FlowSettings, LearningSettings, SmcSettings
 from unbackdoor.repairing.settings import RepairSettings
 from unbackdoor.rng import stream
 from unbackdoor.runtime.progress import Silent
-from unbackdoor.triggers import parse_trigger
+from unbackdoor.scanning.settings import ScanSettings
+from unbackdoor.triggers.planted import parse_trigger
 
 TINY = ScanSettings(
     betas=(0.5,),

@@ -21,7 +21,7 @@ from unbackdoor.bench.paper.defences import (
     Undefended,
 )
 from unbackdoor.bench.paper.stages import Defended, Network, Row
-from unbackdoor.detectors.settings import ReversalSettings, ScanSettings, ScreeningSettings
+from unbackdoor.detectors.settings import ReversalSettings, ScreeningSettings
 from unbackdoor.mesa.settings import MINE_PAPER, FlowSettings, LearningSettings
 from unbackdoor.repairing.rivals.anp import AnpSettings
 from unbackdoor.repairing.rivals.ft_sam import SamSettings
@@ -29,6 +29,7 @@ from unbackdoor.repairing.rivals.ibau import IbauSettings
 from unbackdoor.repairing.settings import RepairSettings
 from unbackdoor.runtime import cpu
 from unbackdoor.runtime.progress import Silent
+from unbackdoor.scanning.settings import ScanSettings
 from unbackdoor.training import TrainingSettings
 
 NETWORK = """

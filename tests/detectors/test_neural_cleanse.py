@@ -11,7 +11,7 @@ from unbackdoor.detectors.settings import ReversalSettings
 from unbackdoor.metrics import attack_success
 from unbackdoor.models import freeze
 from unbackdoor.rng import stream
-from unbackdoor.triggers import PatchSpace
+from unbackdoor.triggers.patch import Patch
 
 
 class Obeys(nn.Module):
@@ -25,7 +25,7 @@ class Obeys(nn.Module):
 def test_it_finds_a_trigger_that_works_and_another_start_another() -> None:
     pixels = torch.randint(40, (60, 3, 8, 8), dtype=torch.uint8, generator=stream(0, "pixels"))
     images = Images.of("noise", ("a", "b"), pixels, torch.zeros(60, dtype=torch.int64))
-    model, space = freeze(Obeys()), PatchSpace(2)
+    model, space = freeze(Obeys()), Patch(2)
     settings = ReversalSettings(steps=100, batch=8, learning_rate=0.3)
     one, two, again = (
         reverse(model, images, space, 1, settings, generator=stream(seed, "start"))

@@ -21,13 +21,14 @@ from torch import nn
 
 from conftest import WritePictures
 from unbackdoor.app.cli import main
-from unbackdoor.detectors.settings import BUDGETS, ScanSettings, ScreeningSettings
+from unbackdoor.detectors.settings import ScreeningSettings
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.models import Graph, build, freeze, load, save
 from unbackdoor.models.onnx import _node
 from unbackdoor.models.onnxtensors import Beside
 from unbackdoor.models.operators import OPERATORS, Context
 from unbackdoor.runtime.files import sha256_of
+from unbackdoor.scanning.settings import BUDGETS, ScanSettings
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 REFUSED = {

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from unbackdoor import api, results
 from unbackdoor.data import Images, Split
-from unbackdoor.detectors.settings import ScanSettings, ScreeningSettings
+from unbackdoor.detectors.settings import ScreeningSettings
 from unbackdoor.errors import ContentError, InsufficientDataError
 from unbackdoor.models import Adapted, bare
 from unbackdoor.preflight import adapt, check
 from unbackdoor.rng import stream
+from unbackdoor.scanning.settings import ScanSettings
 
 CLASSES = 4
 

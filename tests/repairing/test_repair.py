@@ -20,11 +20,12 @@ from unbackdoor.repairing.settings import RepairSettings
 from unbackdoor.results import ScanResult
 from unbackdoor.rng import stream
 from unbackdoor.scanning import Described, scan
-from unbackdoor.subject import FIRST_SHARE
+from unbackdoor.scanning.settings import FIRST_SHARE
 from unbackdoor.training import TrainingSettings, fit
-from unbackdoor.triggers import PatchSpace, Planted, Trigger
+from unbackdoor.triggers.patch import Patch
+from unbackdoor.triggers.planted import Planted, Trigger
 
-SPACE = PatchSpace(2)
+SPACE = Patch(2)
 SCANNING = replace(
     SMALL,
     learning=replace(SMALL.learning, draws=300, steps=100, sweeps=2, climbers=100, islands=4),
@@ -140,7 +141,7 @@ def test_too_few_images_to_scan_again_are_noticed_before_any_training(
 ) -> None:
     first, reserve = api._split(*pictures(), None).divide(FIRST_SHARE)
     few = Split(reserve.defend.subset(torch.arange(3)), reserve.evaluate)
-    never = RepairSettings(training=TrainingSettings(learning_rate=-1.0))
+    never = RepairSettings(training=TrainingSettings(learning_rate=1e30))
     with pytest.raises(InsufficientDataError, match="at least"):
         repairing.repair(network, found, first, few, SPACE, never, SCANNING, seed=0)
 

@@ -21,9 +21,10 @@ from unbackdoor.repairing.rivals.ft_sam import SamSettings
 from unbackdoor.repairing.rivals.ibau import IbauSettings
 from unbackdoor.rng import initialised_by, stream
 from unbackdoor.training import TrainingSettings, fit
-from unbackdoor.triggers import PatchSpace, Trigger
+from unbackdoor.triggers.patch import Patch
+from unbackdoor.triggers.planted import Trigger
 
-SPACE = PatchSpace(2)
+SPACE = Patch(2)
 TRIGGER = Trigger("check", SPACE, torch.tensor([1.0, 0.0, 0.0, 1.0]).repeat(3))
 RECIPE = TrainingSettings(epochs=15, batch_size=32, learning_rate=0.1, shift=0)
 

@@ -13,18 +13,19 @@ from unbackdoor import api, results
 from unbackdoor.bench.paper import table as paper
 from unbackdoor.bench.paper.defences import Mesa
 from unbackdoor.detectors.objective import Panel, balanced, margins
-from unbackdoor.detectors.settings import ScanSettings, ScreeningSettings
+from unbackdoor.detectors.settings import ScreeningSettings
+from unbackdoor.detectors.stairs import from_records
 from unbackdoor.errors import ContentError, InsufficientDataError
 from unbackdoor.mesa.settings import FlowSettings, LearningSettings
 from unbackdoor.models import freeze
 from unbackdoor.repairing import to_unlearn
-from unbackdoor.results import ClassRecord, ScanResult
+from unbackdoor.results import ScanResult
 from unbackdoor.rng import stream
-from unbackdoor.scanning import from_records, staircase, with_planted
-from unbackdoor.scanning.scan import from_bytes, to_bytes
-from unbackdoor.subject import FIRST_SHARE
-from unbackdoor.triggers import PatchSpace, Planted, Trigger
-from unbackdoor.verdict.judge import judge, status
+from unbackdoor.scanning import staircase, with_planted
+from unbackdoor.scanning.settings import FIRST_SHARE, ScanSettings
+from unbackdoor.triggers.patch import Patch
+from unbackdoor.triggers.planted import Planted, Trigger
+from unbackdoor.triggers.values import from_bytes, to_bytes
 
 SMALL = ScanSettings(
     screening=ScreeningSettings(restarts=2, steps=60, images_to_judge=16),
@@ -83,7 +84,7 @@ def test_a_repair_takes_each_stair_as_often_and_so_does_the_default_of_the_paper
     record = found.classes[1]
     equally = from_records(record.stairs, 3, equal=True)
     assert equally.weights.tolist() == [1] * len(record.stairs)
-    draws = to_unlearn(record, PatchSpace(1))(50, stream(0, "draws"))
+    draws = to_unlearn(record, 3)(50, stream(0, "draws"))
     assert torch.equal(draws, equally.sample(50, stream(0, "draws")))
     assert Mesa(equal=True) == paper.DEFAULT
 
@@ -121,7 +122,7 @@ def test_examples_show_the_trigger_at_work(found: ScanResult) -> None:
 
 
 def test_the_planted_trigger_stands_beside_the_draws(found: ScanResult) -> None:
-    white = Trigger("white", PatchSpace(1), torch.ones(3))
+    white = Trigger("white", Patch(1), torch.ones(3))
     shown = with_planted(found, Planted(white, 1)).original
     assert shown is not None
     assert shown.distance < 0.2
@@ -159,7 +160,7 @@ def test_margins_are_positive_exactly_where_the_target_wins() -> None:
 def test_the_panel_says_the_same_of_one_class_and_in_the_mean_of_some_images() -> None:
     first, _ = api._split(*pictures(), None).divide(FIRST_SHARE)
     model = freeze(api._Called(obeys))
-    space, theta = PatchSpace(1), torch.tensor([[0.0, 0.0, 0.0], [0.85, 0.85, 0.85], [1, 1, 1]])
+    space, theta = Patch(1), torch.tensor([[0.0, 0.0, 0.0], [0.85, 0.85, 0.85], [1, 1, 1]])
     panel = Panel(model, first.defend, space, 0.5, stream(0, "panel"))
     values = panel(theta)
     assert values.shape == (3, 2)
@@ -189,7 +190,7 @@ def test_what_cannot_reach_a_level_is_given_up_early(level: float) -> None:
     first, _ = api._split(*pictures(), None).divide(FIRST_SHARE)
     model = freeze(api._Called(reluctant))
     theta = torch.linspace(0.2, 1, 40)[:, None].expand(-1, 3)
-    F = Panel(model, first.defend, PatchSpace(1), 0.5, stream(0, "panel")).towards(1)
+    F = Panel(model, first.defend, Patch(1), 0.5, stream(0, "panel")).towards(1)
     truth, before = F(theta), model.passes
     values = F.at_least(theta, level)
     reached = truth >= level
@@ -202,7 +203,7 @@ def test_few_images_stand_for_many() -> None:
     """Ten chosen ones say what all say."""
     first, _ = api._split(*pictures(), None).divide(FIRST_SHARE)
 
-    space, theta = PatchSpace(1), torch.linspace(0.45, 0.85, 9)[:, None].expand(-1, 3)
+    space, theta = Patch(1), torch.linspace(0.45, 0.85, 9)[:, None].expand(-1, 3)
     model = freeze(api._Called(reluctant))
     many = Panel(model, first.defend, space, 0.5, stream(0, "many"))
     few, values = many.representative(1, theta, 10)
@@ -219,39 +220,3 @@ def test_few_images_stand_for_many() -> None:
 def test_bytes_are_exact_for_bytes() -> None:
     levels = torch.arange(256).reshape(2, 128) / 255
     assert torch.equal(from_bytes(to_bytes(levels), 128), levels)
-
-
-@pytest.mark.parametrize(
-    ("asrs", "verdict", "targets"),
-    [
-        ([0.1, 0.3], "clean", []),
-        ([0.1, 0.5], "inconclusive", []),
-        ([0.9, 0.5], "backdoored", [0]),
-        ([0.9, 0.8], "backdoored", [0, 1]),
-    ],
-)
-def test_the_rule_of_the_verdict(asrs: list[float], verdict: str, targets: list[int]) -> None:
-    settings = ScanSettings()
-    records = [
-        ClassRecord(
-            index=index,
-            name=f"class {index}",
-            status=status(asr, 0.0, settings),
-            asr=asr,
-            best=b"",
-            log_volume=[],
-        )
-        for index, asr in enumerate(asrs)
-    ]
-    assert judge(records, "patch:3", settings)[:2] == (verdict, targets)
-
-
-def test_a_class_that_a_model_answers_anyway_is_neither_clean_nor_backdoored() -> None:
-    settings = ScanSettings()
-    assert [status(asr, 0.31, settings) for asr in (0.31, 1.0)] == ["suspicious"] * 2
-    record = ClassRecord(
-        index=0, name="cat", status="suspicious", asr=1.0, confusion=0.5, best=b"", log_volume=[]
-    )
-    verdict, targets, reason = judge([record], "patch:3", settings)
-    assert (verdict, targets) == ("inconclusive", [])
-    assert "cat (50.0%) to held-back images of other classes without any trigger" in reason

@@ -12,16 +12,20 @@ from torch import Tensor
 
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.rng import stream
-from unbackdoor.triggers import PatchSpace, TriggerSpace, parse_space, parse_trigger
+from unbackdoor.triggers.family import Space
+from unbackdoor.triggers.patch import Patch
+from unbackdoor.triggers.planted import parse_trigger
+from unbackdoor.triggers.registry import parse_space
 
+SHAPE = (3, 9, 7)
 sizes = st.integers(1, 16)
 
 
-def in_words(space: TriggerSpace, images: Tensor, theta: Tensor, places: Tensor) -> Tensor:
+def in_words(space: Space, images: Tensor, theta: Tensor, places: Tensor) -> Tensor:
     """The stamp, one picture at a time."""
     out = images.clone()
     for index, (row, column) in enumerate(places.tolist()):
-        patch = space.picture(theta[index : index + 1])[0]
+        patch = space.picture(theta[index : index + 1], SHAPE)[0]
         height, width = patch.shape[1:]
         out[index, :, row : row + height, column : column + width] = patch
     return out
@@ -30,14 +34,14 @@ def in_words(space: TriggerSpace, images: Tensor, theta: Tensor, places: Tensor)
 @given(size=sizes, extra=st.tuples(st.integers(0, 20), st.integers(0, 20)), seed=st.integers(0, 99))
 def test_places_always_fit(size: int, extra: tuple[int, int], seed: int) -> None:
     height, width = size + extra[0], size + extra[1]
-    places = PatchSpace(size).places(50, (3, height, width), stream(seed))
+    places = Patch(size).draw_arms(50, (3, height, width), stream(seed))
     assert places.shape == (50, 2)
     assert bool((places >= 0).all())
     assert bool((places + size <= torch.tensor([height, width])).all())
 
 
 def test_places_are_uniform_over_where_the_patch_fits() -> None:
-    places = PatchSpace(3).places(12_000, (3, 5, 6), stream(0))
+    places = Patch(3).draw_arms(12_000, (3, 5, 6), stream(0))
     counts = torch.bincount(places[:, 0] * 4 + places[:, 1], minlength=12)
     expected = 1000.0
     assert float(((counts - expected) ** 2 / expected).sum()) < 31.3  # χ², 11 degrees, p = 0.001
@@ -45,28 +49,28 @@ def test_places_are_uniform_over_where_the_patch_fits() -> None:
 
 def test_a_patch_larger_than_the_picture_is_refused() -> None:
     with pytest.raises(ArgumentError, match="does not fit pictures of 8×4"):
-        PatchSpace(5).places(1, (3, 4, 8), stream(0))
+        Patch(5).draw_arms(1, (3, 4, 8), stream(0))
 
 
 @given(size=st.integers(1, 6), count=st.integers(0, 5), seed=st.integers(0, 99))
 def test_a_stamp_changes_the_patch_and_nothing_else(size: int, count: int, seed: int) -> None:
-    space, draw = PatchSpace(size), stream(seed)
+    space, draw = Patch(size), stream(seed)
     images = torch.rand(count, 3, 9, 7, generator=draw)
-    theta = torch.rand(count, space.dimensions, generator=draw)
-    places = space.places(count, (3, 9, 7), draw)
+    theta = torch.rand(count, space.dimensions(SHAPE), generator=draw)
+    places = space.draw_arms(count, (3, 9, 7), draw)
     before = images.clone()
-    out = space.stamp(images, theta, places)
+    out = space.apply(images, theta, places)
     assert torch.equal(out, in_words(space, images, theta, places))
     assert torch.equal(images, before)
 
 
 def test_gradients_flow_to_every_theta_and_around_the_patch_to_the_images() -> None:
-    space = PatchSpace(2)
+    space = Patch(2)
     images = torch.rand(3, 3, 5, 5, requires_grad=True)
     theta = torch.rand(3, 12, requires_grad=True)
     weights = torch.rand(3, 3, 5, 5)
     places = torch.tensor([[0, 0], [3, 3], [1, 2]])
-    (space.stamp(images, theta, places) * weights).sum().backward()
+    (space.apply(images, theta, places) * weights).sum().backward()
     assert theta.grad is not None
     assert images.grad is not None
     for index, (row, column) in enumerate(places.tolist()):
@@ -77,14 +81,14 @@ def test_gradients_flow_to_every_theta_and_around_the_patch_to_the_images() -> N
 
 
 def test_theta_is_red_then_green_then_blue_row_by_row() -> None:
-    picture = PatchSpace(2).picture(torch.arange(12.0)[None])
+    picture = Patch(2).picture(torch.arange(12.0)[None], SHAPE)
     assert picture[0].tolist() == [[[0, 1], [2, 3]], [[4, 5], [6, 7]], [[8, 9], [10, 11]]]
 
 
 @given(size=sizes)
 def test_a_space_is_read_from_its_name(size: int) -> None:
     space = parse_space(f"patch:{size}")
-    assert (space.size, space.dimensions) == (size, 3 * size * size)
+    assert (space.size, space.dimensions(SHAPE)) == (size, 3 * size * size)
     assert parse_space(space.name) == space
 
 
@@ -100,7 +104,7 @@ def test_other_spaces_are_arguments(spec: str) -> None:
 @given(number=st.integers(0, 511))
 def test_black_and_white_triggers_are_nine_bits(number: int) -> None:
     trigger = parse_trigger(f"bw:{number}")
-    picture = trigger.space.picture(trigger.theta[None])[0]
+    picture = trigger.space.picture(trigger.theta[None], SHAPE)[0]
     assert trigger.name == f"bw:{number}"
     assert torch.equal(picture[0], picture[1])
     assert torch.equal(picture[0], picture[2])
@@ -112,7 +116,7 @@ def test_black_and_white_triggers_are_nine_bits(number: int) -> None:
 @given(seed=st.integers(0, 10**18 - 1), size=sizes)
 def test_colour_triggers_follow_their_seed_in_whole_levels(seed: int, size: int) -> None:
     trigger = parse_trigger(f"rgb:{seed}x{size}")
-    assert trigger.space == PatchSpace(size)
+    assert trigger.space == Patch(size)
     assert torch.equal(parse_trigger(f"rgb:{seed}x{size}").theta, trigger.theta)
     levels = trigger.theta * 255
     assert float((levels - levels.round()).abs().max()) < 1e-4
@@ -145,15 +149,15 @@ def test_any_text_is_a_trigger_or_an_argument_error(text: str) -> None:
     except ArgumentError:
         return
     assert trigger.name == text
-    assert trigger.theta.shape == (trigger.space.dimensions,)
+    assert trigger.theta.shape == (trigger.space.dimensions(SHAPE),)
 
 
 def test_a_picture_is_a_trigger(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "cross.PNG")
     trigger = parse_trigger(str(tmp_path / "cross.PNG"))
-    assert (trigger.name, trigger.space) == ("cross.PNG", PatchSpace(4))
-    shown = trigger.space.picture(trigger.theta[None])[0].permute(1, 2, 0) * 255
+    assert (trigger.name, trigger.space) == ("cross.PNG", Patch(4))
+    shown = trigger.space.picture(trigger.theta[None], SHAPE)[0].permute(1, 2, 0) * 255
     assert np.array_equal(shown.round().numpy(), pixels)
 
 

@@ -22,7 +22,7 @@ from unbackdoor.runtime.files import check_output
 from unbackdoor.runtime.journal import FORGETFUL, Journal, opened
 from unbackdoor.runtime.progress import Progress
 from unbackdoor.training import fit
-from unbackdoor.triggers import Trigger, parse_trigger
+from unbackdoor.triggers.planted import Trigger, parse_trigger
 
 REMEDY = "take one that does, or resize the images"
 """For a network that cannot take them."""

@@ -8,14 +8,14 @@ import torch
 from torch import Generator, Tensor
 
 from unbackdoor.data.images import Images
-from unbackdoor.triggers import Trigger
+from unbackdoor.triggers.planted import Trigger
 
 
 class Poison:
     """A change of batches for :func:`unbackdoor.training.fit`.
 
     Which images are poisoned is drawn once, among those of other classes than the target; the
-    trigger is stamped after augmentation, at a new random place each time.
+    trigger is applied after augmentation, at a new random place each time.
 
     Args:
         images: the training set.
@@ -47,9 +47,9 @@ class Poison:
         which = self.poisoned[picks].nonzero()[:, 0]
         space = self.trigger.space
         shape = (images.shape[1], images.shape[2], images.shape[3])
-        places = space.places(len(which), shape, self.generator)
+        arms = space.draw_arms(len(which), shape, self.generator)
         theta = self.trigger.theta.expand(len(which), -1)
         images, labels = images.clone(), labels.clone()
-        images[which] = space.stamp(images[which], theta, places)
+        images[which] = space.apply(images[which], theta, arms)
         labels[which] = self.target
         return images, labels

@@ -23,7 +23,7 @@ from unbackdoor.bench.reference import panels, reference
 from unbackdoor.bench.toys import toys
 from unbackdoor.errors import ArgumentError
 from unbackdoor.runtime.progress import Bars, Progress
-from unbackdoor.triggers import parse_trigger
+from unbackdoor.triggers.planted import parse_trigger
 
 __all__ = ["BENCHMARKS", "SWEEPS", "Outcome", "Processes", "Ray", "Request", "Serial", "markdown"]
 

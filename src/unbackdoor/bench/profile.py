@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from unbackdoor.bench.framework.store import Store
 from unbackdoor.bench.framework.table import Line
-from unbackdoor.detectors.settings import ScanSettings
 from unbackdoor.models import Frozen, freeze
 from unbackdoor.results import versions
 from unbackdoor.runtime.journal import key_of
 from unbackdoor.runtime.progress import Progress
 from unbackdoor.scanning import Described, scan
+from unbackdoor.scanning.settings import ScanSettings
 from unbackdoor.subject import Subject
-from unbackdoor.triggers import parse_space
+from unbackdoor.triggers.registry import parse_space
 
 VERSION = 1
 """Raised when the code changes what a row means, so that stored rows are measured again."""

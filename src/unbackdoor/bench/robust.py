@@ -13,7 +13,6 @@ import msgspec
 from unbackdoor.bench.framework.store import Store
 from unbackdoor.bench.framework.table import Line, percent, share
 from unbackdoor.data import Split
-from unbackdoor.detectors.settings import SCAN, ScanSettings
 from unbackdoor.metrics import accuracy, attack_success
 from unbackdoor.models import freeze
 from unbackdoor.repairing import to_unlearn, unlearn
@@ -22,8 +21,9 @@ from unbackdoor.results import versions
 from unbackdoor.rng import stream
 from unbackdoor.runtime.journal import key_of
 from unbackdoor.runtime.progress import Progress
+from unbackdoor.scanning.settings import SCAN, ScanSettings
 from unbackdoor.subject import Subject
-from unbackdoor.triggers import PatchSpace
+from unbackdoor.triggers.patch import Patch
 
 DATA = "cifar10-sample"
 VERSION = 2
@@ -130,7 +130,7 @@ def measure(
 
 
 def _measure(subject: Subject, title: str, variant: Variant, seed: int, progress: Progress) -> Row:
-    planted, space = subject.truth, PatchSpace(3)
+    planted, space = subject.truth, Patch(3)
     images = subject.images
     if variant.images is not None:
         images = Split(images.defend.fewer(variant.images), images.evaluate)
@@ -141,7 +141,7 @@ def _measure(subject: Subject, title: str, variant: Variant, seed: int, progress
     lost: float | None = None
     if record.stairs:
         module = copy.deepcopy(subject.network)
-        sampler = to_unlearn(record, space)
+        sampler = to_unlearn(record, found.dimensions)
         unlearn(
             module, images.defend, space, sampler, RepairSettings(), seed=seed, progress=progress
         )

@@ -11,11 +11,11 @@ from torch import nn
 from unbackdoor import models
 from unbackdoor.bench.framework.store import Store
 from unbackdoor.bench.framework.table import Line, percent, share
-from unbackdoor.detectors.settings import ScanSettings
 from unbackdoor.repairing.settings import RepairSettings
 from unbackdoor.results import versions
 from unbackdoor.runtime.journal import key_of
 from unbackdoor.runtime.progress import Progress
+from unbackdoor.scanning.settings import ScanSettings
 from unbackdoor.subject import Subject
 
 DATA, SPACE = "cifar10-sample", "patch:3"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ from torch import Tensor
 from unbackdoor.errors import ContentError, InsufficientDataError
 from unbackdoor.runtime.pictures import as_square
 
+MOST_AT_ONCE, PIXELS_AT_ONCE = 256, 1 << 21
+"""Pictures, and their pixels, that go through a network at a time: what a ResNet-18 keeps of so
+many pixels for its backward pass takes about one GiB."""
+
 
 @dataclass(frozen=True, eq=False)
 class Images:
@@ -22,7 +27,7 @@ class Images:
     Args:
         name: what the set is called in results.
         classes: the name of each class, by index.
-        pixels: ``(N, channels, height, width)``, uint8; shared by every subset.
+        pixels: ``(N, channels, height, width)``, uint8, on any device; shared by every subset.
         labels: ``(N,)``, int64, each in ``[0, len(classes))``; shared by every subset.
         rows: ``(n,)``, int64, the rows of the store that this set consists of.
 
@@ -72,6 +77,11 @@ class Images:
         channels, height, width = self.pixels.shape[1:]
         return channels, height, width
 
+    @property
+    def chunk(self) -> int:
+        """How many of them go through a network at a time."""
+        return chunk_of(self.shape)
+
     @cached_property
     def targets(self) -> Tensor:
         """The labels of this set, ``(n,)`` int64."""
@@ -82,12 +92,12 @@ class Images:
         """SHA-256 over the pixels, then the labels as bytes, in this set's order."""
         digest = hashlib.sha256()
         for at in range(0, len(self), 4096):
-            digest.update(self.pixels[self.rows[at : at + 4096]].numpy().tobytes())
+            digest.update(self.pixels[self.rows[at : at + 4096]].cpu().numpy().tobytes())
         digest.update(self.targets.to(torch.int32).numpy().astype("<i4").tobytes())
         return digest.hexdigest()
 
     def batch(self, picks: Tensor) -> Tensor:
-        """Return the picked images as float32 in [0, 1].
+        """Return the picked images as float32 in [0, 1], on the device of the pixels.
 
         Args:
             picks: ``(b,)`` int64, positions in this set.
@@ -95,9 +105,19 @@ class Images:
         """
         return self.pixels[self.rows[picks]].float().div_(255)
 
+    def to(self, device: torch.device | str) -> Images:
+        """Return the same images with their pixels on a device; labels and rows stay here."""
+        moved = self.pixels.to(device)
+        return Images(self.name, self.classes, moved, self.labels, self.rows)
+
     def subset(self, picks: Tensor) -> Images:
         """Return the picked images as a set over the same store."""
         return Images(self.name, self.classes, self.pixels, self.labels, self.rows[picks])
+
+    def thinned(self, most: int) -> Images:
+        """Return up to ``most`` images, spread evenly over the set."""
+        last, count = len(self) - 1, min(most, len(self))
+        return self.subset(torch.linspace(0, last, count).round().long())
 
     def fewer(self, count: int) -> Images:
         """Return the first ``count`` images, equally many of every class."""
@@ -115,7 +135,9 @@ class Images:
         """
         if size is None or self.shape[1:] == (size, size):
             return self
-        squares = [as_square(self.pixels[row].permute(1, 2, 0).numpy(), size) for row in self.rows]
+        squares = [
+            as_square(self.pixels[row].permute(1, 2, 0).cpu().numpy(), size) for row in self.rows
+        ]
         pixels = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).contiguous()
         return Images.of(self.name, self.classes, pixels, self.targets)
 
@@ -179,6 +201,13 @@ class Split:
     defend: Images
     evaluate: Images
 
+    def to(self, device: torch.device | str) -> Split:
+        """Return both parts with their pixels on a device, once where they share them."""
+        defend, evaluate = self.defend.to(device), self.evaluate.to(device)
+        if self.defend.pixels is self.evaluate.pixels:
+            evaluate = dataclasses.replace(evaluate, pixels=defend.pixels)
+        return Split(defend, evaluate)
+
     def resized(self, size: int | None) -> Split:
         """Return both parts as squares; see :meth:`Images.resized`."""
         return Split(self.defend.resized(size), self.evaluate.resized(size))
@@ -215,3 +244,15 @@ class Split:
                     f"{part.classes[scarce]!r}; add images."
                 )
         return self
+
+
+def chunk_of(shape: tuple[int, int, int]) -> int:
+    """Return how many pictures of a shape go through a network at a time.
+
+    Example:
+        >>> chunk_of((3, 32, 32)), chunk_of((3, 224, 224))
+        (256, 41)
+
+    """
+    _, height, width = shape
+    return max(1, min(MOST_AT_ONCE, PIXELS_AT_ONCE // (height * width)))

@@ -1,200 +1,160 @@
-"""From a model to the staircase of a class: F is looked at everywhere, then learnt, then asked."""
+"""The detector of this project: every class is screened, the suspects get a staircase of triggers.
+
+For each class the evidence is the held-back success of its best trigger and the curve β → log|V_β|:
+how much room there is for triggers that work.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from unbackdoor.data import Images
-from unbackdoor.detectors.objective import Panel, balanced, temperature
-from unbackdoor.detectors.screening import Screening, screen
-from unbackdoor.detectors.settings import ScanSettings
+from unbackdoor.data import Images, Split
+from unbackdoor.detectors.detector import HeldBack, Work
+from unbackdoor.detectors.evidence import ClassEvidence, Evidence, LogVolume
+from unbackdoor.detectors.objective import Panel
+from unbackdoor.detectors.recovery import (
+    Known,
+    first_look,
+    focus,
+    panel_of,
+    recover,
+    steps_of_a_staircase,
+)
+from unbackdoor.detectors.screening import Screening
+from unbackdoor.detectors.settings import SearchSettings
+from unbackdoor.detectors.stairs import to_records
 from unbackdoor.detectors.steps import Steps
-from unbackdoor.mesa import FlowEstimator, Landing, Stair, ThriftyFlow
+from unbackdoor.mesa import Stair
+from unbackdoor.mesa.uniform import log_volume_upper_bound
+from unbackdoor.metrics import attack_success, confusion
 from unbackdoor.models import Frozen
 from unbackdoor.rng import stream
-from unbackdoor.runtime.progress import Progress
-from unbackdoor.triggers import TriggerSpace
+from unbackdoor.triggers.family import Space
+from unbackdoor.triggers.values import to_bytes
 
-FADES = (0.8, 0.6)
-"""Contrasts at which a screened trigger works on some images and not on others."""
-
-
-def panel_of(
-    model: Frozen, images: Images, space: TriggerSpace, settings: ScanSettings, seed: int
-) -> Panel:
-    """Return the images and places on which all classes are looked at first."""
-    generator = stream(seed, "scan", "panel")
-    some = balanced(images, settings.panel, generator)
-    return Panel(model, some, space, temperature(model, images), generator)
+CANDIDATES = 4
+"""Draws of the highest stair that are tried as the best trigger, beside the screened one."""
 
 
 @dataclass(frozen=True)
-class Known:
-    """F towards every class at some θ.
+class Mesa:
+    """Screen every class, and recover the law of triggers of those that pass.
 
     Args:
-        theta: ``(B, n)``: uniform draws, then the screened triggers.
-        values: ``(B, classes)``.
+        settings: how much work.
 
     """
 
-    theta: Tensor
-    values: Tensor
+    settings: SearchSettings = SearchSettings()
+    name: str = "mesa"
 
-
-def first_look(
-    panel: Panel,
-    images: Images,
-    settings: ScanSettings,
-    seed: int,
-    progress: Progress,
-    classes: Sequence[int] | None = None,
-    steps: Steps | None = None,
-) -> tuple[Screening, Known]:
-    """Screen every class, and ask the panel about what was found and about uniform draws.
-
-    Args:
-        panel: F towards every class.
-        images: the defender's.
-        settings: of the screening, and how many uniform draws.
-        seed: of every draw.
-        progress: where to report.
-        classes: which are screened; every one when left out.
-        steps: keeps both.
-
-    """
-    steps = steps or Steps(panel.model)
-    screening = steps.keep(
-        "screening",
-        Screening,
-        lambda: screen(
-            panel.model,
-            images,
-            panel.space,
-            panel.temperature,
-            settings.screening,
-            classes=classes,
-            generator=stream(seed, "scan", "screening"),
-            progress=progress,
-            journal=steps.journal,
-        ),
-    )
-
-    def look() -> Known:
-        found = screening.theta.flatten(0, 1)
-        generator = stream(seed, "scan", "uniform")
-        uniform = torch.rand(settings.uniform_draws, found.shape[1], generator=generator)
-        theta = torch.cat([uniform, found])
-        values: list[Tensor] = []
-        with progress.task("uniform draws", len(theta)) as task:
-            for some in torch.split(theta, 64):
-                values.append(panel(some))
-                task.advance(len(some))
-        return Known(theta, torch.cat(values))
-
-    return screening, steps.keep("uniform draws", Known, look)
+    def __call__(
+        self, model: Frozen, images: Split, spaces: Sequence[Space], work: Work
+    ) -> Evidence:
+        """Search in each space."""
+        forward, backward = model.passes, model.backward_passes
+        found: list[ClassEvidence] = []
+        searches: list[_Search] = []
+        for space in spaces:
+            panel = panel_of(model, images.defend, space, self.settings, work.seed)
+            steps = Steps(model, work.journal.within(space.name))
+            screening, known = first_look(
+                panel, images.defend, self.settings, work.seed, work.progress, steps=steps
+            )
+            searches.append(_Search(panel, screening, known, steps))
+        held = HeldBack(model, images.evaluate, self.settings.evaluate)
+        for search in searches:
+            for target in range(len(images.defend.classes)):
+                look = _Class(search, images.defend, held, self.settings, work, target)
+                found.append(search.steps.keep(f"class {target}", ClassEvidence, look.evidence))
+        return Evidence(
+            detector=self.name,
+            classes=found,
+            accuracy=held.accuracy,
+            image_passes=model.passes - forward,
+            image_passes_backward=model.backward_passes - backward,
+        )
 
 
 @dataclass(frozen=True)
-class Focus:
-    """F towards one class, and what is known of it.
+class _Search:
+    """What the screening of one space left."""
 
-    Args:
-        target: the class.
-        panel: the images and places that volumes and validity refer to.
-        theta: ``(B, n)``.
-        values: ``(B,)``, F there.
-
-    """
-
-    target: int
     panel: Panel
-    theta: Tensor
-    values: Tensor
+    screening: Screening
+    known: Known
+    steps: Steps
 
 
-def focus(
-    panel: Panel,
-    images: Images,
-    triggers: Tensor,
-    known: Known,
-    target: int,
-    settings: ScanSettings,
-    seed: int,
-) -> Focus:
-    """Return F towards one class over a few images that stand for many.
+@dataclass(frozen=True)
+class _Class:
+    """One class in one space, and what its evidence is made of."""
 
-    Args:
-        panel: the first look's.
-        images: the defender's.
-        triggers: towards the class, from the screening, ``(restarts, n)``.
-        known: F towards every class.
-        target: the class.
-        settings: how many images, and how many they stand for.
-        seed: of every draw.
+    search: _Search
+    images: Images
+    held: HeldBack
+    settings: SearchSettings
+    work: Work
+    target: int
 
-    """
-    generator = stream(seed, "scan", "pool", target)
-    others = images.subset((images.targets != target).nonzero()[:, 0])
-    many = balanced(others, settings.pool, generator)
-    pool = Panel(panel.model, many, panel.space, panel.temperature, generator)
-    faded = torch.cat([0.5 + fade * (triggers - 0.5) for fade in FADES])
-    few, values = pool.representative(target, faded, settings.panel)
-    return Focus(
-        target,
-        few,
-        torch.cat([known.theta, faded]),
-        torch.cat([known.values[:, target], values]),
-    )
+    def evidence(self) -> ClassEvidence:
+        """Recover the staircase where the screening calls for it, and measure the best trigger."""
+        stairs = self._stairs()
+        best = self._best(stairs)
+        space, target = self.search.panel.space, self.target
+        asr = self.held.success(space, best, target, self.work.seed)
+        return ClassEvidence(
+            index=target,
+            name=self.images.classes[target],
+            space=space.name,
+            statistic=asr,
+            best=to_bytes(best),
+            asr=asr,
+            confusion=confusion(self.held.predicted, self.held.images, target),
+            log_volume=self._volumes(stairs),
+            stairs=to_records(stairs) if stairs else [],
+        )
 
+    def _stairs(self) -> tuple[Stair, ...]:
+        search, settings, seed = self.search, self.settings, self.work.seed
+        if float(search.screening.asr[self.target].max()) < settings.survives:
+            return ()
+        name = self.images.classes[self.target]
+        total = steps_of_a_staircase(settings)
+        with self.work.progress.task(f"staircase of {name}", total) as task:
+            triggers = search.screening.theta[self.target]
+            on = focus(
+                search.panel, self.images, triggers, search.known, self.target, settings, seed
+            )
+            return recover(on, settings, seed, task.advance, search.steps)
 
-def recover(
-    on: Focus,
-    settings: ScanSettings,
-    seed: int,
-    advance: Callable[[], None] = lambda: None,
-    steps: Steps | None = None,
-) -> tuple[Stair, ...]:
-    """Recover the staircase of triggers towards one class.
+    def _best(self, stairs: Sequence[Stair]) -> torch.Tensor:
+        """Return the trigger that works best on the defender's images, ``(n,)``."""
+        screening, target, space = self.search.screening, self.target, self.search.panel.space
+        candidates = screening.theta[target][screening.asr[target].argmax()][None]
+        if not stairs:
+            return candidates[0]
+        top = stairs[-1].values.topk(CANDIDATES).indices
+        some = self.images.thinned(self.settings.evaluate)
 
-    Args:
-        on: F towards it, and where to begin.
-        settings: levels and work.
-        seed: of every draw.
-        advance: called :func:`steps_of_a_staircase` times.
-        steps: keeps each stair.
+        def success(theta: torch.Tensor) -> float:
+            arms = stream(self.work.seed, "scan", "success", "defend", target)
+            return attack_success(self.held.model, some, space, theta[None], target, generator=arms)
 
-    """
-    steps = steps or Steps(on.panel.model)
-    estimator = ThriftyFlow(
-        settings.learning,
-        FlowEstimator(settings.flow),
-        draws=settings.stair_draws,
-        temperature=settings.temperature,
-    )
-    names = ("scan", "staircase", on.target)
-    images = stream(seed, *names, "images")
+        return max(torch.cat([candidates, stairs[-1].draws[top]]), key=success)
 
-    def keep(beta: float, climb: Callable[[], Landing]) -> Landing:
-        return steps.keep(f"class {on.target} stair {beta}", Landing, climb, (images,))
-
-    return estimator(
-        on.panel.towards(on.target),
-        settings.betas,
-        on.theta.shape[1],
-        seed=int(torch.randint(2**31, (), generator=stream(seed, *names))),
-        noisy=on.panel.noisy(on.target, settings.images_per_draw, images),
-        known=(on.theta, on.values),
-        advance=advance,
-        keep=keep,
-    )
-
-
-def steps_of_a_staircase(settings: ScanSettings) -> int:
-    """Return how often :func:`recover` reports progress."""
-    stairs = len(settings.betas)
-    return settings.learning.rounds + stairs - 1 + stairs * settings.flow.steps
+    def _volumes(self, stairs: Sequence[Stair]) -> list[LogVolume]:
+        betas = self.settings.betas
+        uniform = self.search.known.values[: self.settings.uniform_draws, self.target]
+        volumes = [stair.log_volume for stair in stairs] or [None] * len(betas)
+        return [
+            LogVolume(
+                beta=beta,
+                value=volume,
+                upper_bound=log_volume_upper_bound(int((uniform >= beta).sum()), len(uniform)),
+            )
+            for beta, volume in zip(betas, volumes, strict=True)
+        ]

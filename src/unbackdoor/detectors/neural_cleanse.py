@@ -1,26 +1,93 @@
-"""Neural Cleanse (Wang et al., S&P 2019): one reversed trigger, found in the space of pixels.
+"""Neural Cleanse (Wang et al., S&P 2019): one reversed trigger for each class.
 
-It minimises the cross-entropy towards the target over stamped clean images with Adam. Where the
-trigger space is a patch, the patch itself is the mask, so no mask is learnt. Unlearning that one
-trigger is the defence which modelling the whole distribution is held against.
+It minimises the cross-entropy towards the class over clean images with the trigger, by Adam. Where
+the space is a patch, the patch itself is the mask, so no mask is learnt.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from unbackdoor.data import Images
-from unbackdoor.detectors.settings import ReversalSettings
+from unbackdoor.data import Images, Split
+from unbackdoor.detectors.detector import HeldBack, Work
+from unbackdoor.detectors.evidence import ClassEvidence, Evidence
+from unbackdoor.detectors.reversal import descend
+from unbackdoor.detectors.settings import REVERSAL, ReversalSettings
+from unbackdoor.detectors.steps import Steps
+from unbackdoor.metrics import confusion
 from unbackdoor.models import Frozen
-from unbackdoor.triggers import TriggerSpace
+from unbackdoor.rng import stream
+from unbackdoor.triggers.family import Space
+from unbackdoor.triggers.values import to_bytes
+
+
+@dataclass(frozen=True)
+class NeuralCleanse:
+    """Reverse one trigger towards each class; the statistic is its held-back success.
+
+    Args:
+        settings: steps, images in a step, learning rate.
+        evaluate: held-back images on which a trigger is measured, at most.
+
+    """
+
+    settings: ReversalSettings = REVERSAL
+    evaluate: int = 500
+    name: str = "neural-cleanse"
+
+    def __call__(
+        self, model: Frozen, images: Split, spaces: Sequence[Space], work: Work
+    ) -> Evidence:
+        """Search in each space."""
+        forward, backward = model.passes, model.backward_passes
+        held = HeldBack(model, images.evaluate, self.evaluate)
+        steps = Steps(model, work.journal)
+
+        def look(space: Space, target: int) -> ClassEvidence:
+            start = stream(work.seed, "neural-cleanse", space.name, target)
+            theta = reverse(model, images.defend, space, target, self.settings, generator=start)
+            asr = held.success(space, theta, target, work.seed)
+            return ClassEvidence(
+                index=target,
+                name=images.defend.classes[target],
+                space=space.name,
+                statistic=asr,
+                best=to_bytes(theta),
+                asr=asr,
+                confusion=confusion(held.predicted, images.evaluate, target),
+            )
+
+        found: list[ClassEvidence] = []
+        classes = range(len(images.defend.classes))
+        with work.progress.task(self.name, len(spaces) * len(classes)) as task:
+            for space in spaces:
+                for target in classes:
+                    found.append(
+                        steps.keep(
+                            f"{space.name} class {target}",
+                            ClassEvidence,
+                            lambda space=space, target=target: look(space, target),
+                        )
+                    )
+                    task.advance()
+        return Evidence(
+            detector=self.name,
+            classes=found,
+            accuracy=held.accuracy,
+            image_passes=model.passes - forward,
+            image_passes_backward=model.backward_passes - backward,
+        )
 
 
 def reverse(
     model: Frozen,
     images: Images,
-    space: TriggerSpace,
+    space: Space,
     target: int,
     settings: ReversalSettings,
     *,
@@ -34,18 +101,20 @@ def reverse(
         space: where to search.
         target: the class.
         settings: steps, images in a step, learning rate.
-        generator: of the start, the images and the places; another one finds another trigger.
+        generator: of the start, the images and the arms; another one finds another trigger.
 
     """
-    x = torch.logit(torch.rand(space.dimensions, generator=generator), eps=1e-3).requires_grad_()
-    optimiser = torch.optim.Adam([x], lr=settings.learning_rate)
     wanted = torch.full((settings.batch,), target)
-    for _ in range(settings.steps):
+
+    def slope(x: Tensor) -> None:
         picks = torch.randint(len(images), (settings.batch,), generator=generator)
-        places = space.places(settings.batch, images.shape, generator)
-        theta = torch.sigmoid(x).expand(settings.batch, -1)
-        logits = model(space.stamp(images.batch(picks), theta, places))
-        optimiser.zero_grad()
-        functional.cross_entropy(logits, wanted).backward()
-        optimiser.step()
-    return torch.sigmoid(x.detach())
+        arms = space.draw_arms(settings.batch, images.shape, generator)
+        for rows in torch.split(torch.arange(settings.batch), images.chunk):
+            theta = torch.sigmoid(x).expand(len(rows), -1)
+            logits = model(space.apply(images.batch(picks[rows]), theta, arms[rows]))
+            loss = functional.cross_entropy(logits, wanted[rows].to(logits.device), reduction="sum")
+            (loss / settings.batch).backward()
+
+    start = torch.rand(space.dimensions(images.shape), generator=generator)
+    steps, rate = settings.steps, settings.learning_rate
+    return descend(start, slope, steps=steps, learning_rate=rate)[0]

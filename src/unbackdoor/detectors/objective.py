@@ -1,7 +1,7 @@
 """The one seam between MESA and pictures: F from a model, images, a trigger space and a target.
 
-F(θ) is a soft attack success rate: the mean, over clean images of other classes with θ stamped at a
-random place in each, of sigmoid((z_t − max_{j≠t} z_j) / T). T is a tenth of the median margin by
+F(θ) is a soft attack success rate: the mean, over clean images of other classes with θ applied at a
+random arm in each, of sigmoid((z_t − max_{j≠t} z_j) / T). T is a tenth of the median margin by
 which the model prefers its first class on clean images, so that F follows the argmax rate and does
 not depend on the scale of the logits.
 """
@@ -17,11 +17,12 @@ from torch import Generator, Tensor
 from unbackdoor.data import Images
 from unbackdoor.mesa import TestingFunction
 from unbackdoor.models import Frozen
-from unbackdoor.triggers import TriggerSpace
+from unbackdoor.triggers.family import Space
 
-CHUNK = 256
+MOST = 256
+"""Clean images whose margins set the temperature, at most."""
 BLOCK = 4
-"""Images for each θ that are asked before it is looked whether more are worth while."""
+"""Images for each θ that are asked before it is decided whether more are worth while."""
 
 
 def margins(logits: Tensor, targets: Tensor) -> Tensor:
@@ -29,7 +30,7 @@ def margins(logits: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         logits: ``(B, classes)``.
-        targets: ``(B,)`` int64.
+        targets: ``(B,)`` int64, on the same device.
 
     """
     of_target = logits.gather(1, targets[:, None])
@@ -38,9 +39,12 @@ def margins(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def temperature(model: Frozen, images: Images, *, share: float = 0.1) -> float:
-    """Return T: ``share`` of the median margin of the first class over at most 256 clean images."""
+    """Return T: ``share`` of the median margin of the first class over some of the clean images."""
     with torch.no_grad():
-        logits = model(images.batch(torch.arange(len(images))[:: -(-len(images) // CHUNK)]))
+        some = torch.arange(len(images))[:: -(-len(images) // MOST)]
+        logits = torch.cat(
+            [model(images.batch(part)).cpu() for part in torch.split(some, images.chunk)]
+        )
     return max(share * float(margins(logits, logits.argmax(1)).median()), 1e-6)
 
 
@@ -55,41 +59,41 @@ def balanced(images: Images, count: int, generator: Generator) -> Images:
 
 
 def probability(
-    model: Frozen, images: Images, space: TriggerSpace, target: int, generator: Generator
+    model: Frozen, images: Images, space: Space, target: int, generator: Generator
 ) -> TestingFunction:
     """Return F as Qiao, Yang and Li (2019) take it, differentiable: the probability of the target.
 
-    Each θ is stamped on one image of another class, both image and place drawn anew in each call.
+    Each θ is applied to one image of another class, both image and arm drawn anew in each call.
 
     Args:
         model: the frozen classifier.
         images: clean images.
-        space: how a trigger is stamped.
+        space: of the triggers.
         target: the class.
-        generator: of images and places.
+        generator: of images and arms.
 
     """
     others = (images.targets != target).nonzero()[:, 0]
 
     def F(theta: Tensor) -> Tensor:  # noqa: N802
         picks = others[torch.randint(len(others), (len(theta),), generator=generator)]
-        places = space.places(len(theta), images.shape, generator)
-        return model(space.stamp(images.batch(picks), theta, places)).softmax(1)[:, target]
+        arms = space.draw_arms(len(theta), images.shape, generator)
+        return model(space.apply(images.batch(picks), theta, arms)).softmax(1)[:, target].cpu()
 
     return F
 
 
 class Panel:
-    """F over one fixed set of images and places, without gradients.
+    """F over one fixed set of images and arms, without gradients.
 
     Volumes and validity refer to this set. A class's own images do not count towards it.
 
     Args:
         model: the frozen classifier.
         images: clean images, all of which are looked at.
-        space: how a trigger is stamped.
+        space: of the triggers.
         temperature: T, in units of the logits.
-        generator: of the places.
+        generator: of the arms.
 
     """
 
@@ -97,12 +101,13 @@ class Panel:
         self,
         model: Frozen,
         images: Images,
-        space: TriggerSpace,
+        space: Space,
         temperature: float,
         generator: Generator,
     ) -> None:
         self.pixels = images.batch(torch.arange(len(images)))
-        self.places = space.places(len(images), images.shape, generator)
+        self.arms = space.draw_arms(len(images), images.shape, generator)
+        self.chunk = images.chunk
         self.counts = images.targets[:, None] != torch.arange(len(images.classes))
         self.model, self.space, self.temperature = model, space, temperature
 
@@ -111,13 +116,13 @@ class Panel:
         """Return F ``(B, classes)`` towards every class at once for θ ``(B, n)``."""
         images, classes = self.counts.shape
         values: list[Tensor] = []
-        for some in torch.split(theta, max(1, CHUNK // images)):
-            stamped = self.space.stamp(
+        for some in torch.split(theta, max(1, self.chunk // images)):
+            triggered = self.space.apply(
                 self.pixels.repeat(len(some), 1, 1, 1),
                 some.repeat_interleave(images, 0),
-                self.places.repeat(len(some), 1),
+                self.arms.repeat(len(some), 1),
             )
-            logits = self.model(stamped)
+            logits = self.model(triggered).cpu()
             best, runner_up = logits.topk(2, dim=1).values.T
             rival = torch.where(logits == best[:, None], runner_up[:, None], best[:, None])
             success = torch.sigmoid((logits - rival) / self.temperature)
@@ -142,9 +147,10 @@ class Panel:
     def representative(self, target: int, theta: Tensor, count: int) -> tuple[Panel, Tensor]:
         """Return the part of ``count`` images that obeys as all do, and F over all, ``(B,)``.
 
-        Some images obey almost any trigger and some hardly one, which is most of what two panels
-        differ by. So they are ranked by how often they obey ``theta``, and the part has every
-        so-manieth (systematic sampling of an ordered population: Madow and Madow, 1944).
+        Some images obey almost any trigger and others hardly one, which is the main difference
+        between two panels. So the images are ranked by how often they obey ``theta``, and the part
+        takes them at equal distances in that order (systematic sampling of an ordered population:
+        Madow and Madow, 1944).
 
         Args:
             target: the class towards which F is asked for.
@@ -164,7 +170,7 @@ class Panel:
 
     def _part(self, rows: Tensor) -> Panel:
         part = copy.copy(self)
-        part.pixels, part.places = self.pixels[rows], self.places[rows]
+        part.pixels, part.arms = self.pixels[rows], self.arms[rows]
         part.counts = self.counts[rows]
         return part
 
@@ -172,13 +178,13 @@ class Panel:
     def success(self, theta: Tensor, images: Tensor, target: int) -> Tensor:
         """Return how well θ ``(B, n)`` works on each of the images at ``(B, k)``, ``(B, k)``."""
         values: list[Tensor] = []
-        size = max(1, CHUNK // images.shape[1])
+        size = max(1, self.chunk // images.shape[1])
         for some, own in zip(torch.split(theta, size), torch.split(images, size), strict=True):
             rows = own.reshape(-1)
-            stamped = self.space.stamp(
-                self.pixels[rows], some.repeat_interleave(own.shape[1], 0), self.places[rows]
+            triggered = self.space.apply(
+                self.pixels[rows], some.repeat_interleave(own.shape[1], 0), self.arms[rows]
             )
-            margin = margins(self.model(stamped), torch.full((len(rows),), target))
+            margin = margins(self.model(triggered).cpu(), torch.full((len(rows),), target))
             values.append(torch.sigmoid(margin / self.temperature).reshape(own.shape))
         return torch.cat(values)
 
@@ -188,7 +194,7 @@ class Towards:
     """F of a panel towards one class.
 
     Args:
-        panel: images and places.
+        panel: images and arms.
         target: the class.
 
     """

@@ -1,8 +1,8 @@
 """A cheap first look at every class: a few reversed triggers each, all classes in one batch.
 
-Plain Adam on the pixels of several patches per class, random images and places at each step, the
-margin towards the class as the gain. A backdoor is a wide door: this finds it, and what it misses
-in shape the flow recovers.
+Plain Adam on several triggers per class, random images and arms at each step, the margin towards
+the class as the gain. The triggers that work form a large region where there is a backdoor: this
+finds a point of it, and the flow recovers its shape.
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from unbackdoor.data import Images
-from unbackdoor.detectors.objective import CHUNK, margins
+from unbackdoor.detectors.objective import margins
+from unbackdoor.detectors.reversal import descend
 from unbackdoor.detectors.settings import ScreeningSettings
 from unbackdoor.models import Frozen
 from unbackdoor.runtime.journal import FORGETFUL, Journal
-from unbackdoor.runtime.progress import Progress
-from unbackdoor.runtime.snapshot import Snapshot, take
-from unbackdoor.triggers import TriggerSpace
-
-OFTEN = 20
+from unbackdoor.runtime.progress import Progress, Silent
+from unbackdoor.triggers.family import Space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,19 +38,9 @@ class Screening:
     asr: Tensor
 
 
-def screen(
-    model: Frozen,
-    images: Images,
-    space: TriggerSpace,
-    temperature: float,
-    settings: ScreeningSettings,
-    *,
-    classes: Sequence[int] | None = None,
-    generator: Generator,
-    progress: Progress,
-    journal: Journal = FORGETFUL,
-) -> Screening:
-    """Search triggers towards every class at once.
+@dataclass(frozen=True, kw_only=True)
+class Screener:
+    """Searches triggers towards several classes at once.
 
     Args:
         model: the frozen classifier.
@@ -60,54 +48,78 @@ def screen(
         space: where to search.
         temperature: T of the objective, in units of the logits.
         settings: restarts, steps, images.
-        classes: which; every one when left out.
-        generator: of starts, images and places.
-        progress: where to report.
-        journal: keeps the search every :data:`OFTEN` steps.
+        generator: of starts, images and arms.
 
     """
-    screened = torch.tensor(range(len(images.classes)) if classes is None else classes)
-    targets = screened.repeat_interleave(settings.restarts)
-    start = torch.rand(len(targets), space.dimensions, generator=generator)
-    x = torch.logit(start, eps=1e-3).requires_grad_()
-    optimiser = torch.optim.Adam([x], lr=settings.learning_rate)
-    per_step = settings.images_per_step
-    wanted = targets.repeat_interleave(per_step)
-    first = 0
-    if (kept := journal.read("search", Snapshot)) is not None:
-        x.data.copy_(kept.tensors["x"])
-        kept.restore(optimiser, [generator])
-        first = kept.done
-        model.count(first * len(wanted), backward=True)
-    with progress.task("screening", settings.steps) as task:
-        task.advance(first)
-        for step in range(first, settings.steps):
-            picks = _others(images, targets, per_step, generator)
-            places = space.places(len(wanted), images.shape, generator)
-            theta = torch.sigmoid(x).repeat_interleave(per_step, 0)
-            logits = _in_chunks(model, images, space, theta, picks, places)
-            loss = functional.softplus(-margins(logits, wanted) / temperature).sum() / per_step
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            if (step + 1) % OFTEN == 0:
-                journal.write("search", take(step + 1, {"x": x}, optimiser, [generator]))
-            task.advance()
-    theta = torch.sigmoid(x.detach())
-    picks = _others(images, targets, settings.images_to_judge, generator)
-    places = space.places(len(picks), images.shape, generator)
-    with torch.no_grad():
-        logits = _in_chunks(
-            model,
-            images,
-            space,
-            theta.repeat_interleave(settings.images_to_judge, 0),
-            picks,
-            places,
+
+    model: Frozen
+    images: Images
+    space: Space
+    temperature: float
+    settings: ScreeningSettings
+    generator: Generator
+
+    def __call__(
+        self,
+        classes: Sequence[int] | None = None,
+        progress: Progress | None = None,
+        journal: Journal = FORGETFUL,
+    ) -> Screening:
+        """Search.
+
+        Args:
+            classes: towards which; every one when left out.
+            progress: where to report.
+            journal: keeps the search every so many steps.
+
+        """
+        settings = self.settings
+        screened = torch.tensor(range(len(self.images.classes)) if classes is None else classes)
+        targets = screened.repeat_interleave(settings.restarts)
+        dimensions = self.space.dimensions(self.images.shape)
+        with (progress or Silent()).task("screening", settings.steps) as task:
+            theta, kept = descend(
+                torch.rand(len(targets), dimensions, generator=self.generator),
+                lambda x: self._slope(x, targets),
+                steps=settings.steps,
+                learning_rate=settings.learning_rate,
+                generators=[self.generator],
+                task=task,
+                journal=journal,
+            )
+        self.model.count(kept * len(targets) * settings.images_per_step, backward=True)
+        shape = (len(screened), settings.restarts, -1)
+        return Screening(
+            theta=theta.reshape(shape), asr=self._success(theta, targets).reshape(shape[:2])
         )
-    hits = logits.argmax(1) == targets.repeat_interleave(settings.images_to_judge)
-    shape = (len(screened), settings.restarts, -1)
-    return Screening(theta=theta.reshape(shape), asr=hits.reshape(shape).double().mean(2))
+
+    def _slope(self, x: Tensor, targets: Tensor) -> None:
+        """Add the gradient of the loss to ``x.grad``, as many triggers at a time as fit."""
+        each = self.settings.images_per_step
+        picks = _others(self.images, targets, each, self.generator)
+        arms = self.space.draw_arms(len(picks), self.images.shape, self.generator)
+        for some in torch.split(torch.arange(len(targets)), max(1, self.images.chunk // each)):
+            at = slice(int(some[0]), int(some[-1]) + 1)
+            rows = slice(at.start * each, at.stop * each)
+            theta = torch.sigmoid(x[at]).repeat_interleave(each, 0)
+            logits = self.model(self.space.apply(self.images.batch(picks[rows]), theta, arms[rows]))
+            wanted = targets[at].repeat_interleave(each).to(logits.device)
+            gain = margins(logits, wanted) / self.temperature
+            (functional.softplus(-gain).sum() / each).backward()
+
+    @torch.no_grad()
+    def _success(self, theta: Tensor, targets: Tensor) -> Tensor:
+        """Return how often each θ ``(B, n)`` works on the defender's images, ``(B,)``."""
+        each = self.settings.images_to_judge
+        picks = _others(self.images, targets, each, self.generator)
+        arms = self.space.draw_arms(len(picks), self.images.shape, self.generator)
+        every, wanted = theta.repeat_interleave(each, 0), targets.repeat_interleave(each)
+        hits: list[Tensor] = []
+        for rows in torch.split(torch.arange(len(picks)), self.images.chunk):
+            pixels = self.images.batch(picks[rows])
+            logits = self.model(self.space.apply(pixels, every[rows], arms[rows]))
+            hits.append(logits.argmax(1).cpu() == wanted[rows])
+        return torch.cat(hits).reshape(-1, each).double().mean(1)
 
 
 def _others(images: Images, targets: Tensor, count: int, generator: Generator) -> Tensor:
@@ -120,19 +132,3 @@ def _others(images: Images, targets: Tensor, count: int, generator: Generator) -
     position = (draw * allowed).long().minimum(allowed - 1)
     position += torch.where(position >= first[targets][:, None], counts[targets][:, None], 0)
     return order[position.reshape(-1)]
-
-
-def _in_chunks(
-    model: Frozen,
-    images: Images,
-    space: TriggerSpace,
-    theta: Tensor,
-    picks: Tensor,
-    places: Tensor,
-) -> Tensor:
-    return torch.cat(
-        [
-            model(space.stamp(images.batch(picks[rows]), theta[rows], places[rows]))
-            for rows in torch.split(torch.arange(len(picks)), CHUNK)
-        ]
-    )

@@ -1,10 +1,13 @@
-"""How much work a detector does, and the rule of the verdict."""
+"""How much work a detector does. No threshold of a verdict stands here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
+from unbackdoor.errors import expect, expect_above
 from unbackdoor.mesa.settings import FlowSettings, LearningSettings
+from unbackdoor.mesa.testing import check_betas
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,10 @@ class ScreeningSettings:
     images_to_judge: int = 64
     learning_rate: float = 0.2
 
+    def __post_init__(self) -> None:
+        expect(self, 1, inf, "restarts", "steps", "images_per_step", "images_to_judge")
+        expect_above(self, 0, "learning_rate")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReversalSettings:
@@ -42,13 +49,17 @@ class ReversalSettings:
     batch: int = 32
     learning_rate: float = 0.1
 
+    def __post_init__(self) -> None:
+        expect(self, 1, inf, "steps", "batch")
+        expect_above(self, 0, "learning_rate")
+
 
 REVERSAL = ReversalSettings()
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScanSettings:
-    """How much work a scan does, and the rule of its verdict.
+class SearchSettings:
+    """How much work a search for staircases does.
 
     Args:
         betas: levels of the stairs, rising.
@@ -63,8 +74,6 @@ class ScanSettings:
         stair_draws: θ kept per stair.
         evaluate: held-back images on which a trigger's success is measured, at most.
         survives: a class whose screened trigger reaches this ASR gets the full budget.
-        backdoored: held-back ASR from which a class is called backdoored.
-        clean: held-back ASR up to which a class is called clean.
 
     """
 
@@ -80,31 +89,18 @@ class ScanSettings:
     stair_draws: int = 400
     evaluate: int = 500
     survives: float = 0.2
-    backdoored: float = 0.8
-    clean: float = 0.3
 
-
-SCAN = ScanSettings()
-
-
-BUDGETS: dict[str, ScanSettings] = {
-    "quick": ScanSettings(
-        learning=LearningSettings(rounds=4, draws=600),
-        flow=FlowSettings(steps=200),
-        uniform_draws=256,
-        stair_draws=250,
-        evaluate=250,
-    ),
-    "standard": SCAN,
-    "thorough": ScanSettings(
-        screening=ScreeningSettings(restarts=8, steps=240),
-        learning=LearningSettings(rounds=10, draws=2000),
-        flow=FlowSettings(steps=800, components=16),
-        panel=48,
-        pool=2000,
-        uniform_draws=2048,
-        stair_draws=2000,
-        evaluate=2000,
-    ),
-}
-"""What ``--budget`` stands for."""
+    def __post_init__(self) -> None:
+        check_betas(self.betas)
+        expect(
+            self,
+            1,
+            inf,
+            "images_per_draw",
+            "panel",
+            "pool",
+            "uniform_draws",
+            "stair_draws",
+            "evaluate",
+        )
+        expect_above(self, 0, "temperature")

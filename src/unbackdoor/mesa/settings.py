@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
+
+from unbackdoor.errors import expect, expect_above
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,11 @@ class FlowSettings:
     coldest: float = 0.1
     clip: float = 100.0
 
+    def __post_init__(self) -> None:
+        expect(self, 1, inf, "components", "hidden", "steps", "draws")
+        expect(self, 0, inf, "transforms", "bins")
+        expect_above(self, 0, "learning_rate", "hottest", "coldest", "clip")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SmcSettings:
@@ -55,6 +63,10 @@ class SmcSettings:
     acceptance: float = 0.3
     step: float = 0.5
     repeats: int = 6
+
+    def __post_init__(self) -> None:
+        expect(self, 1, inf, "particles", "sweeps", "repeats")
+        expect(self, 0, 1, "survive", "acceptance", "step")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +102,11 @@ class LearningSettings:
     climbers: int = 250
     surer: int = 5
     islands: int = 8
+
+    def __post_init__(self) -> None:
+        expect(self, 1, inf, "rounds", "draws", "networks", "hidden", "steps", "batch")
+        expect(self, 1, inf, "sweeps", "climbers", "surer", "islands")
+        expect_above(self, 0, "learning_rate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +147,11 @@ class MineSettings:
     learning_rate: float = 1e-3
     statistics_rate: float = 1e-3
     momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        expect(self, 1, inf, "noise", "hidden", "steps", "statistics_steps", "batch")
+        expect(self, 0, inf, "components", "alpha", "shake")
+        expect_above(self, 0, "average", "learning_rate", "statistics_rate")
 
 
 MINE_PAPER = MineSettings(

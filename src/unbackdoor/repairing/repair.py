@@ -10,7 +10,6 @@ import torch
 from torch import Generator, Tensor, nn
 
 from unbackdoor.data import Images, Split
-from unbackdoor.detectors.settings import ScanSettings
 from unbackdoor.errors import InsufficientDataError
 from unbackdoor.metrics import attack_success, confusion, correct, predict
 from unbackdoor.models import Frozen, freeze
@@ -21,7 +20,9 @@ from unbackdoor.rng import stream
 from unbackdoor.runtime.journal import FORGETFUL, Journal
 from unbackdoor.runtime.progress import Progress, Silent
 from unbackdoor.scanning import FEWEST_PER_CLASS, Described, scan, staircase
-from unbackdoor.triggers import Planted, TriggerSpace
+from unbackdoor.scanning.settings import ScanSettings
+from unbackdoor.triggers.family import Space
+from unbackdoor.triggers.planted import Planted
 
 ORIGINAL_ROUNDS = 3
 
@@ -31,7 +32,7 @@ def repair(
     found: ScanResult,
     images: Split,
     reserve: Split,
-    space: TriggerSpace,
+    space: Space,
     settings: RepairSettings,
     scanning: ScanSettings,
     *,
@@ -71,11 +72,12 @@ def repair(
     reserve.require(FEWEST_PER_CLASS)
     began = time.perf_counter()
     progress = progress or Silent()
-    samplers = [to_unlearn(found.classes[target], space) for target in found.targets]
+    dimensions = found.dimensions
+    samplers = [to_unlearn(found.classes[target], dimensions) for target in found.targets]
 
     def sampler(count: int, generator: Generator) -> Tensor:
         turn = torch.randint(len(samplers), (count,), generator=generator)
-        theta = torch.empty(count, space.dimensions)
+        theta = torch.empty(count, dimensions)
         for index, one in enumerate(samplers):
             rows = (turn == index).nonzero()[:, 0]
             theta[rows] = one(len(rows), generator)
@@ -84,7 +86,7 @@ def repair(
     passes = 0
     original = Recalled(freeze(model))
     tuned: dict[str, nn.Module] = {}
-    courses: dict[str, tuple[TriggerSpace, Sampler | None]] = {
+    courses: dict[str, tuple[Space, Sampler | None]] = {
         "repaired": (space, sampler),
         "fine-tuned": (space, None),
     }
@@ -137,21 +139,21 @@ def repair(
     return tuned["repaired"], result
 
 
-def to_unlearn(record: ClassRecord, space: TriggerSpace) -> Sampler:
+def to_unlearn(record: ClassRecord, dimensions: int) -> Sampler:
     """Return where the triggers come from that a repair unlearns: the stairs in equal parts.
 
     By γ nearly all draws are of the lowest stair, which is by far the widest, and the triggers
     that work best are hardly ever among them. An empty level set is stood for by the best attempts
     at it.
     """
-    return staircase(record, space.dimensions, equal=True).sample
+    return staircase(record, dimensions, equal=True).sample
 
 
 def _row(
     name: str,
     model: Frozen,
     images: Images,
-    space: TriggerSpace,
+    space: Space,
     found: ScanResult,
     planted: Planted | None,
     seed: int,
@@ -162,7 +164,7 @@ def _row(
     recovered: list[float] = []
     anyway: list[float] = []
     for target in found.targets:
-        sampled = to_unlearn(found.classes[target], space)
+        sampled = to_unlearn(found.classes[target], found.dimensions)
         draws = sampled(len(images), stream(seed, "repair", "draws", target))
         places = stream(seed, "repair", "measure", target)
         recovered.append(attack_success(model, images, space, draws, target, generator=places))

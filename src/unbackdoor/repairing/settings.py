@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
+from unbackdoor.errors import expect
 from unbackdoor.training import TrainingSettings
 
 
@@ -25,6 +27,10 @@ class RepairSettings:
     training: TrainingSettings = TrainingSettings(
         epochs=40, batch_size=128, learning_rate=0.03, shift=2, scaled=True
     )
+
+    def __post_init__(self) -> None:
+        expect(self, 0, 1, "share", "keep")
+        expect(self, 1, inf, "images_seen")
 
     def recipe(self, images: int) -> TrainingSettings:
         """Return the recipe for so many clean images.

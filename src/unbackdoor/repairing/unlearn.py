@@ -26,7 +26,7 @@ from unbackdoor.rng import stream
 from unbackdoor.runtime.journal import FORGETFUL, Journal
 from unbackdoor.runtime.progress import Progress
 from unbackdoor.training import fit
-from unbackdoor.triggers import TriggerSpace
+from unbackdoor.triggers.family import Space
 
 Sampler = Callable[[int, Generator], Tensor]
 """(count, generator) → θ ``(count, n)`` in [0, 1]."""
@@ -67,7 +67,7 @@ class Recalled:
 def unlearn(
     model: nn.Module,
     images: Images,
-    space: TriggerSpace,
+    space: Space,
     sampler: Sampler | None,
     settings: RepairSettings,
     *,
@@ -84,7 +84,7 @@ def unlearn(
     Args:
         model: maps images in [0, 1] to logits.
         images: clean images with true labels.
-        space: how a trigger is stamped.
+        space: of the triggers.
         sampler: where triggers come from; None is the control, the same schedule without any.
         settings: share of stamped images, weight of the original's answers, work and recipe.
         seed: of every draw; the control sees the same images in the same order.
@@ -100,13 +100,13 @@ def unlearn(
 
     def change(pixels: Tensor, labels: Tensor, _picks: Tensor) -> tuple[Tensor, Tensor]:
         count = 0 if sampler is None else round(settings.share * len(pixels))
-        truth = functional.one_hot(labels, len(images.classes)).float()
+        truth = functional.one_hot(labels, len(images.classes)).float().to(pixels.device)
         if settings.keep:
             truth = truth.lerp(original(pixels).softmax(1), settings.keep)
         if sampler is not None and count:
-            places = space.places(count, images.shape, generator)
-            stamped = space.stamp(pixels[:count], sampler(count, generator), places)
-            pixels = torch.cat([stamped, pixels[count:]])
+            arms = space.draw_arms(count, images.shape, generator)
+            triggered = space.apply(pixels[:count], sampler(count, generator), arms)
+            pixels = torch.cat([triggered, pixels[count:]])
         return pixels, truth
 
     seen = fit(

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import msgspec
 
-from unbackdoor.errors import ContentError
+from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.results.records import (
     LARGEST,
     MOST_DIMENSIONS,
@@ -93,7 +93,7 @@ def read_any(path: Path, argument: str = "RESULT") -> Result | Unscanned | list[
     content = read_bytes(path, argument, LARGEST)
     try:
         decoded: Any = msgspec.json.decode(content, type=Result | Unscanned | list[Scanned])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArgumentError) as error:
         raise ContentError(
             f"{argument}: {path} is not a result of this tool ({error}); scan anew."
         ) from error

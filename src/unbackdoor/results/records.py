@@ -12,15 +12,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from unbackdoor.detectors.settings import SCAN
+from unbackdoor.detectors.evidence import LogVolume, StairRecord
+from unbackdoor.verdict.judge import Status, Verdict
+from unbackdoor.verdict.thresholds import Thresholds
 
 SCHEMA_VERSION = 1
 LARGEST = 1 << 28
 MOST_DIMENSIONS = 3 * 16**2
 """Of the largest patch; a page takes the square of it."""
-
-Verdict = Literal["clean", "backdoored", "inconclusive"]
-Status = Literal["clean", "backdoored", "suspicious"]
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,48 +73,6 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
     defend: int
     evaluate: int
     classes: list[str]
-
-
-class LogVolume(msgspec.Struct, frozen=True, kw_only=True):
-    """The room that working triggers have, log|V_β| in nats of the cube [0, 1]^n; 0 is everything.
-
-    Args:
-        beta: the level.
-        value: an estimate, None where no trigger was found that works.
-        upper_bound: with 95 % confidence the true value is below it (from uniform draws).
-
-    """
-
-    beta: float
-    value: float | None
-    upper_bound: float | None
-
-
-class StairRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The recovered law of triggers at one level.
-
-    Args:
-        beta: the level.
-        gamma: its weight in the staircase.
-        draws: θ as bytes, row by row, ``count`` × ``dimensions``, 0 … 255.
-        log_q: log density of each draw, in nats; empty where the law has none.
-        values: F of each draw, over a fixed set of the defender's images and places.
-        valid_fraction: share of draws with F ≥ β.
-        entropy_bound: lower bound of log|V_β| from the law's exact entropy.
-        log_volume: importance-sampling estimate of log|V_β|.
-        effective_sample_size: of that estimate.
-
-    """
-
-    beta: float
-    gamma: float
-    draws: bytes
-    log_q: list[float]
-    values: list[float]
-    valid_fraction: float
-    entropy_bound: float | None
-    log_volume: float | None
-    effective_sample_size: float
 
 
 class ClassRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,6 +152,7 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_fiel
         image_shape: channels, height, width.
         seed: of every draw.
         settings: every setting, by name.
+        thresholds: by which it was judged.
         verdict: the answer.
         targets: classes with a backdoor.
         reason: the verdict in a sentence.
@@ -218,6 +176,7 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_fiel
     image_shape: list[int]
     seed: int
     settings: dict[str, Any]
+    thresholds: Thresholds = Thresholds()
     verdict: Verdict
     targets: list[int]
     reason: str
@@ -330,7 +289,7 @@ def verdict(result: Result) -> Verdict:
     if isinstance(result, ScanResult):
         return result.verdict
     left = [row.recovered_asr for row in result.rows if row.name == "repaired"]
-    if result.rescan.verdict == "clean" and left and max(left) > SCAN.clean:
+    if result.rescan.verdict == "clean" and left and max(left) > result.rescan.thresholds.clean:
         return "inconclusive"
     return result.rescan.verdict
 

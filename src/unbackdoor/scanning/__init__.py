@@ -1,23 +1,7 @@
-"""Scanning: F from a model and images, a screening of every class, stairs, a verdict."""
+"""Scanning: a detector looks, a judge decides, and a result holds both."""
 
-from unbackdoor.scanning.scan import (
-    FEWEST_PER_CLASS,
-    Described,
-    data_hash,
-    from_records,
-    scan,
-    staircase,
-    to_records,
-)
+from unbackdoor.scanning.law import staircase
+from unbackdoor.scanning.scan import FEWEST_PER_CLASS, Described, data_hash, scan
 from unbackdoor.scanning.truth import with_planted
 
-__all__ = [
-    "FEWEST_PER_CLASS",
-    "Described",
-    "data_hash",
-    "from_records",
-    "scan",
-    "staircase",
-    "to_records",
-    "with_planted",
-]
+__all__ = ["FEWEST_PER_CLASS", "Described", "data_hash", "scan", "staircase", "with_planted"]

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from unbackdoor.results import Original, ScanResult
 from unbackdoor.rng import stream
-from unbackdoor.scanning.scan import from_bytes, to_bytes
-from unbackdoor.triggers import Planted
+from unbackdoor.triggers.planted import Planted
+from unbackdoor.triggers.values import from_bytes, to_bytes
 
 
 def with_planted(result: ScanResult, planted: Planted) -> ScanResult:

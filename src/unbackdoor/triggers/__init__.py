@@ -1,6 +1,7 @@
-"""Trigger spaces: how a parameter vector θ in [0, 1]^n changes a picture."""
+"""Triggers: how a parameter vector θ in [0, 1]^n changes a picture; a file for each family.
 
-from unbackdoor.triggers.patch import PatchSpace, Planted, Trigger, parse_space, parse_trigger
-from unbackdoor.triggers.space import TriggerSpace
+Nothing is imported here, so that the command line knows the default without loading PyTorch.
+"""
 
-__all__ = ["PatchSpace", "Planted", "Trigger", "TriggerSpace", "parse_space", "parse_trigger"]
+DEFAULT_SPACE = "patch:3"
+"""What is searched where nobody says what."""

@@ -20,7 +20,6 @@ from unbackdoor.app.commands.common import REFERENCE, prepare, print_wide, repor
 from unbackdoor.app.outputs import check_outputs, deliver, deliver_several
 from unbackdoor.app.terminal import Terminal
 from unbackdoor.data import Split
-from unbackdoor.detectors.settings import BUDGETS, ScanSettings
 from unbackdoor.errors import ArgumentError, ContentError, UnbackdoorError, printable
 from unbackdoor.models import check_suffix
 from unbackdoor.report.page import write_page
@@ -30,8 +29,9 @@ from unbackdoor.runtime.files import check_folder, read_bytes, sha256_of
 from unbackdoor.runtime.journal import Journal, opened, state_folder
 from unbackdoor.runtime.progress import Progress
 from unbackdoor.scanning import FEWEST_PER_CLASS
+from unbackdoor.scanning.settings import BUDGETS, ScanSettings
 from unbackdoor.subject import InputSettings, Subject, reference_for, scan_of
-from unbackdoor.triggers import parse_space
+from unbackdoor.triggers.registry import parse_space
 
 if TYPE_CHECKING:
     from unbackdoor.app import cli

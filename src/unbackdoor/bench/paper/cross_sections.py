@@ -15,7 +15,7 @@ from unbackdoor.report.curves import Scale
 from unbackdoor.report.draws import Draws, principal_axes, read_draws
 from unbackdoor.report.pixels import data_uri, patch
 from unbackdoor.results import StairRecord
-from unbackdoor.triggers import Trigger
+from unbackdoor.triggers.planted import Trigger
 
 SIDE, GAP, LEFT, TOP = 250, 14, 110, 70
 POINT, MARGIN, DRAWS = 11, 12, 70

@@ -31,7 +31,8 @@ from unbackdoor.bench.paper.stages import (
 )
 from unbackdoor.detectors.neural_cleanse import reverse
 from unbackdoor.detectors.objective import probability
-from unbackdoor.detectors.settings import REVERSAL, SCAN, ReversalSettings, ScanSettings
+from unbackdoor.detectors.settings import REVERSAL, ReversalSettings
+from unbackdoor.detectors.stairs import from_records
 from unbackdoor.mesa import Mine
 from unbackdoor.mesa.settings import MINE_PAPER, MineSettings
 from unbackdoor.models import decode, freeze
@@ -42,9 +43,9 @@ from unbackdoor.repairing.rivals.ft_sam import SamSettings
 from unbackdoor.repairing.rivals.ibau import IbauSettings
 from unbackdoor.repairing.rivals.spectral import scores, separation, suspects
 from unbackdoor.rng import stream
-from unbackdoor.scanning import from_records
+from unbackdoor.scanning.settings import SCAN, ScanSettings
 from unbackdoor.training import fit
-from unbackdoor.triggers import TriggerSpace
+from unbackdoor.triggers.family import Space
 
 NOTHING = Outcome()
 """Of what was asked of no network."""
@@ -179,7 +180,7 @@ class Mesa(Defence):
         seconds = max(0.0, found.seconds - (time.perf_counter() - began))
         law = from_records(
             [record for record in found.stairs if self.beta in {None, record.beta}],
-            SPACE.dimensions,
+            SPACE.dimensions(case.images.shape),
             equal=self.equal,
         )
         recovery = Outcome(passes=found.passes, seconds=seconds)
@@ -214,7 +215,7 @@ class Generated(Defence):
             model, case.images, SPACE, case.network.target, stream(case.seed, "paper", "mine")
         )
         stairs = Mine(self.settings, draws=self.draws)(
-            F, self.betas, SPACE.dimensions, seed=case.seed
+            F, self.betas, SPACE.dimensions(case.images.shape), seed=case.seed
         )
         draws = torch.cat([stair.draws for stair in stairs])
 
@@ -307,7 +308,7 @@ def _retrain(
     case: Defended,
     inputs: Mapping[Spec, Any],
     sampler: Sampler | None,
-    space: TriggerSpace = SPACE,
+    space: Space = SPACE,
     after: Outcome = NOTHING,
 ) -> Outcome:
     """Retrain a network that nothing has changed yet, and add it to what came before."""

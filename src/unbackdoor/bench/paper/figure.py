@@ -9,7 +9,7 @@ from statistics import fmean
 from unbackdoor.bench.framework.figure import COLOURS, line, opening, text
 from unbackdoor.bench.paper.stages import Row
 from unbackdoor.report.curves import Scale
-from unbackdoor.triggers import parse_trigger
+from unbackdoor.triggers.planted import parse_trigger
 
 WIDTH, PANEL = 1000, 330
 LEFT, RIGHT, TOP, BOTTOM = 60, 210, 40, 50
@@ -83,11 +83,12 @@ def _series(rows: Sequence[Row]) -> Mapping[str, Mapping[str, float]]:
 
 def _pattern(trigger: str, middle: float, y: float, side: float) -> list[str]:
     planted = parse_trigger(trigger)
-    picture = (planted.space.picture(planted.theta)[0] * 255).round().int()
-    x, size = middle - side / 2, side / planted.space.size
+    picture = (planted.space.picture(planted.theta, (3, 1, 1))[0] * 255).round().int()
+    rows, columns = picture.shape[1:]
+    x, size = middle - side / 2, side / columns
     parts: list[str] = []
-    for row in range(planted.space.size):
-        for column in range(planted.space.size):
+    for row in range(rows):
+        for column in range(columns):
             colour = "".join(f"{int(level):02x}" for level in picture[:, row, column])
             parts.append(
                 f'<rect x="{x + column * size:g}" y="{y + row * size:g}" width="{size:g}" '

@@ -20,11 +20,11 @@ from unbackdoor.bench.framework.table import Line, percent
 from unbackdoor.bench.paper.defences import Generated, Mesa
 from unbackdoor.bench.paper.stages import Defended, Network, Row
 from unbackdoor.bench.paper.table import DEFAULT
-from unbackdoor.detectors.settings import SCAN
 from unbackdoor.mesa.settings import MINE_PAPER
 from unbackdoor.repairing.settings import REPAIR
 from unbackdoor.results import StairRecord
 from unbackdoor.runtime.progress import Progress
+from unbackdoor.scanning.settings import SCAN
 
 ALPHAS = (0.1, 0.2, 0.5, 1.0)
 BETAS = (0.5, 0.8, 0.9)

@@ -24,8 +24,8 @@ from unbackdoor.attack import beginning, fresh, implant
 from unbackdoor.attack.settings import AttackSettings
 from unbackdoor.bench.framework.spec import Spec, journal_of
 from unbackdoor.data import Images
-from unbackdoor.detectors.mesa import first_look, focus, panel_of, recover
-from unbackdoor.detectors.settings import SCAN, ScanSettings
+from unbackdoor.detectors.recovery import first_look, focus, panel_of, recover
+from unbackdoor.detectors.stairs import to_records
 from unbackdoor.metrics import accuracy, attack_success
 from unbackdoor.models import decode, encode, freeze
 from unbackdoor.repairing.settings import REPAIR, RepairSettings
@@ -33,11 +33,12 @@ from unbackdoor.results import StairRecord, versions
 from unbackdoor.rng import stream
 from unbackdoor.runtime.journal import Journal, key_of
 from unbackdoor.runtime.progress import Silent
-from unbackdoor.scanning import to_records
+from unbackdoor.scanning.settings import SCAN, ScanSettings
 from unbackdoor.training import FINE_TUNING, TrainingSettings
-from unbackdoor.triggers import PatchSpace, Trigger, parse_trigger
+from unbackdoor.triggers.patch import Patch
+from unbackdoor.triggers.planted import Trigger, parse_trigger
 
-SPACE = PatchSpace(3)
+SPACE = Patch(3)
 ROUNDS = 3
 IMAGES, TRAINING = 50_000, 4
 """For the bar of progress: images in a training set; passes forward that one of training costs."""

@@ -15,14 +15,14 @@ import torch
 from unbackdoor.bench.framework.store import Store
 from unbackdoor.bench.framework.table import Line
 from unbackdoor.bench.reference.reference import DATA, look
-from unbackdoor.detectors.mesa import FADES
 from unbackdoor.detectors.objective import Panel, balanced
-from unbackdoor.detectors.settings import ScanSettings
+from unbackdoor.detectors.recovery import FADES
 from unbackdoor.errors import ArgumentError
 from unbackdoor.results import versions
 from unbackdoor.rng import stream
 from unbackdoor.runtime.journal import key_of
 from unbackdoor.runtime.progress import Progress
+from unbackdoor.scanning.settings import ScanSettings
 from unbackdoor.subject import Subject
 
 VERSION = 1

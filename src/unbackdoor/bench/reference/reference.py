@@ -21,7 +21,8 @@ from torch import Generator, Tensor
 from unbackdoor.bench.framework.store import Store
 from unbackdoor.bench.framework.table import Line
 from unbackdoor.bench.reference.patterns import PIXELS, by_mode, connected, patterns, shares
-from unbackdoor.detectors.mesa import (
+from unbackdoor.detectors.objective import Panel, balanced
+from unbackdoor.detectors.recovery import (
     Focus,
     first_look,
     focus,
@@ -29,8 +30,6 @@ from unbackdoor.detectors.mesa import (
     recover,
     steps_of_a_staircase,
 )
-from unbackdoor.detectors.objective import Panel, balanced
-from unbackdoor.detectors.settings import ScanSettings
 from unbackdoor.mesa import Smc, Stair, TestingFunction, gammas
 from unbackdoor.mesa.settings import SmcSettings
 from unbackdoor.mesa.testing import at_least
@@ -39,9 +38,10 @@ from unbackdoor.results import versions
 from unbackdoor.rng import stream
 from unbackdoor.runtime.journal import key_of
 from unbackdoor.runtime.progress import Progress
-from unbackdoor.scanning.scan import from_bytes, to_bytes
+from unbackdoor.scanning.settings import ScanSettings
 from unbackdoor.subject import Subject
-from unbackdoor.triggers import PatchSpace
+from unbackdoor.triggers.patch import Patch
+from unbackdoor.triggers.values import from_bytes, to_bytes
 
 DATA = "cifar10-sample"
 VERSION = 3
@@ -211,7 +211,7 @@ def look(subject: Subject, seed: int, progress: Progress) -> tuple[Focus, int]:
     """Return F as a scan with this seed looks at it, and the passes of choosing its images."""
     settings, target = ScanSettings(), subject.truth.target
     model, images = freeze(subject.network), subject.images.defend
-    panel = panel_of(model, images, PatchSpace(3), settings, seed)
+    panel = panel_of(model, images, Patch(3), settings, seed)
     screening, known = first_look(panel, images, settings, seed, progress)
     before = model.passes
     on = focus(panel, images, screening.theta[target], known, target, settings, seed)
@@ -288,7 +288,7 @@ def _compare(
     smcs = [
         Stair(
             beta=level.beta,
-            draws=from_bytes(level.draws, space.dimensions),
+            draws=from_bytes(level.draws, space.dimensions(subject.images.defend.shape)),
             log_q=None if level.log_volume is None else torch.full((len(level.values),), 0.0),
             values=torch.tensor(level.values),
         )

@@ -1,0 +1,83 @@
+"""The contract of detectors: from a model, clean images and spaces of triggers to evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+from unbackdoor.data import Images, Split
+from unbackdoor.detectors.evidence import Evidence
+from unbackdoor.metrics import attack_success, correct, predict
+from unbackdoor.models import Frozen
+from unbackdoor.rng import stream
+from unbackdoor.runtime.journal import FORGETFUL, Journal
+from unbackdoor.runtime.progress import Progress, Silent
+from unbackdoor.triggers.family import Space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """How a detector works, whichever it is.
+
+    Args:
+        seed: of every draw.
+        progress: where to report.
+        journal: keeps each finished step, from which a detector that was killed goes on.
+
+    """
+
+    seed: int
+    progress: Progress = field(default_factory=Silent)
+    journal: Journal = FORGETFUL
+
+
+class Detector(Protocol):
+    """A way to look for backdoors. How much it works is a setting of its own."""
+
+    @property
+    def name(self) -> str:
+        """In evidence and tables."""
+        ...
+
+    def __call__(
+        self, model: Frozen, images: Split, spaces: Sequence[Space], work: Work
+    ) -> Evidence:
+        """Look for triggers towards every class; nothing about an attack is known.
+
+        Args:
+            model: the frozen classifier, which counts its passes.
+            images: clean images to search with, and others, held back, to measure on.
+            spaces: where to search.
+            work: seed, progress and journal.
+
+        """
+        ...
+
+
+class HeldBack:
+    """What is measured on held-back images, the same way for every detector.
+
+    Args:
+        model: the classifier.
+        images: held back.
+        most: how many of them a trigger's success is measured on, at most.
+
+    """
+
+    def __init__(self, model: Frozen, images: Images, most: int) -> None:
+        self.model, self.images = model, images
+        self.some = images.thinned(most)
+        self.predicted = predict(model, images)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the images whose class the model names."""
+        return correct(self.predicted, self.images)
+
+    def success(self, space: Space, theta: Tensor, target: int, seed: int) -> float:
+        """Return the attack success rate of θ ``(n,)`` at random arms."""
+        places = stream(seed, "scan", "success", "evaluate", target)
+        return attack_success(self.model, self.some, space, theta[None], target, generator=places)

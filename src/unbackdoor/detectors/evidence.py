@@ -1,0 +1,95 @@
+"""What a detector found: plain numbers for each class and space. It knows no thresholds."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class LogVolume(msgspec.Struct, frozen=True, kw_only=True):
+    """The room that working triggers have, log|V_β| in nats of the cube [0, 1]^n; 0 is everything.
+
+    Args:
+        beta: the level.
+        value: an estimate, None where no trigger was found that works.
+        upper_bound: with 95 % confidence the true value is below it (from uniform draws).
+
+    """
+
+    beta: float
+    value: float | None
+    upper_bound: float | None
+
+
+class StairRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The recovered law of triggers at one level.
+
+    Args:
+        beta: the level.
+        gamma: its weight in the staircase.
+        draws: θ as bytes, row by row, ``count`` × ``dimensions``, 0 … 255.
+        log_q: log density of each draw, in nats; empty where the law has none.
+        values: F of each draw, over a fixed set of the defender's images and places.
+        valid_fraction: share of draws with F ≥ β.
+        entropy_bound: lower bound of log|V_β| from the law's exact entropy.
+        log_volume: importance-sampling estimate of log|V_β|.
+        effective_sample_size: of that estimate.
+
+    """
+
+    beta: float
+    gamma: float
+    draws: bytes
+    log_q: list[float]
+    values: list[float]
+    valid_fraction: float
+    entropy_bound: float | None
+    log_volume: float | None
+    effective_sample_size: float
+
+
+class ClassEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found towards one class in one space.
+
+    Args:
+        index: of the class.
+        name: of the class.
+        space: name of the space.
+        statistic: what the detector ranks classes by, larger for a backdoor.
+        best: its best trigger, θ as bytes 0 … 255.
+        arm: at which it works, empty where it works at random ones.
+        asr: attack success rate of that trigger on held-back images of other classes, in [0, 1].
+        confusion: share of those images that go to the class without a trigger.
+        log_volume: one for each β; empty from detectors that measure none.
+        stairs: the recovered law, for classes that got the full budget.
+
+    """
+
+    index: int
+    name: str
+    space: str
+    statistic: float
+    best: bytes
+    arm: list[int] = []
+    asr: float
+    confusion: float
+    log_volume: list[LogVolume] = []
+    stairs: list[StairRecord] = []
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What a detector found in one model.
+
+    Args:
+        detector: its name.
+        classes: one record for each class and space.
+        accuracy: of the model on held-back images.
+        image_passes: images through the model forward, evaluation included.
+        image_passes_backward: images through it backward.
+
+    """
+
+    detector: str
+    classes: list[ClassEvidence]
+    accuracy: float
+    image_passes: int
+    image_passes_backward: int

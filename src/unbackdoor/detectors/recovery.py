@@ -1,0 +1,197 @@
+"""From a model to the staircase of a class: F is screened, then learnt, then asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unbackdoor.data import Images
+from unbackdoor.detectors.objective import Panel, balanced, temperature
+from unbackdoor.detectors.screening import Screener, Screening
+from unbackdoor.detectors.settings import SearchSettings
+from unbackdoor.detectors.steps import Steps
+from unbackdoor.mesa import FlowEstimator, Landing, Stair, ThriftyFlow
+from unbackdoor.models import Frozen
+from unbackdoor.rng import stream
+from unbackdoor.runtime.progress import Progress
+from unbackdoor.triggers.family import Space
+
+FADES = (0.8, 0.6)
+"""Strengths at which a screened trigger works on some images and not on others."""
+
+
+def panel_of(
+    model: Frozen, images: Images, space: Space, settings: SearchSettings, seed: int
+) -> Panel:
+    """Return the images and arms on which all classes are screened."""
+    generator = stream(seed, "scan", "panel")
+    some = balanced(images, settings.panel, generator)
+    return Panel(model, some, space, temperature(model, images), generator)
+
+
+@dataclass(frozen=True)
+class Known:
+    """F towards every class at some θ.
+
+    Args:
+        theta: ``(B, n)``: uniform draws, then the screened triggers.
+        values: ``(B, classes)``.
+
+    """
+
+    theta: Tensor
+    values: Tensor
+
+
+def first_look(
+    panel: Panel,
+    images: Images,
+    settings: SearchSettings,
+    seed: int,
+    progress: Progress,
+    classes: Sequence[int] | None = None,
+    steps: Steps | None = None,
+) -> tuple[Screening, Known]:
+    """Screen every class, and ask the panel about what was found and about uniform draws.
+
+    Args:
+        panel: F towards every class.
+        images: the defender's.
+        settings: of the screening, and how many uniform draws.
+        seed: of every draw.
+        progress: where to report.
+        classes: which are screened; every one when left out.
+        steps: keeps both.
+
+    """
+    steps = steps or Steps(panel.model)
+    screening = steps.keep(
+        "screening",
+        Screening,
+        lambda: Screener(
+            model=panel.model,
+            images=images,
+            space=panel.space,
+            temperature=panel.temperature,
+            settings=settings.screening,
+            generator=stream(seed, "scan", "screening"),
+        )(classes, progress, steps.journal),
+    )
+
+    def look() -> Known:
+        found = screening.theta.flatten(0, 1)
+        generator = stream(seed, "scan", "uniform")
+        uniform = torch.rand(settings.uniform_draws, found.shape[1], generator=generator)
+        theta = torch.cat([uniform, found])
+        values: list[Tensor] = []
+        with progress.task("uniform draws", len(theta)) as task:
+            for some in torch.split(theta, 64):
+                values.append(panel(some))
+                task.advance(len(some))
+        return Known(theta, torch.cat(values))
+
+    return screening, steps.keep("uniform draws", Known, look)
+
+
+@dataclass(frozen=True)
+class Focus:
+    """F towards one class, and what is known of it.
+
+    Args:
+        target: the class.
+        panel: the images and arms that volumes and validity refer to.
+        theta: ``(B, n)``.
+        values: ``(B,)``, F there.
+
+    """
+
+    target: int
+    panel: Panel
+    theta: Tensor
+    values: Tensor
+
+
+def focus(
+    panel: Panel,
+    images: Images,
+    triggers: Tensor,
+    known: Known,
+    target: int,
+    settings: SearchSettings,
+    seed: int,
+) -> Focus:
+    """Return F towards one class over a few images that stand for many.
+
+    Args:
+        panel: the first look's.
+        images: the defender's.
+        triggers: towards the class, from the screening, ``(restarts, n)``.
+        known: F towards every class.
+        target: the class.
+        settings: how many images, and how many they stand for.
+        seed: of every draw.
+
+    """
+    generator = stream(seed, "scan", "pool", target)
+    others = images.subset((images.targets != target).nonzero()[:, 0])
+    many = balanced(others, settings.pool, generator)
+    pool = Panel(panel.model, many, panel.space, panel.temperature, generator)
+    faded = torch.cat([panel.space.weaken(triggers, fade) for fade in FADES])
+    few, values = pool.representative(target, faded, settings.panel)
+    return Focus(
+        target,
+        few,
+        torch.cat([known.theta, faded]),
+        torch.cat([known.values[:, target], values]),
+    )
+
+
+def recover(
+    on: Focus,
+    settings: SearchSettings,
+    seed: int,
+    advance: Callable[[], None] = lambda: None,
+    steps: Steps | None = None,
+) -> tuple[Stair, ...]:
+    """Recover the staircase of triggers towards one class.
+
+    Args:
+        on: F towards it, and where to begin.
+        settings: levels and work.
+        seed: of every draw.
+        advance: called :func:`steps_of_a_staircase` times.
+        steps: keeps each stair.
+
+    """
+    steps = steps or Steps(on.panel.model)
+    estimator = ThriftyFlow(
+        settings.learning,
+        FlowEstimator(settings.flow),
+        draws=settings.stair_draws,
+        temperature=settings.temperature,
+    )
+    names = ("scan", "staircase", on.target)
+    images = stream(seed, *names, "images")
+
+    def keep(beta: float, climb: Callable[[], Landing]) -> Landing:
+        return steps.keep(f"class {on.target} stair {beta}", Landing, climb, (images,))
+
+    return estimator(
+        on.panel.towards(on.target),
+        settings.betas,
+        on.theta.shape[1],
+        seed=int(torch.randint(2**31, (), generator=stream(seed, *names))),
+        noisy=on.panel.noisy(on.target, settings.images_per_draw, images),
+        known=(on.theta, on.values),
+        advance=advance,
+        keep=keep,
+    )
+
+
+def steps_of_a_staircase(settings: SearchSettings) -> int:
+    """Return how often :func:`recover` reports progress."""
+    stairs = len(settings.betas)
+    return settings.learning.rounds + stairs - 1 + stairs * settings.flow.steps

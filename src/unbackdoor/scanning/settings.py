@@ -1,0 +1,66 @@
+"""The settings of a scan: how much work its detector does, and the rule of its judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unbackdoor.detectors.settings import ScreeningSettings, SearchSettings
+from unbackdoor.mesa.settings import FlowSettings, LearningSettings
+from unbackdoor.verdict.thresholds import Thresholds
+
+FIRST_SHARE = 0.8
+"""Of all clean images, the share that a scan and a repair use; the rest is for the scan after."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanSettings(SearchSettings):
+    """How much work a scan does, and the thresholds of its verdict.
+
+    They are one record because stored rows are keyed by it; the detector sees its own part alone.
+
+    Args:
+        backdoored: held-back ASR from which a class is called backdoored.
+        clean: held-back ASR up to which a class is called clean.
+
+    Raises:
+        ArgumentError: a setting is out of range, or the thresholds are not in order.
+
+    """
+
+    backdoored: float = 0.8
+    clean: float = 0.3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.thresholds
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """What the judge goes by."""
+        return Thresholds(backdoored=self.backdoored, clean=self.clean)
+
+
+SCAN = ScanSettings()
+
+
+BUDGETS: dict[str, ScanSettings] = {
+    "quick": ScanSettings(
+        learning=LearningSettings(rounds=4, draws=600),
+        flow=FlowSettings(steps=200),
+        uniform_draws=256,
+        stair_draws=250,
+        evaluate=250,
+    ),
+    "standard": SCAN,
+    "thorough": ScanSettings(
+        screening=ScreeningSettings(restarts=8, steps=240),
+        learning=LearningSettings(rounds=10, draws=2000),
+        flow=FlowSettings(steps=800, components=16),
+        panel=48,
+        pool=2000,
+        uniform_draws=2048,
+        stair_draws=2000,
+        evaluate=2000,
+    ),
+}
+"""What ``--budget`` stands for."""

@@ -1,0 +1,98 @@
+"""The contract of triggers: a family is a ladder of spaces of one look, from weak to strong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Generator, Tensor
+
+Shape = tuple[int, int, int]
+"""Channels, height and width of a picture."""
+
+
+class Space(Protocol):
+    """All triggers of one look and strength: one for each θ ∈ [0, 1]^n and each arm.
+
+    An *arm* is a choice that has no slope, such as the place of a patch: a row of k integers. A
+    trigger at random places takes another arm for each picture, one at a fixed place the same.
+    """
+
+    @property
+    def name(self) -> str:
+        """How the space is written on the command line, such as ``patch:3``."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """What is searched, in words that follow "No … was found"."""
+        ...
+
+    def dimensions(self, shape: Shape) -> int:
+        """Return n, the number of parameters of one trigger for pictures of this shape."""
+        ...
+
+    def arms(self, shape: Shape) -> Tensor:
+        """Return every arm, ``(a, k)`` int64.
+
+        Raises:
+            ArgumentError: pictures of this shape have none.
+
+        """
+        ...
+
+    def draw_arms(self, count: int, shape: Shape, generator: Generator) -> Tensor:
+        """Draw an arm for each of ``count`` pictures uniformly, ``(count, k)`` int64.
+
+        Raises:
+            ArgumentError: pictures of this shape have none.
+
+        """
+        ...
+
+    def apply(self, images: Tensor, theta: Tensor, arms: Tensor) -> Tensor:
+        """Return the pictures with their triggers, on their device and differentiable in θ.
+
+        Args:
+            images: ``(B, channels, height, width)`` in [0, 1]; not changed.
+            theta: ``(B, n)`` in [0, 1], one trigger for each picture.
+            arms: ``(B, k)`` int64.
+
+        """
+        ...
+
+    def picture(self, theta: Tensor, shape: Shape) -> Tensor:
+        """Return triggers ``(B, n)`` as small pictures ``(B, channels, height, width)``."""
+        ...
+
+    def weaken(self, theta: Tensor, strength: float) -> Tensor:
+        """Return triggers ``(B, n)`` of the same look with a part of their strength.
+
+        Args:
+            theta: ``(B, n)`` in [0, 1].
+            strength: in [0, 1]; 1 changes nothing, 0 leaves as little as the space allows.
+
+        """
+        ...
+
+
+class Family(Protocol):
+    """Spaces of one look."""
+
+    @property
+    def name(self) -> str:
+        """What stands before the colon on the command line, such as ``patch``."""
+        ...
+
+    @property
+    def usage(self) -> str:
+        """How its spaces are written, such as ``patch:SIZE with a size from 1 to 16``."""
+        ...
+
+    def ladder(self, shape: Shape) -> Sequence[Space]:
+        """Return its spaces for pictures of this shape, from weak to strong."""
+        ...
+
+    def space(self, rung: str) -> Space | None:
+        """Return the space that ``rung``, the text behind the colon, names; None for no such."""
+        ...

@@ -1,0 +1,79 @@
+"""One contract for every detector: evidence of every class, counted, kept, and told by the seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kills import SMALL
+from unbackdoor.data import Images, Split
+from unbackdoor.detectors.detector import Detector, Work
+from unbackdoor.detectors.evidence import Evidence
+from unbackdoor.detectors.mesa import Mesa
+from unbackdoor.detectors.neural_cleanse import NeuralCleanse
+from unbackdoor.detectors.settings import ReversalSettings
+from unbackdoor.models import freeze
+from unbackdoor.rng import stream
+from unbackdoor.runtime.journal import opened
+from unbackdoor.runtime.progress import Silent
+from unbackdoor.triggers.patch import Patch
+
+DETECTORS: list[Detector] = [
+    Mesa(SMALL),
+    NeuralCleanse(ReversalSettings(steps=60, batch=8, learning_rate=0.3)),
+]
+SPACES = [Patch(1), Patch(2)]
+
+
+class Obeys(nn.Module):
+    """Tells bright from dark, but takes any picture with a light pixel for bright."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        bright = 20 * (images.mean((1, 2, 3)) - 0.45)
+        light = 60 * (images.amin(1).flatten(1).amax(1) - 0.5).relu()
+        return torch.stack([torch.zeros_like(bright), bright + light], 1)
+
+
+def images() -> Split:
+    pixels = torch.randint(100, (120, 3, 8, 8), dtype=torch.uint8, generator=stream(0, "pixels"))
+    labels = torch.arange(120) % 2
+    pixels[labels == 1] += 120
+    return Split(*Images.of("levels", ("dark", "bright"), pixels, labels).divide(5 / 8))
+
+
+def found(detector: Detector, seed: int = 0, state: Path | None = None) -> Evidence:
+    with opened(state, detector.name, progress=Silent()) as journal:
+        work = Work(seed=seed, journal=journal)
+        return detector(freeze(Obeys(), half=False), images(), SPACES, work)
+
+
+@pytest.mark.parametrize("detector", DETECTORS, ids=lambda one: one.name)
+def test_there_is_evidence_of_every_class_in_every_space(detector: Detector) -> None:
+    evidence = found(detector)
+    assert evidence.detector == detector.name
+    every = {(one.space, one.index): one for one in evidence.classes}
+    assert set(every) == {(space.name, index) for space in SPACES for index in (0, 1)}
+    for (_, index), one in every.items():
+        assert one.name == ("dark", "bright")[index]
+        assert 0 <= one.confusion <= 1
+        assert 0 <= one.asr <= 1
+        assert (one.asr > 0.9) == (index == 1)
+    for space in SPACES:
+        size = space.dimensions((3, 8, 8))
+        assert all(len(every[space.name, index].best) == size for index in (0, 1))
+        assert every[space.name, 1].statistic > every[space.name, 0].statistic
+    assert evidence.accuracy == 1
+    assert evidence.image_passes > 0
+    assert evidence.image_passes_backward > 0
+
+
+@pytest.mark.parametrize("detector", DETECTORS, ids=lambda one: one.name)
+def test_the_seed_alone_decides_and_what_was_kept_counts(
+    detector: Detector, tmp_path: Path
+) -> None:
+    first = found(detector, state=tmp_path)
+    assert found(detector, state=tmp_path) == first == found(detector)
+    assert found(detector, seed=1) != first

@@ -1,0 +1,40 @@
+"""Settings check themselves when they are made; the sentence names the one that is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from unbackdoor.detectors.settings import ReversalSettings, ScreeningSettings, SearchSettings
+from unbackdoor.errors import ArgumentError
+from unbackdoor.mesa.settings import FlowSettings, LearningSettings, MineSettings, SmcSettings
+from unbackdoor.repairing.settings import RepairSettings
+from unbackdoor.scanning.settings import ScanSettings
+from unbackdoor.training import TrainingSettings
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong", "named"),
+    [
+        (ScanSettings, {"clean": 0.9, "backdoored": 0.2}, "clean, backdoored"),
+        (ScanSettings, {"clean": NAN}, "clean, backdoored"),
+        (ScanSettings, {"betas": (0.9, 0.5)}, "betas"),
+        (SearchSettings, {"panel": 0}, "panel"),
+        (SearchSettings, {"temperature": 0.0}, "temperature"),
+        (ScreeningSettings, {"restarts": 0}, "restarts"),
+        (ReversalSettings, {"learning_rate": NAN}, "learning_rate"),
+        (FlowSettings, {"components": 0}, "components"),
+        (SmcSettings, {"survive": 1.5}, "survive"),
+        (LearningSettings, {"networks": -1}, "networks"),
+        (MineSettings, {"batch": 0}, "batch"),
+        (TrainingSettings, {"epochs": 0}, "epochs"),
+        (TrainingSettings, {"learning_rate": -1.0}, "learning_rate"),
+        (RepairSettings, {"share": 1.1}, "share"),
+    ],
+)
+def test_a_setting_out_of_range_is_named(kind: Any, wrong: dict[str, Any], named: str) -> None:
+    with pytest.raises(ArgumentError, match=f"^{named}: expected .*came"):
+        kind(**wrong)
