@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kills import SMALL
 from unbackdoor.data import Images, Split
-from unbackdoor.detectors.detector import Detector, Work
+from unbackdoor.detectors.detector import Detector
 from unbackdoor.detectors.evidence import Evidence
 from unbackdoor.detectors.mesa import Mesa
 from unbackdoor.detectors.neural_cleanse import NeuralCleanse
@@ -19,6 +19,7 @@ from unbackdoor.models import freeze
 from unbackdoor.rng import stream
 from unbackdoor.runtime.journal import opened
 from unbackdoor.runtime.progress import Silent
+from unbackdoor.runtime.work import Work
 from unbackdoor.triggers.patch import Patch
 
 DETECTORS: list[Detector] = [

@@ -19,6 +19,7 @@ from unbackdoor.models import freeze
 from unbackdoor.repairing.settings import RepairSettings
 from unbackdoor.results import ScanResult
 from unbackdoor.rng import stream
+from unbackdoor.runtime.work import Work
 from unbackdoor.scanning import Described, scan
 from unbackdoor.scanning.settings import FIRST_SHARE
 from unbackdoor.training import TrainingSettings, fit
@@ -71,7 +72,7 @@ def network(planted: Planted) -> nn.Sequential:
 def found(network: nn.Sequential) -> ScanResult:
     first, _ = api._split(*pictures(), None).divide(FIRST_SHARE)
     described = Described(model=freeze(network), path="", sha256="", arch="toy")
-    return scan(described, first, SPACE, SCANNING, seed=0)
+    return scan(described, first, SPACE, SCANNING, Work(seed=0))
 
 
 def rate(model: nn.Module, planted: Planted) -> float:
@@ -98,14 +99,11 @@ def test_the_planted_trigger_is_unlearnt_and_the_control_keeps_it(
     module, result = repairing.repair(
         network,
         found,
-        first,
-        reserve,
-        SPACE,
+        repairing.Parts(first, reserve),
         settings,
         SCANNING,
-        seed=0,
-        planted=planted,
-        reference=deaf,
+        repairing.Controls(planted=planted, reference=deaf),
+        Work(seed=0),
     )
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
     table = {row.name: row for row in result.rows}
@@ -143,7 +141,15 @@ def test_too_few_images_to_scan_again_are_noticed_before_any_training(
     few = Split(reserve.defend.subset(torch.arange(3)), reserve.evaluate)
     never = RepairSettings(training=TrainingSettings(learning_rate=1e30))
     with pytest.raises(InsufficientDataError, match="at least"):
-        repairing.repair(network, found, first, few, SPACE, never, SCANNING, seed=0)
+        repairing.repair(
+            network,
+            found,
+            repairing.Parts(first, few),
+            never,
+            SCANNING,
+            repairing.Controls(),
+            Work(seed=0),
+        )
 
 
 def test_the_work_is_counted_in_images_not_in_epochs(network: nn.Module) -> None:
@@ -154,7 +160,7 @@ def test_the_work_is_counted_in_images_not_in_epochs(network: nn.Module) -> None
     for count in (100, 200, 400):
         some = first.defend.subset(torch.arange(count))
         module = copy.deepcopy(network)
-        passes = repairing.unlearn(module, some, SPACE, None, settings, seed=0)
+        passes = repairing.unlearn(module, some, None, settings, Work(seed=0))
         assert passes == 2 * 800  # once to learn, once for what the original network answers
 
 
@@ -170,7 +176,7 @@ def test_courses_that_share_the_original_ask_it_once_and_end_the_same(network: n
         module = copy.deepcopy(network)
         some = first.defend.subset(torch.arange(100))
         passes.append(
-            repairing.unlearn(module, some, SPACE, None, settings, seed=0, original=original)
+            repairing.unlearn(module, some, None, settings, Work(seed=0), original=original)
         )
         weights.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
     assert passes == [400, 400, 400]

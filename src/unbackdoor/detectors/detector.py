@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
@@ -13,25 +12,8 @@ from unbackdoor.detectors.evidence import Evidence
 from unbackdoor.metrics import attack_success, correct, predict
 from unbackdoor.models import Frozen
 from unbackdoor.rng import stream
-from unbackdoor.runtime.journal import FORGETFUL, Journal
-from unbackdoor.runtime.progress import Progress, Silent
+from unbackdoor.runtime.work import Work
 from unbackdoor.triggers.family import Space
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """How a detector works, whichever it is.
-
-    Args:
-        seed: of every draw.
-        progress: where to report.
-        journal: keeps each finished step, from which a detector that was killed goes on.
-
-    """
-
-    seed: int
-    progress: Progress = field(default_factory=Silent)
-    journal: Journal = FORGETFUL
 
 
 class Detector(Protocol):

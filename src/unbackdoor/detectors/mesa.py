@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from unbackdoor.data import Images, Split
-from unbackdoor.detectors.detector import HeldBack, Work
+from unbackdoor.detectors.detector import HeldBack
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence, LogVolume
 from unbackdoor.detectors.objective import Panel
 from unbackdoor.detectors.recovery import (
@@ -32,6 +32,7 @@ from unbackdoor.mesa.uniform import log_volume_upper_bound
 from unbackdoor.metrics import attack_success, confusion
 from unbackdoor.models import Frozen
 from unbackdoor.rng import stream
+from unbackdoor.runtime.work import Work
 from unbackdoor.triggers.family import Space
 from unbackdoor.triggers.values import to_bytes
 

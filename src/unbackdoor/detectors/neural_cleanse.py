@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from unbackdoor.data import Images, Split
-from unbackdoor.detectors.detector import HeldBack, Work
+from unbackdoor.detectors.detector import HeldBack
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence
 from unbackdoor.detectors.reversal import descend
 from unbackdoor.detectors.settings import REVERSAL, ReversalSettings
@@ -22,6 +22,7 @@ from unbackdoor.detectors.steps import Steps
 from unbackdoor.metrics import confusion
 from unbackdoor.models import Frozen
 from unbackdoor.rng import stream
+from unbackdoor.runtime.work import Work
 from unbackdoor.triggers.family import Space
 from unbackdoor.triggers.values import to_bytes
 

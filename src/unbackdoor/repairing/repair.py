@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import msgspec
 import torch
@@ -14,50 +16,65 @@ from unbackdoor.errors import InsufficientDataError
 from unbackdoor.metrics import attack_success, confusion, correct, predict
 from unbackdoor.models import Frozen, freeze
 from unbackdoor.repairing.settings import RepairSettings
-from unbackdoor.repairing.unlearn import Recalled, Sampler, unlearn
+from unbackdoor.repairing.unlearn import Lesson, Recalled, Sampler, unlearn
 from unbackdoor.results import ClassRecord, RepairResult, RepairRow, ScanResult, versions
 from unbackdoor.rng import stream
-from unbackdoor.runtime.journal import FORGETFUL, Journal
-from unbackdoor.runtime.progress import Progress, Silent
+from unbackdoor.runtime.work import Work
 from unbackdoor.scanning import FEWEST_PER_CLASS, Described, scan, staircase
 from unbackdoor.scanning.settings import ScanSettings
-from unbackdoor.triggers.family import Space
 from unbackdoor.triggers.planted import Planted
+from unbackdoor.triggers.registry import parse_space
 
 ORIGINAL_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Clean images for a repair.
+
+    Args:
+        first: those of the scan, to retrain with, and others, held back, to measure on.
+        reserve: those that neither the scan nor the repair has seen, for the second scan.
+
+    """
+
+    first: Split
+    reserve: Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controls:
+    """What a repair is measured beside, where it is known; the repair itself never sees it.
+
+    Args:
+        planted: the planted trigger; retraining with it is the ideal.
+        reference: a clean network, for the rate at which triggered images go astray in any case.
+
+    """
+
+    planted: Planted | None = None
+    reference: nn.Module | None = None
 
 
 def repair(
     model: nn.Module,
     found: ScanResult,
-    images: Split,
-    reserve: Split,
-    space: Space,
+    images: Parts,
     settings: RepairSettings,
     scanning: ScanSettings,
-    *,
-    seed: int,
-    planted: Planted | None = None,
-    reference: nn.Module | None = None,
-    progress: Progress | None = None,
-    journal: Journal = FORGETFUL,
+    controls: Controls,
+    work: Work,
 ) -> tuple[nn.Module, RepairResult]:
     """Return a repaired copy of ``model`` and what was measured on it.
 
     Args:
         model: the classifier, not changed.
         found: a scan of it that found a backdoor.
-        images: clean images to retrain with, and others, held back, to measure on.
-        reserve: images that neither the scan nor the repair has seen, for the second scan.
-        space: of the triggers that were found.
+        images: clean images.
         settings: how to unlearn.
         scanning: how to scan again.
-        seed: of every draw.
-        planted: the planted trigger, where it is known; the repair never sees it, it is measured,
-            and retraining with it is the ideal that stands beside the repair.
-        reference: a clean network, for the rate at which stamped images go astray in any case.
-        progress: where to report.
-        journal: keeps each finished epoch and each step of the second scan.
+        controls: what stands beside the repair in the table.
+        work: seed, progress and journal.
 
     Raises:
         InsufficientDataError: the scan found nothing that could be unlearnt, or there are too few
@@ -69,60 +86,27 @@ def repair(
             f"--scan: the verdict is {found.verdict}, so there is nothing to unlearn; nothing was "
             f"written."
         )
-    reserve.require(FEWEST_PER_CLASS)
+    images.reserve.require(FEWEST_PER_CLASS)
     began = time.perf_counter()
-    progress = progress or Silent()
-    dimensions = found.dimensions
-    samplers = [to_unlearn(found.classes[target], dimensions) for target in found.targets]
-
-    def sampler(count: int, generator: Generator) -> Tensor:
-        turn = torch.randint(len(samplers), (count,), generator=generator)
-        theta = torch.empty(count, dimensions)
-        for index, one in enumerate(samplers):
-            rows = (turn == index).nonzero()[:, 0]
-            theta[rows] = one(len(rows), generator)
-        return theta
-
-    passes = 0
-    original = Recalled(freeze(model))
-    tuned: dict[str, nn.Module] = {}
-    courses: dict[str, tuple[Space, Sampler | None]] = {
-        "repaired": (space, sampler),
-        "fine-tuned": (space, None),
-    }
-    if planted:
-        theta = planted.trigger.theta
-        courses["ideal"] = (planted.trigger.space, lambda count, _: theta.expand(count, -1))
-    for name, (stamped_space, source) in courses.items():
-        tuned[name] = copy.deepcopy(model).requires_grad_(True)
-        passes += unlearn(
-            tuned[name],
-            images.defend,
-            stamped_space,
-            source,
-            settings,
-            seed=seed,
-            original=original,
-            description=f"training: {name}",
-            progress=progress,
-            journal=journal.within(name),
-        )
-    networks = {"before": model, **tuned, **({"clean reference": reference} if reference else {})}
+    courses = _courses(found, controls.planted)
+    tuned, passes = _retrained(model, images.first.defend, courses, settings, work)
+    networks = {"before": model, **tuned}
+    if controls.reference is not None:
+        networks["clean reference"] = controls.reference
     rows: list[RepairRow] = []
-    with progress.task("measuring", len(networks)) as task:
+    with work.progress.task("measuring", len(networks)) as task:
         for name, network in networks.items():
             frozen = freeze(network)
-            rows.append(_row(name, frozen, images.evaluate, space, found, planted, seed))
+            held_back = images.first.evaluate
+            rows.append(_row(name, frozen, held_back, found, controls.planted, work.seed))
             passes += frozen.passes
             task.advance()
     rescan = scan(
         Described(model=freeze(tuned["repaired"]), path="", sha256="", arch=found.model.arch),
-        reserve,
-        space,
+        images.reserve,
+        parse_space(found.space),
         scanning,
-        seed=int(stream(seed, "repair", "rescan").initial_seed() % 2**31),
-        progress=progress,
-        journal=journal.within("rescan"),
+        work.within("rescan", int(stream(work.seed, "repair", "rescan").initial_seed() % 2**31)),
     )
     result = RepairResult(
         scan=found,
@@ -131,7 +115,7 @@ def repair(
         output="",
         sha256="",
         settings=msgspec.to_builtins(settings),
-        seed=seed,
+        seed=work.seed,
         image_passes=passes + rescan.image_passes,
         seconds=time.perf_counter() - began,
         versions=versions(),
@@ -149,25 +133,71 @@ def to_unlearn(record: ClassRecord, dimensions: int) -> Sampler:
     return staircase(record, dimensions, equal=True).sample
 
 
+def _courses(found: ScanResult, planted: Planted | None) -> dict[str, Lesson | None]:
+    """Return what each network of the table unlearns, by its name there."""
+    samplers = [to_unlearn(found.classes[target], found.dimensions) for target in found.targets]
+
+    def sampler(count: int, generator: Generator) -> Tensor:
+        turn = torch.randint(len(samplers), (count,), generator=generator)
+        theta = torch.empty(count, found.dimensions)
+        for index, one in enumerate(samplers):
+            rows = (turn == index).nonzero()[:, 0]
+            theta[rows] = one(len(rows), generator)
+        return theta
+
+    courses: dict[str, Lesson | None] = {
+        "repaired": Lesson(parse_space(found.space), sampler),
+        "fine-tuned": None,
+    }
+    if planted:
+        theta = planted.trigger.theta
+        courses["ideal"] = Lesson(planted.trigger.space, lambda count, _: theta.expand(count, -1))
+    return courses
+
+
+def _retrained(
+    model: nn.Module,
+    images: Images,
+    courses: Mapping[str, Lesson | None],
+    settings: RepairSettings,
+    work: Work,
+) -> tuple[dict[str, nn.Module], int]:
+    """Return a copy of ``model`` for each course, and how many images went through networks."""
+    passes = 0
+    original = Recalled(freeze(model))
+    tuned: dict[str, nn.Module] = {}
+    for name, lesson in courses.items():
+        tuned[name] = copy.deepcopy(model).requires_grad_(True)
+        passes += unlearn(
+            tuned[name],
+            images,
+            lesson,
+            settings,
+            work.within(name),
+            original=original,
+            description=f"training: {name}",
+        )
+    return tuned, passes
+
+
 def _row(
     name: str,
     model: Frozen,
     images: Images,
-    space: Space,
     found: ScanResult,
     planted: Planted | None,
     seed: int,
 ) -> RepairRow:
     """Measure one network; with several found classes the rates are those of the worst."""
     predicted = predict(model, images)
-
+    space = parse_space(found.space)
     recovered: list[float] = []
     anyway: list[float] = []
     for target in found.targets:
         sampled = to_unlearn(found.classes[target], found.dimensions)
         draws = sampled(len(images), stream(seed, "repair", "draws", target))
-        places = stream(seed, "repair", "measure", target)
-        recovered.append(attack_success(model, images, space, draws, target, generator=places))
+        arms = stream(seed, "repair", "measure", target)
+        recovered.append(attack_success(model, images, space, draws, target, generator=arms))
         anyway.append(confusion(predicted, images, target))
     original = planted and attack_success(
         model,

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor, nn
@@ -23,13 +24,26 @@ from unbackdoor.data import Images
 from unbackdoor.models import Frozen, freeze
 from unbackdoor.repairing.settings import RepairSettings
 from unbackdoor.rng import stream
-from unbackdoor.runtime.journal import FORGETFUL, Journal
-from unbackdoor.runtime.progress import Progress
+from unbackdoor.runtime.work import Work
 from unbackdoor.training import fit
 from unbackdoor.triggers.family import Space
 
 Sampler = Callable[[int, Generator], Tensor]
 """(count, generator) → θ ``(count, n)`` in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is unlearnt.
+
+    Args:
+        space: of the triggers.
+        sampler: where they come from.
+
+    """
+
+    space: Space
+    sampler: Sampler
 
 
 class Recalled:
@@ -67,15 +81,12 @@ class Recalled:
 def unlearn(
     model: nn.Module,
     images: Images,
-    space: Space,
-    sampler: Sampler | None,
+    lesson: Lesson | None,
     settings: RepairSettings,
+    work: Work,
     *,
-    seed: int,
     original: Recalled | None = None,
     description: str = "repair",
-    progress: Progress | None = None,
-    journal: Journal = FORGETFUL,
 ) -> int:
     """Fine-tune ``model`` in place; return how many images went through it and the original.
 
@@ -84,28 +95,27 @@ def unlearn(
     Args:
         model: maps images in [0, 1] to logits.
         images: clean images with true labels.
-        space: of the triggers.
-        sampler: where triggers come from; None is the control, the same schedule without any.
+        lesson: the triggers; None is the control, the same schedule without any.
         settings: share of stamped images, weight of the original's answers, work and recipe.
-        seed: of every draw; the control sees the same images in the same order.
+        work: seed, progress and journal; by the same seed the control sees the same images in the
+            same order.
         original: the network as it was, which courses can share; a copy when left out.
         description: what the progress bar is called.
-        progress: where to report.
-        journal: keeps each finished epoch.
 
     """
-    generator = stream(seed, "repair", "triggers")
+    generator = stream(work.seed, "repair", "triggers")
     original = original or Recalled(freeze(model))
     original.model.settle(images.batch(torch.arange(min(2, len(images)))))
 
     def change(pixels: Tensor, labels: Tensor, _picks: Tensor) -> tuple[Tensor, Tensor]:
-        count = 0 if sampler is None else round(settings.share * len(pixels))
+        count = 0 if lesson is None else round(settings.share * len(pixels))
         truth = functional.one_hot(labels, len(images.classes)).float().to(pixels.device)
         if settings.keep:
             truth = truth.lerp(original(pixels).softmax(1), settings.keep)
-        if sampler is not None and count:
-            arms = space.draw_arms(count, images.shape, generator)
-            triggered = space.apply(pixels[:count], sampler(count, generator), arms)
+        if lesson is not None and count:
+            arms = lesson.space.draw_arms(count, images.shape, generator)
+            theta = lesson.sampler(count, generator)
+            triggered = lesson.space.apply(pixels[:count], theta, arms)
             pixels = torch.cat([triggered, pixels[count:]])
         return pixels, truth
 
@@ -113,11 +123,11 @@ def unlearn(
         model,
         images,
         settings.recipe(len(images)),
-        generator=stream(seed, "repair", "training"),
+        generator=stream(work.seed, "repair", "training"),
         change=change,
         draws=(generator,),
         description=description,
-        progress=progress,
-        journal=journal,
+        progress=work.progress,
+        journal=work.journal,
     )
     return 2 * seen if settings.keep else seen

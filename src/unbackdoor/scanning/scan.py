@@ -11,7 +11,7 @@ import msgspec
 import torch
 
 from unbackdoor.data import Images, Split
-from unbackdoor.detectors.detector import Detector, Work
+from unbackdoor.detectors.detector import Detector
 from unbackdoor.detectors.evidence import ClassEvidence
 from unbackdoor.detectors.mesa import Mesa
 from unbackdoor.metrics import predict
@@ -26,8 +26,7 @@ from unbackdoor.results import (
     versions,
 )
 from unbackdoor.rng import stream
-from unbackdoor.runtime.journal import FORGETFUL, Journal
-from unbackdoor.runtime.progress import Progress, Silent
+from unbackdoor.runtime.work import Work
 from unbackdoor.scanning.settings import ScanSettings
 from unbackdoor.triggers.family import Space
 from unbackdoor.triggers.values import from_bytes, to_bytes
@@ -62,10 +61,7 @@ def scan(
     images: Split,
     space: Space,
     settings: ScanSettings,
-    *,
-    seed: int,
-    progress: Progress | None = None,
-    journal: Journal = FORGETFUL,
+    work: Work,
 ) -> ScanResult:
     """Look for a backdoor towards any class; nothing about the attack is known.
 
@@ -74,9 +70,7 @@ def scan(
         images: clean images to search with, and others, held back, to measure on.
         space: the triggers to look for.
         settings: how much work, and the thresholds of the verdict.
-        seed: of every draw.
-        progress: where to report.
-        journal: keeps each finished step, from which a scan that was killed goes on.
+        work: seed, progress and journal.
 
     Raises:
         InsufficientDataError: too few images of a class.
@@ -87,7 +81,6 @@ def scan(
     forward, backward = model.passes, model.backward_passes
     images.require(FEWEST_PER_CLASS)
     detector: Detector = Mesa(settings)
-    work = Work(seed=seed, progress=progress or Silent(), journal=journal)
     evidence = detector(model, images, [space], work)
     judged = ByRate(settings.thresholds)(evidence)
     found = [judged.classes[target][0] for target in judged.targets]
@@ -108,7 +101,7 @@ def scan(
         space=space.name,
         dimensions=space.dimensions(images.defend.shape),
         image_shape=list(images.defend.shape),
-        seed=seed,
+        seed=work.seed,
         settings=msgspec.to_builtins(settings),
         thresholds=settings.thresholds,
         verdict=judged.verdict,
@@ -116,7 +109,7 @@ def scan(
         reason=judged.reason,
         power_checked=False,
         classes=[_record(one, status) for one, status in judged.classes],
-        examples=_examples(model, images.evaluate, space, found, seed),
+        examples=_examples(model, images.evaluate, space, found, work.seed),
         preflight=list(described.findings),
         image_passes=model.passes - forward,
         image_passes_backward=model.backward_passes - backward,
