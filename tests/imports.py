@@ -160,8 +160,8 @@ class House:
             lines.append(f"{'':<10} ← {', '.join(taken) or 'nothing'}")
         arrows = sum(len(taken) for taken in self.rooms.values())
         lines.append(
-            f"{len(self.rooms)} units, {arrows} arrows between them, {len(self.circles())} circles, "
-            f"{len(self.at_root)} modules at the root"
+            f"{len(self.rooms)} units, {arrows} arrows between them, {len(self.circles())} "
+            f"circles, {len(self.at_root)} modules at the root"
         )
         return "\n".join(lines)
 

@@ -16,8 +16,7 @@ from unbackdoor.errors import ContentError, InsufficientDataError
 from unbackdoor.runtime.pictures import as_square
 
 MOST_AT_ONCE, PIXELS_AT_ONCE = 256, 1 << 21
-"""Pictures, and their pixels, that go through a network at a time: what a ResNet-18 keeps of so
-many pixels for its backward pass takes about one GiB."""
+"""Pictures, and their pixels, that go forward through a network at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +78,7 @@ class Images:
 
     @property
     def chunk(self) -> int:
-        """How many of them go through a network at a time."""
+        """How many of them go forward through a network at a time."""
         return chunk_of(self.shape)
 
     @cached_property
@@ -247,7 +246,7 @@ class Split:
 
 
 def chunk_of(shape: tuple[int, int, int]) -> int:
-    """Return how many pictures of a shape go through a network at a time.
+    """Return how many pictures of a shape go forward through a network at a time.
 
     Example:
         >>> chunk_of((3, 32, 32)), chunk_of((3, 224, 224))

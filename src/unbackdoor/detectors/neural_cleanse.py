@@ -110,7 +110,7 @@ def reverse(
     def slope(x: Tensor) -> None:
         picks = torch.randint(len(images), (settings.batch,), generator=generator)
         arms = space.draw_arms(settings.batch, images.shape, generator)
-        for rows in torch.split(torch.arange(settings.batch), images.chunk):
+        for rows in torch.split(torch.arange(settings.batch), model.at_once(images.shape)):
             theta = torch.sigmoid(x).expand(len(rows), -1)
             logits = model(space.apply(images.batch(picks[rows]), theta, arms[rows]))
             loss = functional.cross_entropy(logits, wanted[rows].to(logits.device), reduction="sum")

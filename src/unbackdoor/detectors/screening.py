@@ -98,7 +98,9 @@ class Screener:
         each = self.settings.images_per_step
         picks = _others(self.images, targets, each, self.generator)
         arms = self.space.draw_arms(len(picks), self.images.shape, self.generator)
-        for some in torch.split(torch.arange(len(targets)), max(1, self.images.chunk // each)):
+        for some in torch.split(
+            torch.arange(len(targets)), max(1, self.model.at_once(self.images.shape) // each)
+        ):
             at = slice(int(some[0]), int(some[-1]) + 1)
             rows = slice(at.start * each, at.stop * each)
             theta = torch.sigmoid(x[at]).repeat_interleave(each, 0)

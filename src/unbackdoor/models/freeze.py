@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from unbackdoor.models.alike import alike
 from unbackdoor.runtime.cpu import half_precision_pays
 
+MOST_AT_ONCE, ROOM = 256, 1 << 30
+"""Pictures that go forward and backward at a time, and bytes that they may take meanwhile."""
+
 
 class Frozen:
     """A classifier that is only asked: images ``(B, C, H, W)`` in [0, 1] → float32 logits.
@@ -31,6 +34,7 @@ class Frozen:
         self.half = half
         self.original = original
         self.device = _device_of(module)
+        self._at_once: dict[tuple[int, int, int], int] = {}
         self.passes = 0
         self.backward_passes = 0
 
@@ -41,6 +45,39 @@ class Frozen:
         self.settle(moved[:2].detach())
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             return self.module(moved).float().to(images.device)
+
+    def at_once(self, shape: tuple[int, int, int]) -> int:
+        """Return how many pictures of a shape go forward and backward at a time.
+
+        What the network keeps of one for its backward pass is measured, once for each shape, and
+        the gradients of it take as much again; so many are taken as fit into :data:`ROOM`.
+        """
+        if shape not in self._at_once:
+            each = self._kept(shape, 2) - self._kept(shape, 1)  # without copies of weights
+            self._at_once[shape] = max(1, min(MOST_AT_ONCE, ROOM // max(1, 2 * each)))
+        return self._at_once[shape]
+
+    def _kept(self, shape: tuple[int, int, int], count: int) -> int:
+        """Return the bytes that are kept of some pictures until their backward pass."""
+        own = [*self.module.parameters(), *self.module.buffers()]
+        seen = {tensor.untyped_storage().data_ptr() for tensor in own}
+        kept = 0
+
+        def keep(tensor: Tensor) -> Tensor:
+            nonlocal kept
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in seen:
+                seen.add(storage.data_ptr())
+                kept += storage.nbytes()
+            return tensor
+
+        pictures = torch.full((count, *shape), 0.5, device=self.device, requires_grad=True)
+        hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
+        with torch.enable_grad(), hooks, half:
+            answered = self.module(pictures.contiguous(memory_format=torch.channels_last))
+        del answered
+        return kept
 
     def count(self, images: int, *, backward: bool) -> None:
         """Count images that pass, or that did in an earlier process."""
