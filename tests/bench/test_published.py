@@ -1,4 +1,4 @@
-"""The README states what the stores hold, all rows of a table measured with the same settings."""
+"""README and docs state what the stores hold, every table with one choice of settings."""
 
 from __future__ import annotations
 
@@ -29,25 +29,40 @@ BRIEF = (
     *("data", "triggers", "defence", "ASR before", "ASR after"),
     *("excess over the clean network", "accuracy lost"),
 )
-"""What the README shows of the paper's table."""
+"""The columns of the paper's table that docs/measured.md shows."""
 
 
 @pytest.mark.parametrize(("of", "counts"), [("shipped:", {15, 5}), ("results/unseen/", {5})])
-def test_the_tables_of_the_readme_are_those_of_the_store(of: str, counts: set[int]) -> None:
-    """Each table is of one choice of settings."""
+def test_the_tables_of_shipped_and_unseen_models_are_those_of_the_store(
+    of: str, counts: set[int]
+) -> None:
+    tables = by_settings(of)
+    assert {len(rows) for rows in tables} == counts
+    text = (ROOT / "docs" / "measured.md").read_text()
+    for rows in tables:
+        assert markdown(shipped.summary(rows)) in text
+
+
+def test_the_one_table_of_the_readme_is_of_one_model_and_five_seeds() -> None:
+    (rows,) = (rows for rows in by_settings("shipped:") if len(rows) == 5)
+    text = (ROOT / "README.md").read_text()
+    assert markdown(shipped.summary(rows)) in text
+    assert sum(line.startswith("| --- |") for line in text.splitlines()) == 1
+
+
+def by_settings(of: str) -> list[list[shipped.Row]]:
+    """Return the rows of models whose names begin with ``of``, those of one table together."""
     kept = Store(ROOT / "results", "shipped", shipped.Row).read().values()
     tables: dict[str, list[shipped.Row]] = {}
     for row in sorted(kept, key=lambda row: (row.model, row.seed)):
         if row.model.startswith(of):
             tables.setdefault(row.settings, []).append(row)
-    assert {len(rows) for rows in tables.values()} == counts
-    for rows in tables.values():
-        assert markdown(shipped.summary(rows)) in (ROOT / "README.md").read_text()
+    return list(tables.values())
 
 
-def test_the_profile_of_the_readme_is_that_of_the_store() -> None:
+def test_the_profile_is_that_of_the_store() -> None:
     rows = sorted(Store(ROOT / "results", "profile", profile.Row).read().values(), key=by_model)
-    assert markdown(profile.summary(rows)) in (ROOT / "README.md").read_text()
+    assert markdown(profile.summary(rows)) in (ROOT / "docs" / "measured.md").read_text()
 
 
 def by_model(row: profile.Row) -> str:
@@ -82,7 +97,7 @@ def test_the_tables_and_the_figure_of_the_paper_are_those_of_the_store() -> None
     assert drawn + "\n" == (ROOT / "docs" / "paper.svg").read_text()
     assert markdown(features_of(None, Archive(ROOT / "results"))) in text
     brief = [{name: line[name] for name in BRIEF} for line in paper.summary(main)]
-    assert markdown(brief) in (ROOT / "README.md").read_text()
+    assert markdown(brief) in (ROOT / "docs" / "measured.md").read_text()
 
 
 def test_the_tables_and_the_figure_of_one_trigger_are_those_of_the_store() -> None:
