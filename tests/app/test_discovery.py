@@ -36,6 +36,7 @@ def test_a_folder_with_a_configuration_is_one_model(tmp_path: Path) -> None:
     assert is_model(inside)
     assert not is_model(tmp_path)
     assert models_in(tmp_path) == [str(inside)]
+    assert find_models([f"{inside}/"]) == ([str(inside)], False)
     (inside / "pytorch_model.bin").write_bytes(b"")
     assert models_in(tmp_path) == [str(inside), str(inside / "pytorch_model.bin")]
 

@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as other programs end when what they print into is closed
         from unbackdoor.app import terminal
 
-        terminal.left()
+        terminal.print_nowhere()
         return NO_READER
     except UnbackdoorError as error:
         return _failed(str(error), error.exit_code)

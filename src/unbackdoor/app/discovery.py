@@ -38,12 +38,16 @@ def find_models(named: Sequence[str]) -> tuple[list[str], bool]:
     for name in named:
         check_readable(name)
     found: list[str] = []
-    folders = False
+    several = len(named) > 1
     for name in dict.fromkeys(named):
-        inside = models_in(Path(name)) if Path(name).is_dir() else [name]
-        folders |= inside != [name]
+        folder = Path(name)
+        if not folder.is_dir():
+            found.append(name)
+            continue
+        inside = models_in(folder)
+        several = several or inside != [str(folder)]  # a folder of the hub is one model
         found += inside
-    return found, folders or len(named) > 1
+    return found, several
 
 
 def is_model(folder: Path) -> bool:
