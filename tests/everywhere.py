@@ -49,7 +49,7 @@ COMPUTE = (
     "triggers",
     "test_examples.py",
     "test_kills.py",
-    "test_manners.py",
+    "test_pipelines.py",
     "test_metrics.py",
     "test_training.py",
 )

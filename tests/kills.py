@@ -209,8 +209,10 @@ class Killer:
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(
             [
-                "unbackdoor.app.commands.everything",
-                "unbackdoor.app.commands.bench",
+                *(
+                    f"unbackdoor.app.commands.{name}"
+                    for name in ("scan", "repair", "attack", "bench")
+                ),
                 "unbackdoor.bench",
             ]
         )

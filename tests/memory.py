@@ -49,7 +49,6 @@ if __name__ == "__main__":
     parser.add_argument("--images", type=int, default=4, help="of each class")
     options = parser.parse_args()
     cpu.prepare()
-    print(
-        f"{options.arch}, {options.classes} classes, {options.side}×{options.side} pixels: "
-        f"{peak(options.arch, options.classes, options.side, options.steps, options.images):.0f} MiB"
-    )
+    size = peak(options.arch, options.classes, options.side, options.steps, options.images)
+    what = f"{options.arch}, {options.classes} classes, {options.side}×{options.side} pixels"
+    print(f"{what}: {size:.0f} MiB")

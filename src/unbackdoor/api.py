@@ -8,21 +8,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from unbackdoor import preflight
 from unbackdoor.data import Images, Split
 from unbackdoor.errors import ContentError
-from unbackdoor.metrics import Classifier, answers
-from unbackdoor.models import Frozen, bare, freeze
-from unbackdoor.preflight import Cleared
-from unbackdoor.repairing import repair as repair_model
+from unbackdoor.metrics import Classifier
+from unbackdoor.models import Loaded, bare
 from unbackdoor.repairing.settings import RepairSettings
-from unbackdoor.results import Finding, RepairResult, ScanResult, versions
-from unbackdoor.runtime.journal import opened
+from unbackdoor.results import RepairResult, ScanResult
 from unbackdoor.runtime.progress import Progress
-from unbackdoor.scanning import Described, data_hash
-from unbackdoor.scanning import scan as scan_model
-from unbackdoor.scanning.settings import FIRST_SHARE, ScanSettings
-from unbackdoor.triggers.registry import parse_space
+from unbackdoor.scanning.settings import ScanSettings
+from unbackdoor.subject import Subject
 
 DEFEND_SHARE = 5 / 8
 
@@ -72,27 +66,10 @@ def scan(
         [1]
 
     """
-    cleared, findings = _cleared(model, images, labels, classes)
-    first, _ = cleared.images.divide(FIRST_SHARE)
-    described = Described(
-        model=freeze(cleared.network),
-        path="",
-        sha256="",
-        arch=type(model).__name__,
-        findings=findings,
-    )
+    subject = _subject(model, images, labels, classes, progress)
     settings = settings or ScanSettings()
-    parts = ("scan", _identity(described.model, first, state), space, settings, seed)
-    with opened(state, *parts, progress=progress) as journal:
-        result = scan_model(
-            described,
-            first,
-            parse_space(space),
-            settings,
-            seed=seed,
-            progress=progress,
-            journal=journal,
-        )
+    with subject.journal(state, "scan", space, settings, seed) as journal:
+        result = subject.scan(space, settings, seed, journal=journal)
         journal.discard()
     return result
 
@@ -128,24 +105,10 @@ def repair(
         InsufficientDataError: the scan found nothing to unlearn, or too few images of a class.
 
     """
-    cleared, _ = _cleared(model, images, labels, found.data.classes)
-    first, reserve = cleared.images.divide(FIRST_SHARE)
+    subject = _subject(model, images, labels, found.data.classes, progress)
     settings, scanning = settings or RepairSettings(), scanning or ScanSettings()
-    identity = _identity(freeze(cleared.network), cleared.images, state)
-    parts = ("repair", identity, found, settings, scanning, seed)
-    with opened(state, *parts, progress=progress) as journal:
-        module, result = repair_model(
-            cleared.network,
-            found,
-            first,
-            reserve,
-            parse_space(found.space),
-            settings,
-            scanning,
-            seed=seed,
-            progress=progress,
-            journal=journal,
-        )
+    with subject.journal(state, "repair", found, settings, scanning, seed) as journal:
+        module, result = subject.repair(found, scanning, seed, settings=settings, journal=journal)
         journal.discard()
     return bare(module), result
 
@@ -159,23 +122,17 @@ class _Called(nn.Module):
         return self.call(images)
 
 
-def _cleared(
-    model: Classifier, images: Tensor, labels: Tensor, classes: Sequence[str] | None
-) -> tuple[Cleared, tuple[Finding, ...]]:
-    """Return the model as it takes the images, and what a preflight finds."""
+def _subject(
+    model: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    classes: Sequence[str] | None,
+    progress: Progress | None,
+) -> Subject:
+    """Return the subject of a model that came from no file."""
     module = model if isinstance(model, nn.Module) else _Called(model).eval()
-    cleared = preflight.adapt(module, _split(images, labels, classes))
-    seen = preflight.check(cleared.network, cleared.images)
-    return cleared, (*cleared.findings, *seen)
-
-
-def _identity(model: Frozen, images: Split, state: Path | None) -> object:
-    """Return what determines a result beside settings, where it is kept: model, images, machine."""
-    if state is None:
-        return None
-    machine = (torch.get_num_threads(), versions())
-    weights, answered = model.module.state_dict(), answers(model, images.defend)
-    return (weights, answered, data_hash(images), machine)
+    loaded = Loaded(module, name="", sha256="", arch=type(model).__name__)
+    return Subject.of(loaded, _split(images, labels, classes), progress=progress)
 
 
 def _split(images: Tensor, labels: Tensor, classes: Sequence[str] | None) -> Split:

@@ -1,9 +1,10 @@
-"""A model with the images to look at it with: what the commands and the benchmarks work on."""
+"""A model with the images to look at it with: what commands, benchmarks and Python work on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +12,24 @@ import msgspec
 import torch
 from torch import nn
 
-from unbackdoor import data, models, preflight, results
+from unbackdoor import data, models, preflight
 from unbackdoor.data import Split
-from unbackdoor.errors import ArgumentError, ContentError, UnbackdoorError, printable
+from unbackdoor.errors import ContentError, UnbackdoorError, printable
 from unbackdoor.metrics import answers
 from unbackdoor.models import Loaded, Normalise, bare, freeze
+from unbackdoor.repairing import Controls, Parts
 from unbackdoor.repairing import repair as repair_model
 from unbackdoor.repairing.settings import RepairSettings
-from unbackdoor.results import Finding, RepairResult, RepairRow, ScanResult, versions
+from unbackdoor.results import Finding, RepairResult, ScanResult, versions
 from unbackdoor.runtime.files import sha256_of
-from unbackdoor.runtime.journal import FORGETFUL, Journal
-from unbackdoor.runtime.progress import Bars, Progress
+from unbackdoor.runtime.journal import FORGETFUL, Journal, opened
+from unbackdoor.runtime.progress import Bars, Progress, Silent
+from unbackdoor.runtime.work import Work
 from unbackdoor.scanning import Described, data_hash, with_planted
 from unbackdoor.scanning import scan as scan_model
-from unbackdoor.scanning.settings import ScanSettings
+from unbackdoor.scanning.settings import FIRST_SHARE, ScanSettings
 from unbackdoor.triggers.planted import Planted, Trigger, parse_trigger
 from unbackdoor.triggers.registry import parse_space
-
-FIRST_SHARE = 0.8
-"""Of all clean images, the share that a scan and a repair use; the rest is for the scan after."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,21 +51,29 @@ class InputSettings:
     std: tuple[float, ...] | None = None
     labels: dict[str, int] | None = None
 
+    @property
+    def normalisation(self) -> nn.Module | None:
+        """What images in [0, 1] pass before the network, None where it takes them as they are."""
+        if not self.mean and not self.std:
+            return None
+        channels = len(self.mean or self.std or ())
+        return Normalise(self.mean or (0.0,) * channels, self.std or (1.0,) * channels)
+
 
 AS_IT_IS = InputSettings()
 """Images in [0, 1], of the size and with the classes that they have."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Subject:
     """A model, the images to look at it with, and its planted trigger where its file says it.
 
     Args:
-        loaded: the model.
-        images: for the scan and the repair.
-        reserve: for the scan of the repaired model.
+        loaded: the model as it came.
         network: the model as it takes images in [0, 1]; it shares its parameters with the loaded
             one.
+        images: for the scan and the repair.
+        reserve: for the scan of the repaired model.
         findings: what was seen before any work.
         input: how images are fitted to the model.
         progress: where to report.
@@ -73,61 +81,124 @@ class Subject:
     """
 
     loaded: Loaded
+    network: nn.Module
     images: Split
     reserve: Split
-    network: nn.Module
-    findings: tuple[Finding, ...] = ()
-    input: InputSettings = AS_IT_IS
-    progress: Progress = field(default_factory=Bars)
+    findings: tuple[Finding, ...]
+    input: InputSettings
+    progress: Progress
 
     @classmethod
     def open(
         cls,
         model: str,
         arch: str | None,
-        images: str | Split,
+        images: str,
         device: str = "cpu",
-        fitting: InputSettings = AS_IT_IS,
         progress: Progress | None = None,
     ) -> Subject:
-        """Load a model and clean images, or take images that are loaded.
+        """Load a model and clean images by their names, prepare them, and say what was seen.
+
+        Args:
+            model: see :func:`unbackdoor.models.load`.
+            arch: the same.
+            images: see :func:`unbackdoor.data.load`.
+            device: where the model runs.
+            progress: where to report; on standard error when left out.
 
         Raises:
             ArgumentError: a name, path or device is wrong.
             ContentError: a file exists and cannot be used.
 
         """
+        progress = progress or Bars()
         loaded = models.load(model, arch)
-        split = data.load(images, fitting.size) if isinstance(images, str) else images
-        cleared = preflight.adapt(loaded.module, split, preparation(fitting))
-        split = cleared.images
+        subject = cls.of(loaded, data.load(images), device=device, progress=progress)
+        subject.say_findings()
+        return subject
+
+    @classmethod
+    def of(
+        cls,
+        loaded: Loaded,
+        images: Split,
+        *,
+        fitting: InputSettings = AS_IT_IS,
+        device: str | None = None,
+        progress: Progress | None = None,
+    ) -> Subject:
+        """Prepare a model and clean images for each other, and look at both before any work.
+
+        Args:
+            loaded: the model; one from Python has neither a name nor a file.
+            images: all of them, of the size that ``fitting`` says.
+            fitting: how images are fitted to the model.
+            device: where the model runs; where it is when left out.
+            progress: where to report.
+
+        Raises:
+            ContentError: they do not fit, or a scan would mean nothing.
+            InsufficientDataError: there are too few images of a class.
+
+        """
+        cleared = preflight.adapt(loaded.module, images, fitting.normalisation)
+        images = cleared.images
         if fitting.labels is not None:
-            logits = answers(cleared.network, split.defend)
-            split = split.relabelled(fitting.labels, logits.shape[-1])
-        prepared = fitting.mean is not None or fitting.std is not None
+            logits = answers(cleared.network, images.defend)
+            images = images.relabelled(fitting.labels, logits.shape[-1])
+        prepared = fitting.normalisation is not None
         findings = (
             *(
                 Finding(check="format", severity="note", sentence=note, remedy="")
                 for note in loaded.notes
             ),
             *cleared.findings,
-            *preflight.check(cleared.network, split, prepared=prepared),
+            *preflight.check(cleared.network, images, prepared=prepared),
         )
-        progress = progress or Bars()
-        for finding in findings:
-            progress.say(f"{finding.severity}: {finding.sentence} {finding.remedy}".strip())
-        network = cleared.network.to(device)
-        return cls(loaded, *split.divide(FIRST_SHARE), network, findings, fitting, progress)
+        first, reserve = images.divide(FIRST_SHARE)
+        return cls(
+            loaded=loaded,
+            network=cleared.network if device is None else cleared.network.to(device),
+            images=first,
+            reserve=reserve,
+            findings=findings,
+            input=fitting,
+            progress=progress or Silent(),
+        )
+
+    def say_findings(self) -> None:
+        """Say what was seen before any work."""
+        for finding in self.findings:
+            self.progress.say(f"{finding.severity}: {finding.sentence} {finding.remedy}".strip())
 
     @property
     def identity(self) -> object:
-        """What determines a result beside its settings: model, images and machine."""
+        """What determines a result beside its settings: model, images and machine.
+
+        A model from a file is known by it, one from Python by its weights; what either answers is
+        part of it too, because code that computes the answers is in neither.
+        """
         frozen = freeze(self.network)
+        loaded = self.loaded
+        model = (loaded.name, loaded.arch, loaded.sha256 or self.network.state_dict())
         answered = answers(frozen, self.images.defend)
-        machine = (str(frozen.device), torch.get_num_threads(), versions())
         held = (data_hash(self.images), data_hash(self.reserve))
-        model = (self.loaded.name, self.loaded.sha256, self.loaded.arch)
+        machine = (str(frozen.device), torch.get_num_threads(), versions())
         return (model, answered, self.input, held, machine)
+
+    def journal(
+        self, state: Path | None, work: str, *settings: object
+    ) -> AbstractContextManager[Journal]:
+        """Open the journal of some work on this subject; see :func:`~.runtime.journal.opened`.
+
+        Args:
+            state: the folder of journals; None keeps nothing.
+            work: its name.
+            settings: everything else that determines its result.
+
+        """
+        key = (work, self.identity, *settings) if state else ()
+        return opened(state, *key, progress=self.progress)
 
     @property
     def planted(self) -> Planted | None:
@@ -148,7 +219,7 @@ class Subject:
         return self.planted
 
     @property
-    def fitting(self) -> dict[str, Any] | None:
+    def input_record(self) -> dict[str, Any] | None:
         """How images are fitted, as a result says it; None for as they are."""
         if self.input == AS_IT_IS:
             return None
@@ -176,12 +247,10 @@ class Subject:
             self.images,
             parse_space(space),
             settings,
-            seed=seed,
-            progress=self.progress,
-            journal=journal,
+            Work(seed=seed, progress=self.progress, journal=journal),
         )
-        if self.fitting:
-            settings_kept = {**found.settings, "input": self.fitting}
+        if self.input_record:
+            settings_kept = {**found.settings, "input": self.input_record}
             found = msgspec.structs.replace(found, settings=settings_kept)
         return with_planted(found, self.planted) if self.planted else found
 
@@ -190,94 +259,43 @@ class Subject:
         found: ScanResult,
         scanning: ScanSettings,
         seed: int,
-        reference: nn.Module | None,
+        reference: nn.Module | None = None,
+        *,
+        settings: RepairSettings | None = None,
         journal: Journal = FORGETFUL,
     ) -> tuple[nn.Module, RepairResult]:
-        """Repair the model with what a scan found."""
+        """Repair the model with what a scan found, and scan it again.
+
+        Args:
+            found: what the scan returned.
+            scanning: how to scan again.
+            seed: of every draw.
+            reference: a clean network, for the rate at which stamped images go astray anyway.
+            settings: how to unlearn.
+            journal: keeps each finished step.
+
+        """
         return repair_model(
             self.network,
             found,
-            self.images,
-            self.reserve,
-            parse_space(found.space),
-            RepairSettings(),
+            Parts(self.images, self.reserve),
+            settings or RepairSettings(),
             scanning,
-            seed=seed,
-            planted=self.planted,
-            reference=reference,
-            progress=self.progress,
-            journal=journal,
+            Controls(planted=self.planted, reference=reference),
+            Work(seed=seed, progress=self.progress, journal=journal),
         )
 
     def save(self, module: nn.Module, result: RepairResult, path: Path) -> RepairResult:
         """Write a repaired model as it came; return the result that says where and what it is."""
+        repaired = next(row for row in result.rows if row.name == "repaired")
         facts = {
             "arch": self.loaded.arch,
             "repaired_from": self.loaded.sha256,
-            "accuracy": row_of(result, "repaired").accuracy,
+            "accuracy": repaired.accuracy,
             "versions": result.versions,
         }
         models.save(bare(module), path, facts)
         return msgspec.structs.replace(result, output=str(path), sha256=sha256_of(path))
-
-
-def reference_for(spec: str, arch: str | None, subject: Subject) -> nn.Module:
-    """Load the clean network, whose own word for its architecture goes before the user's."""
-    try:
-        try:
-            loaded = models.load(spec)
-        except ArgumentError:
-            loaded = models.load(spec, arch)
-    except UnbackdoorError as error:
-        raise type(error)(str(error).replace("MODEL:", "--reference:", 1)) from error
-    cleared = preflight.adapt(loaded.module, subject.images, preparation(subject.input))
-    want, wanted = subject.images.defend.shape, cleared.images.defend.shape
-    if wanted != want:
-        raise ContentError(
-            f"--reference: {spec} takes images of shape {wanted}, MODEL of {want}; take one of the "
-            f"same size."
-        )
-    classes = len(subject.images.defend.classes)
-    if (came := answers(cleared.network, cleared.images.defend).shape[-1]) != classes:
-        raise ContentError(f"--reference: expected {classes} classes, {spec} has {came}.")
-    return cleared.network
-
-
-def scan_of(subject: Subject, path: Path) -> ScanResult:
-    """Read the scan that a repair starts from.
-
-    Raises:
-        ContentError: it is of another model, of other images, or of images fitted in another way.
-
-    """
-    found = results.read(path, "--scan")
-    if not isinstance(found, ScanResult):
-        raise ContentError(f"--scan: {path} is the result of a repair; expected that of a scan.")
-    if found.model.sha256 != subject.loaded.sha256:
-        raise ContentError(
-            f"--scan: {path} is of another model (SHA-256 {found.model.sha256[:16]}…, this one has "
-            f"{subject.loaded.sha256[:16]}…); scan this model first."
-        )
-    own = (data_hash(subject.images), list(subject.images.defend.classes))
-    if own != (found.data.sha256, found.data.classes):
-        raise ContentError(
-            f"--scan: {path} was made with other images than these ({found.data.name}); repair "
-            f"with the data of the scan, so that nothing that it saw is used to measure."
-        )
-    if found.settings.get("input") != subject.fitting:
-        raise ContentError(
-            f"--scan: {path} was made with another --size, --mean, --std or --labels; repair with "
-            f"those of the scan."
-        )
-    return found
-
-
-def preparation(fitting: InputSettings) -> nn.Module | None:
-    """Return what prepares images in [0, 1] for a network, None where nothing has to."""
-    if not fitting.mean and not fitting.std:
-        return None
-    channels = len(fitting.mean or fitting.std or ())
-    return Normalise(fitting.mean or (0.0,) * channels, fitting.std or (1.0,) * channels)
 
 
 def planted_in(facts: Mapping[str, Any], classes: int) -> Planted | None:
@@ -296,8 +314,3 @@ def planted_in(facts: Mapping[str, Any], classes: int) -> Planted | None:
     except (UnbackdoorError, ValueError):
         pass
     return None
-
-
-def row_of(result: RepairResult, name: str) -> RepairRow:
-    """Return the row of that name."""
-    return next(row for row in result.rows if row.name == name)

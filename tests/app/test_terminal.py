@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-TABLE = "terminal.Terminal().print('x' * 100_000)"
+TABLE = "terminal.Terminal().print('x' * 100_000, highlight=False)"
 TEXT = "terminal.write('y' * 100_000)"
 
 

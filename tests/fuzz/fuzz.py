@@ -42,7 +42,7 @@ sys.path.append(str(Path(__file__).parents[1] / "report"))
 from synthetic import repair, scan, unscanned
 from unbackdoor import data, models, preflight, results
 from unbackdoor.app.cli import main
-from unbackdoor.app.commands import everything as commands
+from unbackdoor.app.inputs import read_labels
 from unbackdoor.errors import ContentError, UnbackdoorError
 from unbackdoor.report.page import write_page, write_pages
 from unbackdoor.report.sarif import encode_sarif
@@ -310,7 +310,7 @@ def open_picture(seeds: Seeds, path: Path, mutant: Mutant) -> None:
 
 
 def open_labels(seeds: Seeds, path: Path, mutant: Mutant) -> None:
-    seeds.split.relabelled(commands._read_labels(path), 4)
+    seeds.split.relabelled(read_labels(path), 4)
 
 
 def open_result(seeds: Seeds, path: Path, mutant: Mutant) -> None:

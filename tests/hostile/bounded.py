@@ -22,11 +22,11 @@ import torch
 
 from make import Subject, make
 from unbackdoor.app.cli import main
-from unbackdoor.app.commands import everything as commands
+from unbackdoor.app.commands import scan
 from unbackdoor.models import onnx
 
 MEMORY, SECONDS, PATIENCE = 1 << 30, 10, 120
-assert commands
+assert scan
 assert onnx
 
 

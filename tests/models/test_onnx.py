@@ -334,7 +334,7 @@ def test_a_command_scans_a_graph_and_says_what_it_adapted(
     assert (result["verdict"], result["model"]["arch"]) == ("clean", "onnx")
     assert [finding["check"] for finding in result["preflight"]] == ["size", "softmax"]
     assert said.err.count("unbackdoor: note: ") == said.err.count("\n") == 2
-    wrong = ["repair", "shipped:clean", *command[1:], "-o", str(tmp_path / "x.onnx")]
+    wrong = ["repair", "shipped:clean", *command[1:], "-o", str(tmp_path / "x.pt")]
     assert main(wrong) == 2  # two classes for ten
     capsys.readouterr()
     assert main(["repair", *command, "-o", str(tmp_path / "fixed.onnx")]) == 0

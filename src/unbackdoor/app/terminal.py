@@ -14,7 +14,7 @@ class Terminal(Console):
     def on_broken_pipe(self) -> None:
         """Go on without a reader, rather than exit with a code that would be a verdict."""
         self.quiet = True
-        left()
+        print_nowhere()
 
 
 def write(text: str) -> None:
@@ -23,10 +23,10 @@ def write(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        left()
+        print_nowhere()
 
 
-def left() -> None:
+def print_nowhere() -> None:
     """Let what is still to be printed go nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())

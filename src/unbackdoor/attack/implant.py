@@ -15,7 +15,15 @@ from unbackdoor.attack.settings import AttackSettings
 from unbackdoor.data import Images, Split
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.metrics import accuracy, answers, attack_success
-from unbackdoor.models import build, check_suffix, freeze, load, save
+from unbackdoor.models import (
+    Loaded,
+    build,
+    check_architecture,
+    check_suffix,
+    freeze,
+    load,
+    save,
+)
 from unbackdoor.results import versions
 from unbackdoor.rng import seeded, stream
 from unbackdoor.runtime.files import check_output
@@ -61,6 +69,7 @@ def attack(
     if not 0 <= settings.rate <= 1:
         raise ArgumentError(f"--rate: expected a share from 0 to 1, came {settings.rate}.")
     trigger = parse_trigger(settings.trigger) if settings.trigger else None
+    start = _start(settings)
     images = data.load_training(settings.data).require(1)
     classes = len(images.defend.classes)
     if not 0 <= settings.target < classes:
@@ -72,7 +81,10 @@ def attack(
             f"--rate: {settings.rate} of {len(images.defend)} images is not one; raise it or add "
             f"images."
         )
-    model, arch = _network(settings, classes)
+    if isinstance(start, Loaded):
+        model, arch = start.module.to(settings.device), start.arch
+    else:
+        model, arch = fresh(start, classes, settings.seed).to(settings.device), start
     check_suffix(output, model)
     _check_outputs(model, arch, images, classes)
     parts = (settings, torch.get_num_threads(), *beginning(model, images, trigger))
@@ -197,13 +209,14 @@ def _check_outputs(model: nn.Module, arch: str, images: Split, classes: int) -> 
         )
 
 
-def _network(settings: AttackSettings, classes: int) -> tuple[nn.Module, str]:
+def _start(settings: AttackSettings) -> Loaded | str:
+    """Return the model that is fine-tuned, or the architecture of a fresh one."""
     if settings.start is not None:
-        loaded = load(settings.start, settings.arch)
-        return loaded.module.to(settings.device), loaded.arch
+        return load(settings.start, settings.arch)
     if settings.arch is None:
         raise ArgumentError("--arch: name an architecture, or a model to start with by --from.")
-    return fresh(settings.arch, classes, settings.seed).to(settings.device), settings.arch
+    check_architecture(settings.arch)
+    return settings.arch
 
 
 def fresh(arch: str, classes: int, seed: int) -> nn.Module:

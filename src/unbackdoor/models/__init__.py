@@ -1,9 +1,18 @@
 """Classifiers: small networks, safe loading, and freezing for the work on them."""
 
 from unbackdoor.models.adapt import Adapted, Grey, Log, Row, bare
-from unbackdoor.models.architectures import build
+from unbackdoor.models.architectures import build, check_architecture, file_of
 from unbackdoor.models.builtin import ARCHITECTURES
-from unbackdoor.models.checkpoint import Loaded, check_suffix, decode, encode, load, save, shipped
+from unbackdoor.models.checkpoint import (
+    Loaded,
+    check_readable,
+    check_suffix,
+    decode,
+    encode,
+    load,
+    save,
+    shipped,
+)
 from unbackdoor.models.freeze import Frozen, freeze
 from unbackdoor.models.graph import Graph
 from unbackdoor.models.normalise import Normalise
@@ -22,9 +31,12 @@ __all__ = [
     "Row",
     "bare",
     "build",
+    "check_architecture",
+    "check_readable",
     "check_suffix",
     "decode",
     "encode",
+    "file_of",
     "freeze",
     "load",
     "save",

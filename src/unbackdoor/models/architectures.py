@@ -25,6 +25,44 @@ MOST_CLASSES = 100_000
 KINDS = f"one of {', '.join(ARCHITECTURES)}, timm:NAME, FILE.onnx or FILE.py:FUNCTION"
 
 
+def check_architecture(arch: str) -> None:
+    """Raise unless ``arch`` names an architecture; nothing is executed or made yet.
+
+    Args:
+        arch: as :func:`build` takes it.
+
+    Raises:
+        ArgumentError: no such architecture or package, or no such file, or it cannot be read.
+
+    """
+    if arch.startswith("timm:"):
+        _timm_library(arch.removeprefix("timm:"))
+    elif (file := file_of(arch)) is not None:
+        try:
+            found = file.is_file()
+            if found:
+                file.open("rb").close()
+        except (OSError, ValueError) as error:
+            raise _unreadable(file, error) from error
+        if not found:
+            raise ArgumentError(f"--arch: there is no file {file}; check the path.")
+    elif arch not in ARCHITECTURES:
+        raise ArgumentError(f"--arch: unknown architecture {arch!r}; name {KINDS}.")
+
+
+def file_of(arch: str) -> Path | None:
+    """Return the file that an architecture is read from, None where it is known by its name."""
+    if arch.endswith(".onnx"):
+        return Path(arch)
+    file, separator, _ = arch.rpartition(":")
+    return Path(file) if separator and file.endswith(".py") else None
+
+
+def _unreadable(file: Path, error: OSError | ValueError) -> ArgumentError:
+    reason = getattr(error, "strerror", None) or error
+    return ArgumentError(f"--arch: {file} cannot be read ({reason}); check its permissions.")
+
+
 def build(arch: str, classes: int, state: Mapping[str, Tensor] | None = None) -> nn.Module:
     """Return a fresh network.
 
@@ -41,24 +79,18 @@ def build(arch: str, classes: int, state: Mapping[str, Tensor] | None = None) ->
         ContentError: the user's function fails or returns something else.
 
     """
+    check_architecture(arch)
     if arch in ARCHITECTURES:
         return ARCHITECTURES[arch](_size(state, "classifier.weight", 0) or classes)
     if arch.startswith("timm:"):
         return _timm(arch.removeprefix("timm:"), classes, state)
-    if arch.endswith(".onnx"):
-        path = Path(arch)
-        if not path.is_file():
-            raise ArgumentError(f"--arch: there is no file {path}; check the path.")
-        try:
-            return onnx.read(path)[0]
-        except OSError as error:
-            raise ArgumentError(
-                f"--arch: {path} cannot be read ({error.strerror or error}); check its permissions."
-            ) from error
-    file, separator, function = arch.rpartition(":")
-    if separator and file.endswith(".py"):
+    file, _, function = arch.rpartition(":")
+    if not arch.endswith(".onnx"):
         return _call(Path(file), function)
-    raise ArgumentError(f"--arch: unknown architecture {arch!r}; name {KINDS}.")
+    try:
+        return onnx.read(Path(arch))[0]
+    except OSError as error:
+        raise _unreadable(Path(arch), error) from error
 
 
 def _size(state: Mapping[str, Tensor] | None, key: str, axis: int) -> int | None:
@@ -71,13 +103,19 @@ def _size(state: Mapping[str, Tensor] | None, key: str, axis: int) -> int | None
     return tensor.shape[axis]
 
 
-def _timm(name: str, classes: int, state: Mapping[str, Tensor] | None) -> nn.Module:
+def _timm_library(name: str) -> Any:
+    """Return the package, which has to have a model of that name."""
     library = optional("timm", f"--arch: timm:{name}")
     if not library.is_model(name):  # a name with a colon would be fetched from a hub
         known: list[str] = library.list_models()
         close = difflib.get_close_matches(name, known, 4)
         meant = f"did you mean {', '.join(close)}?" if close else "timm.list_models() names all."
         raise ArgumentError(f"--arch: timm has no model {name!r}; {meant}")
+    return library
+
+
+def _timm(name: str, classes: int, state: Mapping[str, Tensor] | None) -> nn.Module:
+    library = _timm_library(name)
     try:
         described: dict[str, Any] = library.get_pretrained_cfg(name).to_dict()
         head, stem = described.get("classifier"), described.get("first_conv")
@@ -96,8 +134,6 @@ def _timm(name: str, classes: int, state: Mapping[str, Tensor] | None) -> nn.Mod
 
 
 def _call(file: Path, function: str) -> nn.Module:
-    if not file.is_file():
-        raise ArgumentError(f"--arch: there is no file {file}; check the path.")
     specification = importlib.util.spec_from_file_location(f"unbackdoor_arch_{file.stem}", file)
     assert specification is not None
     assert specification.loader is not None

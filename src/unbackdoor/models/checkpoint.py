@@ -79,10 +79,35 @@ def load(spec: str, arch: str | None = None) -> Loaded:
     try:
         return _load(spec, arch)
     except OSError as error:
-        raise ArgumentError(
-            f"MODEL: {spec} cannot be read ({error.strerror or error}); check the path and its "
-            f"permissions."
-        ) from error
+        raise _unreadable(spec, "MODEL", error) from error
+
+
+def check_readable(spec: str, argument: str = "MODEL") -> None:
+    """Raise unless there is a file or folder to read a model from; what is in it comes later.
+
+    Args:
+        spec: as :func:`load` takes it.
+        argument: that named it.
+
+    Raises:
+        ArgumentError: no such file, folder or shipped model, or it cannot be read.
+
+    """
+    path = _locate(spec, argument)
+    try:
+        if path.is_dir():
+            next(path.iterdir(), None)
+        else:
+            path.open("rb").close()
+    except OSError as error:
+        raise _unreadable(spec, argument, error) from error
+
+
+def _unreadable(spec: str, argument: str, error: OSError) -> ArgumentError:
+    return ArgumentError(
+        f"{argument}: {spec} cannot be read ({error.strerror or error}); check the path and its "
+        f"permissions."
+    )
 
 
 def _load(spec: str, arch: str | None) -> Loaded:
@@ -179,12 +204,12 @@ def shipped() -> dict[str, dict[str, Any]]:
     return {path.stem: _read(path)[1] for path in sorted(SHIPPED.glob("*.safetensors"))}
 
 
-def _locate(spec: str) -> Path:
+def _locate(spec: str, argument: str = "MODEL") -> Path:
     if spec.startswith("shipped:"):
         known = {path.stem: path for path in sorted(SHIPPED.glob("*.safetensors"))}
         if (name := spec.removeprefix("shipped:")) not in known:
             raise ArgumentError(
-                f"MODEL: no shipped model {name!r}; there are {', '.join(known) or 'none'}."
+                f"{argument}: no shipped model {name!r}; there are {', '.join(known) or 'none'}."
             )
         return known[name]
     path = Path(spec)
@@ -193,7 +218,7 @@ def _locate(spec: str) -> Path:
     except (OSError, ValueError):  # a name that no file can have
         found = False
     if not found:
-        raise ArgumentError(f"MODEL: there is no file or folder {spec}; check the path.")
+        raise ArgumentError(f"{argument}: there is no file or folder {spec}; check the path.")
     return path
 
 

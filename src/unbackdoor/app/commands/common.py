@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
 import torch
 from rich.table import Table
 
+from unbackdoor.app.options import Machine
 from unbackdoor.app.terminal import Terminal
 from unbackdoor.errors import ArgumentError
 from unbackdoor.runtime import cpu
 from unbackdoor.runtime.progress import Bars, Progress, Silent
 
-if TYPE_CHECKING:
-    from unbackdoor.app import cli
-
 REFERENCE = "shipped:clean"
 
 
-def reporting(machine: cli.Machine) -> Progress:
+def reporting(machine: Machine) -> Progress:
     """Return where long work reports itself."""
     return Silent() if machine.quiet else Bars(shown=machine.progress)
 
 
-def prepare(machine: cli.Machine) -> None:
+def prepare(machine: Machine) -> None:
     """Check the device and set the CPU up.
 
     Raises:

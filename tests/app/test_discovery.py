@@ -1,66 +1,14 @@
-"""Several models at once: which are looked at, and the one exit code for all of them."""
+"""Which models lie in a folder, and which names mean none."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from report import synthetic
-from unbackdoor.app.gate import FailOn, exit_code, is_model, models_in
-from unbackdoor.errors import ContentError
-from unbackdoor.results import FileRecord, Scanned, Unscanned, Verdict
-
-
-def unscanned(code: int) -> Unscanned:
-    return Unscanned(model=FileRecord(path="x.pt", sha256=""), error="no", exit_code=code)
-
-
-OUTCOMES: dict[str, Scanned] = {
-    "clean": synthetic.scan("clean"),
-    "backdoored": synthetic.scan(),
-    "inconclusive": synthetic.scan("inconclusive"),
-    "unusable": unscanned(2),
-    "no such name": unscanned(4),
-    "few images": unscanned(3),
-}
-
-
-@pytest.mark.parametrize(
-    ("names", "fail_on", "code"),
-    [
-        (["clean"], None, 0),
-        (["clean", "inconclusive"], None, 3),
-        (["inconclusive", "unusable"], None, 2),
-        (["clean", "no such name"], None, 2),
-        (["clean", "few images"], None, 3),
-        (["unusable", "clean", "backdoored"], None, 1),
-        (["inconclusive"], "backdoored", 0),
-        (["inconclusive"], "inconclusive", 3),
-        (["backdoored"], "backdoored", 1),
-        (["backdoored"], "inconclusive", 1),
-        (["inconclusive", "unusable"], "backdoored", 2),
-        (["few images"], "backdoored", 3),
-    ],
-)
-def test_the_worst_decides(names: list[str], fail_on: FailOn | None, code: int) -> None:
-    assert exit_code([OUTCOMES[name] for name in names], fail_on) == code
-    assert exit_code([OUTCOMES[name] for name in reversed(names)], fail_on) == code
-
-
-@pytest.mark.parametrize(
-    ("after", "left", "code"),
-    [("clean", 0.01, 0), ("clean", 0.5, 3), ("backdoored", 0.9, 3), ("inconclusive", 0.01, 3)],
-)
-def test_a_repair_is_done_where_nothing_is_left(after: Verdict, left: float, code: int) -> None:
-    result = synthetic.repair(after)
-    rows = [
-        msgspec.structs.replace(row, recovered_asr=left) if row.name == "repaired" else row
-        for row in result.rows
-    ]
-    assert exit_code([msgspec.structs.replace(result, rows=rows)]) == code
+from unbackdoor.app.discovery import find_models, is_model, models_in
+from unbackdoor.errors import ArgumentError, ContentError
 
 
 def test_what_might_be_a_model_is_listed_and_what_lies_beside_is_not(tmp_path: Path) -> None:
@@ -88,6 +36,7 @@ def test_a_folder_with_a_configuration_is_one_model(tmp_path: Path) -> None:
     assert is_model(inside)
     assert not is_model(tmp_path)
     assert models_in(tmp_path) == [str(inside)]
+    assert find_models([f"{inside}/"]) == ([str(inside)], False)
     (inside / "pytorch_model.bin").write_bytes(b"")
     assert models_in(tmp_path) == [str(inside), str(inside / "pytorch_model.bin")]
 
@@ -136,6 +85,11 @@ def test_a_folder_without_a_model_is_no_clean_one(tmp_path: Path) -> None:
         models_in(tmp_path)
 
 
-def test_an_entry_survives_its_file() -> None:
-    entry = unscanned(2)
-    assert msgspec.json.decode(msgspec.json.encode(entry), type=Scanned) == entry
+def test_a_name_that_is_no_model_is_refused_beside_others(tmp_path: Path) -> None:
+    (tmp_path / "a.pt").write_bytes(b"")
+    assert find_models([str(tmp_path / "a.pt")] * 2) == ([str(tmp_path / "a.pt")], True)
+    assert find_models([str(tmp_path)]) == ([str(tmp_path / "a.pt")], True)
+    with pytest.raises(ArgumentError, match=r"MODEL: there is no file or folder .*none\.pt"):
+        find_models([str(tmp_path), str(tmp_path / "none.pt")])
+    with pytest.raises(ArgumentError, match="no shipped model"):
+        find_models(["shipped:none"])

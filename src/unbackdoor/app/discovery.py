@@ -1,23 +1,14 @@
-"""Several models at once: which there are in a folder, and one exit code for all of them."""
+"""Which models are meant by what was typed: files, shipped models, and what lies in folders."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
-from unbackdoor.errors import ContentError
-from unbackdoor.results import RepairResult, Scanned, ScanResult, verdict
-
-CLEAN, BACKDOORED, UNUSABLE, INCONCLUSIVE = 0, 1, 2, 3
-CODES = {"clean": CLEAN, "backdoored": BACKDOORED, "inconclusive": INCONCLUSIVE}
-WORST_FIRST = (BACKDOORED, UNUSABLE, INCONCLUSIVE)
-
-WEIGHTS = "model.safetensors"
-"""What the Hugging Face hub calls the weights beside a config.json."""
-
-FailOn = Literal["backdoored", "inconclusive"]
+from unbackdoor.errors import ArgumentError, ContentError
+from unbackdoor.models import check_readable
+from unbackdoor.models.huggingface import CONFIG, WEIGHTS
 
 NO_MODELS = {
     ".bmp", ".cfg", ".css", ".csv", ".gif", ".html", ".ipynb", ".jpeg", ".jpg", ".js", ".json",
@@ -25,15 +16,43 @@ NO_MODELS = {
     ".svg", ".toml", ".tsv", ".txt", ".webp", ".xml", ".yaml", ".yml",
 }  # fmt: skip
 """Suffixes of what lies beside models; a file with any other is scanned, or said not to be."""
-GRAPH_DATA = (".data", "_data")
-"""Behind the name of an ONNX graph: the tensors that exporters write beside it."""
 NAMES = {"changelog", "dockerfile", "licence", "license", "makefile", "notice", "readme"}
 """The same for names without a suffix."""
+GRAPH_DATA = (".data", "_data")
+"""Behind the name of an ONNX graph: the tensors that exporters write beside it."""
+
+
+def find_models(named: Sequence[str]) -> tuple[list[str], bool]:
+    """Return every model that was named, also by its folder, and whether there may be several.
+
+    Args:
+        named: files, folders and shipped models, as they were typed.
+
+    Raises:
+        ArgumentError: none was named, or one does not exist or cannot be read.
+        ContentError: there is no model in a folder.
+
+    """
+    if not named or not all(named):
+        raise ArgumentError("MODEL: expected a file or a folder, came no name; name one.")
+    for name in named:
+        check_readable(name)
+    found: list[str] = []
+    several = len(named) > 1
+    for name in dict.fromkeys(named):
+        folder = Path(name)
+        if not folder.is_dir():
+            found.append(name)
+            continue
+        inside = models_in(folder)
+        several = several or inside != [str(folder)]  # a folder of the hub is one model
+        found += inside
+    return found, several
 
 
 def is_model(folder: Path) -> bool:
     """Return whether a folder holds a model of its own: a configuration with weights beside it."""
-    return (folder / "config.json").is_file() and (folder / WEIGHTS).is_file()
+    return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
 
 
 def models_in(folder: Path) -> list[str]:
@@ -54,8 +73,10 @@ def models_in(folder: Path) -> list[str]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths = [inside / name for name in folders if (inside / name).is_symlink()]
         graphs = {name for name in files if name.endswith(".onnx")}
-        data = {f"{name}{ending}" for name in graphs for ending in GRAPH_DATA}
-        paths += [inside / name for name in files if name not in data and _may_be_model(Path(name))]
+        tensors = {f"{name}{ending}" for name in graphs for ending in GRAPH_DATA}
+        paths += [
+            inside / name for name in files if name not in tensors and _may_be_model(Path(name))
+        ]
         if is_model(inside):
             paths = [inside, *(path for path in paths if path.name != WEIGHTS)]
         found += map(str, paths)
@@ -69,25 +90,3 @@ def _may_be_model(name: Path) -> bool:
     if name.name.startswith(".") or name.suffix.lower() in NO_MODELS:
         return False
     return bool(name.suffix) or name.name.lower() not in NAMES
-
-
-def exit_code(outcomes: Sequence[Scanned | RepairResult], fail_on: FailOn | None = None) -> int:
-    """Return the worst of all: the first of 1, 2, 3 and 0 that occurs.
-
-    Args:
-        outcomes: of the models.
-        fail_on: the least verdict that fails; every verdict has its code when left out.
-
-    """
-    codes = {_code(outcome, fail_on) for outcome in outcomes}
-    return next((code for code in WORST_FIRST if code in codes), CLEAN)
-
-
-def _code(outcome: Scanned | RepairResult, fail_on: FailOn | None) -> int:
-    if isinstance(outcome, RepairResult):  # 1 is a backdoor that a scan was asked for
-        return CLEAN if verdict(outcome) == "clean" else INCONCLUSIVE
-    if not isinstance(outcome, ScanResult):
-        return outcome.exit_code if outcome.exit_code in WORST_FIRST else UNUSABLE
-    if fail_on == "backdoored" and outcome.verdict == "inconclusive":
-        return CLEAN
-    return CODES[outcome.verdict]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from unbackdoor.app.cli import Attack, Bench, Report, Scan, main
+from unbackdoor.app.cli import Bench, main
+from unbackdoor.app.options import Attack, Report, Scan
 from unbackdoor.app.settings_file import with_settings
 from unbackdoor.errors import ArgumentError, ContentError
 

@@ -1,4 +1,4 @@
-"""A scanner as a gate: several models, codes, formats and silence, on tiny networks."""
+"""Scans as a pipeline runs them: several models, codes, formats and silence, on tiny networks."""
 
 from __future__ import annotations
 

@@ -1,0 +1,70 @@
+"""``unbackdoor attack``: implant a backdoor in a network of one's own."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+from unbackdoor import attack as attacking
+from unbackdoor import models
+from unbackdoor.app import options
+from unbackdoor.app.commands.common import prepare, reporting
+from unbackdoor.app.exit_codes import DONE
+from unbackdoor.app.inputs import files_read
+from unbackdoor.app.outputs import check_outputs
+from unbackdoor.attack.settings import AttackSettings
+from unbackdoor.errors import ArgumentError
+from unbackdoor.runtime.journal import state_folder
+from unbackdoor.training import FINE_TUNING, TrainingSettings
+
+
+def attack(typed: options.Attack) -> int:
+    """Train, write the checkpoint, print what was measured on it, and return the exit code."""
+    _check(typed)
+    prepare(typed)
+    recipe = FINE_TUNING if typed.start else TrainingSettings()
+    facts = attacking.attack(
+        AttackSettings(
+            data=typed.data,
+            arch=typed.arch,
+            start=typed.start,
+            trigger=typed.trigger,
+            target=typed.target,
+            rate=typed.rate,
+            training=recipe.with_epochs(typed.epochs),
+            seed=typed.seed,
+            device=typed.device,
+        ),
+        typed.output,
+        command=shlex.join(["unbackdoor", *sys.argv[1:]]),
+        progress=reporting(typed),
+        state=state_folder(),
+    )
+    asr = "" if facts["asr"] is None else f", ASR {facts['asr']:.4f}"
+    if not typed.quiet:
+        print(f"{typed.output}: accuracy {facts['accuracy']:.4f}{asr} on held-back images")
+    return DONE
+
+
+def _check(typed: options.Attack) -> None:
+    """Refuse what can be refused before anything is loaded."""
+    if typed.start is not None:
+        models.check_readable(typed.start, "--from")
+    if typed.arch is not None:
+        models.check_architecture(typed.arch)
+    check_outputs(
+        {"-o": typed.output},
+        {
+            "--from": [typed.start],
+            "--trigger": [typed.trigger],
+            **files_read(typed.data, typed.arch, typed.config),
+        },
+    )
+    usual = (options.Attack.target, options.Attack.rate)
+    if typed.trigger is None and (typed.target, typed.rate) != usual:
+        raise ArgumentError(
+            "--trigger: --target and --rate are of a trigger, and none came; name one, or leave "
+            "them out for a clean network."
+        )
+    if typed.epochs is not None and typed.epochs < 1:
+        raise ArgumentError(f"--epochs: expected at least 1, came {typed.epochs}.")

@@ -1,0 +1,50 @@
+"""``unbackdoor demo``: catch, show and remove a real backdoor."""
+
+from __future__ import annotations
+
+from unbackdoor import models
+from unbackdoor.app import options
+from unbackdoor.app.commands.common import REFERENCE, prepare, reporting
+from unbackdoor.app.exit_codes import DONE
+from unbackdoor.app.outputs import print_table, write_file, write_page
+from unbackdoor.app.terminal import Terminal
+from unbackdoor.results import Result
+from unbackdoor.runtime.files import check_folder
+from unbackdoor.runtime.journal import state_folder
+from unbackdoor.scanning.settings import ScanSettings
+from unbackdoor.subject import Subject
+
+DATA, SPACE = "cifar10-sample", "patch:3"
+
+
+def demo(typed: options.Demo) -> int:
+    """Scan a shipped model, repair it, write everything into a folder, and print it."""
+    folder, seed = typed.folder, typed.seed
+    check_folder(folder, "--folder")
+    prepare(typed)
+    subject = Subject.open(typed.model, None, DATA, typed.device, reporting(typed))
+    reference = models.load(REFERENCE).module
+    console = Terminal(quiet=typed.quiet)
+    console.print(
+        f"{typed.model}: is there a backdoor? {len(subject.images.defend)} clean images to "
+        f"search with, {len(subject.images.evaluate)} held back to measure on; nothing else is "
+        f"known.",
+        markup=False,
+    )
+    settings = ScanSettings()
+    with subject.journal(state_folder(), "demo", settings, seed) as journal:
+        found = subject.scan(SPACE, settings, seed, journal=journal.within("scan"))
+        folder.mkdir(exist_ok=True)
+        write_file(found, folder / "scan.json")
+        print_table(found, quiet=typed.quiet)
+        result: Result = found
+        if found.targets:
+            console.print("\nRetraining on draws of these triggers, and the controls beside it …\n")
+            module, repaired = subject.repair(found, settings, seed, reference, journal=journal)
+            result = subject.save(module, repaired, folder / "repaired.safetensors")
+            write_file(result, folder / "repair.json")
+            print_table(result, quiet=typed.quiet)
+        write_page(result, folder / "report.html")
+        journal.discard()
+    console.print(f"The page: {folder / 'report.html'}", soft_wrap=True)
+    return DONE

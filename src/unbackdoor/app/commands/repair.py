@@ -1,0 +1,157 @@
+"""``unbackdoor repair``: remove the backdoor that a scan finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from unbackdoor import data, models, preflight, results
+from unbackdoor.app import options
+from unbackdoor.app.commands.common import prepare, reporting
+from unbackdoor.app.exit_codes import exit_code
+from unbackdoor.app.inputs import files_read, input_settings
+from unbackdoor.app.outputs import check_outputs, write_and_print
+from unbackdoor.errors import ArgumentError, ContentError, UnbackdoorError
+from unbackdoor.metrics import answers
+from unbackdoor.models import Loaded
+from unbackdoor.results import Result, ScanResult
+from unbackdoor.runtime.journal import state_folder
+from unbackdoor.scanning import FEWEST_PER_CLASS, data_hash
+from unbackdoor.scanning.settings import BUDGETS
+from unbackdoor.subject import Subject
+from unbackdoor.triggers.registry import parse_space
+
+
+def repair(typed: options.Repair) -> int:
+    """Scan unless a scan is given, repair, write and print, and return the exit code.
+
+    Where the scan found nothing to unlearn, it is the result and no model is written.
+    """
+    _check(typed)
+    fitting = input_settings(typed.size, typed.mean, typed.std, typed.labels)
+    prepare(typed)
+    progress = reporting(typed)
+    loaded = models.load(typed.model, typed.arch)
+    models.check_suffix(typed.output, loaded.module)
+    given = read_scan(typed.scan, loaded) if typed.scan else None
+    clean = load_reference(typed.reference, typed.arch) if typed.reference else None
+    subject = Subject.of(
+        loaded,
+        data.load(typed.data, fitting.size),
+        fitting=fitting,
+        device=typed.device,
+        progress=progress,
+    )
+    subject.say_findings()
+    reference = fit_reference(clean, subject) if clean else None
+    subject.reserve.require(FEWEST_PER_CLASS)
+    if given and typed.scan:
+        check_scan(given, typed.scan, subject)
+    space, scanning, seed = typed.space, BUDGETS[typed.budget], typed.seed
+    key = (given, reference and reference.state_dict(), space, scanning, seed)
+    with subject.journal(state_folder(), "repair", *key) as journal:
+        found = given or subject.scan(space, scanning, seed, journal=journal.within("scan"))
+        result: Result = found
+        if found.targets:
+            module, repaired = subject.repair(found, scanning, seed, reference, journal=journal)
+            result = subject.save(module, repaired, typed.output)
+        write_and_print(
+            result, file=typed.result, page=typed.report, form=typed.format, quiet=typed.quiet
+        )
+        if not found.targets:
+            progress.say(f"nothing to unlearn, {typed.output} is not written.")
+        journal.discard()
+    return exit_code([result])
+
+
+def _check(typed: options.Repair) -> None:
+    """Refuse what can be refused before anything is loaded."""
+    models.check_readable(typed.model)
+    if typed.reference:
+        models.check_readable(typed.reference, "--reference")
+    if typed.arch is not None:
+        models.check_architecture(typed.arch)
+    check_outputs(
+        {"-o": typed.output, "--result": typed.result, "--report": typed.report},
+        {
+            "MODEL": [typed.model],
+            "--scan": [typed.scan],
+            "--labels": [typed.labels],
+            "--reference": [typed.reference],
+            **files_read(typed.data, typed.arch, typed.config),
+        },
+    )
+    models.check_suffix(typed.output)
+    parse_space(typed.space)
+
+
+def load_reference(spec: str, arch: str | None) -> Loaded:
+    """Load the clean network, whose own word for its architecture goes before the user's."""
+    try:
+        try:
+            return models.load(spec)
+        except ArgumentError:
+            return models.load(spec, arch)
+    except UnbackdoorError as error:
+        raise type(error)(str(error).replace("MODEL:", "--reference:", 1)) from error
+
+
+def fit_reference(loaded: Loaded, subject: Subject) -> nn.Module:
+    """Return the clean network as it takes the images of the model.
+
+    Raises:
+        ContentError: it takes others, or has other classes.
+
+    """
+    cleared = preflight.adapt(loaded.module, subject.images, subject.input.normalisation)
+    want, wanted = subject.images.defend.shape, cleared.images.defend.shape
+    if wanted != want:
+        raise ContentError(
+            f"--reference: {loaded.name} takes images of shape {wanted}, MODEL of {want}; take one "
+            f"of the same size."
+        )
+    classes = len(subject.images.defend.classes)
+    came = answers(cleared.network, cleared.images.defend).shape[-1]
+    if came != classes:
+        raise ContentError(f"--reference: expected {classes} classes, {loaded.name} has {came}.")
+    return cleared.network
+
+
+def read_scan(path: Path, loaded: Loaded) -> ScanResult:
+    """Read the scan that a repair starts from.
+
+    Raises:
+        ArgumentError: there is no such file.
+        ContentError: it is no scan, or one of another model.
+
+    """
+    found = results.read(path, "--scan")
+    if not isinstance(found, ScanResult):
+        raise ContentError(f"--scan: {path} is the result of a repair; expected that of a scan.")
+    if found.model.sha256 != loaded.sha256:
+        raise ContentError(
+            f"--scan: {path} is of another model (SHA-256 {found.model.sha256[:16]}…, this one has "
+            f"{loaded.sha256[:16]}…); scan this model first."
+        )
+    return found
+
+
+def check_scan(found: ScanResult, path: Path, subject: Subject) -> None:
+    """Raise unless a scan saw the images of a subject, fitted in the same way.
+
+    Raises:
+        ContentError: it is of other images, or of images fitted in another way.
+
+    """
+    own = (data_hash(subject.images), list(subject.images.defend.classes))
+    if own != (found.data.sha256, found.data.classes):
+        raise ContentError(
+            f"--scan: {path} was made with other images than these ({found.data.name}); repair "
+            f"with the data of the scan, so that nothing that it saw is used to measure."
+        )
+    if found.settings.get("input") != subject.input_record:
+        raise ContentError(
+            f"--scan: {path} was made with another --size, --mean, --std or --labels; repair with "
+            f"those of the scan."
+        )

@@ -1,0 +1,71 @@
+"""What the commands read beside models: checked, and turned into values, before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from unbackdoor.errors import ArgumentError, ContentError
+from unbackdoor.models import file_of
+from unbackdoor.runtime.files import read_bytes
+from unbackdoor.subject import InputSettings
+
+LARGEST_SIDE = 1024
+LARGEST_LABELS = 16 << 20
+
+
+def files_read(
+    data: str, arch: str | None, config: Path | None
+) -> dict[str, list[str | Path | None]]:
+    """Return which files the arguments name that most commands have: argument → files."""
+    return {"--data": [data], "--arch": [file_of(arch) if arch else None], "--config": [config]}
+
+
+def input_settings(
+    size: int | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    labels: Path | None,
+) -> InputSettings:
+    """Return how images are fitted to a network.
+
+    Args:
+        size: side of its square input.
+        mean: per channel, subtracted.
+        std: per channel, divides what is left.
+        labels: file of the class indices.
+
+    Raises:
+        ArgumentError: a number is out of range, or the file cannot be read.
+        ContentError: the file does not hold class indices.
+
+    """
+    if size is not None and not 1 <= size <= LARGEST_SIDE:
+        raise ArgumentError(f"--size: expected 1 to {LARGEST_SIDE}, came {size}.")
+    if std is not None and not min(std) > 0:
+        raise ArgumentError(f"--std: expected values above 0, came {std}.")
+    return InputSettings(
+        size=size,
+        mean=None if mean is None else tuple(mean),
+        std=None if std is None else tuple(std),
+        labels=None if labels is None else read_labels(labels),
+    )
+
+
+def read_labels(path: Path) -> dict[str, int]:
+    """Read the index of each class of the data.
+
+    Raises:
+        ArgumentError: there is no such file, or it cannot be read.
+        ContentError: it holds something else.
+
+    """
+    content = read_bytes(path, "--labels", LARGEST_LABELS)
+    try:
+        return msgspec.json.decode(content, type=dict[str, int])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ContentError(
+            f'--labels: expected {{"class of the data": index, …}} in {path}, came {error}.'
+        ) from error
