@@ -275,9 +275,10 @@ class Bench(Machine):
     """shipped, profile, toys, modes, reference, robust, panels, or paper, paper-features,
     paper-robust."""
     models: Annotated[tuple[str, ...], arg(metavar="MODEL")] = ()
-    """Which models; every shipped one when left out."""
+    """Which models, of those that look at some; every shipped one when left out."""
     seeds: int | None = None
-    """How many seeds, counted up from --seed; 5 when left out, of paper and paper-features 1."""
+    """How many seeds, counted up from --seed; 5 when left out, of profile, paper and paper-features
+    1."""
     store: Path = Path("results")
     """Folder that keeps finished rows, so that a second run does what is missing."""
     only: Text = None
@@ -292,15 +293,14 @@ class Bench(Machine):
     """Of the same: another architecture than the data set's own; its clean network is trained
     too."""
     engine: Literal["serial", "processes", "ray"] = "serial"
-    """Where their pieces run: one after the other, side by side here, or through Ray."""
+    """Where the pieces run: one after the other, side by side here, or through Ray."""
     workers: Number = None
     """How many processes run pieces side by side, with the processors shared among them; as many as
     there are processors for --threads each when left out."""
     address: Text = None
     """Of a Ray cluster; this machine when left out."""
     minutes: float | None = None
-    """Of paper, paper-features and paper-robust, begin no further piece after so many; 0 shows what
-    is there."""
+    """Begin no further piece after so many; 0 shows what is there."""
     format: Annotated[Literal["table", "json", "markdown", "svg"], arg(aliases=["-f"])] = "table"
     """What is printed; json has every figure, svg is the picture of toys, paper or paper-robust."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.table import Table
@@ -19,46 +19,69 @@ from unbackdoor.errors import ArgumentError
 
 if TYPE_CHECKING:
     from unbackdoor.app import cli
-    from unbackdoor.bench import Engine
+    from unbackdoor.bench import Bench, Engine, Measured, Request
 
 
 def bench(options: cli.Bench) -> int:
-    """Measure what the store lacks of a benchmark, print it, and return how many rows it lacks."""
-    from unbackdoor.bench import BENCHMARKS, DRAWN, ONCE, SWEEPS, Request, markdown
+    """Measure what the store lacks of a benchmark, print it, and return how many rows it lacks.
 
-    if options.name not in BENCHMARKS:
-        raise ArgumentError(
-            f"NAME: unknown benchmark {options.name!r}; there are: {', '.join(BENCHMARKS)}."
+    Raises:
+        ArgumentError: an option is wrong, or is not of this benchmark; nothing is measured then.
+        UnbackdoorError: see :func:`unbackdoor.bench.measure`.
+
+    """
+    from unbackdoor.bench import measure
+
+    chosen = _chosen(options)
+    request = _request(chosen, options)
+    try:
+        measured = measure(chosen, request, drawn=options.format == "svg")
+    except KeyboardInterrupt as interrupt:
+        if not getattr(interrupt, "__notes__", []):
+            interrupt.add_note("finished rows are kept, the same command goes on from there")
+        raise
+    _print(chosen, measured, options.format)
+    if measured.missing:
+        print(
+            f"{measured.missing} of {measured.planned} rows are missing; the same command goes on "
+            f"from there.",
+            file=sys.stderr,
         )
-    if options.format == "svg" and options.name not in DRAWN:
-        raise ArgumentError(f"-f svg: {options.name} has no figure; {_listed(DRAWN, 'and')} have.")
-    for flag, given, own in (
-        ("--models", bool(options.models), set(BENCHMARKS) - {*SWEEPS, "toys", "modes"}),
-        ("--only", options.only is not None, SWEEPS),
-        ("--variant", options.variant != "implanted", SWEEPS),
-        ("--arch", options.arch is not None, SWEEPS),
-        ("--columns", options.columns != "main", ("paper",)),
-    ):
-        if given and options.name not in own:
-            raise ArgumentError(f"{flag}: {options.name} does not have it; leave it out.")
-    seeds = options.seeds if options.seeds is not None else 1 if options.name in ONCE else 5
+    return measured.missing
+
+
+def _chosen(options: cli.Bench) -> Bench[Any]:
+    """Return the benchmark of that name, which has all that is asked of it."""
+    from unbackdoor.bench import BENCHES, listed
+
+    if options.name not in BENCHES:
+        raise ArgumentError(
+            f"NAME: unknown benchmark {options.name!r}; there are: {', '.join(BENCHES)}."
+        )
+    chosen = BENCHES[options.name]
+    if options.format == "svg" and chosen.figure is None:
+        drawn = listed([name for name, other in BENCHES.items() if other.figure])
+        raise ArgumentError(f"-f svg: {options.name} has no figure; {drawn} have.")
+    known = frozenset[str]().union(*(other.flags for other in BENCHES.values()))
+    for field in dataclasses.fields(options):
+        given = getattr(options, field.name) != field.default
+        if given and field.name in known - chosen.flags:
+            raise ArgumentError(f"--{field.name}: {options.name} does not have it; leave it out.")
+    return chosen
+
+
+def _request(chosen: Bench[Any], options: cli.Bench) -> Request:
+    """Return what is asked of a benchmark, with the processor set up for it."""
+    from unbackdoor.bench import Request
+
+    seeds = chosen.seeds if options.seeds is None else options.seeds
     if seeds < 1:
         raise ArgumentError(f"--seeds: expected at least 1, came {seeds}.")
+    if options.minutes is not None and not options.minutes >= 0:
+        raise ArgumentError(f"--minutes: expected 0 or more, came {options.minutes:g}.")
     kind = _engine_kind(options)
-    if kind != "serial" and options.name not in SWEEPS:
-        raise ArgumentError(
-            f"--engine: {kind} runs {_listed(SWEEPS, 'and')}; {options.name} takes serial alone."
-        )
-    limit = math.inf
-    if options.minutes is not None:
-        if options.name not in SWEEPS or not options.minutes >= 0:
-            raise ArgumentError(
-                f"--minutes: expected 0 or more, for {_listed(SWEEPS, 'or')}, came "
-                f"{options.minutes:g} for {options.name}."
-            )
-        limit = 60 * options.minutes
     prepare(options)
-    request = Request(
+    return Request(
         models=options.models or tuple(f"shipped:{name}" for name in models.shipped()),
         seeds=range(options.seed, options.seed + seeds),
         store=options.store,
@@ -70,39 +93,28 @@ def bench(options: cli.Bench) -> int:
         columns=options.columns,
         variant=options.variant,
         arch=options.arch,
-        limit=limit,
+        limit=math.inf if options.minutes is None else 60 * options.minutes,
     )
-    try:
-        outcome = BENCHMARKS[options.name](request)
-    except KeyboardInterrupt as interrupt:
-        if not getattr(interrupt, "__notes__", []):
-            interrupt.add_note("finished rows are kept, the same command goes on from there")
-        raise
-    if options.format == "json":
-        print(json.dumps(outcome.rows, indent=1))
-    elif not outcome.lines:
+
+
+def _print(chosen: Bench[Any], measured: Measured[Any], form: str) -> None:
+    """Print what there is."""
+    from unbackdoor.bench import markdown
+
+    if form == "json":
+        print(json.dumps(chosen.flat(measured.rows), indent=1))
+    elif not measured.rows:
         pass
-    elif options.format == "markdown":
-        print(markdown(outcome.lines))
-    elif options.format == "svg":
-        if outcome.figure is None:
-            raise ArgumentError(
-                f"--store: {options.store} has no staircases of the networks that were defended; "
-                f"take the store where they were measured, or an empty one."
-            )
-        print(outcome.figure)
+    elif form == "svg" and chosen.figure:
+        print(chosen.figure.draw(measured.rows))
+    elif form == "markdown":
+        print(markdown(chosen.table(measured.rows)))
     else:
-        table = Table(*outcome.lines[0])
-        for line in outcome.lines:
+        lines = chosen.table(measured.rows)
+        table = Table(*lines[0])
+        for line in lines:
             table.add_row(*(Text(cell) for cell in line.values()))
         print_wide(table)
-    if outcome.missing:
-        print(
-            f"{outcome.missing} of {outcome.missing + len(outcome.rows)} rows are missing; the "
-            f"same command goes on from there.",
-            file=sys.stderr,
-        )
-    return outcome.missing
 
 
 def _engine_kind(options: cli.Bench) -> str:
@@ -135,7 +147,3 @@ def _engine(kind: str, options: cli.Bench) -> Engine:
             torch.set_num_threads(max(1, processors // workers))
         return engine
     return Serial()
-
-
-def _listed(names: Sequence[str], word: str) -> str:
-    return f"{', '.join(names[:-1])} {word} {names[-1]}"

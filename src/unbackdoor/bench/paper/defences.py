@@ -16,19 +16,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from unbackdoor.bench.framework.spec import Spec
+from unbackdoor.bench.paper.attacked import Found, Recovered, current
+from unbackdoor.bench.paper.defended import Defence, Defended, Outcome
+from unbackdoor.bench.paper.networks import SPACE, Network, sha256, training_journal
 from unbackdoor.bench.paper.poisoned import Poisoned
-from unbackdoor.bench.paper.stages import (
-    SPACE,
-    Defence,
-    Defended,
-    Found,
-    Network,
-    Outcome,
-    Recovered,
-    current,
-    sha256,
-    training_journal,
-)
 from unbackdoor.detectors.neural_cleanse import reverse
 from unbackdoor.detectors.objective import probability
 from unbackdoor.detectors.settings import REVERSAL, SCAN, ReversalSettings, ScanSettings
@@ -59,9 +50,11 @@ class Undefended(Defence):
         """In the table."""
         return "none"
 
-    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+    def __call__(
+        self, module: nn.Module, defended: Defended, inputs: Mapping[Spec, Any]
+    ) -> Outcome:
         """Leave the network as it is."""
-        del module, case, inputs
+        del module, defended, inputs
         return NOTHING
 
 
@@ -81,11 +74,14 @@ class FineTuned(Defence):
         """In the table."""
         return "fine-tuning on labels alone" if self.plain else "fine-tuning"
 
-    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+    def __call__(
+        self, module: nn.Module, defended: Defended, inputs: Mapping[Spec, Any]
+    ) -> Outcome:
         """Retrain on clean images alone."""
         if self.plain:
-            case = replace(case, repair=replace(case.repair, keep=0.0))
-        return _retrain(module, case, inputs, None)
+            alone = replace(defended.repair, keep=0.0)
+            defended = replace(defended, repair=alone)
+        return _retrain(module, defended, inputs, None)
 
 
 @dataclass(frozen=True)
@@ -97,11 +93,13 @@ class Ideal(Defence):
         """In the table."""
         return "original trigger"
 
-    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+    def __call__(
+        self, module: nn.Module, defended: Defended, inputs: Mapping[Spec, Any]
+    ) -> Outcome:
         """Retrain on the planted trigger."""
-        planted = case.network.planted
+        planted = defended.network.planted
         assert planted is not None
-        return _retrain(module, case, inputs, _always(planted.theta), planted.space)
+        return _retrain(module, defended, inputs, _always(planted.theta), planted.space)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,19 +120,21 @@ class Reversed(Defence):
         """In the table."""
         return "one reversed trigger"
 
-    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+    def __call__(
+        self, module: nn.Module, defended: Defended, inputs: Mapping[Spec, Any]
+    ) -> Outcome:
         """Search it, and retrain on it."""
         model = freeze(module)
         theta = reverse(
             model,
-            case.images,
+            defended.images,
             SPACE,
-            case.network.target,
+            defended.network.target,
             self.settings,
-            generator=stream(case.seed, "paper", "reversed", self.restart),
+            generator=stream(defended.seed, "paper", "reversed", self.restart),
         )
         search = Outcome(passes=model.passes, restart=self.restart)
-        return _retrain(module, case, inputs, _always(theta), after=search)
+        return _retrain(module, defended, inputs, _always(theta), after=search)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,20 +159,25 @@ class Mesa(Defence):
             return f"β = {self.beta:g}"
         return "equal weights" if self.equal else "ensemble"
 
-    def needs(self, case: Defended) -> tuple[Spec, ...]:
+    def needs(self, defended: Defended) -> tuple[Spec, ...]:
         """Return the staircase."""
-        return (self.recovered(case),)
+        return (self.recovered(defended),)
 
-    def recovered(self, case: Defended) -> Recovered:
+    def recovered(self, defended: Defended) -> Recovered:
         """Return where the triggers come from."""
         return Recovered(
-            network=case.network, scanning=self.scanning, count=case.count, seed=case.seed
+            network=defended.network,
+            scanning=self.scanning,
+            count=defended.count,
+            seed=defended.seed,
         )
 
-    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+    def __call__(
+        self, module: nn.Module, defended: Defended, inputs: Mapping[Spec, Any]
+    ) -> Outcome:
         """Retrain on draws."""
         device = str(next(module.parameters()).device)
-        recovered = self.recovered(case)
+        recovered = self.recovered(defended)
         began = time.perf_counter()
         found: Found = current(recovered, inputs, device)
         # What was not done before is done just now, and timed with the rest.
@@ -183,7 +188,7 @@ class Mesa(Defence):
             equal=self.equal,
         )
         recovery = Outcome(passes=found.passes, seconds=seconds)
-        return _retrain(module, case, inputs, law.sample, after=recovery)
+        return _retrain(module, defended, inputs, law.sample, after=recovery)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,21 +212,27 @@ class Generated(Defence):
         alpha = "as published" if self.settings == MINE_PAPER else f"α = {self.settings.alpha:g}"
         return f"mine, {alpha}"
 
-    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+    def __call__(
+        self, module: nn.Module, defended: Defended, inputs: Mapping[Spec, Any]
+    ) -> Outcome:
         """Fit the generators, and retrain on their draws."""
         model = freeze(module)
         F = probability(
-            model, case.images, SPACE, case.network.target, stream(case.seed, "paper", "mine")
+            model,
+            defended.images,
+            SPACE,
+            defended.network.target,
+            stream(defended.seed, "paper", "mine"),
         )
         stairs = Mine(self.settings, draws=self.draws)(
-            F, self.betas, SPACE.dimensions, seed=case.seed
+            F, self.betas, SPACE.dimensions, seed=defended.seed
         )
         draws = torch.cat([stair.draws for stair in stairs])
 
         def sampler(count: int, generator: Generator) -> Tensor:
             return draws[torch.randint(len(draws), (count,), generator=generator)]
 
-        return _retrain(module, case, inputs, sampler, after=Outcome(passes=model.passes))
+        return _retrain(module, defended, inputs, sampler, after=Outcome(passes=model.passes))
 
 
 @dataclass(frozen=True)
@@ -241,13 +252,15 @@ class SpectralFilter(Defence):
         """Return False for CIFAR-100: it would remove more of each class than there is."""
         return network.data != "cifar100"
 
-    def needs(self, case: Defended) -> tuple[Spec, ...]:
+    def needs(self, defended: Defended) -> tuple[Spec, ...]:
         """Return what the network was trained from."""
-        return case.network.needs
+        return defended.network.needs
 
-    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+    def __call__(
+        self, module: nn.Module, defended: Defended, inputs: Mapping[Spec, Any]
+    ) -> Outcome:
         """Score, remove, and train as the backdoored network was trained."""
-        network = case.network
+        network = defended.network
         trained = Poisoned.of(network)
         images, labels, poison = trained.images, trained.labels, trained.poison
         features = trained.features(module, torch.arange(len(images)))
@@ -256,7 +269,7 @@ class SpectralFilter(Defence):
         kept = (~suspects(features, labels, int(poison.poisoned.sum()))).nonzero()[:, 0]
         device = str(next(module.parameters()).device)
         again = network.begin(inputs, device)
-        with training_journal(case, device, sha256(inputs[network]), kept) as journal:
+        with training_journal(defended, device, sha256(inputs[network]), kept) as journal:
             passes = fit(
                 again,
                 images.subset(kept),
@@ -294,17 +307,19 @@ class Rival(Defence):
         """In the table."""
         return RIVALS[type(self.settings)][0]
 
-    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+    def __call__(
+        self, module: nn.Module, defended: Defended, inputs: Mapping[Spec, Any]
+    ) -> Outcome:
         """Repair by the clean images alone."""
         del inputs
         name, method = RIVALS[type(self.settings)]
-        generator = stream(case.seed, "paper", name)
-        return Outcome(passes=method(module, case.images, self.settings, generator=generator))
+        generator = stream(defended.seed, "paper", name)
+        return Outcome(passes=method(module, defended.images, self.settings, generator=generator))
 
 
 def _retrain(
     module: nn.Module,
-    case: Defended,
+    defended: Defended,
     inputs: Mapping[Spec, Any],
     sampler: Sampler | None,
     space: TriggerSpace = SPACE,
@@ -312,10 +327,16 @@ def _retrain(
 ) -> Outcome:
     """Retrain a network that nothing has changed yet, and add it to what came before."""
     device = str(next(module.parameters()).device)
-    original = _original(inputs[case.network], case.network.arch, device)
+    original = _original(inputs[defended.network], defended.network.arch, device)
     before = original.spared
     passes = unlearn(
-        module, case.images, space, sampler, case.repair, seed=case.seed, original=original
+        module,
+        defended.images,
+        space,
+        sampler,
+        defended.repair,
+        seed=defended.seed,
+        original=original,
     )
     return replace(
         after,
