@@ -28,17 +28,18 @@ ESTIMATORS: Mapping[str, Estimator] = {
 
 def plan(request: Request) -> list[Spec]:
     """Return for each seed the stairs by every estimator, and the staircases by ``smc``."""
+    problems, known = level_sets(), densities()
     specs: list[Spec] = []
     for seed in request.seeds:
         specs += [
             Stairs(problem=problem, name=name, estimator=estimator, seed=seed)
             for name, estimator in ESTIMATORS.items()
-            for problem in level_sets()
+            for problem in problems
             if problem.dimensions <= MINE_UP_TO or not name.startswith("mine")
         ]
         specs += [
             Staircases(density=density, estimator=ESTIMATORS["smc"], seed=seed)
-            for density in densities()
+            for density in known
         ]
     return specs
 
