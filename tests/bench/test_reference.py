@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from unbackdoor.bench import robust
+from unbackdoor.bench import Request, robust
 from unbackdoor.bench.framework.archive import Archive
 from unbackdoor.bench.framework.engine import Serial
 from unbackdoor.bench.framework.models import backdoored, named
@@ -98,12 +98,16 @@ def test_rejection_keeps_what_is_valid_by_a_margin() -> None:
     assert comparisons.judged(stair, lambda theta: theta[:, 0] - 1, exact, 1000) == (0.0, None)
 
 
+def asked(folder: Path, *models: str, reference: str = "shipped:clean") -> Request:
+    return Request(models=models, reference=reference, store=folder, progress=Silent())
+
+
 def run(wanted: list[Spec], folder: Path) -> list[Any]:
     return complete(wanted, Archive(folder), Serial(), Silent())
 
 
 def test_a_run_on_a_shipped_model(tmp_path: Path) -> None:
-    (model,) = backdoored(["shipped:bw170", "shipped:clean"], "shipped:clean")
+    (model,) = backdoored(asked(tmp_path, "shipped:bw170", "shipped:clean"))
     long = SmcSettings(particles=20, sweeps=1, repeats=1, survive=0.2)
     wanted = comparisons.Compared(model=model, scanning=TINY, long=long, judges=20, seed=0)
     (result,) = run([wanted], tmp_path)
@@ -118,7 +122,7 @@ def test_a_run_on_a_shipped_model(tmp_path: Path) -> None:
 
 
 def test_panels_are_held_against_the_triggers_of_other_seeds(tmp_path: Path) -> None:
-    (model,) = backdoored(["shipped:bw170"], "shipped:clean")
+    (model,) = backdoored(asked(tmp_path, "shipped:bw170"))
     (result,) = run([panels.Held(model=model, scanning=TINY, seeds=(0, 1))], tmp_path)
     assert [(row.seed, row.kind) for row in result.rows] == [
         (seed, kind) for seed in (0, 1) for kind in ("chosen", "random")
@@ -128,7 +132,7 @@ def test_panels_are_held_against_the_triggers_of_other_seeds(tmp_path: Path) -> 
 
 
 def test_a_variant_is_measured_on_fewer_images(tmp_path: Path) -> None:
-    (model,) = backdoored(["shipped:bw170"], "shipped:clean")
+    (model,) = backdoored(asked(tmp_path, "shipped:bw170"))
     wanted = robust.Varied(
         model=model,
         title="50 images",
@@ -142,12 +146,14 @@ def test_a_variant_is_measured_on_fewer_images(tmp_path: Path) -> None:
     assert robust.table([row])[0]["variant"] == "50 images"
 
 
-def test_a_model_that_says_nothing_of_a_trigger_is_refused_before_any_work() -> None:
+def test_a_model_that_says_nothing_of_a_trigger_is_refused_before_any_work(
+    tmp_path: Path,
+) -> None:
     with pytest.raises(ContentError, match="shipped:clean does not say what was planted"):
-        backdoored(["shipped:clean"], "shipped:bw170")
+        backdoored(asked(tmp_path, "shipped:clean", reference="shipped:bw170"))
 
 
-def test_a_model_that_changed_since_the_work_was_planned_is_refused() -> None:
-    (model,) = named(["shipped:bw170"])
+def test_a_model_that_changed_since_the_work_was_planned_is_refused(tmp_path: Path) -> None:
+    (model,) = named(asked(tmp_path, "shipped:bw170"))
     with pytest.raises(ContentError, match="another file than before"):
         replace(model, sha256="0" * 64).opened("cpu")

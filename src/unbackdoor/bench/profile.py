@@ -149,7 +149,7 @@ def plan(request: Request) -> list[Spec]:
     """Return a piece for each model and seed."""
     return [
         Profiled(model=model, seed=seed, device=request.device)
-        for model in named(request.models)
+        for model in named(request)
         for seed in request.seeds
     ]
 

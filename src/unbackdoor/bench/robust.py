@@ -172,7 +172,7 @@ def plan(request: Request) -> list[Spec]:
     """Return a piece for each model, seed and variant."""
     return [
         Varied(model=model, title=title, variant=variant, seed=seed)
-        for model in backdoored(request.models, request.reference)
+        for model in backdoored(request)
         for seed in request.seeds
         for title, variant in variants().items()
     ]

@@ -124,7 +124,7 @@ def plan(request: Request) -> list[Spec]:
     """Return a piece for each model and seed."""
     return [
         Judged(model=model, reference=request.reference, seed=seed)
-        for model in named(request.models)
+        for model in named(request)
         for seed in request.seeds
     ]
 

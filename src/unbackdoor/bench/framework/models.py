@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from unbackdoor import data, models
+from unbackdoor.bench.framework.bench import Request
 from unbackdoor.errors import ContentError
 from unbackdoor.runtime.progress import Silent
-from unbackdoor.subject import Subject, planted_in
+from unbackdoor.subject import Subject
 
 IMAGES = "cifar10-sample"
 """The images that models are looked at with."""
@@ -47,41 +46,36 @@ class ModelFile:
         return self.target
 
 
-def named(names: Sequence[str]) -> list[ModelFile]:
-    """Return the models of these names.
+def named(request: Request) -> list[ModelFile]:
+    """Return the models of a request; what is noticed about one is said now, and only once.
 
     Raises:
         ArgumentError: there is no such file.
         ContentError: a file cannot be used.
 
     """
-    classes = len(data.load(IMAGES).defend.classes)
-    files: list[ModelFile] = []
-    for name in names:
-        loaded = models.load(name)
-        planted = planted_in(loaded.facts, classes)
-        target = planted.target if planted else None
-        files.append(ModelFile(name=name, sha256=loaded.sha256, target=target))
-    return files
+    return [_file(name, request) for name in request.models]
 
 
-def backdoored(names: Sequence[str], clean: str) -> list[ModelFile]:
-    """Return the models of these names without the clean one.
-
-    Args:
-        names: as the command line writes them.
-        clean: the one that is left out.
+def backdoored(request: Request) -> list[ModelFile]:
+    """Return the models of a request without the clean one.
 
     Raises:
         ArgumentError: there is no such file.
         ContentError: a file cannot be used, or does not say what was planted in it.
 
     """
-    files = named([name for name in names if name != clean])
+    files = [_file(name, request) for name in request.models if name != request.reference]
     for file in files:
         if file.target is None:
             raise ContentError(f"--models: {file.name} does not say what was planted in it.")
     return files
+
+
+def _file(name: str, request: Request) -> ModelFile:
+    subject = Subject.open(name, None, IMAGES, request.device, progress=request.progress)
+    target = subject.planted.target if subject.planted else None
+    return ModelFile(name=name, sha256=subject.loaded.sha256, target=target)
 
 
 @lru_cache(maxsize=1)

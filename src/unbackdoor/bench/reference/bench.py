@@ -19,9 +19,7 @@ from unbackdoor.bench.reference.comparisons import Compared, Comparison
 def plan(request: Request) -> list[Spec]:
     """Return a piece for each model and seed."""
     return [
-        Compared(model=model, seed=seed)
-        for model in backdoored(request.models, request.reference)
-        for seed in request.seeds
+        Compared(model=model, seed=seed) for model in backdoored(request) for seed in request.seeds
     ]
 
 

@@ -148,10 +148,7 @@ def plan(request: Request) -> list[Spec]:
             f"--seeds: panels holds each seed against the others, expected at least 2, came "
             f"{len(request.seeds)}."
         )
-    return [
-        Held(model=model, seeds=tuple(request.seeds))
-        for model in backdoored(request.models, request.reference)
-    ]
+    return [Held(model=model, seeds=tuple(request.seeds)) for model in backdoored(request)]
 
 
 def table(rows: Sequence[PanelRow]) -> list[Line]:

@@ -38,8 +38,7 @@ def plan(request: Request) -> list[Spec]:
             if problem.dimensions <= MINE_UP_TO or not name.startswith("mine")
         ]
         specs += [
-            Staircases(density=density, estimator=ESTIMATORS["smc"], seed=seed)
-            for density in known
+            Staircases(density=density, estimator=ESTIMATORS["smc"], seed=seed) for density in known
         ]
     return specs
 
