@@ -44,7 +44,12 @@ def few_problems(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def request_of(folder: Path, **asked: Any) -> Request:
-    usual = {"models": ("shipped:bw170",), "seeds": range(2), "progress": Silent()}
+    usual = {
+        "reference": "shipped:clean",
+        "models": ("shipped:bw170",),
+        "seeds": range(2),
+        "progress": Silent(),
+    }
     return Request(**{"store": folder, **usual, **asked})
 
 

@@ -51,7 +51,7 @@ def test_the_benchmark_measures_and_keeps(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(modes, "ring", ring)
     monkeypatch.setattr(modes, "grid", ring)
     monkeypatch.setattr(modes, "stacked", ring)
-    request = Request(store=tmp_path, progress=Silent())
+    request = Request(reference="shipped:clean", store=tmp_path, progress=Silent())
     rows = measure(modes.BENCH, request).rows
     assert [row.method for row in rows[:4]] == ["MESA", "GAN", "GWN", "DoPaNet"]
     mesa, gan = rows[0], rows[1]

@@ -233,7 +233,9 @@ def test_a_row_is_of_the_network_that_it_names(folder: Path) -> None:
 
 
 def test_features_are_measured_beside_what_the_defences_leave(folder: Path) -> None:
-    request = Request(seeds=[0, 1], store=folder / "store", progress=Silent())
+    request = Request(
+        reference="shipped:clean", seeds=[0, 1], store=folder / "store", progress=Silent()
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(features, "MAIN", (Undefended(), tiny.MESA))
         patch.setattr(features, "asked_for", lambda _: tiny.networks(folder))

@@ -100,7 +100,9 @@ class Shown:
 
 
 def shown(name: str, **asked: Any) -> Shown:
-    request = Request(**{"store": ROOT / "results", "progress": Silent(), "limit": 0, **asked})
+    request = Request(
+        **{"reference": "", "store": ROOT / "results", "progress": Silent(), "limit": 0, **asked}
+    )
     bench = BENCHES[name]
     rows = measure(bench, request).rows
     return Shown(bench.table(rows), bench.figure.draw(rows) if bench.figure else "")

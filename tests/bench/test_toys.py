@@ -24,7 +24,7 @@ def test_rows_are_measured_once_and_summed_up(
         toys, "level_sets", lambda: [HalfSpace(2, 1.5), Corners(9, (0.75, 0.25), "two modes")]
     )
     monkeypatch.setattr(toys, "densities", lambda: [ring()])
-    request = Request(seeds=[0, 1], store=tmp_path, progress=Silent())
+    request = Request(reference="shipped:clean", seeds=[0, 1], store=tmp_path, progress=Silent())
     rows = measure(toys.BENCH, request).rows
     assert len(rows) == 2 * (2 * 2 + 6)
     kept = (tmp_path / "toys.jsonl").read_bytes()

@@ -44,7 +44,7 @@ class Request:
     models: Sequence[str] = ()
     seeds: Sequence[int] = (0,)
     store: Path
-    reference: str = "shipped:clean"
+    reference: str
     engine: Engine = field(default_factory=Serial)
     device: str = "cpu"
     progress: Progress = field(default_factory=Bars)
@@ -103,13 +103,12 @@ class Bench(Generic[R]):
         name: on the command line.
         summary: what it measures, in a sentence.
         plan: returns the pieces of work of a request; refuses with an error what cannot be done.
-        rows: makes the rows of its table of the results.
-        table: returns the lines of its table, which begin the same way for no rows: with none.
+        rows: makes the rows of its table of the results; each result is one when left out.
+        table: returns the lines of its table; none for no rows.
         flat: returns the rows as JSON values.
         figure: what ``-f svg`` draws; it has none when left out.
         seeds: how many are measured where no number is given.
-        flags: fields of a request that it looks at and others may not: ``models``, ``only``,
-            ``columns``, ``variant``, ``arch``.
+        flags: which of ``models``, ``only``, ``columns``, ``variant`` and ``arch`` it takes.
 
     """
 

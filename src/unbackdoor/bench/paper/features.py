@@ -165,7 +165,7 @@ def plan(request: Request) -> list[Spec]:
     return specs
 
 
-def rows(request: Request, specs: Sequence[Spec], archive: Archive) -> list[TriggerRow]:
+def gathered(request: Request, specs: Sequence[Spec], archive: Archive) -> list[TriggerRow]:
     """Return the triggers that are there in full."""
     del request
     by: dict[Network, list[Defended]] = {}
@@ -251,7 +251,7 @@ BENCH = Bench(
     name="paper-features",
     summary="Where poisoned images lie in a network's last features, beside what defences leave.",
     plan=plan,
-    rows=rows,
+    rows=gathered,
     table=table,
     flat=flat,
     seeds=1,

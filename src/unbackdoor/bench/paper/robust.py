@@ -119,7 +119,7 @@ def plan(request: Request) -> list[Defended]:
     return [variant.spec for variant in asked_for(request)]
 
 
-def rows(request: Request, specs: Sequence[Spec], archive: Archive) -> list[VariantRow]:
+def gathered(request: Request, specs: Sequence[Spec], archive: Archive) -> list[VariantRow]:
     """Return each variant that is there with its row."""
     del specs
     return rows_of(asked_for(request), archive)
@@ -217,7 +217,7 @@ BENCH = Bench(
     name="paper-robust",
     summary="One trigger of the paper's, and one setting of the defence at a time.",
     plan=plan,
-    rows=rows,
+    rows=gathered,
     table=table,
     flat=flat,
     figure=CrossSectionsFigure(),
