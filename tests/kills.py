@@ -17,11 +17,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -31,8 +31,8 @@ from safetensors.torch import save_file
 
 from unbackdoor import api, bench
 from unbackdoor.app.cli import main
-from unbackdoor.bench import Outcome, Request
-from unbackdoor.bench.framework.store import Store
+from unbackdoor.bench import Bench, Request
+from unbackdoor.bench.framework.spec import Spec
 from unbackdoor.detectors.settings import ScreeningSettings
 from unbackdoor.mesa.settings import FlowSettings, LearningSettings
 from unbackdoor.scanning import settings
@@ -74,7 +74,7 @@ def net():
 """
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class SmallRow(msgspec.Struct, frozen=True, kw_only=True):
     """What the benchmark below measures."""
 
     seed: int
@@ -89,20 +89,42 @@ def bright(images: torch.Tensor) -> torch.Tensor:
     return torch.stack([-level, level], 1)
 
 
-def small_benchmark(request: Request) -> Outcome:
-    """Scan with each seed, and keep a row for it."""
-    store = Store(request.store, "small", Row)
-    images = (torch.arange(60, dtype=torch.uint8) * 4)[:, None, None, None].expand(60, 3, 8, 8)
-    labels = (torch.arange(60) >= 30).long()
+@dataclass(frozen=True)
+class SmallScan(Spec):
+    """A scan with a seed."""
 
-    def measure(seed: int) -> Row:
-        found = api.scan(bright, images, labels, space="patch:1", settings=SMALL, seed=seed)
+    seed: int
+
+    table: ClassVar[str] = "small"
+    result: ClassVar[type] = SmallRow
+    version: ClassVar[int] = 1
+
+    @property
+    def key(self) -> str:
+        """The seed."""
+        return str(self.seed)
+
+    def run(self, inputs: Mapping[Spec, Any], device: str) -> SmallRow:
+        """Scan."""
+        images = (torch.arange(60, dtype=torch.uint8) * 4)[:, None, None, None]
+        images, labels = images.expand(60, 3, 8, 8), (torch.arange(60) >= 30).long()
+        found = api.scan(bright, images, labels, space="patch:1", settings=SMALL, seed=self.seed)
         best = [record.best for record in found.classes]
-        return Row(seed=seed, passes=found.image_passes, best=best, seconds=found.seconds)
+        passes, seconds = found.image_passes, found.seconds
+        return SmallRow(seed=self.seed, passes=passes, best=best, seconds=seconds)
 
-    rows = [store.keep(str(seed), partial(measure, seed)) for seed in request.seeds]
-    lines = [{"seed": str(row.seed), "passes": str(row.passes)} for row in rows]
-    return Outcome(msgspec.to_builtins(rows), lines)
+
+def planned(request: Request) -> list[SmallScan]:
+    """Return a scan for each seed."""
+    return [SmallScan(seed) for seed in request.seeds]
+
+
+def lines(rows: Sequence[SmallRow]) -> list[dict[str, str]]:
+    """Return a line for each row."""
+    return [{"seed": str(row.seed), "passes": str(row.passes)} for row in rows]
+
+
+SMALL_BENCH = Bench(name="small", summary="A small scan.", plan=planned, table=lines)
 
 
 def run(arguments: Sequence[str], log: Path, state: Path, begun: Event) -> None:
@@ -124,7 +146,7 @@ def run_here(arguments: Sequence[str], log: Path, state: Path) -> int:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     settings.BUDGETS["quick"] = SMALL
-    bench.BENCHMARKS["small"] = small_benchmark
+    bench.BENCHES["small"] = SMALL_BENCH
     return main(arguments)
 
 

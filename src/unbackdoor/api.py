@@ -17,6 +17,7 @@ from unbackdoor.results import RepairResult, ScanResult
 from unbackdoor.runtime.progress import Progress
 from unbackdoor.scanning.settings import ScanSettings
 from unbackdoor.subject import Subject
+from unbackdoor.triggers import DEFAULT_SPACE
 
 DEFEND_SHARE = 5 / 8
 
@@ -27,7 +28,7 @@ def scan(
     labels: Tensor,
     *,
     classes: Sequence[str] | None = None,
-    space: str = "patch:3",
+    space: str = DEFAULT_SPACE,
     settings: ScanSettings | None = None,
     seed: int = 0,
     progress: Progress | None = None,

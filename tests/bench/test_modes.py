@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from unbackdoor.bench.modes import modes
+from unbackdoor.bench import Request, measure
+from unbackdoor.bench.modes import bench as modes
 from unbackdoor.bench.modes.gans import GANS, GanSettings
 from unbackdoor.bench.toys.problems import Gaussians, ring, stacked
 from unbackdoor.mesa.settings import SmcSettings
@@ -41,7 +42,7 @@ def test_the_stacked_density_has_its_modes_apart() -> None:
     apart = torch.cdist(density.centres, density.centres).fill_diagonal_(1)
     assert float(apart.min()) > 8 * density.deviation
     draws = density.sample(5000, stream(0, "draws"))
-    assert 0.985 < modes._close(density, draws) < 0.995
+    assert 0.985 < modes.close_to_modes(density, draws) < 0.995
 
 
 def test_the_benchmark_measures_and_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,12 +51,13 @@ def test_the_benchmark_measures_and_keeps(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(modes, "ring", ring)
     monkeypatch.setattr(modes, "grid", ring)
     monkeypatch.setattr(modes, "stacked", ring)
-    rows = modes.measure([0], tmp_path, Silent())
+    request = Request(reference="shipped:clean", store=tmp_path, progress=Silent())
+    rows = measure(modes.BENCH, request).rows
     assert [row.method for row in rows[:4]] == ["MESA", "GAN", "GWN", "DoPaNet"]
     mesa, gan = rows[0], rows[1]
     assert (mesa.samples, mesa.modes, mesa.modes_of) == (0, 8, 8)
     assert mesa.mode_distance < 0.1
     assert mesa.close > 0.95
     assert (gan.samples, gan.calls) == (50_000, 0)
-    assert modes.measure([0], tmp_path, Silent()) == rows
-    assert [line["method"] for line in modes.summary(rows)] == ["MESA", "GAN", "GWN", "DoPaNet"]
+    assert measure(modes.BENCH, request).rows == rows
+    assert [line["method"] for line in modes.table(rows)] == ["MESA", "GAN", "GWN", "DoPaNet"]

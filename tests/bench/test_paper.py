@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import multiprocessing
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -21,21 +20,21 @@ from hypothesis import strategies as st
 
 from unbackdoor import models
 from unbackdoor.app.cli import main
+from unbackdoor.bench import Request, measure
 from unbackdoor.bench.framework.archive import Archive
 from unbackdoor.bench.framework.engine import Serial
-from unbackdoor.bench.paper import cross_sections, features
+from unbackdoor.bench.framework.sweep import complete
+from unbackdoor.bench.paper import attacks, features
 from unbackdoor.bench.paper import robust as paper_robust
 from unbackdoor.bench.paper import table as paper
 from unbackdoor.bench.paper.defences import Mesa, SpectralFilter, Undefended
-from unbackdoor.bench.paper.figure import figure
-from unbackdoor.bench.paper.stages import Defended, Row
+from unbackdoor.bench.paper.defended import DefenceRow, Defended
 from unbackdoor.errors import ArgumentError
 from unbackdoor.repairing.settings import REPAIR
 from unbackdoor.runtime.progress import Silent
 from unbackdoor.scanning.settings import SCAN
-from unbackdoor.triggers.planted import parse_trigger
 
-ROW = Row(
+ROW = DefenceRow(
     data="cifar10",
     arch="resnet8-wide",
     variant="implanted",
@@ -69,12 +68,12 @@ def folder(tmp_path: Path, write_pictures: Callable[..., Path]) -> Path:
 
 
 def test_the_patterns_are_the_51_classes() -> None:
-    orbits = {frozenset(paper._orbit(number)) for number in range(512)}
-    assert len(orbits) == len(paper.patterns()) == 51
+    orbits = {frozenset(attacks._orbit(number)) for number in range(512)}
+    assert len(orbits) == len(attacks.patterns()) == 51
     assert sum(map(len, orbits)) == 512
-    assert {frozenset(paper._orbit(number)) for number in paper.patterns()} == orbits
-    for number in paper.patterns():
-        assert number in (170, min(paper._orbit(number)))
+    assert {frozenset(attacks._orbit(number)) for number in attacks.patterns()} == orbits
+    for number in attacks.patterns():
+        assert number in (170, min(attacks._orbit(number)))
 
 
 @given(
@@ -87,30 +86,30 @@ def test_a_turned_mirrored_or_inverted_pattern_is_of_the_same_class(
     square = square.flip(0) if mirror else square
     square = 1 - square if swap else square
     other = int("".join(str(int(bit)) for bit in square.flatten()), 2)
-    assert paper._orbit(other) == paper._orbit(number)
+    assert attacks._orbit(other) == attacks._orbit(number)
 
 
 def test_the_attacks_are_those_of_the_paper() -> None:
-    attacks = paper.attacks()
-    assert len(attacks) == len({attack.name for attack in attacks}) == 71
-    towards = {attack.target for attack in attacks if attack.data == "cifar100"}
+    every = attacks.attacks()
+    assert len(every) == len({attack.name for attack in every}) == 71
+    towards = {attack.target for attack in every if attack.data == "cifar100"}
     assert len(towards) == 10
     assert towards <= set(range(100))
-    assert {attack.target for attack in attacks if attack.data == "cifar10"} == {0}
-    chosen = paper.select("cifar10-rgb:3, cifar10-bw:170")
+    assert {attack.target for attack in every if attack.data == "cifar10"} == {0}
+    chosen = attacks.select("cifar10-rgb:3, cifar10-bw:170")
     assert [attack.trigger for attack in chosen] == ["rgb:3", "bw:170"]
     with pytest.raises(ArgumentError, match="'cifar10-bw:171'"):
-        paper.select("cifar10-bw:171")
+        attacks.select("cifar10-bw:171")
 
 
 def test_the_two_ways_in() -> None:
-    (attack,) = paper.select("cifar10-bw:170")
-    bad, clean = paper.networks(attack, "implanted", None)
+    (attack,) = attacks.select("cifar10-bw:170")
+    bad, clean = attacks.networks(attack, "implanted", None)
     assert (bad.start, bad.trigger, bad.rate) == (clean.start, "bw:170", 0.01)
     assert clean.trigger is None
     assert (clean.training, clean.seed) == (bad.training, bad.seed)
-    assert (bad.training, bad.training.epochs) == (paper.IMPLANTING, 2)
-    bad, clean = paper.networks(attack, "scratch", "resnet18")
+    assert (bad.training, bad.training.epochs) == (attacks.IMPLANTING, 2)
+    bad, clean = attacks.networks(attack, "scratch", "resnet18")
     assert (bad.start, bad.arch, clean.arch) == (None, "resnet18", "resnet18")
     assert bad.training == clean.training
 
@@ -118,10 +117,10 @@ def test_the_two_ways_in() -> None:
 @pytest.mark.parametrize("name", ["cifar10-bw:170", "cifar100-rgb:0"])
 def test_the_clean_networks_come_along(tmp_path: Path, name: str) -> None:
     """The one that backdoors are implanted in, and the one that is trained as long as those."""
-    (attack,) = paper.select(name)
-    _, longer = paper.networks(attack, "implanted", None)
+    (attack,) = attacks.select(name)
+    _, longer = attacks.networks(attack, "implanted", None)
     archive = Archive(tmp_path)
-    for wanted in (paper.CLEAN[attack.data], longer):
+    for wanted in (attacks.CLEAN[attack.data], longer):
         assert wanted in archive
         (tmp_path / "clean.safetensors").write_bytes(archive[wanted])
         loaded = models.load(str(tmp_path / "clean.safetensors"))
@@ -162,7 +161,7 @@ def test_the_summary_says_mean_worst_and_spread() -> None:
         msgspec.structs.replace(ROW, trigger="rgb:1", network="f", defence="fine-tuning"),
         msgspec.structs.replace(ROW, trigger="rgb:1", network="f", seed=1, asr_after=0.01),
     ]
-    ours, tuned, colour, _ = paper.summary(rows)
+    ours, tuned, colour, _ = paper.table(rows)
     assert ours["triggers"] == "2 black-white, implanted"
     assert ours["defence"] == "equal weights (our default)"
     assert ours["ASR after"] == "4.0 (5.0) %"
@@ -191,7 +190,7 @@ def test_restarts_and_seeds_of_a_trigger_are_one_case() -> None:
             ("bw:2", 1, 0.4),
         )
     ]
-    (line,) = paper.summary(rows)
+    (line,) = paper.table(rows)
     assert line["triggers"] == "2 black-white, implanted"
     assert line["ASR after"] == "40.0 (50.0) %"
     assert line["spread"] == "10.0 %"
@@ -200,9 +199,10 @@ def test_restarts_and_seeds_of_a_trigger_are_one_case() -> None:
 
 def test_a_defence_is_not_asked_what_it_cannot_do() -> None:
     chosen = [
-        paper.networks(a, "implanted", None) for a in paper.select("cifar10-rgb:0,cifar100-rgb:0")
+        attacks.networks(a, "implanted", None)
+        for a in attacks.select("cifar10-rgb:0,cifar100-rgb:0")
     ]
-    specs = paper.plan(chosen, paper.COLUMNS["all"], [0, 1])
+    specs = paper.columns_of(chosen, paper.COLUMNS["all"], [0, 1])
     asked = [spec.network.data for spec in specs if isinstance(spec.defence, SpectralFilter)]
     assert asked == ["cifar10"] * 2
 
@@ -212,7 +212,7 @@ def test_a_row_is_of_the_network_that_it_names(folder: Path) -> None:
     bad, clean = tiny.networks(folder)[0]
     archive = Archive(folder / "store")
     spec = Defended(network=bad, clean=clean, defence=Undefended(), repair=tiny.REPAIR)
-    (row,) = paper.measure([spec], archive, Serial(), Silent())
+    (row,) = complete([spec], archive, Serial(), Silent())
     assert row.network == hashlib.sha256(archive[bad]).hexdigest()
     assert b"data_sha256" in archive[bad]  # what it was trained on stands in its header
     stale = msgspec.structs.replace(archive[spec.before], network="another", asr=0.123)
@@ -221,7 +221,7 @@ def test_a_row_is_of_the_network_that_it_names(folder: Path) -> None:
     again = spec.run(inputs, "cpu")
     assert (again.network, again.asr_before) == (row.network, row.asr_before)
     mesa = replace(spec, defence=tiny.MESA)
-    (wanted,) = paper.measure([mesa], archive, Serial(), Silent())
+    (wanted,) = complete([mesa], archive, Serial(), Silent())
     inputs = {need: archive[need] for need in mesa.needs}
     (recovered,) = mesa.defence.needs(mesa)
     inputs[recovered] = msgspec.structs.replace(
@@ -233,14 +233,17 @@ def test_a_row_is_of_the_network_that_it_names(folder: Path) -> None:
 
 
 def test_features_are_measured_beside_what_the_defences_leave(folder: Path) -> None:
-    chosen = tiny.networks(folder)
-    archive = Archive(folder / "store")
+    request = Request(
+        reference="shipped:clean", seeds=[0, 1], store=folder / "store", progress=Silent()
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(features, "MAIN", (Undefended(), tiny.MESA))
+        patch.setattr(features, "asked_for", lambda _: tiny.networks(folder))
         patch.setattr(paper, "Defended", partial(Defended, repair=tiny.REPAIR))
-        measured = features.measure(chosen, [0, 1], archive, Serial(), Silent(), "cpu", math.inf)
-        assert features.measure(chosen, [0, 1], archive, Serial(), Silent(), "cpu", 0) == measured
-        lines = features.summary(measured)
+        measured = measure(features.BENCH, request).rows
+        again = measure(features.BENCH, replace(request, limit=0))
+        assert (again.rows, again.planned, again.missing) == (measured, 2 * (1 + 2 * 2), 0)
+        lines = features.table(measured)
     assert [row["trigger"] for row in features.flat(measured)] == ["bw:170", "rgb:3"]
     assert all(0 <= one.features.spectral <= 1 <= one.features.poisoned for one in measured)
     assert (lines[0]["triggers"], lines[0]["same network"]) == ("2", "2")
@@ -250,9 +253,9 @@ def test_features_are_measured_beside_what_the_defences_leave(folder: Path) -> N
         other = msgspec.structs.replace(one.features, network="another")
         assert one.same
         assert not replace(one, features=other).same
-        assert features.summary([replace(one, features=other)])[0]["same network"] == "0"
+        assert features.table([replace(one, features=other)])[0]["same network"] == "0"
     assert lines[0]["ρ with none"] in {"1.00", "-1.00", "–"}
-    assert features.summary([]) == []
+    assert features.table([]) == []
 
 
 def test_the_figure_sorts_triggers_and_draws_their_patterns() -> None:
@@ -262,20 +265,20 @@ def test_the_figure_sorts_triggers_and_draws_their_patterns() -> None:
         msgspec.structs.replace(ROW, defence="none", asr_after=0.99, passes=0),
         msgspec.structs.replace(ROW, data="cifar100", trigger="rgb:1", asr_after=0.0),
     ]
-    drawn = figure(rows, paper.OURS)
+    drawn = paper.BENCH.figure.draw(rows)
     root = ElementTree.fromstring(drawn)
-    panels = root.findall("{http://www.w3.org/2000/svg}g")
-    assert len(panels) == 2
+    charts = root.findall("{http://www.w3.org/2000/svg}g")
+    assert len(charts) == 2
     assert ">none<" not in drawn
     assert f">{paper.OURS} (our default)<" in drawn
     texts = [
-        [str(part.text) for part in panel.iter("{http://www.w3.org/2000/svg}text")]
-        for panel in panels
+        [str(part.text) for part in chart.iter("{http://www.w3.org/2000/svg}text")]
+        for chart in charts
     ]
     assert "1 %" in texts[0]
     assert "0.5 %" not in texts[0]  # nothing is below one in a hundred there
     assert "≤ 0.05 %" in texts[1]
-    squares = [rect.get("fill") for rect in panels[0].iter("{http://www.w3.org/2000/svg}rect")]
+    squares = [rect.get("fill") for rect in charts[0].iter("{http://www.w3.org/2000/svg}rect")]
     assert squares[:9] == ["#000000"] * 9
     assert squares[10:19] == ["#000000" if bit == "0" else "#ffffff" for bit in "010101010"]
 
@@ -296,13 +299,15 @@ def test_robustness_changes_one_thing_at_a_time(folder: Path) -> None:
         replace(variant, spec=replace(variant.spec, repair=tiny.REPAIR, defence=tiny.MESA))
         for variant in (chosen[0], chosen[-1])
     ]
-    measured = paper_robust.measure(few, Archive(folder / "store"), Serial(), Silent())
-    assert [row.seed for _, row in measured] == [0, 1]
+    archive = Archive(folder / "store")
+    complete([variant.spec for variant in few], archive, Serial(), Silent())
+    measured = paper_robust.rows_of(few, archive)
+    assert [one.row.seed for one in measured] == [0, 1]
     assert paper_robust.flat(measured)[1]["parameter"] == "seed"
-    assert paper_robust.summary(measured)[1]["value"] == "1"
+    assert paper_robust.table(measured)[1]["value"] == "1"
 
 
-def test_the_cross_sections_have_a_panel_for_each_temperature_and_level(folder: Path) -> None:
+def test_the_cross_sections_have_a_square_for_each_temperature_and_level(folder: Path) -> None:
     bad, clean = tiny.networks(folder)[0]
     few = [
         replace(
@@ -317,26 +322,27 @@ def test_the_cross_sections_have_a_panel_for_each_temperature_and_level(folder: 
         if variant.parameter == "temperature"
     ][:2]
     archive = Archive(folder / "store")
-    measured = paper_robust.measure(few, archive, Serial(), Silent())
-    laws = paper_robust.laws(measured, archive)
-    assert list(laws) == ["T = 0.1", "T = 0.2"]
-    (variant, row), other = measured
-    elsewhere = (variant, msgspec.structs.replace(row, network="another"))
-    assert list(paper_robust.laws([elsewhere, other], archive)) == ["T = 0.2"]
-    assert not paper_robust.laws(measured, Archive(folder / "empty"))
-    drawn = cross_sections.figure(laws, parse_trigger("bw:170"))
-    panels = ElementTree.fromstring(drawn).findall("{http://www.w3.org/2000/svg}g")
-    assert len(panels) == 2 * len(tiny.SCANNING.betas)
-    images = panels[0].findall("{http://www.w3.org/2000/svg}image")
+    complete([variant.spec for variant in few], archive, Serial(), Silent())
+    measured = paper_robust.rows_of(few, archive)
+    assert all(one.stairs for one in measured)
+    drawn = paper_robust.BENCH.figure.draw(measured)
+    for name in ("T = 0.1", "T = 0.2"):
+        assert f">{name}<" in drawn
+    elsewhere = msgspec.structs.replace(measured[0].row, network="another")
+    archive.keep(few[0].spec, elsewhere)
+    assert [bool(one.stairs) for one in paper_robust.rows_of(few, archive)] == [False, True]
+    squares = ElementTree.fromstring(drawn).findall("{http://www.w3.org/2000/svg}g")
+    assert len(squares) == 2 * len(tiny.SCANNING.betas)
+    images = squares[0].findall("{http://www.w3.org/2000/svg}image")
     assert len(images) == tiny.SCANNING.stair_draws
-    rings = [panel.findall("{http://www.w3.org/2000/svg}circle") for panel in panels]
+    rings = [square.findall("{http://www.w3.org/2000/svg}circle") for square in squares]
     assert len({(ring.get("cx"), ring.get("cy")) for (ring,) in rings}) == 1
 
 
-def test_the_command_prints_what_is_known_and_refuses_what_is_no_sweep(
+def test_the_command_prints_what_is_known_and_refuses_what_cannot_be(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bad, clean = paper.networks(paper.select("cifar10-bw:170")[0], "implanted", None)
+    bad, clean = attacks.networks(attacks.select("cifar10-bw:170")[0], "implanted", None)
     archive = Archive(tmp_path)
     for defence in paper.COLUMNS["all"]:
         spec = Defended(network=bad, clean=clean, defence=defence)
@@ -354,15 +360,8 @@ def test_the_command_prints_what_is_known_and_refuses_what_is_no_sweep(
     assert "our default" in told.out
     assert main(["bench", "paper-robust", "--store", str(tmp_path / "no"), "--minutes", "0"]) == 3
     assert capsys.readouterr().out == ""
-    for wrong in (["toys", "--minutes", "1"], ["paper", "--minutes", "-1"]):
-        assert main(["bench", *wrong]) == 4
-        assert (
-            "--minutes: expected 0 or more, for paper, paper-features or paper-rob"
-            in capsys.readouterr().err
-        )
-    for kind, flags in {"ray": ["--engine", "ray"], "processes": ["--workers", "2"]}.items():
-        assert main(["bench", "toys", *flags]) == 4
-        assert f"--engine: {kind} runs paper, paper-features and pap" in capsys.readouterr().err
+    assert main(["bench", "paper", "--minutes", "-1"]) == 4
+    assert "--minutes: expected 0 or more, came -1." in capsys.readouterr().err
     assert main([*command, "--workers", "0"]) == 4
     assert "--workers: expected at least 1" in capsys.readouterr().err
     for two in (["--engine", "ray", "--workers", "2"], ["--workers", "2", "--address", "local"]):

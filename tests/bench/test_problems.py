@@ -17,7 +17,7 @@ from unbackdoor.bench.toys.problems import (
     mixture,
     ring,
 )
-from unbackdoor.bench.toys.toys import discrepancy
+from unbackdoor.bench.toys.staircases import discrepancy
 from unbackdoor.rng import stream
 
 PROBLEMS = level_sets()

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from unbackdoor.bench import robust
-from unbackdoor.bench.reference import reference
+from unbackdoor.bench import Request, robust
+from unbackdoor.bench.framework.archive import Archive
+from unbackdoor.bench.framework.engine import Serial
+from unbackdoor.bench.framework.models import backdoored, named
+from unbackdoor.bench.framework.spec import Spec
+from unbackdoor.bench.framework.sweep import complete
+from unbackdoor.bench.reference import bench as reference
+from unbackdoor.bench.reference import comparisons, panels
 from unbackdoor.bench.reference.patterns import by_mode, connected, patterns, shares
+from unbackdoor.bench.reference.populations import mirrors
 from unbackdoor.detectors.settings import ScreeningSettings
+from unbackdoor.errors import ContentError
 from unbackdoor.mesa import Stair
 from unbackdoor.mesa.settings import FlowSettings, LearningSettings, SmcSettings
 from unbackdoor.repairing.settings import RepairSettings
@@ -42,16 +52,14 @@ def test_the_pattern_of_a_trigger_is_its_nearest_in_black_and_white() -> None:
     assert patterns(0.3 + 0.4 * theta).tolist() == [170, 341, 1]
 
 
-def test_modes_are_counted_by_the_weights_of_stairs_and_draws(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_modes_are_counted_by_the_weights_of_stairs_and_draws() -> None:
     draws = black_and_white([170, 341, 341, 7])
     values = torch.tensor([1.0, 1.0, 1.0, 0.0])
     smc = Stair(beta=0.5, draws=draws, log_q=torch.zeros(4), values=values)
     log_q = torch.log(torch.tensor([1.0, 2.0, 2.0, 1.0]))
     flow = Stair(beta=0.5, draws=draws, log_q=log_q, values=values)
-    monkeypatch.setattr(reference, "POPULATION", SmcSettings(repeats=1))
-    found = reference._modes([smc], torch.ones(1), [flow], torch.ones(1))
+    one = torch.ones(1)
+    found = comparisons.shared_modes(([smc], one), ([flow], one), 1)
     assert found["modes_smc"] == pytest.approx({"bw:341": 2 / 3, "bw:170": 1 / 3})
     assert found["modes_flow"]["bw:341"] == pytest.approx(0.5, abs=0.05)
 
@@ -71,7 +79,7 @@ def test_a_pattern_beside_a_more_frequent_one_belongs_to_it_where_a_line_leads_t
 
 
 def test_mirrors_invert_all_pixels_or_one() -> None:
-    signs = reference.mirrors(500, stream(0, "mirrors")).reshape(-1, 3, 9)
+    signs = mirrors(500, stream(0, "mirrors")).reshape(-1, 3, 9)
     assert torch.equal(signs[:, 0], signs[:, 1])
     assert {int(count) for count in (signs[:, 0] < 0).sum(1)} == {1, 9}
 
@@ -87,32 +95,66 @@ def test_rejection_keeps_what_is_valid_by_a_margin() -> None:
     def exact(theta: torch.Tensor) -> torch.Tensor:
         return theta[:, 0]
 
-    assert reference._judge(stair, exact, exact) == (pytest.approx(2 / 3), 1.0)
-    assert reference._judge(stair, lambda theta: theta[:, 0] - 1, exact) == (0.0, None)
+    assert comparisons.judged(stair, exact, exact, 1000) == (pytest.approx(2 / 3), 1.0)
+    assert comparisons.judged(stair, lambda theta: theta[:, 0] - 1, exact, 1000) == (0.0, None)
 
 
-def test_a_run_on_a_shipped_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reference, "ScanSettings", lambda: TINY)
-    monkeypatch.setattr(
-        reference, "POPULATION", SmcSettings(particles=20, sweeps=1, repeats=1, survive=0.2)
-    )
-    monkeypatch.setattr(reference, "JUDGES", 20)
-    rows = reference.measure(["shipped:bw170"], [0], tmp_path, "cpu", Silent())
+def asked(folder: Path, *models: str, reference: str = "shipped:clean") -> Request:
+    return Request(models=models, reference=reference, store=folder, progress=Silent())
+
+
+def run(wanted: list[Spec], folder: Path) -> list[Any]:
+    return complete(wanted, Archive(folder), Serial(), Silent())
+
+
+def test_a_run_on_a_shipped_model(tmp_path: Path) -> None:
+    (model,) = backdoored(asked(tmp_path, "shipped:bw170", "shipped:clean"))
+    long = SmcSettings(particles=20, sweeps=1, repeats=1, survive=0.2)
+    wanted = comparisons.Compared(model=model, scanning=TINY, long=long, judges=20, seed=0)
+    (result,) = run([wanted], tmp_path)
+    rows = result.rows
     assert [row.beta for row in rows] == [0.5, None]
     assert rows[0].passes == 40 * 2 * 2 + 60 * 2 + 50 * 10
     assert rows[0].original == "bw:170"
     assert rows[0].value_of_original > 0.9
-    assert reference.measure(["shipped:bw170"], [0], tmp_path, "cpu", Silent()) == rows
-    assert len(reference.summary(rows)) == 2
+    assert run([wanted], tmp_path) == [result]
+    assert wanted.populated in Archive(tmp_path)
+    assert len(reference.table(rows)) == 2
 
 
-def test_a_variant_is_measured_on_fewer_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_panels_are_held_against_the_triggers_of_other_seeds(tmp_path: Path) -> None:
+    (model,) = backdoored(asked(tmp_path, "shipped:bw170"))
+    (result,) = run([panels.Held(model=model, scanning=TINY, seeds=(0, 1))], tmp_path)
+    assert [(row.seed, row.kind) for row in result.rows] == [
+        (seed, kind) for seed in (0, 1) for kind in ("chosen", "random")
+    ]
+    assert all(0 <= row.shared <= row.difference < 1 for row in result.rows)
+    assert [line["seeds"] for line in panels.table(result.rows)] == ["2", "2"]
+
+
+def test_a_variant_is_measured_on_fewer_images(tmp_path: Path) -> None:
+    (model,) = backdoored(asked(tmp_path, "shipped:bw170"))
+    wanted = robust.Varied(
+        model=model,
+        title="50 images",
+        variant=robust.Variant(settings=TINY, images=50),
+        repair=RepairSettings(images_seen=100),
+        seed=0,
+    )
+    (row,) = run([wanted], tmp_path)
+    assert row.asr_after is not None
+    assert run([wanted], tmp_path) == [row]
+    assert robust.table([row])[0]["variant"] == "50 images"
+
+
+def test_a_model_that_says_nothing_of_a_trigger_is_refused_before_any_work(
+    tmp_path: Path,
 ) -> None:
-    few = {"50 images": robust.Variant(settings=TINY, images=50)}
-    monkeypatch.setattr(robust, "variants", lambda: few)
-    monkeypatch.setattr(robust, "RepairSettings", lambda: RepairSettings(images_seen=100))
-    rows = robust.measure(["shipped:bw170"], [0], tmp_path, "cpu", Silent())
-    assert rows[0].asr_after is not None
-    assert robust.measure(["shipped:bw170"], [0], tmp_path, "cpu", Silent()) == rows
-    assert robust.summary(rows)[0]["variant"] == "50 images"
+    with pytest.raises(ContentError, match="shipped:clean does not say what was planted"):
+        backdoored(asked(tmp_path, "shipped:clean", reference="shipped:bw170"))
+
+
+def test_a_model_that_changed_since_the_work_was_planned_is_refused(tmp_path: Path) -> None:
+    (model,) = named(asked(tmp_path, "shipped:bw170"))
+    with pytest.raises(ContentError, match="another file than before"):
+        replace(model, sha256="0" * 64).opened("cpu")

@@ -26,7 +26,8 @@ from unbackdoor.bench.framework.archive import Archive
 from unbackdoor.bench.framework.engine import Engine, Processes, Ray, Serial
 from unbackdoor.bench.framework.spec import Spec, fingerprint
 from unbackdoor.bench.framework.sweep import complete
-from unbackdoor.bench.paper.stages import Network, Row
+from unbackdoor.bench.paper.defended import DefenceRow
+from unbackdoor.bench.paper.networks import Network
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.runtime.journal import Journal
 from unbackdoor.runtime.progress import Progress, Silent, Task
@@ -43,7 +44,7 @@ class Value(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Number:
+class Number(Spec):
     value: int
     table: ClassVar[str] = "numbers"
     result: ClassVar[type] = Value
@@ -160,12 +161,41 @@ def test_a_result_that_is_there_needs_nothing(tmp_path: Path) -> None:
     assert bar.total == 0
 
 
+@dataclass(frozen=True)
+class Named(Number):
+    """Its rows were kept before there were fingerprints."""
+
+    @property
+    def key(self) -> str:
+        return f"number {self.value}"
+
+
+def test_a_spec_may_say_its_own_key(tmp_path: Path) -> None:
+    complete([Named(1), Number(1)], Archive(tmp_path), Serial(), Silent())
+    kept = Archive(tmp_path)
+    assert Named(1) in kept
+    assert Named(2) not in kept
+    stored = (tmp_path / "numbers.jsonl").read_text()
+    assert '"key":"number 1"' in stored
+    assert fingerprint(Number(1)) in stored
+
+
+def test_a_folder_that_cannot_be_made_is_named_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    bar = Bar()
+    with pytest.raises(ArgumentError, match="--store"):
+        complete([Number(1)], Archive(tmp_path / "file" / "store"), Serial(), bar)
+    assert bar.total == 0
+    assert complete([Number(1)], Archive(tmp_path / "none"), Serial(), bar, limit=0) == []
+    assert not (tmp_path / "none").exists()
+
+
 def test_equal_specs_alone_have_equal_fingerprints() -> None:
     assert fingerprint(Number(1)) == fingerprint(Number(1))
     assert len({fingerprint(spec) for spec in (Number(1), Number(2), Text(1))}) == 3
 
 
-def without_time(rows: list[Row]) -> list[Row]:
+def without_time(rows: list[DefenceRow]) -> list[DefenceRow]:
     return [msgspec.structs.replace(row, seconds=0.0) for row in rows]
 
 
@@ -194,7 +224,7 @@ def test_killing_it_at_random_moments_changes_nothing(folder: Path) -> None:
         kept.append(results_in(folder / "store"))
     assert kept == sorted(kept)
     assert kept[1] > 0
-    tables: list[list[Row]] = []
+    tables: list[list[DefenceRow]] = []
     for _ in range(2):  # to the end, and again without a kill; of all by one thread
         subprocess.run(process, env=environment, check=True, capture_output=True)
         tables.append(without_time(tiny.table(folder)))

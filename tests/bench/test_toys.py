@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from unbackdoor.bench.toys import toys
+from unbackdoor.bench import Request, measure
+from unbackdoor.bench.toys import bench as toys
 from unbackdoor.bench.toys.problems import Corners, HalfSpace, ring
+from unbackdoor.bench.toys.staircases import count_modes, distance
 from unbackdoor.mesa import Smc
 from unbackdoor.mesa.settings import SmcSettings
 from unbackdoor.runtime.progress import Silent
@@ -22,11 +24,11 @@ def test_rows_are_measured_once_and_summed_up(
         toys, "level_sets", lambda: [HalfSpace(2, 1.5), Corners(9, (0.75, 0.25), "two modes")]
     )
     monkeypatch.setattr(toys, "densities", lambda: [ring()])
-    monkeypatch.setattr(toys, "COUNTS", (2, 8))
-    rows = toys.measure([0, 1], tmp_path, Silent())
-    assert len(rows) == 2 * (2 * 2 + 2)
+    request = Request(reference="shipped:clean", seeds=[0, 1], store=tmp_path, progress=Silent())
+    rows = measure(toys.BENCH, request).rows
+    assert len(rows) == 2 * (2 * 2 + 6)
     kept = (tmp_path / "toys.jsonl").read_bytes()
-    assert toys.measure([0, 1], tmp_path, Silent()) == rows
+    assert measure(toys.BENCH, request).rows == rows
     assert (tmp_path / "toys.jsonl").read_bytes() == kept
     for row in rows:
         assert row.calls > 0
@@ -36,12 +38,12 @@ def test_rows_are_measured_once_and_summed_up(
             assert row.valid == 1
         else:
             assert row.distance is not None
-            assert row.distance < 0.25
+            assert row.distance < (0.25 if (row.stairs or 0) > 1 else 1)
             assert (row.modes, row.modes_of) == (8, 8)
     by_count = {row.stairs: row.distance for row in rows if row.stairs}
     assert (by_count[8] or 1) < (by_count[2] or 0)
-    lines = toys.summary(rows)
-    assert [line["problem"] for line in lines] == ["half-space", "two modes", "8-ring", "8-ring"]
+    lines = toys.table(rows)
+    assert [line["problem"] for line in lines] == ["half-space", "two modes", *["8-ring"] * 6]
 
 
 def test_the_distance_of_laws_is_exact() -> None:
@@ -50,11 +52,11 @@ def test_the_distance_of_laws_is_exact() -> None:
     def F(theta: torch.Tensor) -> torch.Tensor:
         return theta[:, 0].double()
 
-    found = toys._distance(lambda theta: torch.ones(len(theta)), F, [0.5], torch.ones(1))
+    found = distance(lambda theta: torch.ones(len(theta)), F, [0.5], torch.ones(1))
     assert found == pytest.approx(0.5, abs=1e-6)
 
 
 def test_modes_are_counted_by_their_shares() -> None:
     found = torch.tensor([0] * 90 + [1] * 10)
     weights = torch.tensor([0.5, 0.3, 0.2]).double()
-    assert toys.count_modes(found, weights) == (2 - 1 + 1, 3, pytest.approx(0.4))
+    assert count_modes(found, weights) == (2 - 1 + 1, 3, pytest.approx(0.4))

@@ -20,7 +20,8 @@ from unbackdoor.bench.paper.defences import (
     SpectralFilter,
     Undefended,
 )
-from unbackdoor.bench.paper.stages import Defended, Network, Row
+from unbackdoor.bench.paper.defended import DefenceRow, Defended
+from unbackdoor.bench.paper.networks import Network
 from unbackdoor.detectors.settings import ReversalSettings, ScreeningSettings
 from unbackdoor.mesa.settings import MINE_PAPER, FlowSettings, LearningSettings
 from unbackdoor.repairing.rivals.anp import AnpSettings
@@ -96,7 +97,7 @@ def specs(folder: Path) -> list[Defended]:
     ]
 
 
-def table(folder: Path) -> list[Row]:
+def table(folder: Path) -> list[DefenceRow]:
     """Complete the tiny table in ``folder``."""
     return complete(specs(folder), Archive(folder / "store"), Serial(), Silent())
 
@@ -104,4 +105,4 @@ def table(folder: Path) -> list[Row]:
 if __name__ == "__main__":
     cpu.prepare(1)
     table(Path(sys.argv[1]))
-    print(len(paper.summary(table(Path(sys.argv[1])))))
+    print(len(paper.table(table(Path(sys.argv[1])))))

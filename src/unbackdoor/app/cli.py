@@ -7,76 +7,26 @@ import io
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
-from typing import Annotated, Literal, assert_never, get_args
+from typing import Annotated, assert_never, get_args
 
 import tyro
-from tyro.conf import Positional, arg, subcommand
+from tyro.conf import subcommand
 
 from unbackdoor.app.exit_codes import BAD_ARGUMENT, DONE, NO_READER, UNUSABLE
 from unbackdoor.app.options import (
     Attack,
+    Bench,
     Data,
     Demo,
-    Machine,
     Models,
-    Number,
     Repair,
     Report,
     Scan,
     Schema,
-    Text,
 )
 from unbackdoor.app.settings_file import with_settings
 from unbackdoor.errors import UnbackdoorError, printable
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bench(Machine):
-    """Measure what the README states and print its table."""
-
-    name: Annotated[Positional[str], arg(metavar="NAME")]
-    """shipped, profile, toys, modes, reference, robust, panels, or paper, paper-features,
-    paper-robust."""
-    models: Annotated[tuple[str, ...], arg(metavar="MODEL")] = ()
-    """Which models; every shipped one when left out."""
-    seeds: int | None = None
-    """How many seeds, counted up from --seed; 5 when left out, of paper and paper-features 1."""
-    store: Path = Path("results")
-    """Folder that keeps finished rows, so that a second run does what is missing."""
-    only: Text = None
-    """Of paper and paper-features these attacks alone, such as cifar10-bw:170,cifar10-rgb:0; of
-    paper-robust one."""
-    columns: Literal["main", "all"] = "main"
-    """Of paper: none, fine-tuning, the original, one reversed trigger and our default; or all."""
-    variant: Literal["implanted", "scratch"] = "implanted"
-    """Of paper, paper-features and paper-robust: backdoors implanted in a clean network by
-    fine-tuning, or trained from scratch."""
-    arch: Text = None
-    """Of the same: another architecture than the data set's own; its clean network is trained
-    too."""
-    engine: Literal["serial", "processes", "ray"] = "serial"
-    """Where their pieces run: one after the other, side by side here, or through Ray."""
-    workers: Number = None
-    """How many processes run pieces side by side, with the processors shared among them; as many as
-    there are processors for --threads each when left out."""
-    address: Text = None
-    """Of a Ray cluster; this machine when left out."""
-    minutes: float | None = None
-    """Of paper, paper-features and paper-robust, begin no further piece after so many; 0 shows what
-    is there."""
-    format: Annotated[Literal["table", "json", "markdown", "svg"], arg(aliases=["-f"])] = "table"
-    """What is printed; json has every figure, svg is the picture of toys, paper or paper-robust."""
-
-    def run(self) -> int:
-        """Measure what is missing and print all rows."""
-        from unbackdoor.app.commands.bench import bench
-        from unbackdoor.app.exit_codes import INCONCLUSIVE
-
-        return INCONCLUSIVE if bench(self) else DONE
-
 
 Command = (
     Annotated[Demo, subcommand("demo")]
@@ -178,7 +128,9 @@ def _call(typed: Command) -> int:
 
             return print_schema(typed)
         case Bench():
-            return typed.run()
+            from unbackdoor.app.commands.bench import bench
+
+            return bench(typed)
         case _:
             assert_never(typed)
 

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from unbackdoor.triggers import DEFAULT_SPACE
+
 Model = Annotated[Positional[str], arg(metavar="MODEL")]
 ModelsOrFolders = Annotated[Positional[tuple[str, ...]], arg(metavar="MODEL")]
 File = Annotated[Path | None, arg(metavar="FILE")]
@@ -67,7 +69,7 @@ class Scan(Input):
     """cifar10-sample, cifar10, cifar100, or a folder with a folder of pictures per class."""
     arch: Text = None
     """A built-in name, timm:NAME, FILE.onnx or FILE.py:FUNCTION, where the file does not say it."""
-    space: str = "patch:3"
+    space: str = DEFAULT_SPACE
     """Triggers to look for: patch:SIZE, in pixels of the network's input."""
     budget: Literal["quick", "standard", "thorough"] = "standard"
     """How much work."""
@@ -98,7 +100,7 @@ class Repair(Input):
     """A built-in name, timm:NAME, FILE.onnx or FILE.py:FUNCTION, where the file does not say it."""
     scan: File = None
     """The JSON of a scan of this model with this data; scanned anew when left out."""
-    space: str = "patch:3"
+    space: str = DEFAULT_SPACE
     """Triggers to look for without --scan."""
     budget: Literal["quick", "standard", "thorough"] = "standard"
     """How much work the scans do."""
@@ -172,6 +174,44 @@ class Models:
 
     json: bool = False
     """Print JSON instead of a table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench(Machine):
+    """Measure what the documents state and print the table."""
+
+    name: Annotated[Positional[str], arg(metavar="NAME")]
+    """shipped, profile, toys, modes, reference, robust, panels, or paper, paper-features,
+    paper-robust."""
+    models: Annotated[tuple[str, ...], arg(metavar="MODEL")] = ()
+    """Which models, of those that look at some; every shipped one when left out."""
+    seeds: int | None = None
+    """How many seeds, counted up from --seed; 5 when left out, of profile, paper and paper-features
+    1."""
+    store: Path = Path("results")
+    """Folder that keeps finished rows, so that a second run does what is missing."""
+    only: Text = None
+    """Of paper and paper-features these attacks alone, such as cifar10-bw:170,cifar10-rgb:0; of
+    paper-robust one."""
+    columns: Literal["main", "all"] = "main"
+    """Of paper: none, fine-tuning, the original, one reversed trigger and our default; or all."""
+    variant: Literal["implanted", "scratch"] = "implanted"
+    """Of paper, paper-features and paper-robust: backdoors implanted in a clean network by
+    fine-tuning, or trained from scratch."""
+    arch: Text = None
+    """Of the same: another architecture than the data set's own; its clean network is trained
+    too."""
+    engine: Literal["serial", "processes", "ray"] = "serial"
+    """Where the pieces run: one after the other, side by side here, or through Ray."""
+    workers: Number = None
+    """How many processes run pieces side by side, with the processors shared among them; as many as
+    there are processors for --threads each when left out."""
+    address: Text = None
+    """Of a Ray cluster; this machine when left out."""
+    minutes: float | None = None
+    """Begin no further piece after so many; 0 shows what is there."""
+    format: Annotated[Literal["table", "json", "markdown", "svg"], arg(aliases=["-f"])] = "table"
+    """What is printed; json has every figure, svg is the picture of toys, paper or paper-robust."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import msgspec
 import torch
 from torch import Tensor, nn
 
-from unbackdoor.bench.framework.store import Store
+from unbackdoor.bench.framework.bench import Bench, Request
+from unbackdoor.bench.framework.models import ModelFile, named
+from unbackdoor.bench.framework.spec import Spec
 from unbackdoor.bench.framework.table import Line
 from unbackdoor.models import Frozen, freeze
 from unbackdoor.results import versions
 from unbackdoor.runtime.journal import key_of
-from unbackdoor.runtime.progress import Progress
+from unbackdoor.runtime.work import Work
 from unbackdoor.scanning import Described, scan
 from unbackdoor.scanning.settings import ScanSettings
-from unbackdoor.subject import Subject
-from unbackdoor.triggers.registry import parse_space
-
-VERSION = 1
-"""Raised when the code changes what a row means, so that stored rows are measured again."""
-DATA, SPACE = "cifar10-sample", "patch:3"
+from unbackdoor.triggers.registry import default_space
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class ProfileRow(msgspec.Struct, frozen=True, kw_only=True):
     """Where the time of one scan went.
 
     Args:
@@ -90,52 +88,71 @@ class Clock(nn.Module):
         return time.perf_counter()
 
 
-def measure(
-    names: Sequence[str], seed: int, folder: Path, device: str, progress: Progress
-) -> list[Row]:
-    """Scan each model that ``folder`` lacks once with the default settings and a clock inside.
+@dataclass(frozen=True, kw_only=True)
+class Profiled(Spec):
+    """One scan with the default settings and a clock inside the model.
 
     Args:
-        names: models as the command line writes them.
+        model: which.
         seed: of the scan.
-        folder: the store.
-        device: where models run.
-        progress: where to report.
+        device: where it runs; the time on another one is another result.
 
     """
-    store = Store(folder, "profile", Row)
-    rows: list[Row] = []
-    for name in names:
-        subject = Subject.open(name, None, DATA, device)
-        key = key_of(VERSION, subject.loaded.sha256, ScanSettings(), seed, device)
-        rows.append(store.keep(key, lambda c=subject: _measure(c, seed, progress)))
-    return rows
+
+    model: ModelFile
+    seed: int
+    device: str
+
+    table: ClassVar[str] = "profile"
+    result: ClassVar[type] = ProfileRow
+    version: ClassVar[int] = 1
+
+    @property
+    def key(self) -> str:
+        """The model's file, the settings, the seed and the device."""
+        return key_of(self.version, self.model.sha256, ScanSettings(), self.seed, self.device)
+
+    def run(self, inputs: Mapping[Spec, Any], device: str) -> ProfileRow:
+        """Scan the model."""
+        del inputs
+        subject = self.model.opened(device)
+        frozen = freeze(subject.network)
+        frozen.settle(subject.images.defend.batch(torch.arange(2)))
+        clock = Clock(frozen.module, frozen.device)
+        model = Frozen(clock, half=frozen.half)
+        described = Described(model=model, path=self.model.name, sha256="", arch="")
+        found = scan(
+            described,
+            subject.images,
+            default_space(),
+            ScanSettings(),
+            Work(seed=self.seed),
+        )
+        inside = clock.forward_seconds + clock.backward_seconds
+        return ProfileRow(
+            model=self.model.name,
+            seed=self.seed,
+            seconds=found.seconds,
+            forward=clock.forward_seconds,
+            backward=clock.backward_seconds,
+            outside=1 - inside / found.seconds,
+            image_passes=found.image_passes,
+            image_passes_backward=found.image_passes_backward,
+            versions=versions(),
+        )
 
 
-def _measure(subject: Subject, seed: int, progress: Progress) -> Row:
-    name, images = subject.loaded.name, subject.images
-    frozen = freeze(subject.network)
-    frozen.settle(images.defend.batch(torch.arange(2)))
-    clock = Clock(frozen.module, frozen.device)
-    described = Described(model=Frozen(clock, half=frozen.half), path=name, sha256="", arch="")
-    space = parse_space(SPACE)
-    found = scan(described, images, space, ScanSettings(), seed=seed, progress=progress)
-    inside = clock.forward_seconds + clock.backward_seconds
-    return Row(
-        model=name,
-        seed=seed,
-        seconds=found.seconds,
-        forward=clock.forward_seconds,
-        backward=clock.backward_seconds,
-        outside=1 - inside / found.seconds,
-        image_passes=found.image_passes,
-        image_passes_backward=found.image_passes_backward,
-        versions=versions(),
-    )
+def plan(request: Request) -> list[Spec]:
+    """Return a piece for each model and seed."""
+    return [
+        Profiled(model=model, seed=seed, device=request.device)
+        for model in named(request)
+        for seed in request.seeds
+    ]
 
 
-def summary(rows: Sequence[Row]) -> list[Line]:
-    """Return one line per model."""
+def table(rows: Sequence[ProfileRow]) -> list[Line]:
+    """Return one line per model and seed."""
     return [
         {
             "model": f"`{row.model}`",
@@ -148,3 +165,13 @@ def summary(rows: Sequence[Row]) -> list[Line]:
         }
         for row in rows
     ]
+
+
+BENCH = Bench(
+    name="profile",
+    summary="How much of a scan's time is the model's own forward and backward passes.",
+    plan=plan,
+    table=table,
+    seeds=1,
+    flags=frozenset({"models"}),
+)

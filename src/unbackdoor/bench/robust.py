@@ -5,29 +5,29 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import fmean
+from typing import Any, ClassVar
 
 import msgspec
 
-from unbackdoor.bench.framework.store import Store
+from unbackdoor.bench.framework.bench import Bench, Request
+from unbackdoor.bench.framework.models import ModelFile, backdoored
+from unbackdoor.bench.framework.spec import Spec
 from unbackdoor.bench.framework.table import Line, percent, share
 from unbackdoor.data import Split
 from unbackdoor.metrics import accuracy, attack_success
 from unbackdoor.models import freeze
-from unbackdoor.repairing import to_unlearn, unlearn
-from unbackdoor.repairing.settings import RepairSettings
-from unbackdoor.results import versions
+from unbackdoor.repairing import Lesson, to_unlearn, unlearn
+from unbackdoor.repairing.settings import REPAIR, RepairSettings
+from unbackdoor.results import ClassRecord, versions
 from unbackdoor.rng import stream
 from unbackdoor.runtime.journal import key_of
-from unbackdoor.runtime.progress import Progress
+from unbackdoor.runtime.work import Work
 from unbackdoor.scanning.settings import SCAN, ScanSettings
 from unbackdoor.subject import Subject
-from unbackdoor.triggers.patch import Patch
+from unbackdoor.triggers.registry import default_space
 
-DATA = "cifar10-sample"
-VERSION = 2
-"""Raised when the code changes what a row means, so that stored rows are measured again."""
+SPACE = default_space()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ def variants() -> Mapping[str, Variant]:
     }
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
     """One variant with one seed.
 
     Args:
@@ -95,85 +95,91 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
 
 
-def measure(
-    names: Sequence[str], seeds: Sequence[int], folder: Path, device: str, progress: Progress
-) -> list[Row]:
-    """Measure what ``folder`` lacks, and return the rows asked for.
+@dataclass(frozen=True, kw_only=True)
+class Varied(Spec):
+    """A model, scanned and repaired with one variant.
 
     Args:
-        names: models as the command line writes them; each with a known 3×3 trigger.
-        seeds: of scan and repair.
-        folder: the store.
-        device: where models run.
-        progress: where to report.
-
-    Raises:
-        ContentError: a model does not say what was planted in it.
+        model: with a known 3×3 trigger.
+        title: the variant's name in the table.
+        variant: what differs.
+        repair: how it is repaired.
+        seed: of the scan and the repair.
 
     """
-    store = Store(folder, "robust", Row)
-    rows: list[Row] = []
-    for name in names:
-        subject = Subject.open(name, None, DATA, device, progress=progress)
-        for seed in seeds:
-            for title, variant in variants().items():
-                key = key_of(VERSION, subject.loaded.sha256, title, variant, RepairSettings(), seed)
-                rows.append(
-                    store.keep(
-                        key,
-                        lambda c=subject, t=title, v=variant, s=seed: _measure(
-                            c, t, v, s, progress
-                        ),
-                    )
-                )
-    return rows
 
+    model: ModelFile
+    title: str
+    variant: Variant
+    repair: RepairSettings = REPAIR
+    seed: int
 
-def _measure(subject: Subject, title: str, variant: Variant, seed: int, progress: Progress) -> Row:
-    planted, space = subject.truth, Patch(3)
-    images = subject.images
-    if variant.images is not None:
-        images = Split(images.defend.fewer(variant.images), images.evaluate)
-    fewer = replace(subject, images=images)
-    found = fewer.scan(space.name, variant.settings, seed, half=variant.half)
-    record = found.classes[planted.target]
-    asr_after: float | None = None
-    lost: float | None = None
-    if record.stairs:
-        module = copy.deepcopy(subject.network)
-        sampler = to_unlearn(record, found.dimensions)
-        unlearn(
-            module, images.defend, space, sampler, RepairSettings(), seed=seed, progress=progress
+    table: ClassVar[str] = "robust"
+    result: ClassVar[type] = VariantRow
+    version: ClassVar[int] = 2
+
+    @property
+    def key(self) -> str:
+        """The model's file, the variant, the settings and the seed."""
+        own = (self.title, self.variant, self.repair, self.seed)
+        return key_of(self.version, self.model.sha256, *own)
+
+    def run(self, inputs: Mapping[Spec, Any], device: str) -> VariantRow:
+        """Scan the model, and retrain it where stairs are found."""
+        del inputs
+        subject = self.model.opened(device)
+        if self.variant.images is not None:
+            fewer = subject.images.defend.fewer(self.variant.images)
+            subject = replace(subject, images=Split(fewer, subject.images.evaluate))
+        found = subject.scan(SPACE.name, self.variant.settings, self.seed, half=self.variant.half)
+        target = self.model.attacked
+        record = found.classes[target]
+        after, lost = self._repaired(subject, record) if record.stairs else (None, None)
+        return VariantRow(
+            model=self.model.name,
+            variant=self.title,
+            seed=self.seed,
+            right=found.targets == [target],
+            highest_clean_asr=max(c.asr for c in found.classes if c.index != target),
+            log_volumes=[volume.value for volume in record.log_volume],
+            valid=[stair.valid_fraction for stair in record.stairs],
+            nearest=found.original.distance if found.original else None,
+            asr_after=after,
+            accuracy_lost=lost,
+            passes=found.image_passes,
+            versions=versions(),
         )
+
+    def _repaired(self, subject: Subject, record: ClassRecord) -> tuple[float, float]:
+        """Return the success of the planted trigger after a repair, and the accuracy it costs."""
+        planted, images = subject.truth, subject.images
+        module = copy.deepcopy(subject.network)
+        lesson = Lesson(SPACE, to_unlearn(record, SPACE.dimensions(images.defend.shape)))
+        unlearn(module, images.defend, lesson, self.repair, Work(seed=self.seed))
         repaired = freeze(module)
-        asr_after = attack_success(
+        success = attack_success(
             repaired,
             images.evaluate,
-            space,
+            SPACE,
             planted.trigger.theta[None],
             planted.target,
-            generator=stream(seed, "robust", "places"),
+            generator=stream(self.seed, "robust", "places"),
         )
-        lost = accuracy(freeze(subject.network), images.evaluate) - accuracy(
-            repaired, images.evaluate
-        )
-    return Row(
-        model=subject.loaded.name,
-        variant=title,
-        seed=seed,
-        right=found.targets == [planted.target],
-        highest_clean_asr=max(c.asr for c in found.classes if c.index != planted.target),
-        log_volumes=[volume.value for volume in record.log_volume],
-        valid=[stair.valid_fraction for stair in record.stairs],
-        nearest=found.original.distance if found.original else None,
-        asr_after=asr_after,
-        accuracy_lost=lost,
-        passes=found.image_passes,
-        versions=versions(),
-    )
+        before = accuracy(freeze(subject.network), images.evaluate)
+        return success, before - accuracy(repaired, images.evaluate)
 
 
-def summary(rows: Sequence[Row]) -> list[Line]:
+def plan(request: Request) -> list[Spec]:
+    """Return a piece for each model, seed and variant."""
+    return [
+        Varied(model=model, title=title, variant=variant, seed=seed)
+        for model in backdoored(request)
+        for seed in request.seeds
+        for title, variant in variants().items()
+    ]
+
+
+def table(rows: Sequence[VariantRow]) -> list[Line]:
     """Return a line per model and variant: means over the seeds, worst in brackets."""
     lines: list[Line] = []
     for model, variant in dict.fromkeys((row.model, row.variant) for row in rows):
@@ -186,8 +192,10 @@ def summary(rows: Sequence[Row]) -> list[Line]:
                 "variant": variant,
                 "right verdict": share([row.right for row in own]),
                 "highest ASR, other classes": percent([row.highest_clean_asr for row in own]),
-                "log volumes": ", ".join(_mean(level) for level in volumes) or "–",
-                "valid": ", ".join(f"{fmean(row.valid[i] for row in own):.0%}" for i in levels)
+                "log volumes": ", ".join(_mean(values) for values in volumes) or "–",
+                "valid": ", ".join(
+                    f"{fmean(row.valid[level] for row in own):.0%}" for level in levels
+                )
                 or "–",
                 "nearest to the planted": _mean([row.nearest for row in own], digits=2),
                 "**repaired**": percent([row.asr_after for row in own]),
@@ -201,3 +209,12 @@ def summary(rows: Sequence[Row]) -> list[Line]:
 def _mean(values: Sequence[float | None], digits: int = 1) -> str:
     known = [value for value in values if value is not None]
     return f"{fmean(known):.{digits}f}" if known else "–"
+
+
+BENCH = Bench(
+    name="robust",
+    summary="A backdoored model, scanned and repaired with one setting changed at a time.",
+    plan=plan,
+    table=table,
+    flags=frozenset({"models"}),
+)

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import msgspec
 from torch import nn
 
 from unbackdoor import models
-from unbackdoor.bench.framework.store import Store
+from unbackdoor.bench.framework.bench import Bench, Request
+from unbackdoor.bench.framework.models import IMAGES, ModelFile, named
+from unbackdoor.bench.framework.spec import Spec
 from unbackdoor.bench.framework.table import Line, percent, share
 from unbackdoor.repairing.settings import RepairSettings
 from unbackdoor.results import versions
 from unbackdoor.runtime.journal import key_of
-from unbackdoor.runtime.progress import Progress
 from unbackdoor.scanning.settings import ScanSettings
 from unbackdoor.subject import Subject
-
-DATA, SPACE = "cifar10-sample", "patch:3"
-VERSION = 2
-"""Raised when the code changes what a row means, so that stored rows are measured again."""
+from unbackdoor.triggers import DEFAULT_SPACE
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class ShippedRow(msgspec.Struct, frozen=True, kw_only=True):
     """One scan, and the repair where something was found; rates are on held-back images.
 
     Args:
@@ -84,41 +83,52 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
 
 
-def measure(
-    names: Sequence[str],
-    seeds: Sequence[int],
-    folder: Path,
-    reference: str,
-    device: str = "cpu",
-    progress: Progress | None = None,
-) -> list[Row]:
-    """Measure what ``folder`` lacks, and return the rows asked for.
+@dataclass(frozen=True, kw_only=True)
+class Judged(Spec):
+    """One model, scanned, and repaired where something is found.
 
     Args:
-        names: models as the command line writes them.
-        seeds: of scan and repair.
-        folder: the store.
-        reference: a clean model.
-        device: where models run.
-        progress: where to report.
-
-    Raises:
-        ContentError: the store does not hold rows of this benchmark.
+        model: which.
+        reference: a clean model, as the command line writes it.
+        seed: of the scan and the repair.
 
     """
-    store = Store(folder, "shipped", Row)
-    settings = key_of(VERSION, SPACE, DATA, ScanSettings(), RepairSettings())
-    clean = models.load(reference).module
-    rows: list[Row] = []
-    for name in names:
-        subject = Subject.open(name, None, DATA, device, progress=progress)
-        for seed in seeds:
-            key = key_of(subject.loaded.sha256, settings, seed)
-            rows.append(store.keep(key, lambda c=subject, s=seed: _measure(c, s, settings, clean)))
-    return rows
+
+    model: ModelFile
+    reference: str
+    seed: int
+
+    table: ClassVar[str] = "shipped"
+    result: ClassVar[type] = ShippedRow
+    version: ClassVar[int] = 2
+
+    @property
+    def key(self) -> str:
+        """The model's file, the settings and the seed."""
+        return key_of(self.model.sha256, self.settings, self.seed)
+
+    @property
+    def settings(self) -> str:
+        """What the rows of one table have in common."""
+        return key_of(self.version, DEFAULT_SPACE, IMAGES, ScanSettings(), RepairSettings())
+
+    def run(self, inputs: Mapping[Spec, Any], device: str) -> ShippedRow:
+        """Scan the model, and repair it."""
+        del inputs
+        subject, reference = self.model.opened(device), models.load(self.reference).module
+        return _judged(subject, self.seed, self.settings, reference)
 
 
-def summary(rows: Sequence[Row]) -> list[Line]:
+def plan(request: Request) -> list[Spec]:
+    """Return a piece for each model and seed."""
+    return [
+        Judged(model=model, reference=request.reference, seed=seed)
+        for model in named(request)
+        for seed in request.seeds
+    ]
+
+
+def table(rows: Sequence[ShippedRow]) -> list[Line]:
     """Return one line per model: means over the seeds, the worst in brackets."""
     lines: list[Line] = []
     for name in dict.fromkeys(row.model for row in rows):
@@ -146,15 +156,15 @@ def summary(rows: Sequence[Row]) -> list[Line]:
     return lines
 
 
-def _measure(subject: Subject, seed: int, fingerprint: str, reference: nn.Module) -> Row:
-    found = subject.scan(SPACE, ScanSettings(), seed)
+def _judged(subject: Subject, seed: int, settings: str, reference: nn.Module) -> ShippedRow:
+    found = subject.scan(DEFAULT_SPACE, ScanSettings(), seed)
     planted = subject.planted
     truth = [planted.target] if planted else []
     others = [record.asr for record in found.classes if record.index not in truth]
-    row = Row(
+    row = ShippedRow(
         model=subject.loaded.name,
         model_sha256=subject.loaded.sha256,
-        settings=fingerprint,
+        settings=settings,
         trigger=planted.trigger.name if planted else None,
         target=planted.target if planted else None,
         seed=seed,
@@ -173,16 +183,25 @@ def _measure(subject: Subject, seed: int, fingerprint: str, reference: nn.Module
     if not found.targets:
         return row
     _, repaired = subject.repair(found, ScanSettings(), seed, reference)
-    table = {line.name: line for line in repaired.rows}
+    measured = {row.name: row for row in repaired.rows}
     return msgspec.structs.replace(
         row,
-        asr_before=table["before"].original_asr,
-        accuracy_after=table["repaired"].accuracy,
-        asr_after=table["repaired"].original_asr,
-        asr_fine_tuned=table["fine-tuned"].original_asr,
-        asr_ideal=table["ideal"].original_asr if "ideal" in table else None,
-        asr_clean=table["clean reference"].original_asr,
+        asr_before=measured["before"].original_asr,
+        accuracy_after=measured["repaired"].accuracy,
+        asr_after=measured["repaired"].original_asr,
+        asr_fine_tuned=measured["fine-tuned"].original_asr,
+        asr_ideal=measured["ideal"].original_asr if "ideal" in measured else None,
+        asr_clean=measured["clean reference"].original_asr,
         rescan=repaired.rescan.verdict,
         repair_passes=repaired.image_passes,
         repair_seconds=repaired.seconds,
     )
+
+
+BENCH = Bench(
+    name="shipped",
+    summary="Whether the shipped models are judged rightly, and what a repair leaves of them.",
+    plan=plan,
+    table=table,
+    flags=frozenset({"models"}),
+)

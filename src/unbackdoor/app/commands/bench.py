@@ -2,115 +2,128 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.table import Table
 from rich.text import Text
 
 from unbackdoor import models
+from unbackdoor.app import options
 from unbackdoor.app.commands.common import REFERENCE, prepare, print_wide, reporting
+from unbackdoor.app.exit_codes import DONE, INCONCLUSIVE
 from unbackdoor.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from unbackdoor.app import cli
-    from unbackdoor.bench import Engine
+    from unbackdoor.bench import Bench, Engine, Measured, Request
 
 
-def bench(options: cli.Bench) -> int:
-    """Measure what the store lacks of a benchmark, print it, and return how many rows it lacks."""
-    from unbackdoor.bench import BENCHMARKS, DRAWN, ONCE, SWEEPS, Request, markdown
+def bench(asked: options.Bench) -> int:
+    """Measure what the store lacks of a benchmark, print it, and return the exit code.
 
-    if options.name not in BENCHMARKS:
-        raise ArgumentError(
-            f"NAME: unknown benchmark {options.name!r}; there are: {', '.join(BENCHMARKS)}."
-        )
-    if options.format == "svg" and options.name not in DRAWN:
-        raise ArgumentError(f"-f svg: {options.name} has no figure; {_listed(DRAWN, 'and')} have.")
-    for flag, given, own in (
-        ("--models", bool(options.models), set(BENCHMARKS) - {*SWEEPS, "toys", "modes"}),
-        ("--only", options.only is not None, SWEEPS),
-        ("--variant", options.variant != "implanted", SWEEPS),
-        ("--arch", options.arch is not None, SWEEPS),
-        ("--columns", options.columns != "main", ("paper",)),
-    ):
-        if given and options.name not in own:
-            raise ArgumentError(f"{flag}: {options.name} does not have it; leave it out.")
-    seeds = options.seeds if options.seeds is not None else 1 if options.name in ONCE else 5
-    if seeds < 1:
-        raise ArgumentError(f"--seeds: expected at least 1, came {seeds}.")
-    kind = _engine_kind(options)
-    if kind != "serial" and options.name not in SWEEPS:
-        raise ArgumentError(
-            f"--engine: {kind} runs {_listed(SWEEPS, 'and')}; {options.name} takes serial alone."
-        )
-    limit = math.inf
-    if options.minutes is not None:
-        if options.name not in SWEEPS or not options.minutes >= 0:
-            raise ArgumentError(
-                f"--minutes: expected 0 or more, for {_listed(SWEEPS, 'or')}, came "
-                f"{options.minutes:g} for {options.name}."
-            )
-        limit = 60 * options.minutes
-    prepare(options)
-    request = Request(
-        models=options.models or tuple(f"shipped:{name}" for name in models.shipped()),
-        seeds=range(options.seed, options.seed + seeds),
-        store=options.store,
-        reference=REFERENCE,
-        device=options.device,
-        progress=reporting(options),
-        engine=_engine(kind, options),
-        only=options.only,
-        columns=options.columns,
-        variant=options.variant,
-        arch=options.arch,
-        limit=limit,
-    )
+    Raises:
+        ArgumentError: an option is wrong, or is not of this benchmark; nothing is measured then.
+        UnbackdoorError: see :func:`unbackdoor.bench.measure`.
+
+    """
+    from unbackdoor.bench import measure
+
+    chosen = _chosen(asked)
+    request = _request(chosen, asked)
     try:
-        outcome = BENCHMARKS[options.name](request)
+        measured = measure(chosen, request, drawn=asked.format == "svg")
     except KeyboardInterrupt as interrupt:
         if not getattr(interrupt, "__notes__", []):
             interrupt.add_note("finished rows are kept, the same command goes on from there")
         raise
-    if options.format == "json":
-        print(json.dumps(outcome.rows, indent=1))
-    elif not outcome.lines:
-        pass
-    elif options.format == "markdown":
-        print(markdown(outcome.lines))
-    elif options.format == "svg":
-        if outcome.figure is None:
-            raise ArgumentError(
-                f"--store: {options.store} has no staircases of the networks that were defended; "
-                f"take the store where they were measured, or an empty one."
-            )
-        print(outcome.figure)
-    else:
-        table = Table(*outcome.lines[0])
-        for line in outcome.lines:
-            table.add_row(*(Text(cell) for cell in line.values()))
-        print_wide(table)
-    if outcome.missing:
+    _print(chosen, measured, asked.format)
+    if measured.missing:
         print(
-            f"{outcome.missing} of {outcome.missing + len(outcome.rows)} rows are missing; the "
-            f"same command goes on from there.",
+            f"{measured.missing} of {measured.planned} rows are missing; the same command goes on "
+            f"from there.",
             file=sys.stderr,
         )
-    return outcome.missing
+    return INCONCLUSIVE if measured.missing else DONE
 
 
-def _engine_kind(options: cli.Bench) -> str:
+def _chosen(asked: options.Bench) -> Bench[Any]:
+    """Return the benchmark of that name, which has all that is asked of it."""
+    from unbackdoor.bench import BENCHES, listed
+
+    if asked.name not in BENCHES:
+        raise ArgumentError(
+            f"NAME: unknown benchmark {asked.name!r}; there are: {', '.join(BENCHES)}."
+        )
+    chosen = BENCHES[asked.name]
+    if asked.format == "svg" and chosen.figure is None:
+        drawn = listed([name for name, other in BENCHES.items() if other.figure])
+        raise ArgumentError(f"-f svg: {asked.name} has no figure; {drawn} have.")
+    known = frozenset[str]().union(*(other.flags for other in BENCHES.values()))
+    for field in dataclasses.fields(asked):
+        given = getattr(asked, field.name) != field.default
+        if given and field.name in known - chosen.flags:
+            raise ArgumentError(f"--{field.name}: {asked.name} does not have it; leave it out.")
+    return chosen
+
+
+def _request(chosen: Bench[Any], asked: options.Bench) -> Request:
+    """Return what is asked of a benchmark, with the processor set up for it."""
+    from unbackdoor.bench import Request
+
+    seeds = chosen.seeds if asked.seeds is None else asked.seeds
+    if seeds < 1:
+        raise ArgumentError(f"--seeds: expected at least 1, came {seeds}.")
+    if asked.minutes is not None and not asked.minutes >= 0:
+        raise ArgumentError(f"--minutes: expected 0 or more, came {asked.minutes:g}.")
+    kind = _engine_kind(asked)
+    prepare(asked)
+    return Request(
+        models=asked.models or tuple(f"shipped:{name}" for name in models.shipped()),
+        seeds=range(asked.seed, asked.seed + seeds),
+        store=asked.store,
+        reference=REFERENCE,
+        device=asked.device,
+        progress=reporting(asked),
+        engine=_engine(kind, asked),
+        only=asked.only,
+        columns=asked.columns,
+        variant=asked.variant,
+        arch=asked.arch,
+        limit=math.inf if asked.minutes is None else 60 * asked.minutes,
+    )
+
+
+def _print(chosen: Bench[Any], measured: Measured[Any], form: str) -> None:
+    """Print what there is."""
+    from unbackdoor.bench import markdown
+
+    if form == "json":
+        print(json.dumps(chosen.flat(measured.rows), indent=1))
+    elif not measured.rows:
+        pass
+    elif form == "svg" and chosen.figure:
+        print(chosen.figure.draw(measured.rows))
+    elif form == "markdown":
+        print(markdown(chosen.table(measured.rows)))
+    else:
+        lines = chosen.table(measured.rows)
+        table = Table(*lines[0])
+        for line in lines:
+            table.add_row(*(Text(cell) for cell in line.values()))
+        print_wide(table)
+
+
+def _engine_kind(asked: options.Bench) -> str:
     """Return the name of the engine that is asked for, also by what belongs to it alone."""
-    kind = options.engine
+    kind = asked.engine
     for flag, value, own in (
-        ("--address", options.address, "ray"),
-        ("--workers", options.workers, "processes"),
+        ("--address", asked.address, "ray"),
+        ("--workers", asked.workers, "processes"),
     ):
         if value is None:
             continue
@@ -120,22 +133,18 @@ def _engine_kind(options: cli.Bench) -> str:
     return kind
 
 
-def _engine(kind: str, options: cli.Bench) -> Engine:
+def _engine(kind: str, asked: options.Bench) -> Engine:
     """Return the engine; processes share the processors that are there."""
     from unbackdoor.bench import Processes, Ray, Serial
 
     if kind == "ray":
-        return Ray(options.address, torch.get_num_threads(), options.device)
+        return Ray(asked.address, torch.get_num_threads(), asked.device)
     if kind == "processes":
         processors = os.cpu_count() or 1
-        each = 1 if options.threads is None else options.threads
-        workers = max(1, processors // each) if options.workers is None else options.workers
+        each = 1 if asked.threads is None else asked.threads
+        workers = max(1, processors // each) if asked.workers is None else asked.workers
         engine = Processes(workers)
-        if options.threads is None:
+        if asked.threads is None:
             torch.set_num_threads(max(1, processors // workers))
         return engine
     return Serial()
-
-
-def _listed(names: Sequence[str], word: str) -> str:
-    return f"{', '.join(names[:-1])} {word} {names[-1]}"

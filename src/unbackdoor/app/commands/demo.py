@@ -13,8 +13,9 @@ from unbackdoor.runtime.files import check_folder
 from unbackdoor.runtime.journal import state_folder
 from unbackdoor.scanning.settings import ScanSettings
 from unbackdoor.subject import Subject
+from unbackdoor.triggers import DEFAULT_SPACE
 
-DATA, SPACE = "cifar10-sample", "patch:3"
+DATA = "cifar10-sample"
 
 
 def demo(typed: options.Demo) -> int:
@@ -33,7 +34,7 @@ def demo(typed: options.Demo) -> int:
     )
     settings = ScanSettings()
     with subject.journal(state_folder(), "demo", settings, seed) as journal:
-        found = subject.scan(SPACE, settings, seed, journal=journal.within("scan"))
+        found = subject.scan(DEFAULT_SPACE, settings, seed, journal=journal.within("scan"))
         folder.mkdir(exist_ok=True)
         write_file(found, folder / "scan.json")
         print_table(found, quiet=typed.quiet)

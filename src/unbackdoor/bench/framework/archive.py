@@ -1,16 +1,17 @@
 """Results of specs in one folder: rows in a store for each table, networks in files beside them.
 
-Everything is named by the fingerprint of its spec and appears whole or not at all, so a sweep that
+Everything is named by the key of its spec and appears whole or not at all, so a sweep that
 was killed goes on where it was, and two folders are merged by joining their files. The networks
 that every row of a table begins from come with the package.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
-from unbackdoor.bench.framework.spec import Spec, fingerprint
+from unbackdoor.bench.framework.spec import Spec
 from unbackdoor.bench.framework.store import Store
 from unbackdoor.errors import ArgumentError
 from unbackdoor.runtime.files import write_bytes
@@ -32,17 +33,28 @@ class Archive:
     def __contains__(self, spec: Spec) -> bool:
         if spec.result is bytes:
             return self.path_of(spec).is_file() or _shipped(spec).is_file()
-        return fingerprint(spec) in self._read(spec)
+        return spec.key in self._read(spec)
 
     def __getitem__(self, spec: Spec) -> Any:
         if spec.result is bytes:
             own = self.path_of(spec)
             return (own if own.is_file() else _shipped(spec)).read_bytes()
-        return self._read(spec)[fingerprint(spec)]
+        return self._read(spec)[spec.key]
 
     def path_of(self, spec: Spec) -> Path:
         """Return where the file of a network lies or is to lie, if it does not come along."""
-        return self.folder / spec.table / f"{fingerprint(spec)}.safetensors"
+        return self.folder / spec.table / f"{spec.key}.safetensors"
+
+    def check_writable(self) -> None:
+        """Make the folder if it is not there.
+
+        Raises:
+            ArgumentError: the folder cannot be made or written.
+
+        """
+        _make(self.folder)
+        if not os.access(self.folder, os.W_OK):
+            raise _not_writable(self.folder, "no permission")
 
     def keep(self, spec: Spec, result: Any) -> None:
         """Add a result.
@@ -52,17 +64,12 @@ class Archive:
 
         """
         if spec.result is not bytes:
-            key = fingerprint(spec)
+            key = spec.key
             self._read(spec)[key] = result
             self._stores[spec.table].add(key, result)
             return
         path = self.path_of(spec)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ArgumentError(
-                f"--store: cannot write {path.parent} ({error.strerror}); take another folder."
-            ) from error
+        _make(path.parent)
         write_bytes(path, result)
 
     def _read(self, spec: Spec) -> dict[str, Any]:
@@ -73,5 +80,16 @@ class Archive:
         return self._rows[spec.table]
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_writable(folder, error.strerror) from error
+
+
+def _not_writable(folder: Path, why: str | None) -> ArgumentError:
+    return ArgumentError(f"--store: cannot write {folder} ({why}); take another folder.")
+
+
 def _shipped(spec: Spec) -> Path:
-    return Path(__file__).parents[1] / "networks" / f"{fingerprint(spec)}.safetensors"
+    return Path(__file__).parents[1] / "networks" / f"{spec.key}.safetensors"

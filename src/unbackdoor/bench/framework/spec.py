@@ -1,7 +1,8 @@
 """Experiments as data: a spec says what is to be computed, from what, and nothing else.
 
-Specs are frozen and hashable. What a spec needs are specs too, so an experiment is a graph in which
-equal parts are one part, and the fingerprint of a spec names its result for good.
+Specs are frozen, hashable, and made of values that travel to another process. What a spec needs are
+specs too, so an experiment is a graph in which equal parts are one part, and the key of a spec
+names its result for good.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from unbackdoor.runtime.journal import Journal, forget, key_of, opened, state_fo
 
 
 class Spec(Protocol):
-    """One piece of work; a frozen dataclass of plain values and of other specs."""
+    """One piece of work; a frozen dataclass of values and of other specs derives from it."""
 
     table: ClassVar[str]
     """Where results of this kind are kept."""
@@ -25,14 +26,19 @@ class Spec(Protocol):
     """Raised when the code changes what a result means, so that it is computed again."""
 
     @property
+    def key(self) -> str:
+        """What its result is kept under: its fingerprint, unless it says something else."""
+        return fingerprint(self)
+
+    @property
     def needs(self) -> tuple[Spec, ...]:
-        """The specs whose results it takes."""
-        ...
+        """The specs whose results it takes: none, unless it says so."""
+        return ()
 
     @property
     def work(self) -> float:
-        """Roughly how many images pass forward; the bar of progress alone sees it."""
-        ...
+        """How long it takes, in any unit that all specs of one sweep share; for the bar alone."""
+        return 1.0
 
     def run(self, inputs: Mapping[Spec, Any], device: str) -> Any:
         """Return the result, which the spec alone decides.
@@ -52,12 +58,12 @@ def fingerprint(spec: Spec) -> str:
 
 def journal_of(spec: Spec) -> AbstractContextManager[Journal]:
     """Open the journal of a piece; its steps stay until :func:`settle`."""
-    return opened(state_folder(), "piece", fingerprint(spec))
+    return opened(state_folder(), "piece", spec.key)
 
 
 def settle(spec: Spec) -> None:
     """Remove the journal of a piece whose result is kept."""
-    forget(state_folder(), "piece", fingerprint(spec))
+    forget(state_folder(), "piece", spec.key)
 
 
 def _tagged(value: object) -> object:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -16,38 +15,43 @@ import msgspec
 
 from unbackdoor.errors import ArgumentError, ContentError
 
-Row = TypeVar("Row", bound=msgspec.Struct)
+R = TypeVar("R", bound=msgspec.Struct)
 
 
-class Store(Generic[Row]):
-    """The rows of one benchmark.
+class Store(Generic[R]):
+    """The rows of one table.
 
     Args:
         folder: where ``NAME.jsonl`` lies or is to be made.
-        name: of the benchmark.
+        name: of the table.
         row: what a line holds beside its key.
 
     """
 
-    def __init__(self, folder: Path, name: str, row: type[Row]) -> None:
+    def __init__(self, folder: Path, name: str, row: type[R]) -> None:
         self.path = folder / f"{name}.jsonl"
         self._row = row
-        self._finished: dict[str, Row] | None = None
 
-    def read(self) -> dict[str, Row]:
+    def read(self) -> dict[str, R]:
         """Return the finished rows by key; a line that a kill cut short does not count.
 
         Raises:
-            ContentError: a line holds something else.
+            ContentError: a line holds something else, or the file cannot be read.
 
         """
         if not self.path.is_file():
             return {}
-        rows: dict[str, Row] = {}
-        for number, line in enumerate(_whole(self.path.read_bytes()).splitlines(), 1):
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise ContentError(
+                f"--store: cannot read {self.path} ({error.strerror}); take another folder."
+            ) from error
+        rows: dict[str, R] = {}
+        for number, line in enumerate(_whole(content).splitlines(), 1):
             try:
-                content: dict[str, Any] = msgspec.json.decode(line, type=dict[str, Any])
-                rows[str(content["key"])] = msgspec.convert(content["row"], self._row)
+                entry: dict[str, Any] = msgspec.json.decode(line, type=dict[str, Any])
+                rows[str(entry["key"])] = msgspec.convert(entry["row"], self._row)
             except (msgspec.DecodeError, msgspec.ValidationError, KeyError) as error:
                 raise ContentError(
                     f"--store: line {number} of {self.path} is no row of this benchmark ({error}); "
@@ -55,19 +59,7 @@ class Store(Generic[Row]):
                 ) from error
         return rows
 
-    def keep(self, key: str, measure: Callable[[], Row]) -> Row:
-        """Return the row of a key, measured and added if it is not there.
-
-        Rows that others add after the first call are not seen.
-        """
-        if self._finished is None:
-            self._finished = self.read()
-        if key not in self._finished:
-            self._finished[key] = measure()
-            self.add(key, self._finished[key])
-        return self._finished[key]
-
-    def add(self, key: str, row: Row) -> None:
+    def add(self, key: str, row: R) -> None:
         """Append a row.
 
         Raises:

@@ -44,6 +44,7 @@ def complete(
         limit: seconds after which no further piece is begun.
 
     Raises:
+        ArgumentError: the archive cannot be written; nothing is begun then.
         UnbackdoorError: a piece failed; all that does not need it is done and kept.
 
     """
@@ -58,11 +59,14 @@ def complete(
 
     for spec in specs:
         plan(spec)
+    if missing and limit > 0:
+        archive.check_writable()
     waiting, pending, running = list(missing), set(missing), 0
     failed: dict[str, UnbackdoorError] = {}
     with progress.task(description, sum(spec.work for spec in waiting)) as task:
         while running or (waiting and time.monotonic() < began + limit):
-            for spec in [spec for spec in waiting if pending.isdisjoint(spec.needs)]:
+            ready = [spec for spec in waiting if pending.isdisjoint(spec.needs)]
+            for spec in ready:
                 if running == engine.slots or time.monotonic() >= began + limit:
                     break
                 inputs = {need: archive[need] for need in spec.needs}

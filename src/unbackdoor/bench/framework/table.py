@@ -37,6 +37,17 @@ def share(values: Sequence[bool]) -> str:
     return f"{sum(values)}/{len(values)}" if values else "–"
 
 
+def listed(names: Sequence[str]) -> str:
+    """Return names as they stand in a sentence.
+
+    Example:
+        >>> listed(["toys"]), listed(["toys", "paper", "robust"])
+        ('toys', 'toys, paper and robust')
+
+    """
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
 def markdown(lines: Sequence[Line]) -> str:
     """Return a table for a document, without a newline at the end."""
     head = list(lines[0])

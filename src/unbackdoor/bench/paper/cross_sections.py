@@ -1,6 +1,6 @@
 """The paper's cross-sections: draws of a recovered law by level and temperature, in one plane.
 
-The plane is the one in which all draws differ most, the same in every panel, so that a level or a
+The plane is the one in which all draws differ most, the same in every square, so that a level or a
 temperature that changes the law is seen to.
 """
 
@@ -22,7 +22,7 @@ POINT, MARGIN, DRAWS = 11, 12, 70
 
 
 def figure(laws: Mapping[str, Sequence[StairRecord]], planted: Trigger) -> str:
-    """Return a panel for each law and level.
+    """Return a square for each law and level.
 
     Args:
         laws: name → stairs of triggers with as many values as the planted one, at the same levels.

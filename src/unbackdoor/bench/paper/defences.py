@@ -16,19 +16,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from unbackdoor.bench.framework.spec import Spec
+from unbackdoor.bench.paper.attacked import Found, Recovered, current
+from unbackdoor.bench.paper.defended import Defence, Defended, Outcome
+from unbackdoor.bench.paper.networks import SPACE, Network, sha256, training_journal
 from unbackdoor.bench.paper.poisoned import Poisoned
-from unbackdoor.bench.paper.stages import (
-    SPACE,
-    Defence,
-    Defended,
-    Found,
-    Network,
-    Outcome,
-    Recovered,
-    current,
-    sha256,
-    training_journal,
-)
 from unbackdoor.detectors.neural_cleanse import reverse
 from unbackdoor.detectors.objective import probability
 from unbackdoor.detectors.settings import REVERSAL, ReversalSettings
@@ -36,16 +27,17 @@ from unbackdoor.detectors.stairs import from_records
 from unbackdoor.mesa import Mine
 from unbackdoor.mesa.settings import MINE_PAPER, MineSettings
 from unbackdoor.models import decode, freeze
-from unbackdoor.repairing import Recalled, Sampler, unlearn
+from unbackdoor.repairing import Lesson, Recalled, unlearn
 from unbackdoor.repairing.rivals import anp, ft_sam, ibau
 from unbackdoor.repairing.rivals.anp import AnpSettings
 from unbackdoor.repairing.rivals.ft_sam import SamSettings
 from unbackdoor.repairing.rivals.ibau import IbauSettings
 from unbackdoor.repairing.rivals.spectral import scores, separation, suspects
+from unbackdoor.repairing.unlearn import Sampler
 from unbackdoor.rng import stream
+from unbackdoor.runtime.work import Work
 from unbackdoor.scanning.settings import SCAN, ScanSettings
 from unbackdoor.training import fit
-from unbackdoor.triggers.family import Space
 
 NOTHING = Outcome()
 """Of what was asked of no network."""
@@ -60,9 +52,11 @@ class Undefended(Defence):
         """In the table."""
         return "none"
 
-    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+    def __call__(
+        self, module: nn.Module, defended: Defended, inputs: Mapping[Spec, Any]
+    ) -> Outcome:
         """Leave the network as it is."""
-        del module, case, inputs
+        del module, defended, inputs
         return NOTHING
 
 
@@ -82,11 +76,14 @@ class FineTuned(Defence):
         """In the table."""
         return "fine-tuning on labels alone" if self.plain else "fine-tuning"
 
-    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+    def __call__(
+        self, module: nn.Module, defended: Defended, inputs: Mapping[Spec, Any]
+    ) -> Outcome:
         """Retrain on clean images alone."""
         if self.plain:
-            case = replace(case, repair=replace(case.repair, keep=0.0))
-        return _retrain(module, case, inputs, None)
+            alone = replace(defended.repair, keep=0.0)
+            defended = replace(defended, repair=alone)
+        return _retrain(module, defended, inputs, None)
 
 
 @dataclass(frozen=True)
@@ -98,11 +95,13 @@ class Ideal(Defence):
         """In the table."""
         return "original trigger"
 
-    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+    def __call__(
+        self, module: nn.Module, defended: Defended, inputs: Mapping[Spec, Any]
+    ) -> Outcome:
         """Retrain on the planted trigger."""
-        planted = case.network.planted
+        planted = defended.network.planted
         assert planted is not None
-        return _retrain(module, case, inputs, _always(planted.theta), planted.space)
+        return _retrain(module, defended, inputs, Lesson(planted.space, _always(planted.theta)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,19 +122,21 @@ class Reversed(Defence):
         """In the table."""
         return "one reversed trigger"
 
-    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+    def __call__(
+        self, module: nn.Module, defended: Defended, inputs: Mapping[Spec, Any]
+    ) -> Outcome:
         """Search it, and retrain on it."""
         model = freeze(module)
         theta = reverse(
             model,
-            case.images,
+            defended.images,
             SPACE,
-            case.network.target,
+            defended.network.target,
             self.settings,
-            generator=stream(case.seed, "paper", "reversed", self.restart),
+            generator=stream(defended.seed, "paper", "reversed", self.restart),
         )
         search = Outcome(passes=model.passes, restart=self.restart)
-        return _retrain(module, case, inputs, _always(theta), after=search)
+        return _retrain(module, defended, inputs, Lesson(SPACE, _always(theta)), search)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,31 +161,36 @@ class Mesa(Defence):
             return f"β = {self.beta:g}"
         return "equal weights" if self.equal else "ensemble"
 
-    def needs(self, case: Defended) -> tuple[Spec, ...]:
+    def needs(self, defended: Defended) -> tuple[Spec, ...]:
         """Return the staircase."""
-        return (self.recovered(case),)
+        return (self.recovered(defended),)
 
-    def recovered(self, case: Defended) -> Recovered:
+    def recovered(self, defended: Defended) -> Recovered:
         """Return where the triggers come from."""
         return Recovered(
-            network=case.network, scanning=self.scanning, count=case.count, seed=case.seed
+            network=defended.network,
+            scanning=self.scanning,
+            count=defended.count,
+            seed=defended.seed,
         )
 
-    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+    def __call__(
+        self, module: nn.Module, defended: Defended, inputs: Mapping[Spec, Any]
+    ) -> Outcome:
         """Retrain on draws."""
         device = str(next(module.parameters()).device)
-        recovered = self.recovered(case)
+        recovered = self.recovered(defended)
         began = time.perf_counter()
         found: Found = current(recovered, inputs, device)
         # What was not done before is done just now, and timed with the rest.
         seconds = max(0.0, found.seconds - (time.perf_counter() - began))
         law = from_records(
             [record for record in found.stairs if self.beta in {None, record.beta}],
-            SPACE.dimensions(case.images.shape),
+            SPACE.dimensions(defended.images.shape),
             equal=self.equal,
         )
         recovery = Outcome(passes=found.passes, seconds=seconds)
-        return _retrain(module, case, inputs, law.sample, after=recovery)
+        return _retrain(module, defended, inputs, Lesson(SPACE, law.sample), recovery)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,21 +214,28 @@ class Generated(Defence):
         alpha = "as published" if self.settings == MINE_PAPER else f"α = {self.settings.alpha:g}"
         return f"mine, {alpha}"
 
-    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+    def __call__(
+        self, module: nn.Module, defended: Defended, inputs: Mapping[Spec, Any]
+    ) -> Outcome:
         """Fit the generators, and retrain on their draws."""
         model = freeze(module)
         F = probability(
-            model, case.images, SPACE, case.network.target, stream(case.seed, "paper", "mine")
+            model,
+            defended.images,
+            SPACE,
+            defended.network.target,
+            stream(defended.seed, "paper", "mine"),
         )
         stairs = Mine(self.settings, draws=self.draws)(
-            F, self.betas, SPACE.dimensions(case.images.shape), seed=case.seed
+            F, self.betas, SPACE.dimensions(defended.images.shape), seed=defended.seed
         )
         draws = torch.cat([stair.draws for stair in stairs])
 
         def sampler(count: int, generator: Generator) -> Tensor:
             return draws[torch.randint(len(draws), (count,), generator=generator)]
 
-        return _retrain(module, case, inputs, sampler, after=Outcome(passes=model.passes))
+        fitting = Outcome(passes=model.passes)
+        return _retrain(module, defended, inputs, Lesson(SPACE, sampler), fitting)
 
 
 @dataclass(frozen=True)
@@ -242,13 +255,15 @@ class SpectralFilter(Defence):
         """Return False for CIFAR-100: it would remove more of each class than there is."""
         return network.data != "cifar100"
 
-    def needs(self, case: Defended) -> tuple[Spec, ...]:
+    def needs(self, defended: Defended) -> tuple[Spec, ...]:
         """Return what the network was trained from."""
-        return case.network.needs
+        return defended.network.needs
 
-    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+    def __call__(
+        self, module: nn.Module, defended: Defended, inputs: Mapping[Spec, Any]
+    ) -> Outcome:
         """Score, remove, and train as the backdoored network was trained."""
-        network = case.network
+        network = defended.network
         trained = Poisoned.of(network)
         images, labels, poison = trained.images, trained.labels, trained.poison
         features = trained.features(module, torch.arange(len(images)))
@@ -257,7 +272,7 @@ class SpectralFilter(Defence):
         kept = (~suspects(features, labels, int(poison.poisoned.sum()))).nonzero()[:, 0]
         device = str(next(module.parameters()).device)
         again = network.begin(inputs, device)
-        with training_journal(case, device, sha256(inputs[network]), kept) as journal:
+        with training_journal(defended, device, sha256(inputs[network]), kept) as journal:
             passes = fit(
                 again,
                 images.subset(kept),
@@ -295,28 +310,34 @@ class Rival(Defence):
         """In the table."""
         return RIVALS[type(self.settings)][0]
 
-    def __call__(self, module: nn.Module, case: Defended, inputs: Mapping[Spec, Any]) -> Outcome:
+    def __call__(
+        self, module: nn.Module, defended: Defended, inputs: Mapping[Spec, Any]
+    ) -> Outcome:
         """Repair by the clean images alone."""
         del inputs
         name, method = RIVALS[type(self.settings)]
-        generator = stream(case.seed, "paper", name)
-        return Outcome(passes=method(module, case.images, self.settings, generator=generator))
+        generator = stream(defended.seed, "paper", name)
+        return Outcome(passes=method(module, defended.images, self.settings, generator=generator))
 
 
 def _retrain(
     module: nn.Module,
-    case: Defended,
+    defended: Defended,
     inputs: Mapping[Spec, Any],
-    sampler: Sampler | None,
-    space: Space = SPACE,
+    lesson: Lesson | None,
     after: Outcome = NOTHING,
 ) -> Outcome:
     """Retrain a network that nothing has changed yet, and add it to what came before."""
     device = str(next(module.parameters()).device)
-    original = _original(inputs[case.network], case.network.arch, device)
+    original = _original(inputs[defended.network], defended.network.arch, device)
     before = original.spared
     passes = unlearn(
-        module, case.images, space, sampler, case.repair, seed=case.seed, original=original
+        module,
+        defended.images,
+        lesson,
+        defended.repair,
+        Work(seed=defended.seed),
+        original=original,
     )
     return replace(
         after,

@@ -19,17 +19,17 @@ import torch
 from torch import Tensor
 
 from unbackdoor.bench.framework.archive import Archive
-from unbackdoor.bench.framework.engine import Engine
+from unbackdoor.bench.framework.bench import Bench, Request
 from unbackdoor.bench.framework.spec import Spec
-from unbackdoor.bench.framework.sweep import complete
 from unbackdoor.bench.framework.table import Line
+from unbackdoor.bench.paper.attacks import asked_for
+from unbackdoor.bench.paper.defended import DefenceRow, Defended
+from unbackdoor.bench.paper.networks import Network, sha256
 from unbackdoor.bench.paper.poisoned import Poisoned
-from unbackdoor.bench.paper.stages import Network, Row, sha256
-from unbackdoor.bench.paper.table import MAIN, plan
+from unbackdoor.bench.paper.table import MAIN, columns_of
 from unbackdoor.models import decode
 from unbackdoor.repairing.rivals.spectral import ranks, scores, separation
 from unbackdoor.results import versions
-from unbackdoor.runtime.progress import Progress
 
 FALSE_ALARMS = 0.05
 RIDGE = 1e-3
@@ -93,7 +93,7 @@ def compare(clean: Tensor, poisoned: Tensor) -> tuple[float, float, float]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Separated:
+class Separated(Spec):
     """The features of one backdoored network."""
 
     network: Network
@@ -131,11 +131,11 @@ class Separated:
 
 
 @dataclass(frozen=True)
-class Measured:
+class TriggerRow:
     """One trigger: its features, and what each of the main defences leaves of it, by each seed."""
 
     features: Features
-    rows: Sequence[Row]
+    rows: Sequence[DefenceRow]
 
     @property
     def excess(self) -> dict[str, float]:
@@ -151,41 +151,37 @@ class Measured:
         return {row.network for row in self.rows} == {self.features.network}
 
 
-def measure(
-    chosen: Sequence[tuple[Network, Network]],
-    seeds: Sequence[int],
-    archive: Archive,
-    engine: Engine,
-    progress: Progress,
-    device: str,
-    limit: float,
-) -> list[Measured]:
-    """Measure what the archive lacks, and return the triggers that are there in full.
+def plan(request: Request) -> list[Spec]:
+    """Return a piece for each network, and one for each of the main defences of it.
 
-    Args:
-        chosen: backdoored networks, each with its clean one.
-        seeds: of the defences.
-        archive: what is there.
-        engine: where the work is done.
-        progress: one bar for the whole sweep.
-        device: where networks run.
-        limit: seconds after which no further piece is begun.
+    Raises:
+        ArgumentError: an attack is none of the paper's.
 
     """
-    cases: list[list[Spec]] = [
-        [Separated(network=network), *plan([(network, clean)], MAIN, seeds)]
-        for network, clean in chosen
-    ]
-    specs = [spec for case in cases for spec in case]
-    complete(specs, archive, engine, progress, device=device, description="features", limit=limit)
+    specs: list[Spec] = []
+    for network, clean in asked_for(request):
+        specs.append(Separated(network=network))
+        specs += columns_of([(network, clean)], MAIN, request.seeds)
+    return specs
+
+
+def gathered(request: Request, specs: Sequence[Spec], archive: Archive) -> list[TriggerRow]:
+    """Return the triggers that are there in full."""
+    del request
+    by: dict[Network, list[Defended]] = {}
+    for spec in specs:
+        if isinstance(spec, Defended):
+            by.setdefault(spec.network, []).append(spec)
     return [
-        Measured(archive[case[0]], [archive[spec] for spec in case[1:]])
-        for case in cases
-        if all(spec in archive for spec in case)
+        TriggerRow(archive[spec], [archive[defended] for defended in by[spec.network]])
+        for spec in specs
+        if isinstance(spec, Separated)
+        and spec in archive
+        and all(defended in archive for defended in by[spec.network])
     ]
 
 
-def flat(measured: Sequence[Measured]) -> list[dict[str, Any]]:
+def flat(measured: Sequence[TriggerRow]) -> list[dict[str, Any]]:
     """Return a row for each trigger."""
     return [
         {
@@ -203,7 +199,7 @@ def flat(measured: Sequence[Measured]) -> list[dict[str, Any]]:
     ]
 
 
-def summary(measured: Sequence[Measured]) -> list[Line]:
+def table(measured: Sequence[TriggerRow]) -> list[Line]:
     """Return what is seen of the features, and how it goes with what each defence leaves.
 
     *Same network* counts the triggers of which features and defences are of one file: a network
@@ -212,7 +208,7 @@ def summary(measured: Sequence[Measured]) -> list[Line]:
     """
     if not measured:
         return []
-    kinds: dict[str, Callable[[Measured], float]] = {
+    kinds: dict[str, Callable[[TriggerRow], float]] = {
         "distance, σ": lambda one: one.features.distance,
         "spectral AUC": lambda one: one.features.spectral,
         f"outside at {FALSE_ALARMS:.0%}": lambda one: one.features.outside,
@@ -249,3 +245,15 @@ def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
     if len(one) < 2 or any(float(place.std()) == 0 for place in places):
         return None
     return float(torch.corrcoef(torch.stack(places))[0, 1])
+
+
+BENCH = Bench(
+    name="paper-features",
+    summary="Where poisoned images lie in a network's last features, beside what defences leave.",
+    plan=plan,
+    rows=gathered,
+    table=table,
+    flat=flat,
+    seeds=1,
+    flags=frozenset({"only", "variant", "arch"}),
+)

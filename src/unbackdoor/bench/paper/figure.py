@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from unbackdoor.bench.framework.figure import COLOURS, line, opening, text
-from unbackdoor.bench.paper.stages import Row
+from unbackdoor.bench.paper.defended import DefenceRow
 from unbackdoor.report.curves import Scale
 from unbackdoor.triggers.planted import parse_trigger
 
-WIDTH, PANEL = 1000, 330
+WIDTH, HEIGHT = 1000, 330
 LEFT, RIGHT, TOP, BOTTOM = 60, 210, 40, 50
 TICKS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 FLOOR = "clean network"
@@ -19,33 +19,33 @@ LARGEST, ROOM = 12.0, 0.85
 """Side of a pattern at most, and the share of the distance of two that it takes."""
 
 
-def figure(rows: Sequence[Row], ours: str) -> str:
-    """Return one panel for each data set and way of implanting.
+def figure(rows: Sequence[DefenceRow], ours: str) -> str:
+    """Return one chart for each data set and way of implanting.
 
     Args:
         rows: of any defences; several of one defence and trigger are averaged.
         ours: the defence by which triggers are sorted.
 
     """
-    panels = list(dict.fromkeys((row.data, row.variant) for row in rows))
+    charts = list(dict.fromkeys((row.data, row.variant) for row in rows))
     title = "Attack success rate of each planted trigger after the defences"
-    parts = [opening(title, WIDTH, PANEL * len(panels))]
-    for index, (data, variant) in enumerate(panels):
+    parts = [opening(title, WIDTH, HEIGHT * len(charts))]
+    for index, (data, variant) in enumerate(charts):
         own = [row for row in rows if (row.data, row.variant) == (data, variant)]
-        parts.append(f'<g transform="translate(0 {PANEL * index})">')
-        parts += _panel(f"({'abcdefgh'[index]}) {data}, {variant}", own, ours)
+        parts.append(f'<g transform="translate(0 {HEIGHT * index})">')
+        parts += _chart(f"({'abcdefgh'[index]}) {data}, {variant}", own, ours)
         parts.append("</g>")
     return "\n".join([*parts, "</svg>"])
 
 
-def _panel(title: str, rows: Sequence[Row], ours: str) -> list[str]:
+def _chart(title: str, rows: Sequence[DefenceRow], ours: str) -> list[str]:
     series = _series(rows)
     by = series.get(ours, series[FLOOR])
     order = sorted(series[FLOOR], key=lambda trigger: by.get(trigger, 1.0))
     across = Scale(0, max(1, len(order) - 1), LEFT + 20, WIDTH - RIGHT - 20)
     least = min(value for values in series.values() for value in values.values())
     lowest = max((tick for tick in TICKS[:-1] if tick <= least), default=TICKS[0])
-    up = Scale(math.log10(lowest), 0, PANEL - BOTTOM, TOP)
+    up = Scale(math.log10(lowest), 0, HEIGHT - BOTTOM, TOP)
     side = min(LARGEST, ROOM * (across(1) - across(0))) if len(order) > 1 else LARGEST
     parts = [text(LEFT, 22, title, weight="600")]
     for tick in TICKS[TICKS.index(lowest) :]:
@@ -64,11 +64,11 @@ def _panel(title: str, rows: Sequence[Row], ours: str) -> list[str]:
         parts.append(f'<circle cx="{WIDTH - RIGHT + 14}" cy="{below}" r="3" fill="{colour}"/>')
         parts.append(text(WIDTH - RIGHT + 24, below + 4, label, fill=colour))
     for at, trigger in enumerate(order):
-        parts += _pattern(trigger, across(at), PANEL - BOTTOM + 10, side)
+        parts += _pattern(trigger, across(at), HEIGHT - BOTTOM + 10, side)
     return parts
 
 
-def _series(rows: Sequence[Row]) -> Mapping[str, Mapping[str, float]]:
+def _series(rows: Sequence[DefenceRow]) -> Mapping[str, Mapping[str, float]]:
     """Return defence → trigger → mean rate; what leaves a network as it is has no place here."""
     series: dict[str, dict[str, list[float]]] = {FLOOR: {}}
     for row in rows:

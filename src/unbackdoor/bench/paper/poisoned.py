@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unbackdoor.attack import Poison, poison_of
-from unbackdoor.bench.paper.stages import Network, training_images
+from unbackdoor.bench.paper.networks import Network, training_images
 from unbackdoor.data import Images
 from unbackdoor.repairing.rivals.spectral import penultimate
 

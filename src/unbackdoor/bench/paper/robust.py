@@ -6,7 +6,6 @@ the share of stamped images in retraining, the number of clean images, and the s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,22 +13,27 @@ from typing import Any
 import msgspec
 
 from unbackdoor.bench.framework.archive import Archive
-from unbackdoor.bench.framework.engine import Engine
-from unbackdoor.bench.framework.sweep import complete
+from unbackdoor.bench.framework.bench import Bench, Figure, Request
+from unbackdoor.bench.framework.spec import Spec
 from unbackdoor.bench.framework.table import Line, percent
+from unbackdoor.bench.paper import cross_sections
+from unbackdoor.bench.paper.attacks import networks, select
 from unbackdoor.bench.paper.defences import Generated, Mesa
-from unbackdoor.bench.paper.stages import Defended, Network, Row
+from unbackdoor.bench.paper.defended import DefenceRow, Defended
+from unbackdoor.bench.paper.networks import Network
 from unbackdoor.bench.paper.table import DEFAULT
+from unbackdoor.errors import ArgumentError
 from unbackdoor.mesa.settings import MINE_PAPER
 from unbackdoor.repairing.settings import REPAIR
 from unbackdoor.results import StairRecord
-from unbackdoor.runtime.progress import Progress
 from unbackdoor.scanning.settings import SCAN
 
 ALPHAS = (0.1, 0.2, 0.5, 1.0)
 BETAS = (0.5, 0.8, 0.9)
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)
 COUNTS = (250, 500, 1_000, 2_000, 4_000)
+TEMPERATURE = "temperature"
+"""The setting of which the figure shows the recovered triggers."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,21 @@ class Variant:
     spec: Defended
 
 
-Measured = tuple[Variant, Row]
+@dataclass(frozen=True)
+class VariantRow:
+    """What was measured of a variant.
+
+    Args:
+        variant: the setting.
+        row: what the defence left.
+        stairs: that a variant of the temperature retrained on, where they are kept and of the
+            network that was defended.
+
+    """
+
+    variant: Variant
+    row: DefenceRow
+    stairs: Sequence[StairRecord] | None = None
 
 
 def variants(network: Network, clean: Network, seeds: Sequence[int]) -> list[Variant]:
@@ -55,7 +73,7 @@ def variants(network: Network, clean: Network, seeds: Sequence[int]) -> list[Var
         Variant("default", "–", usual),
         *(
             Variant(
-                "temperature",
+                TEMPERATURE,
                 scanning.temperature,
                 defended(defence=replace(DEFAULT, scanning=scanning)),
             )
@@ -76,65 +94,132 @@ def variants(network: Network, clean: Network, seeds: Sequence[int]) -> list[Var
     ]
 
 
-def measure(
-    chosen: Sequence[Variant],
-    archive: Archive,
-    engine: Engine,
-    progress: Progress,
-    device: str = "cpu",
-    limit: float = math.inf,
-) -> list[Measured]:
-    """Measure what the archive lacks, and return each variant that is there with its row.
+def asked_for(request: Request) -> list[Variant]:
+    """Return the variants of a request.
 
-    Args:
-        chosen: what is compared.
-        archive: what is there.
-        engine: where the work is done.
-        progress: one bar for all of it.
-        device: where networks run.
-        limit: seconds after which no further piece is begun.
+    Raises:
+        ArgumentError: its attack is none of the paper's, or there are several.
 
     """
-    specs = [variant.spec for variant in chosen]
-    complete(
-        specs, archive, engine, progress, device=device, description="paper-robust", limit=limit
-    )
-    return [(variant, archive[variant.spec]) for variant in chosen if variant.spec in archive]
+    attack, *others = select(request.only or "cifar10-bw:170")
+    if others:
+        raise ArgumentError(
+            f"--only: paper-robust is of one attack, came {1 + len(others)}; name one."
+        )
+    return variants(*networks(attack, request.variant, request.arch), request.seeds)
 
 
-def flat(measured: Sequence[Measured]) -> list[dict[str, Any]]:
-    """Return the rows as flat objects that say which setting they are of."""
+def plan(request: Request) -> list[Defended]:
+    """Return a piece for each variant.
+
+    Raises:
+        ArgumentError: see :func:`asked_for`.
+
+    """
+    return [variant.spec for variant in asked_for(request)]
+
+
+def gathered(request: Request, specs: Sequence[Spec], archive: Archive) -> list[VariantRow]:
+    """Return each variant that is there with its row."""
+    del specs
+    return rows_of(asked_for(request), archive)
+
+
+def rows_of(chosen: Sequence[Variant], archive: Archive) -> list[VariantRow]:
+    """Return each of some variants that is there with its row."""
     return [
-        {"parameter": variant.parameter, "value": variant.value, **msgspec.to_builtins(row)}
-        for variant, row in measured
+        VariantRow(variant, archive[variant.spec], _stairs(variant, archive))
+        for variant in chosen
+        if variant.spec in archive
     ]
 
 
-def laws(measured: Sequence[Measured], archive: Archive) -> dict[str, list[StairRecord]]:
-    """Return the staircase of each temperature, where it is kept and of the network defended."""
-    drawn: dict[str, list[StairRecord]] = {}
-    for variant, row in measured:
-        defence = variant.spec.defence
-        if variant.parameter == "temperature" and isinstance(defence, Mesa):
-            recovered = defence.recovered(variant.spec)
-            if recovered in archive and archive[recovered].network == row.network:
-                drawn[f"T = {variant.value}"] = archive[recovered].stairs
-    return drawn
+def _stairs(variant: Variant, archive: Archive) -> Sequence[StairRecord] | None:
+    """Return the staircase of a variant of the temperature; see :class:`VariantRow`."""
+    defence = variant.spec.defence
+    if variant.parameter != TEMPERATURE or not isinstance(defence, Mesa):
+        return None
+    recovered = defence.recovered(variant.spec)
+    if recovered not in archive:
+        return None
+    found = archive[recovered]
+    return found.stairs if found.network == archive[variant.spec].network else None
 
 
-def summary(measured: Sequence[Measured]) -> list[Line]:
+def flat(measured: Sequence[VariantRow]) -> list[dict[str, Any]]:
+    """Return the rows as flat objects that say which setting they are of."""
+    return [
+        {
+            "parameter": one.variant.parameter,
+            "value": one.variant.value,
+            **msgspec.to_builtins(one.row),
+        }
+        for one in measured
+    ]
+
+
+def table(measured: Sequence[VariantRow]) -> list[Line]:
     """Return one line per variant."""
     return [
         {
-            "trigger": f"{row.data}, `{row.trigger}`",
-            "setting": variant.parameter,
-            "value": str(variant.value),
-            "ASR before": percent([row.asr_before]),
-            "ASR after": percent([row.asr_after]),
-            "excess over the clean network": percent([row.excess]),
-            "accuracy lost": percent([row.accuracy_before - row.accuracy_after]),
-            "passes": f"{row.passes:,}",
-            "seconds": f"{row.seconds:.0f}",
+            "trigger": f"{one.row.data}, `{one.row.trigger}`",
+            "setting": one.variant.parameter,
+            "value": str(one.variant.value),
+            "ASR before": percent([one.row.asr_before]),
+            "ASR after": percent([one.row.asr_after]),
+            "excess over the clean network": percent([one.row.excess]),
+            "accuracy lost": percent([one.row.accuracy_before - one.row.accuracy_after]),
+            "passes": f"{one.row.passes:,}",
+            "seconds": f"{one.row.seconds:.0f}",
         }
-        for variant, row in measured
+        for one in measured
     ]
+
+
+class CrossSectionsFigure(Figure[VariantRow]):
+    """Draws of the recovered laws, by level and temperature."""
+
+    def check(self, request: Request, specs: Sequence[Spec], archive: Archive) -> None:
+        """Refuse a store with every row of the temperatures and none of their staircases.
+
+        Raises:
+            ArgumentError: it is one.
+
+        """
+        del specs
+        own = [one for one in asked_for(request) if one.parameter == TEMPERATURE]
+        if all(one.spec in archive and _stairs(one, archive) is None for one in own):
+            raise _without_staircases()
+
+    def draw(self, rows: Sequence[VariantRow]) -> str:
+        """Return it as SVG.
+
+        Raises:
+            ArgumentError: no row has a staircase.
+
+        """
+        laws = {f"T = {one.variant.value}": one.stairs for one in rows if one.stairs is not None}
+        if not laws:
+            raise _without_staircases()
+        trigger = rows[0].variant.spec.network.planted
+        assert trigger is not None
+        return cross_sections.figure(laws, trigger)
+
+
+def _without_staircases() -> ArgumentError:
+    return ArgumentError(
+        "--store: it has no staircases of the networks that were defended; take the store where "
+        "they were measured, or an empty one."
+    )
+
+
+BENCH = Bench(
+    name="paper-robust",
+    summary="One trigger of the paper's, and one setting of the defence at a time.",
+    plan=plan,
+    rows=gathered,
+    table=table,
+    flat=flat,
+    figure=CrossSectionsFigure(),
+    flags=frozenset({"only", "variant", "arch"}),
+)

@@ -6,33 +6,33 @@ noise, so that no panel was chosen by them; the truth is F over all held-back im
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import msgspec
 import torch
+from torch import Tensor
 
-from unbackdoor.bench.framework.store import Store
+from unbackdoor.bench.framework.bench import Bench, Request, rows_in_each_result
+from unbackdoor.bench.framework.models import ModelFile, backdoored
+from unbackdoor.bench.framework.spec import Spec
 from unbackdoor.bench.framework.table import Line
-from unbackdoor.bench.reference.reference import DATA, look
+from unbackdoor.bench.reference.populations import focus_of_scan
+from unbackdoor.data import Images
 from unbackdoor.detectors.objective import Panel, balanced
 from unbackdoor.detectors.recovery import FADES
 from unbackdoor.errors import ArgumentError
 from unbackdoor.results import versions
 from unbackdoor.rng import stream
 from unbackdoor.runtime.journal import key_of
-from unbackdoor.runtime.progress import Progress
-from unbackdoor.scanning.settings import ScanSettings
-from unbackdoor.subject import Subject
-
-VERSION = 1
-"""Raised when the code changes what a row means, so that stored rows are measured again."""
+from unbackdoor.scanning.settings import SCAN, ScanSettings
 
 NOISE = 0.15
 RANDOM = 20
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class PanelRow(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of panel with one seed; differences of F are root mean squares over the triggers.
 
     Args:
@@ -55,99 +55,128 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
 
 
-class Rows(msgspec.Struct, frozen=True):
+class PanelRows(msgspec.Struct, frozen=True):
     """What one run measures, since every seed needs the others."""
 
-    rows: list[Row]
+    rows: list[PanelRow]
 
 
-def measure(
-    names: Sequence[str], seeds: Sequence[int], folder: Path, device: str, progress: Progress
-) -> list[Row]:
-    """Measure what ``folder`` lacks, and return the rows asked for.
+@dataclass(frozen=True, kw_only=True)
+class Held(Spec):
+    """The panels of scans with several seeds, held against each other's triggers.
 
     Args:
-        names: models as the command line writes them; each with a known target.
+        model: with a known target.
+        scanning: of the scans.
         seeds: at least two.
-        folder: the store.
-        device: where models run.
-        progress: where to report.
-
-    Raises:
-        ArgumentError: there are fewer seeds.
-        ContentError: a model does not say what was planted in it.
 
     """
-    if len(seeds) < 2:
+
+    model: ModelFile
+    scanning: ScanSettings = SCAN
+    seeds: tuple[int, ...]
+
+    table: ClassVar[str] = "panels"
+    result: ClassVar[type] = PanelRows
+    version: ClassVar[int] = 1
+
+    @property
+    def key(self) -> str:
+        """The model's file, the settings and the seeds."""
+        return key_of(
+            self.version, self.model.sha256, self.scanning, NOISE, RANDOM, list(self.seeds)
+        )
+
+    def run(self, inputs: Mapping[Spec, Any], device: str) -> PanelRows:
+        """Choose the panels as scans do, draw others, and ask each for F of all other triggers."""
+        del inputs
+        scans = [focus_of_scan(self.model, self.scanning, seed, device)[0] for seed in self.seeds]
+        images, target = self.model.opened(device).images, self.model.attacked
+        first = scans[0].panel
+        restarts = self.scanning.screening.restarts * len(FADES)
+        generator = stream(0, "panels", "triggers")
+        screened = torch.stack([scan.theta[-restarts:] for scan in scans])
+        noise = NOISE * torch.randn(screened.shape, generator=generator)
+        theta = (screened + noise).clamp(0, 1)
+        everything = Panel(first.model, images.evaluate, first.space, first.temperature, generator)
+        truth = everything.towards(target)(theta.flatten(0, 1)).reshape(theta.shape[:2])
+        rows: list[PanelRow] = []
+        for index, (seed, scan) in enumerate(zip(self.seeds, scans, strict=True)):
+            others = torch.arange(len(scans)) != index
+            asked, wanted = theta[others].flatten(0, 1), truth[others].flatten()
+            drawn = _random_panels(scan.panel, images.defend, target, seed)
+            for kind, panels in (("chosen", [scan.panel]), ("random", drawn)):
+                apart = torch.stack([panel.towards(target)(asked) - wanted for panel in panels])
+                rows.append(
+                    PanelRow(
+                        model=self.model.name,
+                        seed=seed,
+                        kind=kind,
+                        images=len(scan.panel.pixels),
+                        difference=_root_mean_square(apart),
+                        shared=_root_mean_square(apart.mean(1)),
+                        versions=versions(),
+                    )
+                )
+        return PanelRows(rows)
+
+
+def _random_panels(like: Panel, images: Images, target: int, seed: int) -> list[Panel]:
+    """Return panels of as many images of other classes than the target as ``like`` has."""
+    pool = images.subset((images.targets != target).nonzero()[:, 0])
+    panels: list[Panel] = []
+    for turn in range(RANDOM):
+        own = stream(seed, "panels", "random", turn)
+        some = balanced(pool, len(like.pixels), own)
+        panels.append(Panel(like.model, some, like.space, like.temperature, own))
+    return panels
+
+
+def _root_mean_square(values: Tensor) -> float:
+    return float(values.square().mean().sqrt())
+
+
+def plan(request: Request) -> list[Spec]:
+    """Return a piece for each model.
+
+    Raises:
+        ArgumentError: there are fewer than two seeds.
+
+    """
+    if len(request.seeds) < 2:
         raise ArgumentError(
             f"--seeds: panels holds each seed against the others, expected at least 2, came "
-            f"{len(seeds)}."
+            f"{len(request.seeds)}."
         )
-    store = Store(folder, "panels", Rows)
-    rows: list[Row] = []
-    for name in names:
-        subject = Subject.open(name, None, DATA, device)
-        key = key_of(VERSION, subject.loaded.sha256, ScanSettings(), NOISE, RANDOM, list(seeds))
-        rows += store.keep(key, lambda c=subject: Rows(_measure(c, seeds, progress))).rows
-    return rows
+    return [Held(model=model, seeds=tuple(request.seeds)) for model in backdoored(request)]
 
 
-def _measure(subject: Subject, seeds: Sequence[int], progress: Progress) -> list[Row]:
-    looks = [look(subject, seed, progress)[0] for seed in seeds]
-    target, first = looks[0].target, looks[0].panel
-    restarts = ScanSettings().screening.restarts * len(FADES)
-    generator = stream(0, "panels", "triggers")
-    screened = torch.stack([on.theta[-restarts:] for on in looks])
-    noise = NOISE * torch.randn(screened.shape, generator=generator)
-    theta = (screened + noise).clamp(0, 1)
-    held = subject.images.evaluate
-    everything = Panel(first.model, held, first.space, first.temperature, generator)
-    truth = everything.towards(target)(theta.flatten(0, 1)).reshape(theta.shape[:2])
-    rows: list[Row] = []
-    for index, (seed, on) in enumerate(zip(seeds, looks, strict=True)):
-        others = torch.arange(len(looks)) != index
-        asked, wanted = theta[others].flatten(0, 1), truth[others].flatten()
-        images = len(on.panel.pixels)
-        pool = subject.images.defend
-        pool = pool.subset((pool.targets != target).nonzero()[:, 0])
-        drawn: list[Panel] = []
-        for turn in range(RANDOM):
-            own = stream(seed, "panels", "random", turn)
-            some = balanced(pool, images, own)
-            drawn.append(Panel(first.model, some, first.space, first.temperature, own))
-        for kind, panels in (("chosen", [on.panel]), ("random", drawn)):
-            apart = torch.stack([panel.towards(target)(asked) - wanted for panel in panels])
-            rows.append(
-                Row(
-                    model=subject.loaded.name,
-                    seed=seed,
-                    kind=kind,
-                    images=images,
-                    difference=float(apart.square().mean().sqrt()),
-                    shared=float(apart.mean(1).square().mean().sqrt()),
-                    versions=versions(),
-                )
-            )
-    return rows
-
-
-def summary(rows: Sequence[Row]) -> list[Line]:
+def table(rows: Sequence[PanelRow]) -> list[Line]:
     """Return one line per model and kind: root mean squares over the seeds, worst in brackets."""
     lines: list[Line] = []
     for model, kind in dict.fromkeys((row.model, row.kind) for row in rows):
         own = [row for row in rows if (row.model, row.kind) == (model, kind)]
-
-        def worst(values: Sequence[float]) -> str:
-            square = torch.tensor(values).square().mean().sqrt()
-            return f"{float(square):.3f} ({max(values):.3f})"
-
         lines.append(
             {
                 "model": f"`{model}`",
                 "panel": f"{own[0].images} images, {kind}",
                 "seeds": str(len(own)),
-                "difference of F": worst([row.difference for row in own]),
-                "shared by all triggers": worst([row.shared for row in own]),
+                "difference of F": _with_worst([row.difference for row in own]),
+                "shared by all triggers": _with_worst([row.shared for row in own]),
             }
         )
     return lines
+
+
+def _with_worst(values: Sequence[float]) -> str:
+    return f"{_root_mean_square(torch.tensor(values)):.3f} ({max(values):.3f})"
+
+
+BENCH = Bench(
+    name="panels",
+    summary="What a few images say of F, chosen or drawn at random, beside what all say.",
+    plan=plan,
+    rows=rows_in_each_result,
+    table=table,
+    flags=frozenset({"models"}),
+)

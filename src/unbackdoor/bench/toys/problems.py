@@ -313,7 +313,7 @@ def level_sets() -> list[LevelSets]:
 
 @dataclass(frozen=True)
 class Gaussians:
-    """f(θ) = Σ_j w_j N(θ; c_j, s²): a mixture of equally wide Gaussians.
+    """f(θ) = Σ_j w_j N(θ; c_j, s²): a mixture of equally wide Gaussians, told apart by its name.
 
     Args:
         name: what a table calls it.
@@ -324,9 +324,9 @@ class Gaussians:
     """
 
     name: str
-    centres: Tensor
+    centres: Tensor = field(compare=False)
     deviation: float
-    weights: Tensor
+    weights: Tensor = field(compare=False)
 
     @property
     def dimensions(self) -> int:

@@ -1,0 +1,222 @@
+"""A defence of a backdoored network, and what is measured of it.
+
+A clean network is trained; a backdoor is implanted in it (or trained in from scratch); the triggers
+towards the attacked class, which is known here, are recovered; a defence works with clean images
+that the network has never seen; the planted trigger is measured on others, before and after.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import msgspec
+from torch import nn
+
+from unbackdoor.bench.framework.spec import Spec
+from unbackdoor.bench.paper.attacked import Attacked, current, measure
+from unbackdoor.bench.paper.networks import (
+    ROUNDS,
+    TRAINING,
+    Network,
+    clean_images,
+    defender,
+    named_device,
+)
+from unbackdoor.data import Images
+from unbackdoor.models import decode
+from unbackdoor.repairing.settings import REPAIR, RepairSettings
+from unbackdoor.results import versions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a defence says of itself.
+
+    Args:
+        passes: images through a network, shared work included.
+        seconds: of shared work that was done before.
+        restart: which of several that differ by chance alone.
+        separation: of poisoned and clean training images, as the area under the curve.
+
+    """
+
+    passes: int = 0
+    seconds: float = 0.0
+    restart: int = 0
+    separation: float | None = None
+
+
+class Defence(Protocol):
+    """What is done to a backdoored network; a frozen dataclass of its settings derives from it."""
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        ...
+
+    def suits(self, network: Network) -> bool:
+        """Return whether it can be asked to defend a network; most can, always."""
+        del network
+        return True
+
+    def needs(self, defended: Defended) -> tuple[Spec, ...]:
+        """Return what it takes beside the network: nothing, for most."""
+        del defended
+        return ()
+
+    def __call__(
+        self, module: nn.Module, defended: Defended, inputs: Mapping[Spec, Any]
+    ) -> Outcome:
+        """Change the network in place.
+
+        Args:
+            module: the backdoored network.
+            defended: the clean images, how to retrain, the seed, and whom the attack aims at; the
+                planted trigger is there for the ideal alone.
+            inputs: the results of what it takes.
+
+        """
+        ...
+
+
+class DefenceRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One defence of one network; rates are of the planted trigger on held-back images.
+
+    Args:
+        data: the data set.
+        arch: of the network.
+        variant: ``implanted`` or ``scratch``, how the backdoor got in.
+        trigger: what was planted.
+        target: towards which class.
+        rate: share of poisoned training images.
+        network: SHA-256 of the backdoored network's file.
+        defence: its name.
+        restart: of several that differ by chance alone.
+        seed: of the defence.
+        images: clean images that it worked with.
+        evaluated: held-back images of other classes, each stamped in three rounds.
+        asr_before: before it.
+        asr_after: after it.
+        asr_clean: on the clean network.
+        excess: ``asr_after − asr_clean``.
+        accuracy_clean: of the clean network.
+        accuracy_before: before it.
+        accuracy_after: after it.
+        separation: of poisoned and clean training images, where the defence looks at them.
+        passes: images through a network, shared work included.
+        seconds: wall-clock time, shared work included.
+        device: where networks ran.
+        versions: of what the figures depend on.
+
+    """
+
+    data: str
+    arch: str
+    variant: str
+    trigger: str
+    target: int
+    rate: float
+    network: str
+    defence: str
+    restart: int
+    seed: int
+    images: int
+    evaluated: int
+    asr_before: float
+    asr_after: float
+    asr_clean: float
+    excess: float
+    accuracy_clean: float
+    accuracy_before: float
+    accuracy_after: float
+    separation: float | None = None
+    passes: int
+    seconds: float
+    device: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defended(Spec):
+    """One defence of one network.
+
+    Args:
+        network: the backdoored one.
+        clean: the clean one, for the floor.
+        defence: what is done.
+        repair: how it retrains.
+        count: how many of the clean images it has; all when left out.
+        seed: of every draw.
+
+    """
+
+    network: Network
+    clean: Network
+    defence: Defence
+    repair: RepairSettings = REPAIR
+    count: int | None = None
+    seed: int = 0
+
+    table: ClassVar[str] = "paper"
+    result: ClassVar[type] = DefenceRow
+    version: ClassVar[int] = 1
+
+    @property
+    def before(self) -> Attacked:
+        """The same networks before any defence."""
+        return Attacked(network=self.network, clean=self.clean)
+
+    @property
+    def needs(self) -> tuple[Spec, ...]:
+        """The network, its state before, and what the defence takes."""
+        return *self.before.needs, self.before, *self.defence.needs(self)
+
+    @property
+    def work(self) -> float:
+        """About what retraining and measuring take."""
+        return self.repair.images_seen * (TRAINING + 1) + 2_000 * (ROUNDS + 1)
+
+    @property
+    def images(self) -> Images:
+        """The clean images of the defender."""
+        return defender(self.network.data, self.count)
+
+    def run(self, inputs: Mapping[Spec, Any], device: str) -> DefenceRow:
+        """Defend, and measure."""
+        network, before = self.network, current(self.before, inputs, device)
+        module = decode(inputs[network], network.arch).to(device)
+        began = time.perf_counter()
+        outcome = self.defence(module, self, inputs)
+        seconds = time.perf_counter() - began + outcome.seconds
+        # What asked no network has changed none.
+        asr, correct = measure(module, network) if outcome.passes else (before.asr, before.accuracy)
+        held_back = clean_images(network.data).evaluate.targets
+        return DefenceRow(
+            data=network.data,
+            arch=network.arch,
+            variant="implanted" if network.start else "scratch",
+            trigger=network.trigger or "",
+            target=network.target,
+            rate=network.rate,
+            network=before.network,
+            defence=self.defence.name,
+            restart=outcome.restart,
+            seed=self.seed,
+            images=len(self.images),
+            evaluated=int((held_back != network.target).sum()),
+            asr_before=before.asr,
+            asr_after=asr,
+            asr_clean=before.asr_clean,
+            excess=asr - before.asr_clean,
+            accuracy_clean=before.accuracy_clean,
+            accuracy_before=before.accuracy,
+            accuracy_after=correct,
+            separation=outcome.separation,
+            passes=outcome.passes,
+            seconds=seconds,
+            device=named_device(device),
+            versions=versions(),
+        )

@@ -1,0 +1,154 @@
+"""The networks of the paper's experiment, clean and backdoored, and the images they meet."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from unbackdoor import data
+from unbackdoor.attack import beginning, fresh, implant
+from unbackdoor.attack.settings import AttackSettings
+from unbackdoor.bench.framework.spec import Spec, journal_of
+from unbackdoor.data import Images
+from unbackdoor.models import decode, encode
+from unbackdoor.results import versions
+from unbackdoor.runtime.journal import Journal, key_of
+from unbackdoor.training import FINE_TUNING, TrainingSettings
+from unbackdoor.triggers.planted import Trigger, parse_trigger
+from unbackdoor.triggers.registry import default_space
+
+SPACE = default_space()
+ROUNDS = 3
+IMAGES, TRAINING = 50_000, 4
+"""For the bar of progress: images in a training set; passes forward that one of training costs."""
+
+training_images = cache(data.load_training)
+clean_images = cache(data.load)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network(Spec):
+    """A trained network; its file is the result.
+
+    Args:
+        data: what it is trained on.
+        arch: its architecture.
+        training: the recipe.
+        seed: of every draw.
+        start: the network that it is fine-tuned from; from scratch when left out.
+        trigger: what is planted in it; nothing when left out.
+        target: the class that triggered images are sent to.
+        rate: share of the training images that is poisoned.
+
+    """
+
+    data: str
+    arch: str
+    training: TrainingSettings = FINE_TUNING
+    seed: int = 0
+    start: Network | None = None
+    trigger: str | None = None
+    target: int = 0
+    rate: float = 0.01
+
+    table: ClassVar[str] = "networks"
+    result: ClassVar[type] = bytes
+    version: ClassVar[int] = 1
+
+    @property
+    def needs(self) -> tuple[Spec, ...]:
+        """What it is fine-tuned from."""
+        return (self.start,) if self.start else ()
+
+    @property
+    def work(self) -> float:
+        """Every image of every epoch, trained."""
+        return IMAGES * TRAINING * self.training.epochs
+
+    @property
+    def planted(self) -> Trigger | None:
+        """The trigger itself."""
+        return parse_trigger(self.trigger) if self.trigger else None
+
+    @property
+    def attack(self) -> AttackSettings:
+        """What is done, as the attack takes it."""
+        return AttackSettings(
+            data=self.data,
+            arch=self.arch,
+            trigger=self.trigger,
+            target=self.target,
+            rate=self.rate,
+            training=self.training,
+            seed=self.seed,
+        )
+
+    def begin(self, inputs: Mapping[Spec, Any], device: str) -> nn.Module:
+        """Return the network before it is trained."""
+        if self.start:
+            module = decode(inputs[self.start], self.start.arch)
+        else:
+            module = fresh(self.arch, len(training_images(self.data).defend.classes), self.seed)
+        return module.to(device)
+
+    def run(self, inputs: Mapping[Spec, Any], device: str) -> bytes:
+        """Train it; one that was killed goes on after the last epoch that was finished here."""
+        images = training_images(self.data)
+        module = self.begin(inputs, device)
+        begun = beginning(module, images, self.planted, f"--arch: {self.arch}")
+        with training_journal(self, device, *begun) as journal:
+            passes = implant(module, images, self.planted, self.attack, journal=journal)
+        facts = {
+            "arch": self.arch,
+            "data": self.data,
+            "data_sha256": images.defend.sha256,
+            "target": self.target if self.trigger else None,
+            "trigger": self.trigger,
+            "trigger_theta": self.planted and self.planted.to_hex(),
+            "rate": self.rate if self.trigger else None,
+            "seed": self.seed,
+            "training": asdict(self.training),
+            "image_passes": passes,
+            "versions": versions(),
+        }
+        return encode(module, facts)
+
+
+@contextmanager
+def training_journal(spec: Spec, device: str, *begun: object) -> Generator[Journal]:
+    """Open where the epochs of a training are kept, for what would go on with it bit for bit.
+
+    Args:
+        spec: what it is of.
+        device: where it runs; other threads of a CPU add in another order.
+        begun: what it begins with.
+
+    """
+    threads = torch.get_num_threads() if torch.device(device).type == "cpu" else None
+    with journal_of(spec) as journal:
+        yield journal.within(key_of(named_device(device), threads, *begun))
+
+
+def named_device(device: str) -> str:
+    """Return a device with the name of its card, such as ``cuda (NVIDIA H100)``."""
+    if torch.device(device).type != "cuda":
+        return device
+    return f"{device} ({torch.cuda.get_device_name(device)})"
+
+
+def sha256(content: bytes) -> str:
+    """Return what names a network in a row."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def defender(name: str, count: int | None) -> Images:
+    """Return the clean images that a defender has, equally many of each class."""
+    images = clean_images(name).defend
+    return images if count is None else images.fewer(count)
