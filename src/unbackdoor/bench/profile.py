@@ -92,6 +92,8 @@ class Clock(nn.Module):
 class Profiled(Spec):
     """One scan with the default settings and a clock inside the model.
 
+    Scans side by side slow each other down, so what is to be published runs one after the other.
+
     Args:
         model: which.
         seed: of the scan.
