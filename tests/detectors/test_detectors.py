@@ -15,7 +15,7 @@ from unbackdoor.detectors.evidence import Evidence
 from unbackdoor.detectors.mesa import Mesa
 from unbackdoor.detectors.neural_cleanse import NeuralCleanse
 from unbackdoor.detectors.settings import ReversalSettings
-from unbackdoor.models import freeze
+from unbackdoor.models import Frozen, freeze
 from unbackdoor.rng import stream
 from unbackdoor.runtime.journal import opened
 from unbackdoor.runtime.progress import Silent
@@ -78,3 +78,26 @@ def test_the_seed_alone_decides_and_what_was_kept_counts(
     first = found(detector, state=tmp_path)
     assert found(detector, state=tmp_path) == first == found(detector)
     assert found(detector, seed=1) != first
+
+
+class Counts(Obeys):
+    """Remembers how many pictures came at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.most = max(self.most, len(images))
+        return super().forward(images)
+
+
+@pytest.mark.parametrize("detector", DETECTORS, ids=lambda one: one.name)
+def test_no_more_go_backward_at_a_time_than_there_is_room_for(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Frozen, "at_once", lambda self, shape: 5)
+    monkeypatch.setattr("unbackdoor.data.images.PIXELS_AT_ONCE", 5 * 8 * 8)
+    network = Counts()
+    detector(freeze(network, half=False), images(), SPACES[:1], Work(seed=0))
+    assert network.most <= 12  # the panel of the small settings, which stands for one trigger

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 
 import pytest
 import torch
@@ -143,3 +144,15 @@ def test_a_network_that_tracing_changes_answers_as_it_was() -> None:
     frozen = freeze(model, half=False)
     assert torch.allclose(frozen(images), model(images), atol=1e-6)
     assert torch.allclose(frozen(images[:1]), model(images[:1]), atol=1e-6)
+
+
+@pytest.mark.parametrize(("room", "expected"), [(1 << 30, 256), (80_000, 10), (10, 1)])
+def test_as_many_go_at_once_as_what_is_kept_of_each_allows(
+    room: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ReLU keeps its thousand outputs, of four bytes each, and gradients take as much again."""
+    monkeypatch.setattr(importlib.import_module("unbackdoor.models.freeze"), "ROOM", room)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 1000), nn.ReLU())
+    frozen = freeze(model, half=False)
+    assert frozen.at_once((3, 2, 2)) == expected
+    assert (frozen.passes, frozen.backward_passes) == (0, 0)

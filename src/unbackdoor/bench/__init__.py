@@ -1,4 +1,4 @@
-"""Benchmarks: what the README states, measured by one command each, kept with its provenance."""
+"""Benchmarks: what the documents state, measured by one command each, kept with its provenance."""
 
 from __future__ import annotations
 
