@@ -18,7 +18,7 @@ from unbackdoor.errors import ContentError
 from unbackdoor.report.curves import Scale, curve_plot, spread, ticks
 from unbackdoor.report.draws import Draws, choose, neighbours, principal_axes, read_draws
 from unbackdoor.report.examples import pairs
-from unbackdoor.report.pixels import Box, changed, crisp, data_uri, patch, window
+from unbackdoor.report.pixels import Box, changed, crisp, data_uri, image, window
 from unbackdoor.report.triggers import PANEL_WIDTH, allowance, portraits
 from unbackdoor.results import LogVolume
 
@@ -35,7 +35,7 @@ def decode(uri: str) -> np.ndarray:
 @given(size=st.integers(1, 16), channels=st.sampled_from([1, 3]), seed=st.integers(0, 99))
 def test_png_holds_the_pixels(size: int, channels: int, seed: int) -> None:
     theta = np.random.default_rng(seed).integers(0, 256, (channels, size, size), dtype=np.uint8)
-    shown = decode(data_uri(patch(theta.tobytes(), channels)))
+    shown = decode(data_uri(image(theta.tobytes(), (channels, size, size))))
     assert np.array_equal(
         shown,
         np.broadcast_to(theta.transpose(1, 2, 0), (size, size, channels)).repeat(3 // channels, 2),
@@ -44,12 +44,12 @@ def test_png_holds_the_pixels(size: int, channels: int, seed: int) -> None:
 
 def test_other_numbers_of_channels_are_shown_grey() -> None:
     theta = np.array([[[0]], [[100]]], dtype=np.uint8)
-    assert decode(data_uri(patch(theta.tobytes(), 2))).tolist() == [[[50, 50, 50]]]
+    assert decode(data_uri(image(theta.tobytes(), (2, 1, 1)))).tolist() == [[[50, 50, 50]]]
 
 
-def test_bytes_that_are_no_square_are_refused() -> None:
+def test_bytes_of_another_picture_are_refused() -> None:
     with pytest.raises(ContentError, match=r"expected 12 bytes.*came 15"):
-        patch(bytes(15), 3)
+        image(bytes(15), (3, 2, 2))
 
 
 def test_scale_and_ticks() -> None:
@@ -193,7 +193,7 @@ def test_a_draw_that_is_the_planted_trigger_lies_in_the_ring() -> None:
         [result.classes[0]],
     )
     panel = portrait.panels[0]
-    uri = data_uri(patch(first, 3))
+    uri = data_uri(image(first, (3, 3, 3)))
     (dot,) = [dot for dot in panel.dots if dot.uri == uri]
     centre = dot.x + panel.point / 2, dot.y + panel.point / 2
     assert panel.ring == pytest.approx(centre, abs=0.11)

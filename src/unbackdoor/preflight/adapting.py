@@ -77,7 +77,7 @@ def adapt(module: nn.Module, images: Split, prepare: nn.Module | None = None) ->
                 _note(
                     "size",
                     f"The network is not for pictures of {width}×{height} pixels; they are scaled "
-                    f"to {size}×{size}, and patches count pixels of those.",
+                    f"to {size}×{size}, and triggers count pixels of those.",
                     "" if _declared(module) else "Say --size where it was trained on others.",
                 )
             )

@@ -14,6 +14,8 @@ from PIL import Image
 from unbackdoor.errors import ContentError
 
 Pixels = NDArray[np.uint8]
+Shape = tuple[int, int, int]
+"""Channels, height and width."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Box:
     height: int
 
 
-def image(content: bytes, shape: tuple[int, int, int]) -> Pixels:
+def image(content: bytes, shape: Shape) -> Pixels:
     """Return bytes as an image ``(height, width, channels)``.
 
     Raises:
@@ -39,12 +41,6 @@ def image(content: bytes, shape: tuple[int, int, int]) -> Pixels:
             f"{len(content)}; the result is damaged, scan again."
         )
     return np.frombuffer(content, dtype=np.uint8).reshape(shape).transpose(1, 2, 0)
-
-
-def patch(theta: bytes, channels: int) -> Pixels:
-    """Return θ, the bytes of a square trigger, as an image ``(side, side, channels)``."""
-    side = math.isqrt(len(theta) // channels)
-    return image(theta, (channels, max(side, 1), max(side, 1)))
 
 
 def to_colour(pixels: Pixels) -> Pixels:

@@ -15,7 +15,7 @@ RULES: list[dict[str, Any]] = [
     {
         "id": "backdoored",
         "name": "Backdoor",
-        "shortDescription": {"text": "A small patch sends any picture to one class."},
+        "shortDescription": {"text": "A small trigger sends any picture to one class."},
         "help": {
             "text": "Do not deploy this model. 'unbackdoor repair' unlearns what was found, "
             "measures the result and scans again."
@@ -27,7 +27,7 @@ RULES: list[dict[str, Any]] = [
         "id": "inconclusive",
         "name": "Suspicion",
         "shortDescription": {
-            "text": "A patch works too often for a clean class, too rarely to tell."
+            "text": "A trigger works too often for a clean class, too rarely to tell."
         },
         "help": {"text": "Scan again with --budget thorough and more images."},
         "defaultConfiguration": {"level": "warning"},
@@ -36,7 +36,7 @@ RULES: list[dict[str, Any]] = [
     {
         "id": "clean",
         "name": "NothingFound",
-        "shortDescription": {"text": "No patch that was searched for sends pictures to one class."},
+        "shortDescription": {"text": "No trigger searched for sends pictures to one class."},
         "help": {"text": "Triggers outside the searched space are not seen."},
         "defaultConfiguration": {"level": "none"},
     },

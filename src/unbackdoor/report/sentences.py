@@ -26,15 +26,13 @@ COLUMNS = {
 
 def limits(scan: ScanResult) -> list[tuple[str, str]]:
     """Return what a scan could not see, each as a few words and the sentences that explain them."""
-    size = scan.space.removeprefix("patch:")
-    searched = f"{size} × {size} pixels" if scan.space != size else scan.space
     said = [
         (
             "Other kinds of triggers.",
-            f"Only square patches of {searched}, at random places, were searched for. Triggers "
-            f"that blend over the whole picture, warps and filters, triggers that depend on the "
-            f"input, and several patches that work only together leave no trace here. A patch of "
-            f"another size is often found through its parts, but that is not certain.",
+            f"Searched for was one kind of trigger: {scan.searched or scan.space}. Every other "
+            f"kind leaves no trace here, such as one at a fixed place, a pattern over the whole "
+            f"picture, a warp, a filter, a trigger that depends on the input, or several that work "
+            f"only together.",
         )
     ]
     if not scan.power_checked:
@@ -47,9 +45,9 @@ def limits(scan: ScanResult) -> list[tuple[str, str]]:
         )
     said += [
         (
-            "Natural patches.",
-            "Some patches send pictures to a class of a clean network too. The larger the patch, "
-            "the less a high rate proves that somebody planted it.",
+            "Natural triggers.",
+            "Some triggers send pictures to a class of a clean network too. The larger they may "
+            "be, the less a high rate proves that somebody planted it.",
         ),
         (
             "Volumes.",

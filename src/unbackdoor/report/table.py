@@ -13,7 +13,7 @@ from rich.text import Text
 
 from unbackdoor.errors import printable
 from unbackdoor.report.draws import check_shapes, read_draws
-from unbackdoor.report.pixels import Pixels, patch, to_colour
+from unbackdoor.report.pixels import Pixels, image, to_colour
 from unbackdoor.report.words import (
     SYMBOLS,
     by_success,
@@ -26,7 +26,15 @@ from unbackdoor.report.words import (
     verdict,
     word_of,
 )
-from unbackdoor.results import ClassRecord, RepairResult, Result, Scanned, ScanResult, Unscanned
+from unbackdoor.results import (
+    ClassRecord,
+    RepairResult,
+    Result,
+    Scanned,
+    ScanResult,
+    Unscanned,
+    trigger_shape,
+)
 
 STYLES = {
     "backdoored": "bold red",
@@ -146,7 +154,7 @@ def _show_means(scan: ScanResult, console: Console) -> None:
 def _mean(record: ClassRecord, scan: ScanResult) -> Pixels:
     draws = read_draws(record.stairs[-1], scan.dimensions)
     mean = draws.theta.mean(axis=0).round().astype(np.uint8)
-    return to_colour(patch(mean.tobytes(), scan.image_shape[0]))
+    return to_colour(image(mean.tobytes(), trigger_shape(scan, scan.dimensions)))
 
 
 def _blocks(pixels: Pixels) -> Text:

@@ -9,9 +9,9 @@ import numpy as np
 
 from unbackdoor.errors import printable
 from unbackdoor.report.draws import Axes, Draws, choose, neighbours, principal_axes, read_draws
-from unbackdoor.report.pixels import crisp, data_uri, patch
+from unbackdoor.report.pixels import Shape, crisp, data_uri, image
 from unbackdoor.report.words import compact, fixed, percent
-from unbackdoor.results import ClassRecord, Original, ScanResult, StairRecord
+from unbackdoor.results import ClassRecord, Original, ScanResult, StairRecord, trigger_shape
 
 POINTS, GALLERY = 150, 60
 """Draws in a cross-section and in a gallery, at most."""
@@ -139,14 +139,14 @@ def portraits(scan: ScanResult, classes: Sequence[ClassRecord]) -> list[Portrait
     return [_portrait(scan, record, points, gallery) for record in drawn]
 
 
-def picture(theta: bytes, channels: int, wanted: int, text: str, faded: bool = False) -> Picture:
+def picture(theta: bytes, shape: Shape, wanted: int, text: str, faded: bool = False) -> Picture:
     """Return a trigger as a picture about ``wanted`` CSS pixels wide."""
-    pixels = patch(theta, channels)
+    pixels = image(theta, shape)
     return Picture(data_uri(pixels), crisp(pixels.shape[0], wanted), text, faded)
 
 
 def _portrait(scan: ScanResult, record: ClassRecord, points: int, count: int) -> Portrait:
-    channels = scan.image_shape[0]
+    shape = trigger_shape(scan, scan.dimensions)
     name = printable(record.name)
     stairs = sorted((one for one in record.stairs if one.draws), key=lambda one: one.beta)
     drawn = [read_draws(stair, scan.dimensions) for stair in stairs]
@@ -158,13 +158,13 @@ def _portrait(scan: ScanResult, record: ClassRecord, points: int, count: int) ->
     return Portrait(
         name=name,
         success=percent(record.asr),
-        best=picture(record.best, channels, 96, f"The best trigger towards {name}"),
-        planted=None if original is None else _planted(original, channels),
+        best=picture(record.best, shape, 96, f"The best trigger towards {name}"),
+        planted=None if original is None else _planted(original, scan),
         beta=compact(highest.beta),
         gallery=[
             picture(
                 top.theta[row].tobytes(),
-                channels,
+                shape,
                 40,
                 f"F = {fixed(float(top.values[row]), 2)}",
                 faded=bool(top.valid[chosen].any() and not top.valid[row]),
@@ -175,23 +175,24 @@ def _portrait(scan: ScanResult, record: ClassRecord, points: int, count: int) ->
         means=[
             picture(
                 draws.theta.mean(axis=0).round().astype(np.uint8).tobytes(),
-                channels,
+                shape,
                 72,
                 f"β = {compact(stair.beta)}",
             )
             for stair, draws in zip(stairs, drawn, strict=True)
         ],
-        panels=_panels(stairs, drawn, axes, original, channels, points),
+        panels=_panels(stairs, drawn, axes, original, shape, points),
         share=percent(axes.share),
     )
 
 
-def _planted(original: Original, channels: int) -> Planted:
+def _planted(original: Original, scan: ScanResult) -> Planted:
     name = printable(original.name)
+    own, drawn = (trigger_shape(scan, len(one)) for one in (original.theta, original.nearest))
     return Planted(
         name=name,
-        theta=picture(original.theta, channels, 96, f"The planted trigger {name}"),
-        nearest=picture(original.nearest, channels, 96, "The draw nearest to the planted trigger"),
+        theta=picture(original.theta, own, 96, f"The planted trigger {name}"),
+        nearest=picture(original.nearest, drawn, 96, "The draw nearest to the planted trigger"),
         distance=fixed(original.distance, 3),
         random_distance=fixed(original.random_distance, 3),
         closer=original.distance < original.random_distance,
@@ -203,7 +204,7 @@ def _panels(
     drawn: Sequence[Draws],
     axes: Axes,
     original: Original | None,
-    channels: int,
+    shape: Shape,
     points: int,
 ) -> list[Panel]:
     """One panel per stair; a unit is as long along x as along y, and the same in all of them."""
@@ -230,7 +231,7 @@ def _panels(
             Dot(
                 round(x - POINT / 2, 1),
                 round(y - POINT / 2, 1),
-                data_uri(patch(row.tobytes(), channels)),
+                data_uri(image(row.tobytes(), shape)),
                 bool(valid),
             )
             for row, valid, (x, y) in zip(theta, draws.valid, place(plane), strict=False)

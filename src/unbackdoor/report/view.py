@@ -36,6 +36,7 @@ from unbackdoor.results import (
     Status,
     Unscanned,
     Verdict,
+    trigger_shape,
 )
 
 ROWS_SHOWN = 20
@@ -265,6 +266,7 @@ def _repair_tiles(result: RepairResult) -> list[Tile]:
 def _classes(scan: ScanResult) -> Classes:
     betas = sorted({volume.beta for record in scan.classes for volume in record.log_volume})
     rows: list[ClassRow] = []
+    shape = trigger_shape(scan, scan.dimensions)
     for record in by_success(scan.classes):
         rooms = {volume.beta: room(volume) for volume in record.log_volume}
         name = class_name(scan, record.index) if not record.name else printable(record.name)
@@ -275,7 +277,12 @@ def _classes(scan: ScanResult) -> Classes:
                 record.status,
                 SYMBOLS[record.status],
                 percent(record.asr),
-                picture(record.best, scan.image_shape[0], 30, f"best trigger towards {name}"),
+                picture(
+                    record.best,
+                    trigger_shape(scan, scan.dimensions),
+                    30,
+                    f"best trigger towards {name}",
+                ),
                 [rooms.get(beta, "–") for beta in betas],
             )
         )

@@ -20,6 +20,7 @@ from unbackdoor.results.records import (
     Status,
     Unscanned,
     Verdict,
+    trigger_shape,
     verdict,
     versions,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "read",
     "read_any",
     "schema",
+    "trigger_shape",
     "verdict",
     "versions",
     "write",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from inspect import cleandoc
@@ -124,6 +125,9 @@ def _problem(scan: ScanResult) -> str | None:
             f"expected sizes above 0 and up to {MOST_DIMENSIONS} dimensions, came {n} of images "
             f"{scan.image_shape}"
         )
+    shape = scan.trigger_shape
+    if shape and (len(shape) != 3 or min(shape) < 1 or math.prod(shape) != n):
+        return f"expected a picture of {n} values for a trigger, came one of shape {shape}"
     if [record.index for record in scan.classes] != list(range(classes)):
         return f"expected a record for each of {classes} classes in order"
     targets = scan.targets

@@ -6,6 +6,7 @@ their densities, and a few example images. Bytes are base64 in JSON.
 
 from __future__ import annotations
 
+import math
 import platform
 from importlib.metadata import version
 from typing import Any, Literal
@@ -148,7 +149,10 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_fiel
         model: what was scanned.
         data: with which images.
         space: the trigger space, such as ``patch:3``.
+        searched: what that is, in words; empty in older results.
         dimensions: n, parameters of one trigger.
+        trigger_shape: channels, height and width of the picture that θ is; empty in older results,
+            which hold squares.
         image_shape: channels, height, width.
         seed: of every draw.
         settings: every setting, by name.
@@ -172,7 +176,9 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_fiel
     model: ModelRecord
     data: DataRecord
     space: str
+    searched: str = ""
     dimensions: int
+    trigger_shape: list[int] = []
     image_shape: list[int]
     seed: int
     settings: dict[str, Any]
@@ -278,6 +284,18 @@ Scanned = ScanResult | Unscanned
 """What a scan says of one model."""
 WRITTEN: dict[str, Any] = {"scan": Scanned | list[Scanned], "repair": Result}
 """What a command writes as JSON."""
+
+
+def trigger_shape(scan: ScanResult, values: int) -> tuple[int, int, int]:
+    """Return channels, height and width of the picture that a trigger of so many values is.
+
+    One that is not of the space that was scanned, such as a planted one, is taken for a square.
+    """
+    if math.prod(scan.trigger_shape or [0]) == values:
+        channels, height, width = scan.trigger_shape
+        return channels, height, width
+    side = max(1, math.isqrt(values // scan.image_shape[0]))
+    return scan.image_shape[0], side, side
 
 
 def verdict(result: Result) -> Verdict:

@@ -80,6 +80,8 @@ def scan(
     model = described.model
     forward, backward = model.passes, model.backward_passes
     images.require(FEWEST_PER_CLASS)
+    shape = images.defend.shape
+    dimensions = space.dimensions(shape)
     detector: Detector = Mesa(settings)
     evidence = detector(model, images, [space], work)
     judged = ByRate(settings.thresholds)(evidence)
@@ -99,8 +101,10 @@ def scan(
             classes=list(images.defend.classes),
         ),
         space=space.name,
-        dimensions=space.dimensions(images.defend.shape),
-        image_shape=list(images.defend.shape),
+        searched=space.description,
+        dimensions=dimensions,
+        trigger_shape=list(space.picture(torch.zeros(1, dimensions), shape).shape[1:]),
+        image_shape=list(shape),
         seed=work.seed,
         settings=msgspec.to_builtins(settings),
         thresholds=settings.thresholds,

@@ -36,6 +36,17 @@ class Trigger:
     space: Space
     theta: Tensor
 
+    @property
+    def picture(self) -> Tensor:
+        """The trigger as a small picture ``(3, height, width)``."""
+        return self.space.picture(self.theta[None], (COLOURS, 1, 1))[0]
+
+    @property
+    def picture_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of that picture."""
+        channels, height, width = self.picture.shape
+        return channels, height, width
+
     def to_hex(self) -> str:
         """Return θ as two hexadecimal digits for each value, 00 … ff."""
         return (self.theta * 255).round().to(torch.uint8).numpy().tobytes().hex()

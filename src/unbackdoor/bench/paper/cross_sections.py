@@ -13,7 +13,7 @@ import numpy as np
 from unbackdoor.bench.framework.figure import opening, text
 from unbackdoor.report.curves import Scale
 from unbackdoor.report.draws import Draws, principal_axes, read_draws
-from unbackdoor.report.pixels import data_uri, patch
+from unbackdoor.report.pixels import Shape, data_uri, image
 from unbackdoor.results import StairRecord
 from unbackdoor.triggers.planted import Trigger
 
@@ -30,6 +30,7 @@ def figure(laws: Mapping[str, Sequence[StairRecord]], planted: Trigger) -> str:
 
     """
     dimensions = planted.theta.numel()
+    shape = planted.picture_shape
     drawn = {name: [read_draws(stair, dimensions) for stair in own] for name, own in laws.items()}
     every = [draws.theta for own in drawn.values() for draws in own]
     mark = (planted.theta.numpy() * 255).round()[None]
@@ -60,7 +61,7 @@ def figure(laws: Mapping[str, Sequence[StairRecord]], planted: Trigger) -> str:
             left = LEFT + (SIDE + GAP) * column
             parts.append(f'<g transform="translate({left:g} {top:g})">')
             parts.append(_frame(height))
-            parts += _dots(draws, axes.project(draws.theta[:DRAWS]), across, up)
+            parts += _dots(draws, axes.project(draws.theta[:DRAWS]), across, up, shape)
             x, y = axes.project(mark)[0]
             parts.append(
                 f'<circle cx="{across(x):.1f}" cy="{up(y):.1f}" r="{POINT}" fill="none" '
@@ -76,7 +77,7 @@ def _frame(height: float) -> str:
     return f'<rect width="{SIDE}" height="{height:g}" fill="none" stroke="#dddddd"/>'
 
 
-def _dots(draws: Draws, plane: np.ndarray, across: Scale, up: Scale) -> list[str]:
+def _dots(draws: Draws, plane: np.ndarray, across: Scale, up: Scale, shape: Shape) -> list[str]:
     """Return the pictures of draws, those that do not reach β first and faint."""
     parts: list[str] = []
     for row in np.argsort(draws.valid[:DRAWS], kind="stable"):
@@ -85,6 +86,6 @@ def _dots(draws: Draws, plane: np.ndarray, across: Scale, up: Scale) -> list[str
         parts.append(
             f'<image x="{across(x) - POINT / 2:.1f}" y="{up(y) - POINT / 2:.1f}" width="{POINT}" '
             f'height="{POINT}" style="image-rendering:pixelated"{faint} '
-            f'href="{data_uri(patch(draws.theta[row].tobytes(), 3))}"/>'
+            f'href="{data_uri(image(draws.theta[row].tobytes(), shape))}"/>'
         )
     return parts

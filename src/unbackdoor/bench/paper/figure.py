@@ -83,7 +83,7 @@ def _series(rows: Sequence[DefenceRow]) -> Mapping[str, Mapping[str, float]]:
 
 def _pattern(trigger: str, middle: float, y: float, side: float) -> list[str]:
     planted = parse_trigger(trigger)
-    picture = (planted.space.picture(planted.theta, (3, 1, 1))[0] * 255).round().int()
+    picture = (planted.picture * 255).round().int()
     rows, columns = picture.shape[1:]
     x, size = middle - side / 2, side / columns
     parts: list[str] = []
