@@ -277,12 +277,7 @@ def _classes(scan: ScanResult) -> Classes:
                 record.status,
                 SYMBOLS[record.status],
                 percent(record.asr),
-                picture(
-                    record.best,
-                    trigger_shape(scan, scan.dimensions),
-                    30,
-                    f"best trigger towards {name}",
-                ),
+                picture(record.best, shape, 30, f"best trigger towards {name}"),
                 [rooms.get(beta, "–") for beta in betas],
             )
         )
