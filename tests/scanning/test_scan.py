@@ -19,12 +19,15 @@ from unbackdoor.errors import ContentError, InsufficientDataError
 from unbackdoor.mesa.settings import FlowSettings, LearningSettings
 from unbackdoor.models import freeze
 from unbackdoor.repairing import to_unlearn
+from unbackdoor.report.page import page
 from unbackdoor.results import ScanResult
 from unbackdoor.rng import stream
 from unbackdoor.scanning import staircase, with_planted
 from unbackdoor.scanning.settings import FIRST_SHARE, ScanSettings
+from unbackdoor.triggers.family import Family
 from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.planted import Planted, Trigger
+from unbackdoor.triggers.registry import FAMILIES
 from unbackdoor.triggers.values import from_bytes, to_bytes
 
 SMALL = ScanSettings(
@@ -220,3 +223,14 @@ def test_few_images_stand_for_many() -> None:
 def test_bytes_are_exact_for_bytes() -> None:
     levels = torch.arange(256).reshape(2, 128) / 255
     assert torch.equal(from_bytes(to_bytes(levels), 128), levels)
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+def test_every_family_goes_all_the_way_to_the_page(family: Family, tmp_path: Path) -> None:
+    weakest = family.ladder((3, 8, 8))[0]
+    result = api.scan(obeys, *pictures(), space=weakest.name, settings=SMALL)
+    assert result.searched == weakest.description
+    results.write(result, tmp_path / "scan.json")
+    again = results.read(tmp_path / "scan.json")
+    assert results.encode(again) == results.encode(result)
+    assert weakest.description in page(again)

@@ -43,6 +43,18 @@ def test_a_trigger_changes_copies_of_pictures_and_has_a_slope(space: Space) -> N
 
 
 @pytest.mark.parametrize("space", RUNGS, ids=lambda space: space.name)
+def test_each_picture_gets_its_own_trigger_at_its_own_arm(space: Space) -> None:
+    images, theta, arms = some(space)
+    together = space.apply(images, theta, arms)
+    rows = [slice(row, row + 1) for row in range(len(images))]
+    alone = torch.cat([space.apply(images[row], theta[row], arms[row]) for row in rows])
+    assert torch.equal(together, alone)
+    if len(every := space.arms(SHAPE)) > 1:
+        here, there = (space.apply(images[:1], theta[:1], every[[at]]) for at in (0, -1))
+        assert not torch.equal(here, there)
+
+
+@pytest.mark.parametrize("space", RUNGS, ids=lambda space: space.name)
 def test_drawn_arms_are_arms(space: Space) -> None:
     every = {tuple(arm) for arm in space.arms(SHAPE).tolist()}
     assert len(every) == len(space.arms(SHAPE)) > 0
