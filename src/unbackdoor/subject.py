@@ -16,7 +16,7 @@ from unbackdoor import data, models, preflight
 from unbackdoor.data import Split
 from unbackdoor.errors import ContentError, UnbackdoorError, printable
 from unbackdoor.metrics import answers
-from unbackdoor.models import Loaded, Normalise, bare, freeze
+from unbackdoor.models import Loaded, Normalise, bare, device_of, freeze
 from unbackdoor.repairing import Controls, Parts
 from unbackdoor.repairing import repair as repair_model
 from unbackdoor.repairing.settings import RepairSettings
@@ -155,10 +155,11 @@ class Subject:
             *cleared.findings,
             *preflight.check(cleared.network, images, prepared=prepared),
         )
-        first, reserve = images.divide(FIRST_SHARE)
+        network = cleared.network if device is None else cleared.network.to(device)
+        first, reserve = images.to(device_of(network)).divide(FIRST_SHARE)
         return cls(
             loaded=loaded,
-            network=cleared.network if device is None else cleared.network.to(device),
+            network=network,
             images=first,
             reserve=reserve,
             findings=findings,

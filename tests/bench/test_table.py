@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from unbackdoor.bench.framework.table import markdown, percent, share
+from unbackdoor.bench.framework.table import averaged, markdown, share
 
 
-def test_percent_says_mean_and_worst() -> None:
-    assert percent([0.01, 0.02, 0.06]) == "3.0 (6.0) %"
-    assert percent([0.97, 0.99], lowest=True) == "98.0 (97.0) %"
-    assert percent([0.5, 0.5]) == "50.0 %"
-    assert percent([None]) == percent([]) == "–"
+def test_percent_says_averaged() -> None:
+    assert averaged([0.01, 0.02, 0.06]) == "3.0 (6.0) %"
+    assert averaged([0.97, 0.99], lowest=True) == "98.0 (97.0) %"
+    assert averaged([0.5, 0.5]) == "50.0 %"
+    assert averaged([None]) == averaged([]) == "–"
 
 
 def test_share() -> None:

@@ -93,24 +93,42 @@ def attack(
         correct, asr = measure(model, images, trigger, settings.target, settings.seed)
         facts = {
             "command": command,
+            **provenance(settings, images, trigger, passes),
             "arch": arch,
-            "data": settings.data,
-            "data_sha256": images.defend.sha256,
-            "target": settings.target if trigger else None,
-            "trigger": trigger and trigger.name,
-            "trigger_theta": trigger and trigger.to_hex(),
-            "rate": settings.rate if trigger else None,
             "start": settings.start,
-            "seed": settings.seed,
-            "training": dataclasses.asdict(settings.training),
             "accuracy": correct,
             "asr": asr,
-            "image_passes": passes,
-            "versions": versions(),
         }
         save(model, output, facts)
         journal.discard()
     return facts
+
+
+def provenance(
+    settings: AttackSettings, images: Split, trigger: Trigger | None, passes: int
+) -> dict[str, Any]:
+    """Return what the file of a trained network says of how it was made.
+
+    Args:
+        settings: of the training.
+        images: what it was trained on.
+        trigger: what was planted; None for a clean network.
+        passes: images that went through it.
+
+    """
+    return {
+        "arch": settings.arch,
+        "data": settings.data,
+        "data_sha256": images.defend.sha256,
+        "target": settings.target if trigger else None,
+        "trigger": trigger and trigger.name,
+        "trigger_theta": trigger and trigger.to_hex(),
+        "rate": settings.rate if trigger else None,
+        "seed": settings.seed,
+        "training": dataclasses.asdict(settings.training),
+        "image_passes": passes,
+        "versions": versions(),
+    }
 
 
 def beginning(

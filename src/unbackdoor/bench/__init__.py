@@ -7,7 +7,7 @@ from typing import Any
 from unbackdoor.bench import profile, robust, shipped
 from unbackdoor.bench.framework.bench import Bench, Measured, Request, measure
 from unbackdoor.bench.framework.engine import Engine, Processes, Ray, Serial
-from unbackdoor.bench.framework.table import listed, markdown
+from unbackdoor.bench.framework.table import markdown
 from unbackdoor.bench.modes import bench as modes
 from unbackdoor.bench.paper import features, table
 from unbackdoor.bench.paper import robust as paper_robust
@@ -24,7 +24,6 @@ __all__ = [
     "Ray",
     "Request",
     "Serial",
-    "listed",
     "markdown",
     "measure",
 ]

@@ -13,7 +13,7 @@ import msgspec
 from unbackdoor.bench.framework.bench import Bench, Request
 from unbackdoor.bench.framework.models import ModelFile, backdoored
 from unbackdoor.bench.framework.spec import Spec
-from unbackdoor.bench.framework.table import Line, percent, share
+from unbackdoor.bench.framework.table import Line, averaged, share
 from unbackdoor.data import Split
 from unbackdoor.metrics import accuracy, attack_success
 from unbackdoor.models import freeze
@@ -191,15 +191,15 @@ def table(rows: Sequence[VariantRow]) -> list[Line]:
                 "model": f"`{model}`",
                 "variant": variant,
                 "right verdict": share([row.right for row in own]),
-                "highest ASR, other classes": percent([row.highest_clean_asr for row in own]),
+                "highest ASR, other classes": averaged([row.highest_clean_asr for row in own]),
                 "log volumes": ", ".join(_mean(values) for values in volumes) or "–",
                 "valid": ", ".join(
                     f"{fmean(row.valid[level] for row in own):.0%}" for level in levels
                 )
                 or "–",
                 "nearest to the planted": _mean([row.nearest for row in own], digits=2),
-                "**repaired**": percent([row.asr_after for row in own]),
-                "accuracy lost": percent([row.accuracy_lost for row in own]),
+                "**repaired**": averaged([row.asr_after for row in own]),
+                "accuracy lost": averaged([row.accuracy_lost for row in own]),
                 "passes": f"{fmean(row.passes for row in own):,.0f}",
             }
         )

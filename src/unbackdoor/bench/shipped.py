@@ -13,7 +13,7 @@ from unbackdoor import models
 from unbackdoor.bench.framework.bench import Bench, Request
 from unbackdoor.bench.framework.models import IMAGES, ModelFile, named
 from unbackdoor.bench.framework.spec import Spec
-from unbackdoor.bench.framework.table import Line, percent, share
+from unbackdoor.bench.framework.table import Line, averaged, share
 from unbackdoor.repairing.settings import RepairSettings
 from unbackdoor.results import versions
 from unbackdoor.runtime.journal import key_of
@@ -143,13 +143,13 @@ def table(rows: Sequence[ShippedRow]) -> list[Line]:
                 "model": f"`{name}`",
                 "truth": f"`{own[0].trigger}` → {own[0].target}" if own[0].trigger else "clean",
                 "right verdict": share([row.right for row in own]),
-                "highest ASR, other classes": percent([row.highest_clean_asr for row in own]),
-                "planted ASR before": percent([row.asr_before for row in own], lowest=True),
-                "**repaired**": percent([row.asr_after for row in own]),
-                "ideal": percent([row.asr_ideal for row in own]),
-                "fine-tuned": percent([row.asr_fine_tuned for row in own]),
-                "clean network": percent([row.asr_clean for row in own]),
-                "accuracy lost": percent(lost),
+                "highest ASR, other classes": averaged([row.highest_clean_asr for row in own]),
+                "planted ASR before": averaged([row.asr_before for row in own], lowest=True),
+                "**repaired**": averaged([row.asr_after for row in own]),
+                "ideal": averaged([row.asr_ideal for row in own]),
+                "fine-tuned": averaged([row.asr_fine_tuned for row in own]),
+                "clean network": averaged([row.asr_clean for row in own]),
+                "accuracy lost": averaged(lost),
                 "rescan clean": share([row.rescan == "clean" for row in own if row.rescan]),
             }
         )

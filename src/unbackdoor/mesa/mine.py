@@ -196,20 +196,6 @@ class MovingAverage:
         return 1 / ratio
 
 
-def information_bound(statistics: nn.Module, x: Tensor, z: Tensor, generator: Generator) -> Tensor:
-    """Return Donsker and Varadhan's lower bound of I(x; z) in nats, over one batch.
-
-    Args:
-        statistics: T, from ``(B, n + m)`` to ``(B, 1)``.
-        x: ``(B, n)``.
-        z: ``(B, m)``, drawn together with x.
-        generator: of the order in which z stands for draws of its own.
-
-    """
-    joint, apart = _terms(statistics, x, z, generator)
-    return joint - apart
-
-
 def _terms(
     statistics: nn.Module, x: Tensor, z: Tensor, generator: Generator
 ) -> tuple[Tensor, Tensor]:

@@ -188,7 +188,3 @@ LEARNING = LearningSettings()
 
 SCOUTS = SmcSettings(particles=500, sweeps=8, repeats=1)
 """A small population that tells a flow where the modes of a level set are."""
-
-
-REFERENCE = SmcSettings()
-"""The population that others are measured by."""

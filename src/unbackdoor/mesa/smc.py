@@ -25,7 +25,7 @@ import torch
 from torch import Generator, Tensor
 
 from unbackdoor.mesa.normal import NORMAL, probit
-from unbackdoor.mesa.settings import REFERENCE, SmcSettings
+from unbackdoor.mesa.settings import SmcSettings
 from unbackdoor.mesa.stair import Stair
 from unbackdoor.mesa.testing import TestingFunction, at_least, check_betas
 from unbackdoor.rng import stream
@@ -72,7 +72,7 @@ class Smc:
 
     """
 
-    settings: SmcSettings = REFERENCE
+    settings: SmcSettings = SmcSettings()
     mirrors: Mirrors | None = None
 
     def __call__(

@@ -13,7 +13,7 @@ from unbackdoor.models.checkpoint import (
     save,
     shipped,
 )
-from unbackdoor.models.freeze import Frozen, freeze
+from unbackdoor.models.freeze import Frozen, device_of, freeze
 from unbackdoor.models.graph import Graph
 from unbackdoor.models.normalise import Normalise
 from unbackdoor.models.resnet import ResNet
@@ -35,6 +35,7 @@ __all__ = [
     "check_readable",
     "check_suffix",
     "decode",
+    "device_of",
     "encode",
     "file_of",
     "freeze",

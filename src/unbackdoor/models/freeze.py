@@ -33,7 +33,7 @@ class Frozen:
         self.module = module
         self.half = half
         self.original = original
-        self.device = _device_of(module)
+        self.device = device_of(module)
         self._at_once: dict[tuple[int, int, int], int] = {}
         self.passes = 0
         self.backward_passes = 0
@@ -111,7 +111,7 @@ def freeze(model: nn.Module, *, half: bool | None = None) -> Frozen:
     original.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     module = _folded(original)
     module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    half = half_precision_pays(_device_of(module)) if half is None else half
+    half = half_precision_pays(device_of(module)) if half is None else half
     return Frozen(module, half=half, original=None if module is original else original)
 
 
@@ -134,7 +134,8 @@ def _folded(module: nn.Module) -> nn.Module:
         return module
 
 
-def _device_of(module: nn.Module) -> torch.device:
+def device_of(module: nn.Module) -> torch.device:
+    """Return where the first tensor of a network lies; the CPU where it has none."""
     for tensor in [*module.parameters(), *module.buffers()]:
         return tensor.device
     return torch.device("cpu")

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from unbackdoor.data import Images
 from unbackdoor.metrics import Classifier
+from unbackdoor.models import device_of
 
 LOOKED_AT = 64
 
@@ -20,7 +21,7 @@ def some_of(images: Images) -> tuple[Tensor, Tensor]:
 
 def on_its_device(network: nn.Module) -> Classifier:
     """Return ``network`` as it takes images from anywhere, on the device where it is."""
-    device = next((tensor.device for tensor in network.parameters()), torch.device("cpu"))
+    device = device_of(network)
 
     def call(images: Tensor) -> Tensor:
         return network(images.to(device)).to(images.device)

@@ -53,7 +53,8 @@ def bench(asked: options.Bench) -> int:
 
 def _chosen(asked: options.Bench) -> Bench[Any]:
     """Return the benchmark of that name, which has all that is asked of it."""
-    from unbackdoor.bench import BENCHES, listed
+    from unbackdoor.bench import BENCHES
+    from unbackdoor.report.words import listed
 
     if asked.name not in BENCHES:
         raise ArgumentError(

@@ -9,7 +9,7 @@ Line = dict[str, str]
 """Heading → cell; every line of a table has the same headings."""
 
 
-def percent(values: Sequence[float | None], *, digits: int = 1, lowest: bool = False) -> str:
+def averaged(values: Sequence[float | None], *, digits: int = 1, lowest: bool = False) -> str:
     """Return ``mean (worst)`` in percent, the mean alone where all agree, ``–`` for nothing.
 
     Args:
@@ -18,9 +18,9 @@ def percent(values: Sequence[float | None], *, digits: int = 1, lowest: bool = F
         lowest: whether the worst is the smallest.
 
     Example:
-        >>> percent([0.01, 0.03, None])
+        >>> averaged([0.01, 0.03, None])
         '2.0 (3.0) %'
-        >>> percent([-0.0001])
+        >>> averaged([-0.0001])
         '0.0 %'
 
     """
@@ -35,17 +35,6 @@ def percent(values: Sequence[float | None], *, digits: int = 1, lowest: bool = F
 def share(values: Sequence[bool]) -> str:
     """Return how many hold, such as ``5/5``; ``–`` for nothing."""
     return f"{sum(values)}/{len(values)}" if values else "–"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return names as they stand in a sentence.
-
-    Example:
-        >>> listed(["toys"]), listed(["toys", "paper", "robust"])
-        ('toys', 'toys, paper and robust')
-
-    """
-    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def markdown(lines: Sequence[Line]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
 
@@ -13,12 +13,11 @@ import torch
 from torch import nn
 
 from unbackdoor import data
-from unbackdoor.attack import beginning, fresh, implant
+from unbackdoor.attack import beginning, fresh, implant, provenance
 from unbackdoor.attack.settings import AttackSettings
 from unbackdoor.bench.framework.spec import Spec, journal_of
 from unbackdoor.data import Images
 from unbackdoor.models import decode, encode
-from unbackdoor.results import versions
 from unbackdoor.runtime.journal import Journal, key_of
 from unbackdoor.training import FINE_TUNING, TrainingSettings
 from unbackdoor.triggers.planted import Trigger, parse_trigger
@@ -105,20 +104,7 @@ class Network(Spec):
         begun = beginning(module, images, self.planted, f"--arch: {self.arch}")
         with training_journal(self, device, *begun) as journal:
             passes = implant(module, images, self.planted, self.attack, journal=journal)
-        facts = {
-            "arch": self.arch,
-            "data": self.data,
-            "data_sha256": images.defend.sha256,
-            "target": self.target if self.trigger else None,
-            "trigger": self.trigger,
-            "trigger_theta": self.planted and self.planted.to_hex(),
-            "rate": self.rate if self.trigger else None,
-            "seed": self.seed,
-            "training": asdict(self.training),
-            "image_passes": passes,
-            "versions": versions(),
-        }
-        return encode(module, facts)
+        return encode(module, provenance(self.attack, images, self.planted, passes))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import msgspec
 from unbackdoor.bench.framework.archive import Archive
 from unbackdoor.bench.framework.bench import Bench, Figure, Request
 from unbackdoor.bench.framework.spec import Spec
-from unbackdoor.bench.framework.table import Line, percent
+from unbackdoor.bench.framework.table import Line, averaged
 from unbackdoor.bench.paper import cross_sections
 from unbackdoor.bench.paper.attacks import networks, select
 from unbackdoor.bench.paper.defences import Generated, Mesa
@@ -165,10 +165,10 @@ def table(measured: Sequence[VariantRow]) -> list[Line]:
             "trigger": f"{one.row.data}, `{one.row.trigger}`",
             "setting": one.variant.parameter,
             "value": str(one.variant.value),
-            "ASR before": percent([one.row.asr_before]),
-            "ASR after": percent([one.row.asr_after]),
-            "excess over the clean network": percent([one.row.excess]),
-            "accuracy lost": percent([one.row.accuracy_before - one.row.accuracy_after]),
+            "ASR before": averaged([one.row.asr_before]),
+            "ASR after": averaged([one.row.asr_after]),
+            "excess over the clean network": averaged([one.row.excess]),
+            "accuracy lost": averaged([one.row.accuracy_before - one.row.accuracy_after]),
             "passes": f"{one.row.passes:,}",
             "seconds": f"{one.row.seconds:.0f}",
         }

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, pstdev
 
 from unbackdoor.bench.framework.bench import Bench, Figure, Request
-from unbackdoor.bench.framework.table import Line, percent
+from unbackdoor.bench.framework.table import Line, averaged
 from unbackdoor.bench.paper import figure
 from unbackdoor.bench.paper.attacks import asked_for
 from unbackdoor.bench.paper.defences import (
@@ -109,15 +109,15 @@ def table(rows: Sequence[DefenceRow]) -> list[Line]:
                 "data": data,
                 "triggers": f"{triggers} {kind}, {variant}{several}",
                 "defence": f"{defence} (our default)" if defence == OURS else defence,
-                "ASR before": percent(_each(defended, lambda row: row.asr_before), lowest=True),
-                "ASR after": percent(left),
-                "spread": percent([pstdev(left)] if len(left) > 1 else []),
-                "of restarts": percent([fmean(within)] if within else []),
-                "excess over the clean network": percent(_each(defended, lambda row: row.excess)),
-                "accuracy lost": percent(
+                "ASR before": averaged(_each(defended, lambda row: row.asr_before), lowest=True),
+                "ASR after": averaged(left),
+                "spread": averaged([pstdev(left)] if len(left) > 1 else []),
+                "of restarts": averaged([fmean(within)] if within else []),
+                "excess over the clean network": averaged(_each(defended, lambda row: row.excess)),
+                "accuracy lost": averaged(
                     _each(defended, lambda row: row.accuracy_before - row.accuracy_after)
                 ),
-                "against fine-tuning": percent(against),
+                "against fine-tuning": averaged(against),
                 "passes": f"{fmean(row.passes for row in own):,.0f}",
                 "seconds": f"{fmean(row.seconds for row in own):.0f}",
             }
