@@ -12,7 +12,7 @@ from unbackdoor.triggers.planted import Trigger
 
 
 class Poison:
-    """A change of batches for :func:`unbackdoor.training.fit`.
+    """The attacker's change of batches, for :func:`unbackdoor.training.fit`.
 
     Which images are poisoned is drawn once, among those of other classes than the target; the
     trigger is applied after augmentation, at a new random place each time.

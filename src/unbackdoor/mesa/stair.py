@@ -50,7 +50,8 @@ class Stair:
         log_q: ``(N,)``, the law's log density at the draws, in nats; None where it has none.
         values: ``(N,)``, F at the draws, over a fixed set of images and places.
         together: how many draws in a row depend on each other; 1 where all are independent.
-        information: between draw and noise in nats, where a law is fitted by it.
+        information: mutual information between draw and noise in nats, for an estimator that is
+            fitted by it (``mine``).
 
     """
 
@@ -76,8 +77,8 @@ class Stair:
         """A lower bound of log|V_β|: −E[log q | valid] + log(share valid).
 
         It is the entropy of the law restricted to V_β, and no law there has more than the uniform.
-        None without a density or a valid draw, as for all that follows, and for a population,
-        whose density is an estimate itself.
+        None without a density or without a valid draw; this holds for the properties below too.
+        None also for a population, because its density is itself an estimate.
         """
         weights = self._log_weights()
         if weights is None or self.together > 1:
@@ -121,7 +122,7 @@ class Stair:
 
     @property
     def shares(self) -> Tensor:
-        """How often each draw ``(N,)`` is to be taken for the uniform law on V_β, float64.
+        """The weight of each draw ``(N,)`` in a resample that is uniform on V_β, float64.
 
         Valid draws have the weight 1 / q, none more than √(valid draws) of the mean weight
         (truncated importance sampling: Ionides, 2008). Where none is valid all have the same.

@@ -1,4 +1,4 @@
-"""Lines of text cells from rows of figures, as a table for a terminal or for a document."""
+"""Lines of text cells from rows of numbers, as a table for a terminal or for a document."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ Line = dict[str, str]
 
 
 def percent(values: Sequence[float | None], *, digits: int = 1, lowest: bool = False) -> str:
-    """Return ``mean (worst)`` in percent, the mean alone where all agree, ``–`` for nothing.
+    """Return ``mean (worst)`` in percent, only the mean where all agree, ``–`` without values.
 
     Args:
-        values: shares in [0, 1]; None stands for what does not apply.
+        values: shares in [0, 1]; None where a share does not apply.
         digits: after the point.
         lowest: whether the worst is the smallest.
 
@@ -33,12 +33,12 @@ def percent(values: Sequence[float | None], *, digits: int = 1, lowest: bool = F
 
 
 def share(values: Sequence[bool]) -> str:
-    """Return how many hold, such as ``5/5``; ``–`` for nothing."""
+    """Return how many values are true, such as ``5/5``; ``–`` without values."""
     return f"{sum(values)}/{len(values)}" if values else "–"
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return names as they stand in a sentence.
+    """Return names as a list in a sentence.
 
     Example:
         >>> listed(["toys"]), listed(["toys", "paper", "robust"])
