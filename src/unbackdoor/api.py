@@ -46,8 +46,8 @@ def scan(
         settings: how much work, and the rule of the verdict.
         seed: of every draw.
         progress: where to report.
-        state: folder that keeps finished steps until the call returns, so that the same call goes
-            on where another was killed; none are kept when left out.
+        state: folder that keeps finished steps until the call returns. After a kill, the same call
+            continues from them. When left out, none are kept.
 
     Raises:
         ContentError: images or labels do not have these shapes and ranges, or the preflight finds
@@ -98,8 +98,8 @@ def repair(
         scanning: how to scan again.
         seed: of every draw.
         progress: where to report.
-        state: folder that keeps finished steps until the call returns, so that the same call goes
-            on where another was killed; none are kept when left out.
+        state: folder that keeps finished steps until the call returns. After a kill, the same call
+            continues from them. When left out, none are kept.
 
     Raises:
         ContentError: images or labels do not have these shapes and ranges.

@@ -70,7 +70,7 @@ FINE_TUNING = TrainingSettings(epochs=4, learning_rate=0.1)
 """The recipe for implanting into a network that is already trained."""
 
 Change = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(images in [0, 1], labels, positions in the set) → what the network is to learn instead.
+"""(images in [0, 1], labels, positions in the set) → the images and labels to learn instead.
 
 The labels that come back are classes ``(B,)`` or the probability of each ``(B, classes)``.
 """
@@ -96,17 +96,17 @@ def fit(
 
     Args:
         model: maps images in [0, 1] to logits; trained on the device where it is.
-        images: what to train on.
+        images: the training images.
         settings: the recipe.
         generator: order, augmentation; ``change`` has its own.
         change: applied to each batch after augmentation, such as stamping triggers.
         draws: the generators of ``change``.
         uphill: moves the weights to the point at which a second pass computes the gradient of the
             step; when left out, the gradient is taken at the weights themselves.
-        watch: called after each epoch, the text is shown beside the bar.
-        description: what the bar is called.
+        watch: called after each epoch; its text is shown next to the bar.
+        description: label of the bar.
         progress: where to report.
-        journal: keeps each finished epoch, from which a training that was killed goes on.
+        journal: saves each finished epoch, from which a training that was killed continues.
 
     Raises:
         ArgumentError: a setting is out of range, or training diverged.

@@ -33,7 +33,7 @@ class Machine:
     seed: int = 0
     """Seed of every draw."""
     progress: bool = True
-    """Whether bars are shown, where standard error is a terminal."""
+    """Whether progress bars are shown, if standard error is a terminal."""
     quiet: bool = False
     """Print only errors, and the output of -f json or sarif."""
     config: File = None
@@ -44,7 +44,7 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Input(Machine):
-    """How images are fitted to the network."""
+    """Options of how images are fitted to the network."""
 
     size: Number = None
     """Side of the network's square input: images are scaled and cropped to it."""
@@ -70,17 +70,17 @@ class Scan(Input):
     data: str
     """cifar10-sample, cifar10, cifar100, or a folder with a folder of pictures per class."""
     arch: Text = None
-    """A built-in name, timm:NAME, FILE.onnx or FILE.py:FUNCTION, where the file does not say it."""
+    """A built-in name, timm:NAME, FILE.onnx or FILE.py:FUNCTION, if the file does not name it."""
     space: str = DEFAULT_SPACE
     """Triggers to look for: patch:SIZE, in pixels of the network's input."""
     budget: Literal["quick", "standard", "thorough"] = "standard"
     """How much work."""
     format: ScanFormat = "table"
-    """What is printed."""
+    """Format of the printed result."""
     output: OptionalOutput = None
     """File for the result: SARIF if the name ends in .sarif, else JSON."""
     report: File = None
-    """Where the page goes, as HTML; of several models, a folder for their pages."""
+    """File for the HTML page; for several models, a folder for their pages."""
     fail_on: Annotated[Literal["backdoored", "inconclusive"] | None, arg(metavar="VERDICT")] = None
     """The mildest verdict with an exit code above 0: with backdoored, inconclusive exits with 0."""
 
@@ -97,9 +97,9 @@ class Repair(Input):
     data: str
     """cifar10-sample, cifar10, cifar100, or a folder with a folder of pictures per class."""
     output: Output
-    """Where the repaired model goes: .safetensors, .pt, or .onnx where it came as one."""
+    """File for the repaired model: .safetensors, .pt, or .onnx if the model is an .onnx file."""
     arch: Text = None
-    """A built-in name, timm:NAME, FILE.onnx or FILE.py:FUNCTION, where the file does not say it."""
+    """A built-in name, timm:NAME, FILE.onnx or FILE.py:FUNCTION, if the file does not name it."""
     scan: File = None
     """The JSON of a scan of this model with this data; when left out, the model is scanned
     first."""
@@ -111,11 +111,11 @@ class Repair(Input):
     """A clean model of the same input; it shows how often triggers cause an error without a
     backdoor."""
     format: Format = "table"
-    """What is printed."""
+    """Format of the printed result."""
     result: File = None
-    """Where the result goes, as JSON."""
+    """File for the result, as JSON."""
     report: File = None
-    """Where the page goes, as HTML."""
+    """File for the HTML page."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,7 @@ class Attack(Machine):
     data: str
     """cifar10 or cifar100 (its training set), or a folder with a folder of pictures per class."""
     output: Output
-    """Where the checkpoint goes: .safetensors or .pt."""
+    """File for the checkpoint: .safetensors or .pt."""
     start: Annotated[str | None, arg(name="from", metavar="MODEL")] = None
     """Implant in this model by fine-tuning; when left out, a network is trained from scratch."""
     arch: Text = None
@@ -147,7 +147,7 @@ class Demo(Machine):
     model: Annotated[str, arg(metavar="MODEL")] = "shipped:bw170"
     """Which model; 'unbackdoor models' lists the shipped ones."""
     folder: Path = Path("unbackdoor-demo")
-    """Where the scan, the repaired model and the page go."""
+    """Folder for the scan, the repaired model and the page."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +157,7 @@ class Report:
     result: Annotated[Positional[Path], arg(metavar="RESULT.json")]
     """The file that scan -o or repair --result has written."""
     output: Output
-    """Where the page goes, as HTML; of several models, a folder for their pages."""
+    """File for the HTML page; for several models, a folder for their pages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +194,7 @@ class Bench(Machine):
     """How many seeds, counted up from --seed; when left out 5, but 1 for profile, paper and
     paper-features."""
     store: Path = Path("results")
-    """Folder that keeps finished rows, so that a second run does what is missing."""
+    """Folder that keeps finished rows, so that a second run computes only the missing ones."""
     only: Text = None
     """For paper and paper-features: only these attacks, such as cifar10-bw:170,cifar10-rgb:0; for
     paper-robust: one attack."""
@@ -225,4 +225,4 @@ class Schema:
     """Print the JSON Schema of what scan or repair writes with -f json."""
 
     command: Positional[Literal["scan", "repair"]]
-    """Whose results."""
+    """The command that writes the results."""

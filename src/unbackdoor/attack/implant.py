@@ -48,7 +48,7 @@ def attack(
 
     Args:
         settings: the trigger, the data, the network and the recipe.
-        output: where the checkpoint goes; its folder must exist.
+        output: file of the checkpoint; its folder must exist.
         command: the command line, kept in the provenance.
         progress: where to report.
         state: folder that keeps finished epochs until the checkpoint is written. After a kill, the
@@ -120,8 +120,8 @@ def beginning(
 
     Args:
         model: before it is trained.
-        images: what it is trained on and measured with.
-        trigger: what is planted.
+        images: the images of training and measurement.
+        trigger: the trigger to plant.
         what: how the error message begins if the model cannot take the images.
 
     """

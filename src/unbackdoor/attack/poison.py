@@ -19,7 +19,7 @@ class Poison:
 
     Args:
         images: the training set.
-        trigger: what is stamped.
+        trigger: the trigger to stamp.
         target: the label that poisoned images get.
         rate: share of the whole training set that is poisoned, in [0, 1].
         generator: the choice of images, then the places.

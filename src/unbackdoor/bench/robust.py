@@ -77,7 +77,7 @@ class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
         asr_after: of the planted trigger after the repair.
         accuracy_lost: by the repair.
         passes: images forward in the scan.
-        versions: of what the figures depend on.
+        versions: of the software on which the figures depend.
 
     """
 

@@ -51,7 +51,7 @@ class ShippedRow(msgspec.Struct, frozen=True, kw_only=True):
         repair_passes: images through a model during the repair, its controls and the rescan.
         scan_seconds: wall-clock time of the scan.
         repair_seconds: wall-clock time of the repair, its controls and the rescan.
-        versions: of what the figures depend on.
+        versions: of the software on which the figures depend.
 
     """
 
@@ -200,7 +200,7 @@ def _judged(subject: Subject, seed: int, settings: str, reference: nn.Module) ->
 
 BENCH = Bench(
     name="shipped",
-    summary="Whether the shipped models are judged rightly, and what a repair leaves of them.",
+    summary="Whether the verdicts on the shipped models are right, and the rates after a repair.",
     plan=plan,
     table=table,
     flags=frozenset({"models"}),

@@ -28,8 +28,8 @@ class Automatic:
     Args:
         flow: used first.
         smc: used where the flow does not fit.
-        valid: least share of valid draws of a flow that fits.
-        worth: least effective sample size of a flow that fits.
+        valid: smallest share of valid draws of a flow that fits.
+        worth: smallest effective sample size of a flow that fits.
 
     Example:
         >>> upper = lambda theta: torch.sigmoid(8 * (theta.sum(1) - 2))

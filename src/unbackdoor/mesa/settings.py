@@ -189,7 +189,7 @@ LEARNING = LearningSettings()
 
 
 SCOUTS = SmcSettings(particles=500, sweeps=8, repeats=1)
-"""A small population that tells a flow where the modes of a level set are."""
+"""A small population that finds the modes of a level set for a flow."""
 
 
 REFERENCE = SmcSettings()

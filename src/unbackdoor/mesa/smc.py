@@ -63,7 +63,7 @@ class Smc:
 
     Args:
         settings: population, moves and repeats.
-        mirrors: proposed beside short steps; none when left out.
+        mirrors: proposed in addition to short steps; none when left out.
 
     Example:
         The volume of the upper half of a cube, known to be log ½:

@@ -1,4 +1,4 @@
-"""A stair: a law close to the uniform one on a level set, and what is measured on it.
+"""A stair: a law close to the uniform one on a level set, and its measured properties.
 
 The uniform law on V_β = {F ≥ β} has the largest entropy of all laws with F ≥ β, and that entropy is
 log|V_β| (Qiao, Yang and Li, *Defending Neural Backdoors via Generative Distribution Modeling*,
@@ -97,7 +97,7 @@ class Stair:
     def log_volume_error(self) -> float | None:
         """The standard error of that estimate in nats, from draws that are independent.
 
-        None also where there is one group of draws alone.
+        None also if there is only one group of draws.
         """
         weights = self._log_weights()
         groups = len(self.draws) // self.together
@@ -110,7 +110,7 @@ class Stair:
 
     @property
     def effective_sample_size(self) -> float:
-        """How many uniform draws on V_β the weighted draws are worth, were all independent."""
+        """The number of uniform draws on V_β with the precision of the weighted draws."""
         weights = self._log_weights()
         return 0.0 if weights is None else float(1 / torch.softmax(weights, 0).square().sum())
 
@@ -148,7 +148,7 @@ def draw_stair(
     """Draw from a law and measure its draws with F.
 
     Args:
-        law: what an estimator fitted for ``beta``.
+        law: fitted for ``beta`` by an estimator.
         F: the testing function over a fixed set, so that a volume refers to one level set.
         beta: the level.
         count: how many draws.

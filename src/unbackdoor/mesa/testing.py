@@ -1,7 +1,7 @@
 """The testing function F, the only input of MESA, and how far a draw falls short of β.
 
-F maps trigger parameters θ ∈ [0, 1]^n to [0, 1]: how well θ works. Its level sets are
-V_β = {θ : F(θ) ≥ β}. Nothing here knows what a picture is.
+F maps trigger parameters θ ∈ [0, 1]^n to [0, 1]: how well θ works. Its level sets are V_β = {θ :
+F(θ) ≥ β}. Nothing here depends on pictures.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Landing:
     """A stair, and all values of F so far, from which the next stair starts.
 
     Args:
-        stair: what was reached.
+        stair: the stair.
         theta: where F was evaluated, ``(B, n)`` each time.
         values: F there, ``(B,)`` each time.
 

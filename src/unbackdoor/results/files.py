@@ -117,7 +117,7 @@ def read_any(path: Path, argument: str = "RESULT") -> Result | Unscanned | list[
 
 
 def _problem(scan: ScanResult) -> str | None:
-    """Return what does not fit together in a scan, None if all does."""
+    """Return the first inconsistency in a scan, or None."""
     classes, n = len(scan.data.classes), scan.dimensions
     if not 1 <= n <= MOST_DIMENSIONS or len(scan.image_shape) != 3 or min(scan.image_shape) < 1:
         return (

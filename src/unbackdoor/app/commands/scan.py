@@ -108,7 +108,7 @@ class _Scanner:
 
     @cached_property
     def images(self) -> Split:
-        """The images, loaded once, when they are first asked for."""
+        """The images, loaded once, at their first use."""
         return data.load(self.data, self.fitting.size)
 
     def scan(self, name: str, locks: ExitStack) -> _Attempt:

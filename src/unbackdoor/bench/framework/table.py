@@ -27,7 +27,7 @@ def percent(values: Sequence[float | None], *, digits: int = 1, lowest: bool = F
     known = [100 * value for value in values if value is not None]
     if not known:
         return "–"
-    mean = f"{fmean(known):z.{digits}f}"  # z: what rounds to zero has no sign
+    mean = f"{fmean(known):z.{digits}f}"  # z: no sign for a rounded zero
     worst = f"{min(known) if lowest else max(known):z.{digits}f}"
     return f"{mean} %" if mean == worst else f"{mean} ({worst}) %"
 

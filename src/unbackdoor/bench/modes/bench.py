@@ -171,7 +171,7 @@ def table(rows: Sequence[ModesRow]) -> list[Line]:
 
 BENCH = Bench(
     name="modes",
-    summary="MESA, which is given no sample, beside generators that are given fifty thousand.",
+    summary="MESA, which gets no sample, compared with generators that get fifty thousand.",
     plan=plan,
     table=table,
 )

@@ -90,12 +90,12 @@ class DefenceRow(msgspec.Struct, frozen=True, kw_only=True):
         data: the data set.
         arch: of the network.
         variant: ``implanted`` or ``scratch``, how the backdoor was made.
-        trigger: what was planted.
+        trigger: the planted trigger.
         target: the attacked class.
         rate: share of poisoned training images.
         network: SHA-256 of the backdoored network's file.
         defence: its name.
-        restart: of several that differ by chance alone.
+        restart: number among several runs that differ only by chance.
         seed: of the defence.
         images: number of clean images that the defence used.
         evaluated: held-back images of other classes, each stamped in three rounds.
@@ -110,7 +110,7 @@ class DefenceRow(msgspec.Struct, frozen=True, kw_only=True):
         passes: images through a network, shared work included.
         seconds: wall-clock time, shared work included.
         device: where networks ran.
-        versions: of what the figures depend on.
+        versions: of the software on which the figures depend.
 
     """
 

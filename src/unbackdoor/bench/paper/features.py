@@ -46,7 +46,7 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
         outside: share of the poisoned ones that are farther from the clean mean than all but
             :data:`FALSE_ALARMS` of the clean ones.
         poisoned: number of poisoned images.
-        versions: of what the figures depend on.
+        versions: of the software on which the figures depend.
 
     """
 
@@ -249,7 +249,7 @@ def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
 
 BENCH = Bench(
     name="paper-features",
-    summary="Where poisoned images lie in a network's last features, beside what defences leave.",
+    summary="Where poisoned images lie in a network's last features, and what defences achieve.",
     plan=plan,
     rows=gathered,
     table=table,

@@ -61,7 +61,7 @@ def _number(value: float | None, form: str) -> str:
 
 BENCH = Bench(
     name="reference",
-    summary="The staircase that a scan recovers beside a long population on the same network.",
+    summary="The staircase of a scan, compared with a long population on the same network.",
     plan=plan,
     rows=rows_in_each_result,
     table=table,

@@ -67,7 +67,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         nearest_flow: the same to as many of the flow's valid draws.
         passes: images forward for the staircase, all levels, including the judging.
         smc_passes: images forward for the population, all levels.
-        versions: of what the figures depend on.
+        versions: of the software on which the figures depend.
 
     """
 

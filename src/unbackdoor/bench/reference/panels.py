@@ -42,7 +42,7 @@ class PanelRow(msgspec.Struct, frozen=True, kw_only=True):
         images: in the panel.
         difference: of F from the truth; for random panels over 20 of them.
         shared: difference of the mean of F over the triggers: how lenient or strict the panel is.
-        versions: of what the figures depend on.
+        versions: of the software on which the figures depend.
 
     """
 
@@ -176,7 +176,7 @@ def _with_worst(values: Sequence[float]) -> str:
 
 BENCH = Bench(
     name="panels",
-    summary="What a few images say of F, chosen or drawn at random, beside what all say.",
+    summary="F over a few images, chosen or drawn at random, compared with F over all images.",
     plan=plan,
     rows=rows_in_each_result,
     table=table,

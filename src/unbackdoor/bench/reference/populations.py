@@ -61,7 +61,7 @@ class Population(msgspec.Struct, frozen=True, kw_only=True):
         levels: rising.
         passes: images forward.
         seconds: wall-clock time.
-        versions: of what the figures depend on.
+        versions: of the software on which the figures depend.
 
     """
 

@@ -55,7 +55,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
         mmd_exact: the same between two sets of exact draws.
         calls: of F, one per θ.
         seconds: wall-clock time.
-        versions: of what the figures depend on.
+        versions: of the software on which the figures depend.
 
     """
 

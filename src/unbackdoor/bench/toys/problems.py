@@ -31,7 +31,7 @@ class LevelSets(Protocol):
 
     @property
     def name(self) -> str:
-        """What a table calls it."""
+        """Its name in tables."""
         ...
 
     @property
