@@ -1,4 +1,4 @@
-"""The same work from Python, on any callable: ``unbackdoor.scan`` and ``unbackdoor.repair``."""
+"""The Python interface, for any callable: ``unbackdoor.scan`` and ``unbackdoor.repair``."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def scan(
     Args:
         model: maps images ``(B, 3, H, W)`` in [0, 1] to logits ``(B, classes)``, differentiably; a
             ``torch.nn.Module`` or any other callable.
-        images: ``(N, 3, H, W)`` clean images, uint8, or floats in [0, 1] (kept as 8 bits).
+        images: ``(N, 3, H, W)`` clean images, uint8, or floats in [0, 1] (rounded to 8 bits).
         labels: ``(N,)`` their classes.
         classes: their names, by index.
         space: the triggers to look for.
         settings: how much work, and the rule of the verdict.
         seed: of every draw.
         progress: where to report.
-        state: folder that keeps finished steps until the call returns, so that the same call goes
-            on where another was killed; none are kept when left out.
+        state: folder that keeps finished steps until the call returns. After a kill, the same call
+            continues from them. When left out, none are kept.
 
     Raises:
         ContentError: images or labels do not have these shapes and ranges, or the preflight finds
@@ -87,19 +87,19 @@ def repair(
     progress: Progress | None = None,
     state: Path | None = None,
 ) -> tuple[nn.Module, RepairResult]:
-    """Return a repaired copy of ``model`` and what was measured on it.
+    """Return a repaired copy of ``model`` and the measurements.
 
     Args:
         model: the classifier, not changed.
         images: the clean images of the scan, ``(N, 3, H, W)``.
         labels: their classes, ``(N,)``.
-        found: what :func:`scan` returned.
+        found: the result of :func:`scan`.
         settings: how to unlearn.
         scanning: how to scan again.
         seed: of every draw.
         progress: where to report.
-        state: folder that keeps finished steps until the call returns, so that the same call goes
-            on where another was killed; none are kept when left out.
+        state: folder that keeps finished steps until the call returns. After a kill, the same call
+            continues from them. When left out, none are kept.
 
     Raises:
         ContentError: images or labels do not have these shapes and ranges.
@@ -130,7 +130,7 @@ def _subject(
     classes: Sequence[str] | None,
     progress: Progress | None,
 ) -> Subject:
-    """Return the subject of a model that came from no file."""
+    """Return the subject of a model that was passed from Python."""
     module = model if isinstance(model, nn.Module) else _Called(model).eval()
     loaded = Loaded(module, name="", sha256="", arch=type(model).__name__)
     return Subject.of(loaded, _split(images, labels, classes), progress=progress)

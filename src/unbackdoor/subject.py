@@ -1,4 +1,4 @@
-"""A model with the images to look at it with: what commands, benchmarks and Python work on."""
+"""A model with its clean images, on which commands, benchmarks and the Python interface work."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from unbackdoor.triggers.registry import parse_space
 
 @dataclass(frozen=True, kw_only=True)
 class InputSettings:
-    """How images are fitted to a network that somebody else prepared them for.
+    """How images are fitted to a network that was trained on differently prepared ones.
 
     Args:
-        size: side of the network's square input, to which images are scaled (the shorter side) and
-            cropped (the middle); as they are when left out.
+        size: side of the network's square input. Images are scaled so that their shorter side has
+            this size, and their middle is cropped. When left out, they stay as they are.
         mean: per channel, subtracted from images in [0, 1] before the network.
-        std: per channel, divides what is left.
-        labels: index in the network's answer of each class of the data, for networks with another
-            order of classes, or with more of them.
+        std: per channel, divides the difference.
+        labels: for each class of the data, its index among the network's logits; for networks with
+            another order of classes, or with more classes.
 
     """
 
@@ -53,7 +53,7 @@ class InputSettings:
 
     @property
     def normalisation(self) -> nn.Module | None:
-        """What images in [0, 1] pass before the network, None where it takes them as they are."""
+        """The layer before the network that normalises images in [0, 1]; None if there is none."""
         if not self.mean and not self.std:
             return None
         channels = len(self.mean or self.std or ())
@@ -61,20 +61,19 @@ class InputSettings:
 
 
 AS_IT_IS = InputSettings()
-"""Images in [0, 1], of the size and with the classes that they have."""
+"""Images in [0, 1], with their own size and classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A model, the images to look at it with, and its planted trigger where its file says it.
+    """A model, its clean images, and its planted trigger if its file names one.
 
     Args:
-        loaded: the model as it came.
-        network: the model as it takes images in [0, 1]; it shares its parameters with the loaded
-            one.
+        loaded: the model as it was loaded.
+        network: the same model with input in [0, 1]; it shares the parameters of ``loaded``.
         images: for the scan and the repair.
         reserve: for the scan of the repaired model.
-        findings: what was seen before any work.
+        findings: those of the preflight.
         input: how images are fitted to the model.
         progress: where to report.
 
@@ -97,7 +96,7 @@ class Subject:
         device: str = "cpu",
         progress: Progress | None = None,
     ) -> Subject:
-        """Load a model and clean images by their names, prepare them, and say what was seen.
+        """Load a model and clean images by their names, prepare them, and report the findings.
 
         Args:
             model: see :func:`unbackdoor.models.load`.
@@ -127,13 +126,13 @@ class Subject:
         device: str | None = None,
         progress: Progress | None = None,
     ) -> Subject:
-        """Prepare a model and clean images for each other, and look at both before any work.
+        """Prepare a model and clean images for each other, and check both before any work.
 
         Args:
-            loaded: the model; one from Python has neither a name nor a file.
-            images: all of them, of the size that ``fitting`` says.
+            loaded: the model; if it was passed from Python, it has neither a name nor a file.
+            images: all clean images, already of the size in ``fitting``.
             fitting: how images are fitted to the model.
-            device: where the model runs; where it is when left out.
+            device: where the model runs; when left out, it stays where it is.
             progress: where to report.
 
         Raises:
@@ -141,10 +140,10 @@ class Subject:
             InsufficientDataError: there are too few images of a class.
 
         """
-        cleared = preflight.adapt(loaded.module, images, fitting.normalisation)
-        images = cleared.images
+        adapted = preflight.adapt(loaded.module, images, fitting.normalisation)
+        images = adapted.images
         if fitting.labels is not None:
-            logits = answers(cleared.network, images.defend)
+            logits = answers(adapted.network, images.defend)
             images = images.relabelled(fitting.labels, logits.shape[-1])
         prepared = fitting.normalisation is not None
         findings = (
@@ -152,10 +151,10 @@ class Subject:
                 Finding(check="format", severity="note", sentence=note, remedy="")
                 for note in loaded.notes
             ),
-            *cleared.findings,
-            *preflight.check(cleared.network, images, prepared=prepared),
+            *adapted.findings,
+            *preflight.check(adapted.network, images, prepared=prepared),
         )
-        network = cleared.network if device is None else cleared.network.to(device)
+        network = adapted.network if device is None else adapted.network.to(device)
         first, reserve = images.to(device_of(network)).divide(FIRST_SHARE)
         return cls(
             loaded=loaded,
@@ -168,16 +167,17 @@ class Subject:
         )
 
     def say_findings(self) -> None:
-        """Say what was seen before any work."""
+        """Report the findings of the preflight."""
         for finding in self.findings:
             self.progress.say(f"{finding.severity}: {finding.sentence} {finding.remedy}".strip())
 
     @property
     def identity(self) -> object:
-        """What determines a result beside its settings: model, images and machine.
+        """Everything but the settings that determines a result: model, images and machine.
 
-        A model from a file is known by it, one from Python by its weights; what either answers is
-        part of it too, because code that computes the answers is in neither.
+        A model from a file is identified by the file, a model from Python by its weights. The
+        answers of either to some images belong to the identity too, because the code that computes
+        them is not part of file or weights.
         """
         frozen = freeze(self.network)
         loaded = self.loaded
@@ -194,7 +194,7 @@ class Subject:
 
         Args:
             state: the folder of journals; None keeps nothing.
-            work: its name.
+            work: the name of the work.
             settings: everything else that determines its result.
 
         """
@@ -203,15 +203,15 @@ class Subject:
 
     @property
     def planted(self) -> Planted | None:
-        """What the model's file says was planted: shown beside what is found, not used for it."""
+        """The planted trigger, if the model's file names one; a scan never uses it."""
         return planted_in(self.loaded.facts, len(self.images.defend.classes))
 
     @property
     def truth(self) -> Planted:
-        """The same, for a benchmark that cannot do without.
+        """The planted trigger, for a benchmark that needs it.
 
         Raises:
-            ContentError: the file does not say it.
+            ContentError: the file names none.
 
         """
         if self.planted is None:
@@ -221,7 +221,7 @@ class Subject:
 
     @property
     def input_record(self) -> dict[str, Any] | None:
-        """How images are fitted, as a result says it; None for as they are."""
+        """How images are fitted, in the form that a result stores; None if they are not changed."""
         if self.input == AS_IT_IS:
             return None
         return msgspec.json.decode(msgspec.json.encode(self.input))
@@ -235,7 +235,7 @@ class Subject:
         half: bool | None = None,
         journal: Journal = FORGETFUL,
     ) -> ScanResult:
-        """Scan the model, in bfloat16 or float32 or what is faster where ``half`` is left out."""
+        """Scan the model, with ``half`` in bfloat16; when left out, in the faster precision."""
         described = Described(
             model=freeze(self.network, half=half),
             path=printable(self.loaded.name),
@@ -265,13 +265,14 @@ class Subject:
         settings: RepairSettings | None = None,
         journal: Journal = FORGETFUL,
     ) -> tuple[nn.Module, RepairResult]:
-        """Repair the model with what a scan found, and scan it again.
+        """Unlearn the triggers that a scan found, and scan the model again.
 
         Args:
-            found: what the scan returned.
+            found: the result of the scan.
             scanning: how to scan again.
             seed: of every draw.
-            reference: a clean network, for the rate at which stamped images go astray anyway.
+            reference: a clean network, which shows how often triggers cause an error without a
+                backdoor.
             settings: how to unlearn.
             journal: keeps each finished step.
 
@@ -287,7 +288,7 @@ class Subject:
         )
 
     def save(self, module: nn.Module, result: RepairResult, path: Path) -> RepairResult:
-        """Write a repaired model as it came; return the result that says where and what it is."""
+        """Write a repaired model in the original's format; add its path and hash to the result."""
         repaired = next(row for row in result.rows if row.name == "repaired")
         facts = {
             "arch": self.loaded.arch,
@@ -300,9 +301,9 @@ class Subject:
 
 
 def planted_in(facts: Mapping[str, Any], classes: int) -> Planted | None:
-    """Return the trigger that a checkpoint's provenance names, None where it names none.
+    """Return the trigger that a checkpoint's provenance names, or None.
 
-    Anybody can write a header, so what does not fit is passed over, and no file is opened.
+    Anybody can write a header, so invalid values are ignored, and no file is opened.
     """
     name, target, theta = (facts.get(key) for key in ("trigger", "target", "trigger_theta"))
     if not isinstance(name, str) or type(target) is not int or not 0 <= target < classes:

@@ -39,8 +39,9 @@ class TrainingSettings:
         label_smoothing: share of the target mass spread over all classes.
         warm_up: share of the steps in which the learning rate rises.
         shift: pixels by which an image is moved at most.
-        scaled: whether the rate of each weight follows its size, so that training does the same to
-            networks that are the same function by larger and smaller weights.
+        scaled: whether the learning rate of each weight follows its size. Then training has the
+            same effect on two networks that compute the same function with differently scaled
+            weights.
 
     """
 
@@ -69,12 +70,12 @@ FINE_TUNING = TrainingSettings(epochs=4, learning_rate=0.1)
 """The recipe for implanting into a network that is already trained."""
 
 Change = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(images in [0, 1], labels, positions in the set) → what the network is to learn instead.
+"""(images in [0, 1], labels, positions in the set) → the images and labels to learn instead.
 
 The labels that come back are classes ``(B,)`` or the probability of each ``(B, classes)``.
 """
 Move = Callable[[nn.Module], AbstractContextManager[object]]
-"""Keeps weights, which hold their slopes, elsewhere for a while and puts them back."""
+"""A context that moves the weights, whose gradients are set, and moves them back at its end."""
 
 
 def fit(
@@ -95,17 +96,17 @@ def fit(
 
     Args:
         model: maps images in [0, 1] to logits; trained on the device where it is.
-        images: what to train on.
+        images: the training images.
         settings: the recipe.
         generator: order, augmentation; ``change`` has its own.
         change: applied to each batch after augmentation, such as stamping triggers.
         draws: the generators of ``change``.
-        uphill: where the slope of each step is taken in a second pass; where the weights are when
-            left out.
-        watch: called after each epoch, the text is shown beside the bar.
-        description: what the bar is called.
+        uphill: moves the weights to the point at which a second pass computes the gradient of the
+            step; when left out, the gradient is taken at the weights themselves.
+        watch: called after each epoch; its text is shown next to the bar.
+        description: label of the bar.
         progress: where to report.
-        journal: keeps each finished epoch, from which a training that was killed goes on.
+        journal: saves each finished epoch, from which a training that was killed continues.
 
     Raises:
         ArgumentError: a setting is out of range, or training diverged.
@@ -149,10 +150,10 @@ def fit(
                     pixels, labels = change(pixels, labels, picks)
                 pixels = pixels.to(device, memory_format=torch.channels_last)
                 labels = labels.to(device)
-                loss = _slope(model, pixels, labels, settings, precision)
+                loss = _gradients(model, pixels, labels, settings, precision)
                 if uphill is not None:
                     with uphill(model):
-                        _slope(model, pixels, labels, settings, precision)
+                        _gradients(model, pixels, labels, settings, precision)
                 optimiser.step()
                 schedule.step()
                 seen += len(picks)
@@ -171,7 +172,7 @@ def fit(
     return seen
 
 
-def _slope(
+def _gradients(
     model: nn.Module,
     pixels: Tensor,
     labels: Tensor,
@@ -206,12 +207,13 @@ def augment(images: Tensor, shift: int, generator: Generator) -> Tensor:
 def _groups(model: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]]:
     """Return the parameters with their learning rates and weight decay.
 
-    A weight before normalisation may be of any size: the network stays the same, but the slope
-    falls with the size and the step that it takes rises with it, so that one learning rate does by
-    the square of the size too little. The same is so of two layers with a ReLU between them, of
-    which one is larger and the other smaller. With ``scaled`` the rate of a weight is multiplied,
-    and its decay divided, by the mean squared norm of its rows, which is about 1 as a rule. What
-    has one row, such as an embedding of places ``(1, N, D)``, is left as it is.
+    A weight before a normalisation layer can be scaled by any factor c without changing the
+    network. Its gradient is then divided by c, but to have the same effect a step would have to be
+    c times as large. So a fixed learning rate is too small by the factor c². The same holds for two
+    layers with a ReLU between them if one is scaled up and the other down. With ``scaled`` the
+    learning rate of a weight is multiplied, and its weight decay divided, by the mean squared norm
+    of its rows, which is usually about 1. Parameters with one row, such as a position embedding
+    ``(1, N, D)``, keep the common rate.
     """
     rate, decay = settings.learning_rate, settings.weight_decay
     plain: list[nn.Parameter] = []
@@ -237,7 +239,7 @@ def _check(settings: TrainingSettings, images: Images) -> None:
 
 
 def autocast(model: nn.Module, images: Images) -> AbstractContextManager[object]:
-    """Return a context, to be entered often: bfloat16 where it is faster and right, or nothing."""
+    """Return a reusable context: bfloat16 where that is faster and its gradients are right."""
     device = next(model.parameters()).device
     half = half_precision_pays(device)
     if half and device.type == "cpu":
@@ -247,10 +249,11 @@ def autocast(model: nn.Module, images: Images) -> AbstractContextManager[object]
 
 @torch.no_grad()
 def _outgrown(model: nn.Module, pixels: Tensor) -> bool:
-    """Return whether a picture is smaller somewhere than the kernel that it meets.
+    """Return whether the input of some convolution is smaller than its kernel.
 
-    There oneDNN leaves the gradients in bfloat16 of weights that no pixel meets as memory was
-    (seen with torch 2.13: 1×1 under a kernel of 3×3, a stride of 2).
+    In that case oneDNN does not write the bfloat16 gradients of the weights that meet no pixel, and
+    they contain whatever was in memory before (seen with torch 2.13 for a 1×1 picture, a 3×3 kernel
+    and a stride of 2).
     """
     training = model.training
     with _Convolutions() as seen:
@@ -260,7 +263,7 @@ def _outgrown(model: nn.Module, pixels: Tensor) -> bool:
 
 
 class _Convolutions(TorchDispatchMode):
-    """Remembers the sides of what convolutions are given, each with that of their kernel."""
+    """Records the side lengths of the inputs of all convolutions, each with the kernel's side."""
 
     def __init__(self) -> None:
         super().__init__()

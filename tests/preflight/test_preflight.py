@@ -105,7 +105,7 @@ def test_training_mode_is_left_on_a_copy_and_said() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda x: logits(x) + 10 * torch.randn(len(x), CLASSES), "asked twice"),
+        (lambda x: logits(x) + 10 * torch.randn(len(x), CLASSES), "run again"),
         (lambda x: logits(x).detach(), "do not change with the pixels"),
         (lambda x: (logits(x) * 1e4).round() + 0 * x.sum(), "do not change with the pixels"),
         (lambda x: logits(x) * torch.nan, "not finite"),
@@ -147,8 +147,8 @@ def test_a_range_that_costs_some_accuracy_is_a_warning() -> None:
         return torch.where(dark, logits(images), logits((images + 1) / 2))
 
     said = found(network)["accuracy"]
-    assert "the class of 50% alone" in said
-    assert "with --mean 0.5 0.5 0.5 --std 0.5 0.5 0.5 it names 100%" in said
+    assert "the right class for only 50%" in said
+    assert "with --mean 0.5 0.5 0.5 --std 0.5 0.5 0.5 it is right on 100%" in said
 
 
 def test_guesses_without_a_remedy_are_a_warning() -> None:

@@ -1,1 +1,1 @@
-"""The command line: what people type, and where what comes of it goes."""
+"""The command line: its options, commands, inputs and outputs."""

@@ -1,4 +1,4 @@
-"""The command line: parse what was typed, run the command, turn errors into exit codes."""
+"""The command line: parse the arguments, run the command, turn errors into exit codes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Command = (
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends the work in the way of SIGINT."""
+    """SIGTERM, which ends the work in the same way as SIGINT."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,18 +50,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     for output in (sys.stdout, sys.stderr):
         if isinstance(output, io.TextIOWrapper):
-            output.reconfigure(errors="replace")  # a symbol that the terminal lacks ends nothing
+            output.reconfigure(errors="replace")  # replace symbols that the terminal lacks
     try:
         code = _run(sys.argv[1:] if arguments is None else list(arguments))
         sys.stdout.flush()
-    except BrokenPipeError:  # as other programs end when what they print into is closed
+    except BrokenPipeError:  # the reader of the output has closed it
         from unbackdoor.app import terminal
 
         terminal.print_nowhere()
         return NO_READER
     except UnbackdoorError as error:
         return _failed(str(error), error.exit_code)
-    except OSError as error:  # a file or folder that cannot be looked at, or a full disk
+    except OSError as error:  # an unreadable file or folder, or a full disk
         where = f"{error.filename}: " if error.filename else ""
         code = UNUSABLE if error.errno == errno.ENOSPC else BAD_ARGUMENT
         return _failed(f"{where}{error.strerror or error}; check the path.", code)
@@ -87,13 +87,13 @@ def _run(arguments: list[str]) -> int:
         )
     except SystemExit as left:
         if left.code and together != arguments:
-            print("unbackdoor: a settings file has a part in these arguments.", file=sys.stderr)
+            print("unbackdoor: some of these arguments come from a settings file.", file=sys.stderr)
         return BAD_ARGUMENT if left.code else DONE
     return _call(command)
 
 
 def _call(typed: Command) -> int:
-    """Run a command, which is imported for it alone: help needs none of them."""
+    """Run a command. Only this command is imported, so that ``--help`` is fast."""
     match typed:
         case Scan():
             from unbackdoor.app.commands.scan import scan

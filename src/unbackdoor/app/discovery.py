@@ -1,4 +1,4 @@
-"""Which models are meant by what was typed: files, shipped models, and what lies in folders."""
+"""Find the models that the arguments name: files, shipped models, and models in folders."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ NO_MODELS = {
     ".jsonl", ".lock", ".log", ".md", ".pdf", ".png", ".ppm", ".py", ".rst", ".sarif", ".sh",
     ".svg", ".toml", ".tsv", ".txt", ".webp", ".xml", ".yaml", ".yml",
 }  # fmt: skip
-"""Suffixes of what lies beside models; a file with any other is scanned, or said not to be."""
+"""Suffixes of files that are no models. Every other file is scanned, or reported as not scanned."""
 NAMES = {"changelog", "dockerfile", "licence", "license", "makefile", "notice", "readme"}
-"""The same for names without a suffix."""
+"""Names without a suffix of files that are no models."""
 GRAPH_DATA = (".data", "_data")
-"""Behind the name of an ONNX graph: the tensors that exporters write beside it."""
+"""Added to the name of an ONNX graph, these give the file of tensors that exporters write beside
+it."""
 
 
 def find_models(named: Sequence[str]) -> tuple[list[str], bool]:
-    """Return every model that was named, also by its folder, and whether there may be several.
+    """Return every model that was named itself or by its folder, and whether there may be several.
 
     Args:
-        named: files, folders and shipped models, as they were typed.
+        named: files, folders and shipped models, as given on the command line.
 
     Raises:
         ArgumentError: none was named, or one does not exist or cannot be read.
@@ -51,16 +52,16 @@ def find_models(named: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def is_model(folder: Path) -> bool:
-    """Return whether a folder holds a model of its own: a configuration with weights beside it."""
+    """Return whether a folder is itself a model: it holds a configuration and weights."""
     return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
 
 
 def models_in(folder: Path) -> list[str]:
-    """Return every model in a folder and its folders, in order; what is hidden is left alone.
+    """Return every model in a folder and its subfolders, sorted; hidden files are ignored.
 
-    A file that might be a model is listed even if nothing here can read it, and so is a link to a
-    folder, which is not followed, and a folder that cannot be looked into: what was passed over
-    would count as clean.
+    A file that might be a model is listed even if it cannot be read, because a file that is left
+    out would count as clean. For the same reason links to folders, which are not followed, and
+    folders that cannot be opened are listed.
 
     Raises:
         ContentError: there is none.

@@ -1,4 +1,4 @@
-"""What the command line exits with, and which verdicts and errors of several models decide it."""
+"""The exit codes of the command line, and which one several models give together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 DONE, BACKDOORED, UNUSABLE, INCONCLUSIVE, BAD_ARGUMENT = 0, 1, 2, 3, 4
 NO_READER = 128 + signal.SIGPIPE
-"""As other programs end when what they print into is closed."""
+"""The exit code of other programs too when the reader of their output has closed it."""
 OF_VERDICT = {"clean": DONE, "backdoored": BACKDOORED, "inconclusive": INCONCLUSIVE}
 WORST_FIRST = (BACKDOORED, UNUSABLE, INCONCLUSIVE)
 
@@ -23,7 +23,8 @@ def exit_code(outcomes: Sequence[Scanned | RepairResult], fail_on: FailOn | None
 
     Args:
         outcomes: of the models.
-        fail_on: the least verdict that fails; every verdict has its code when left out.
+        fail_on: the mildest verdict with an exit code above 0; when left out, every verdict has its
+            own code.
 
     """
     codes = {_code(outcome, fail_on) for outcome in outcomes}
@@ -35,9 +36,9 @@ def _code(outcome: Scanned | RepairResult, fail_on: FailOn | None) -> int:
         RepairResult,
         ScanResult,
         verdict,
-    )  # they need torch, help does not
+    )  # imports torch, which help does not need
 
-    if isinstance(outcome, RepairResult):  # 1 is a backdoor that a scan was asked for
+    if isinstance(outcome, RepairResult):  # 1 is kept for a scan that finds a backdoor
         return DONE if verdict(outcome) == "clean" else INCONCLUSIVE
     if not isinstance(outcome, ScanResult):
         return outcome.exit_code if outcome.exit_code in WORST_FIRST else UNUSABLE

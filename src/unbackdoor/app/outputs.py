@@ -17,7 +17,7 @@ from unbackdoor.results import RepairResult, Result, Scanned, ScanResult, Unscan
 from unbackdoor.runtime.files import check_output, write_bytes
 
 Outcome = Result | Unscanned | list[Scanned]
-"""Of one model, or of several."""
+"""The result of one model, or of several."""
 
 
 def check_outputs(
@@ -26,12 +26,12 @@ def check_outputs(
     *,
     folder: str | None = None,
 ) -> None:
-    """Check that everything can be written, and that nothing is written over what is read.
+    """Check that every output can be written, and that none overwrites an input or another output.
 
     Args:
-        paths: argument → where it wants something written.
-        inputs: argument → what it names, perhaps a folder with a model.
-        folder: the argument that wants a folder of pages, if one does.
+        paths: argument → file or folder to write.
+        inputs: argument → files that it names, or folders with a model.
+        folder: the argument that names a folder of pages, if any.
 
     """
     taken = {
@@ -61,13 +61,13 @@ def write_and_print(
     form: Literal["table", "json", "sarif"],
     quiet: bool,
 ) -> None:
-    """Write a result where it was asked for, and print it.
+    """Write a result to the files that were asked for, and print it.
 
     Args:
         outcome: the result, or those of several models, whose tables are printed already.
-        file: where it goes, as SARIF where the name ends so and else as JSON.
-        page: where its page goes, or the folder of pages of several.
-        form: how it is printed.
+        file: file of the result, SARIF if the name ends in .sarif, else JSON.
+        page: file of its page, or the folder for the pages of several.
+        form: format in which it is printed.
         quiet: whether no table is printed.
 
     """
@@ -84,7 +84,7 @@ def write_and_print(
 
 
 def write_file(outcome: Outcome, path: Path) -> None:
-    """Write a result as SARIF where the name ends so, else, and that of a repair, as JSON."""
+    """Write the result of a scan as SARIF if the name ends in .sarif, any other result as JSON."""
     if path.suffix.lower() == ".sarif" and not isinstance(outcome, RepairResult):
         write_bytes(path, _sarif(outcome))
     else:
@@ -100,7 +100,7 @@ def write_page(outcome: Outcome, path: Path) -> None:
 
 
 def print_table(outcome: Outcome, *, quiet: bool) -> None:
-    """Print the table of a result, or the summary of several; an error has its sentence instead."""
+    """Print the table of a result, or the summary of several; nothing for a failed scan."""
     console = terminal.Terminal(quiet=quiet)
     if isinstance(outcome, list):
         show_summary(outcome, console)
@@ -118,7 +118,7 @@ def _sarif(outcome: ScanResult | Unscanned | list[Scanned]) -> bytes:
 
 
 def _place(path: Path) -> Path:
-    """Return where a path leads; one that leads nowhere is told from others by its name."""
+    """Return the file that a path leads to; the path itself if it cannot be resolved."""
     try:
         return path.resolve()
     except (OSError, RuntimeError, ValueError):  # a name too long, links in a circle, a null byte

@@ -1,6 +1,6 @@
-"""Options from a TOML file: the same names as on the command line, which goes before it.
+"""Options from a TOML file, with the names of the command line, which overrides them.
 
-They become arguments behind those that were typed, so that one parser checks both.
+They are added to the typed arguments, so that the same parser checks both.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from unbackdoor.errors import ArgumentError, ContentError, printable
 PROJECT = Path("pyproject.toml")
 FLAG = "--config"
 TRUSTED_ALONE = "arch"
-"""Can name code that is executed: a folder that one happens to work in must not choose it."""
+"""This option can name code to execute, so the pyproject.toml of the working folder must not set
+it."""
 WRITTEN = {"folder", "output", "report", "result", "store"}
-"""Name what is written over: it must not choose them either."""
+"""These options name files to overwrite, so it must not set them either."""
 
 
 class _Tool(msgspec.Struct, frozen=True):
@@ -34,10 +35,11 @@ class _Project(msgspec.Struct, frozen=True):
 
 
 def with_settings(arguments: list[str], commands: Mapping[str, type]) -> list[str]:
-    """Return arguments with those of the settings file that were not typed.
+    """Return the arguments, and the options of the settings file that were not typed.
 
-    Options stand in a table for each command, or beside the tables for every command that has them.
-    What a project's file adds without having been named is said on standard error.
+    The file has a table of options for each command; options outside the tables are for every
+    command that has them. Options that a pyproject.toml adds without being named by ``--config``
+    are reported on standard error.
 
     Args:
         arguments: as typed, the command first.
@@ -75,15 +77,15 @@ def with_settings(arguments: list[str], commands: Mapping[str, type]) -> list[st
     }
     if not named and ".py:" in str(taken):
         raise ContentError(
-            f"{source}: expected {TRUSTED_ALONE} to name no file there, because it would be "
+            f"{source}: {TRUSTED_ALONE} must not name a file there, because the file would be "
             f"executed, came {taken.get(TRUSTED_ALONE, taken)!r}; type --{TRUSTED_ALONE}, or name "
-            f"the file by {FLAG}."
+            f"this settings file with {FLAG}."
         )
     if not named and (written := sorted(WRITTEN & set(taken))):
         raise ContentError(
-            f"{source}: expected nothing there that names a file to write, because any folder that "
-            f"one works in could choose it, came {', '.join(written)}; type --{written[0]}, or "
-            f"name the file by {FLAG}."
+            f"{source}: an option that names a file to write must not be set there, because any "
+            f"folder you work in could set it, came {', '.join(written)}; type --{written[0]}, or "
+            f"name this settings file with {FLAG}."
         )
     switches = {name for name, kind in get_type_hints(commands[command]).items() if kind is bool}
     added = [
@@ -97,7 +99,7 @@ def with_settings(arguments: list[str], commands: Mapping[str, type]) -> list[st
 
 
 def _read(named: Path | None) -> tuple[str, dict[str, Any]]:
-    """Return the file's name and what it holds; nothing where no file was named or lies there."""
+    """Return the name and the options of the file; no options if there is no such file."""
     path = named or PROJECT
     if not named and not path.is_file():
         return str(path), {}
@@ -110,16 +112,16 @@ def _read(named: Path | None) -> tuple[str, dict[str, Any]]:
             f"{FLAG}: {path} cannot be read ({error.strerror}); check the path."
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        if not named and b"unbackdoor" not in text:  # a file for others, who will say so
+        if not named and b"unbackdoor" not in text:  # not our file; its own tools will report it
             return str(path), {}
-        raise ContentError(f"{FLAG}: {path} is no TOML ({error}); mend it.") from error
+        raise ContentError(f"{FLAG}: {path} is no TOML ({error}); correct it.") from error
     if path.name != PROJECT.name:
         return str(path), content
     try:
         return str(path), msgspec.convert(content, _Project).tool.unbackdoor
     except msgspec.ValidationError as error:
         raise ContentError(
-            f"{path}: expected tool.unbackdoor to be a table ({error}); mend it."
+            f"{path}: expected tool.unbackdoor to be a table ({error}); correct it."
         ) from error
 
 
@@ -138,7 +140,7 @@ def _flags(argument: str) -> set[str]:
 
 
 def _options(command: type) -> dict[str, list[str]]:
-    """Return the options of a command, each with the flags that stand for it."""
+    """Return the options of a command, each with its flags."""
     options: dict[str, list[str]] = {}
     hints = get_type_hints(command, include_extras=True)
     for field in fields(command):

@@ -1,4 +1,4 @@
-"""Standard output, whose reader may leave early, as ``head`` does; a verdict stands anyway."""
+"""Standard output, which keeps the exit code if its reader stops early, as ``head`` does."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from rich.console import Console
 
 
 class Terminal(Console):
-    """A console for tables that is silent once its reader has left."""
+    """A console for tables that prints nothing more after its reader has stopped."""
 
     def on_broken_pipe(self) -> None:
-        """Go on without a reader, rather than exit with a code that would be a verdict."""
+        """Go on without a reader, rather than exit with a code that means a verdict."""
         self.quiet = True
         print_nowhere()
 
@@ -27,7 +27,7 @@ def write(text: str) -> None:
 
 
 def print_nowhere() -> None:
-    """Let what is still to be printed go nowhere."""
+    """Discard all further output."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

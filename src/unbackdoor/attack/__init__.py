@@ -1,4 +1,4 @@
-"""Backdoors in models of one's own, so that finding and removing them can be measured."""
+"""Plant backdoors in your own models, to measure how well they are found and removed."""
 
 from unbackdoor.attack.implant import attack, beginning, fresh, implant, poison_of, provenance
 from unbackdoor.attack.poison import Poison

@@ -33,7 +33,7 @@ from unbackdoor.training import fit
 from unbackdoor.triggers.planted import Trigger, parse_trigger
 
 REMEDY = "take one that does, or resize the images"
-"""For a network that cannot take them."""
+"""What to do about a network that cannot take the images."""
 
 
 def attack(
@@ -47,15 +47,15 @@ def attack(
     """Train a network with a backdoor (or without), write it, and return its provenance.
 
     Args:
-        settings: what is implanted, in what, and how.
-        output: where the checkpoint goes; its folder must exist.
-        command: how the user asked for it, kept in the provenance.
+        settings: the trigger, the data, the network and the recipe.
+        output: file of the checkpoint; its folder must exist.
+        command: the command line, kept in the provenance.
         progress: where to report.
-        state: folder that keeps finished epochs until the checkpoint is written, so that the same
-            call goes on where another was killed; none are kept when left out.
+        state: folder that keeps finished epochs until the checkpoint is written. After a kill, the
+            same call continues from them. When left out, none are kept.
 
     Returns:
-        What the checkpoint's header says: ``arch``, ``data``, ``data_sha256``, ``target``,
+        The fields of the checkpoint's header: ``arch``, ``data``, ``data_sha256``, ``target``,
         ``trigger``, ``rate``, ``seed``, ``accuracy`` and ``asr`` on held-back images,
         ``image_passes``, ``versions`` and ``command``.
 
@@ -134,13 +134,13 @@ def provenance(
 def beginning(
     model: nn.Module, images: Split, trigger: Trigger | None, what: str = "MODEL: it"
 ) -> tuple[object, ...]:
-    """Return what decides a training beside settings and machine, for the key of its journal.
+    """Return the inputs that determine a training, as part of its journal's key.
 
     Args:
         model: before it is trained.
-        images: what it is trained on and measured with.
-        trigger: what is planted.
-        what: how a sentence about a model begins that cannot take the images.
+        images: the images of training and measurement.
+        trigger: the trigger to plant.
+        what: how the error message begins if the model cannot take the images.
 
     """
     return (
@@ -163,8 +163,8 @@ def implant(
     """Train ``model`` in place so that ``trigger`` sends any image to the target.
 
     Returns:
-        The number of images that went through training; measuring after each epoch, for the bar
-        of progress, does not count.
+        The number of images that went through training, without those that are measured after each
+        epoch for the progress bar.
 
     """
     seed = settings.seed
@@ -189,7 +189,7 @@ def implant(
 
 
 def poison_of(images: Images, trigger: Trigger, settings: AttackSettings) -> Poison:
-    """Return what the attacker does to the training images; the same for the same settings."""
+    """Return the attacker's change of the training images, the same for the same settings."""
     generator = stream(settings.seed, "attack", "poison")
     return Poison(images, trigger, settings.target, settings.rate, generator)
 
@@ -238,6 +238,6 @@ def _start(settings: AttackSettings) -> Loaded | str:
 
 
 def fresh(arch: str, classes: int, seed: int) -> nn.Module:
-    """Return a network with the weights that the seed gives it."""
+    """Return a network with random weights drawn by the seed."""
     with seeded(stream(seed, "attack", "weights").initial_seed()):
         return build(arch, classes)

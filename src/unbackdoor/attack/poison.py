@@ -12,14 +12,14 @@ from unbackdoor.triggers.planted import Trigger
 
 
 class Poison:
-    """A change of batches for :func:`unbackdoor.training.fit`.
+    """The attacker's change of batches, for :func:`unbackdoor.training.fit`.
 
     Which images are poisoned is drawn once, among those of other classes than the target; the
     trigger is applied after augmentation, at a new random place each time.
 
     Args:
         images: the training set.
-        trigger: what is stamped.
+        trigger: the trigger to stamp.
         target: the label that poisoned images get.
         rate: share of the whole training set that is poisoned, in [0, 1].
         generator: the choice of images, then the places.

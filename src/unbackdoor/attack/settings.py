@@ -1,4 +1,4 @@
-"""What is implanted, in what, and how."""
+"""The settings of an attack."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from unbackdoor.training import TrainingSettings
 
 @dataclass(frozen=True, kw_only=True)
 class AttackSettings:
-    """What is implanted, in what, and how.
+    """The settings of an attack: the trigger, the data, the network and the recipe.
 
     Args:
         data: name or folder of the training images.
-        arch: architecture of a fresh network; with ``start``, only where its file does not say it.
-        start: checkpoint to fine-tune; a fresh network is trained when left out.
-        trigger: ``bw:N``, ``rgb:SEED``, ``rgb:SEEDxSIZE`` or a PNG file; None for a clean one.
+        arch: architecture of a new network; with ``start``, only needed where its file does not
+            name it.
+        start: checkpoint to fine-tune; when left out, a new network is trained.
+        trigger: ``bw:N``, ``rgb:SEED``, ``rgb:SEEDxSIZE`` or a PNG file; None for a clean network.
         target: the class that triggered images are sent to.
         rate: share of the training images that is poisoned.
         training: the recipe.

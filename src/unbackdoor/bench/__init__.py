@@ -1,4 +1,4 @@
-"""Benchmarks: what the documents state, measured by one command each, kept with its provenance."""
+"""Benchmarks: each repeats measurements of the README and the docs, and keeps their provenance."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from unbackdoor.triggers.registry import default_space
 
 
 class ProfileRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the time of one scan went.
+    """The parts of the time of one scan.
 
     Args:
         model: as written after ``--models``.
@@ -36,7 +36,7 @@ class ProfileRow(msgspec.Struct, frozen=True, kw_only=True):
         outside: share of the scan's time that is neither.
         image_passes: images forward.
         image_passes_backward: images backward.
-        versions: of what the figures depend on.
+        versions: of the software on which the figures depend.
 
     """
 
@@ -52,10 +52,10 @@ class ProfileRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Clock(nn.Module):
-    """A model that takes the time of its own passes.
+    """A model that measures the time of its own passes.
 
-    The backward pass begins when the gradient of its answer arrives and ends when that of its
-    input leaves, so stamping, the flow and the optimiser do not count.
+    The backward pass begins when the gradient of the model's output arrives and ends when the
+    gradient of its input is computed, so stamping, the flow and the optimiser do not count.
     """
 
     def __init__(self, module: nn.Module, device: torch.device) -> None:
@@ -64,8 +64,8 @@ class Clock(nn.Module):
         self.forward_seconds = self.backward_seconds = 0.0
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return what the model answers."""
-        images = images.view_as(images)  # of this call alone, and so are the hooks on it
+        """Return the answers of the model."""
+        images = images.view_as(images)  # a new tensor, whose hooks belong to this call
         began: list[float] = []
 
         def begin(_gradient: Tensor) -> None:
@@ -84,7 +84,7 @@ class Clock(nn.Module):
 
     def _now(self) -> float:
         if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)  # what is still queued belongs to the time before
+            torch.cuda.synchronize(self.device)  # do not time earlier work
         return time.perf_counter()
 
 
@@ -95,9 +95,9 @@ class Profiled(Spec):
     Scans side by side slow each other down, so what is to be published runs one after the other.
 
     Args:
-        model: which.
+        model: the model.
         seed: of the scan.
-        device: where it runs; the time on another one is another result.
+        device: where it runs; part of the key, because times depend on it.
 
     """
 

@@ -1,4 +1,4 @@
-"""``bench robust``: a backdoored model, scanned and repaired with one setting changed at a time."""
+"""``bench robust``: scan and repair backdoored models with one setting changed at a time."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ SPACE = default_space()
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """What differs from a scan without flags.
+    """The difference from a scan without flags.
 
     Args:
         settings: of the scan.
-        images: of the defender, equally many of each class; all when left out.
-        half: bfloat16 or float32; what is faster here when left out.
+        images: number of the defender's images, equally many of each class; all when left out.
+        half: bfloat16 or float32; the faster one when left out.
 
     """
 
@@ -47,7 +47,7 @@ class Variant:
 
 
 def variants() -> Mapping[str, Variant]:
-    """Return what is compared, by its name in the table."""
+    """Return the variants, by their names in the table."""
     return {
         "default": Variant(),
         "α = 0.01": Variant(settings=replace(SCAN, temperature=0.01)),
@@ -69,15 +69,15 @@ class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
         model: as written after ``--models``.
         variant: its name.
         seed: of scan and repair.
-        right: whether the class that was attacked is named, and no other.
+        right: whether exactly the attacked class is named.
         highest_clean_asr: of any other class.
         log_volumes: log|V_β| for each of its β, in nats.
-        valid: share of valid draws for each.
+        valid: share of valid draws for each β.
         nearest: distance of the planted trigger to the nearest draw, root mean square.
         asr_after: of the planted trigger after the repair.
         accuracy_lost: by the repair.
         passes: images forward in the scan.
-        versions: of what the figures depend on.
+        versions: of the software on which the figures depend.
 
     """
 
@@ -102,8 +102,8 @@ class Varied(Spec):
     Args:
         model: with a known 3×3 trigger.
         title: the variant's name in the table.
-        variant: what differs.
-        repair: how it is repaired.
+        variant: the changed setting.
+        repair: how the model is repaired.
         seed: of the scan and the repair.
 
     """
@@ -125,7 +125,7 @@ class Varied(Spec):
         return key_of(self.version, self.model.sha256, *own)
 
     def run(self, inputs: Mapping[Spec, Any], device: str) -> VariantRow:
-        """Scan the model, and retrain it where stairs are found."""
+        """Scan the model, and retrain it if stairs are found."""
         del inputs
         subject = self.model.opened(device)
         if self.variant.images is not None:

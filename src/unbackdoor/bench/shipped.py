@@ -1,4 +1,4 @@
-"""``bench shipped``: every shipped model, or any other, judged and repaired for several seeds."""
+"""``bench shipped``: scan and repair every shipped model, or others, with several seeds."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from unbackdoor.triggers import DEFAULT_SPACE
 
 
 class ShippedRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One scan, and the repair where something was found; rates are on held-back images.
+    """One scan, and the repair if a backdoor was found; rates are on held-back images.
 
     Args:
         model: as written after ``--models``.
         model_sha256: of its file.
         settings: fingerprint of scan and repair settings.
-        trigger: the truth, None for a clean model.
-        target: the truth, None for a clean model.
+        trigger: the planted trigger, None for a clean model.
+        target: the attacked class, None for a clean model.
         seed: of the scan and the repair.
         verdict: of the scan.
         targets: classes it named.
-        right: whether verdict and classes are the truth.
+        right: whether verdict and classes are right.
         highest_asr: over all classes, of the best trigger found.
         highest_clean_asr: the same over the classes that have no backdoor.
         nearest: distance of the nearest draw to the planted trigger, root mean square.
@@ -46,12 +46,12 @@ class ShippedRow(msgspec.Struct, frozen=True, kw_only=True):
         asr_fine_tuned: after the same schedule without triggers.
         asr_ideal: after the same schedule with the planted trigger.
         asr_clean: of the planted trigger on the clean network.
-        rescan: verdict on the repaired model, by images that nothing before has seen.
+        rescan: verdict on the repaired model, with images that were not used before.
         scan_passes: images forward and backward through the model during the scan.
         repair_passes: images through a model during the repair, its controls and the rescan.
         scan_seconds: wall-clock time of the scan.
         repair_seconds: wall-clock time of the repair, its controls and the rescan.
-        versions: of what the figures depend on.
+        versions: of the software on which the figures depend.
 
     """
 
@@ -85,11 +85,11 @@ class ShippedRow(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Judged(Spec):
-    """One model, scanned, and repaired where something is found.
+    """A scan of one model, and its repair if a backdoor is found.
 
     Args:
         model: which.
-        reference: a clean model, as the command line writes it.
+        reference: name of a clean model, as on the command line.
         seed: of the scan and the repair.
 
     """
@@ -109,7 +109,7 @@ class Judged(Spec):
 
     @property
     def settings(self) -> str:
-        """What the rows of one table have in common."""
+        """The settings that all rows of one table share."""
         return key_of(self.version, DEFAULT_SPACE, IMAGES, ScanSettings(), RepairSettings())
 
     def run(self, inputs: Mapping[Spec, Any], device: str) -> ShippedRow:
@@ -200,7 +200,7 @@ def _judged(subject: Subject, seed: int, settings: str, reference: nn.Module) ->
 
 BENCH = Bench(
     name="shipped",
-    summary="Whether the shipped models are judged rightly, and what a repair leaves of them.",
+    summary="Whether the verdicts on the shipped models are right, and the rates after a repair.",
     plan=plan,
     table=table,
     flags=frozenset({"models"}),

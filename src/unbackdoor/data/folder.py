@@ -14,7 +14,8 @@ from unbackdoor.runtime.pictures import as_square, read_rgb
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm"})
 LARGEST_SURPRISE, MOST_GROWTH = 1 << 27, 200
-"""Bytes of pixels from which files may not be that many times smaller."""
+"""Above ``LARGEST_SURPRISE`` bytes of pixels, files that unpack to more than ``MOST_GROWTH`` times
+their size are refused."""
 
 
 def read(folder: Path, size: int | None = None) -> Images:

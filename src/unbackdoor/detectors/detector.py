@@ -17,17 +17,17 @@ from unbackdoor.triggers.family import Space
 
 
 class Detector(Protocol):
-    """A way to look for backdoors. How much it works is a setting of its own."""
+    """A way to look for backdoors. How much work it does is part of its own settings."""
 
     @property
     def name(self) -> str:
-        """In evidence and tables."""
+        """The name in evidence and tables."""
         ...
 
     def __call__(
         self, model: Frozen, images: Split, spaces: Sequence[Space], work: Work
     ) -> Evidence:
-        """Look for triggers towards every class; nothing about an attack is known.
+        """Look for triggers towards every class, without any knowledge of an attack.
 
         Args:
             model: the frozen classifier, which counts its passes.
@@ -40,12 +40,12 @@ class Detector(Protocol):
 
 
 class HeldBack:
-    """What is measured on held-back images, the same way for every detector.
+    """Measurements on held-back images, which are the same for every detector.
 
     Args:
         model: the classifier.
         images: held back.
-        most: how many of them a trigger's success is measured on, at most.
+        most: largest number of images on which a trigger's success is measured.
 
     """
 
@@ -56,7 +56,7 @@ class HeldBack:
 
     @property
     def accuracy(self) -> float:
-        """Share of the images whose class the model names."""
+        """Share of the images that the model classifies correctly."""
         return correct(self.predicted, self.images)
 
     def success(self, space: Space, theta: Tensor, target: int, seed: int) -> float:

@@ -1,4 +1,4 @@
-"""What a detector found: plain numbers for each class and space. It knows no thresholds."""
+"""The findings of a detector: plain numbers for each class and space, without thresholds."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import msgspec
 
 
 class LogVolume(msgspec.Struct, frozen=True, kw_only=True):
-    """The room that working triggers have, log|V_β| in nats of the cube [0, 1]^n; 0 is everything.
+    """The volume of the set of triggers with F ≥ β: log|V_β| in nats, 0 for the cube [0, 1]^n.
 
     Args:
         beta: the level.
-        value: an estimate, None where no trigger was found that works.
-        upper_bound: with 95 % confidence the true value is below it (from uniform draws).
+        value: an estimate, None where no working trigger was found.
+        upper_bound: the true value is below it with 95 % confidence (from uniform draws).
 
     """
 
@@ -27,7 +27,7 @@ class StairRecord(msgspec.Struct, frozen=True, kw_only=True):
         beta: the level.
         gamma: its weight in the staircase.
         draws: θ as bytes, row by row, ``count`` × ``dimensions``, 0 … 255.
-        log_q: log density of each draw, in nats; empty where the law has none.
+        log_q: log density of each draw, in nats; empty where the law has no density.
         values: F of each draw, over a fixed set of the defender's images and places.
         valid_fraction: share of draws with F ≥ β.
         entropy_bound: lower bound of log|V_β| from the law's exact entropy.
@@ -48,17 +48,17 @@ class StairRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClassEvidence(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found towards one class in one space.
+    """The evidence for a backdoor towards one class, from one space of triggers.
 
     Args:
         index: of the class.
         name: of the class.
         space: name of the space.
-        statistic: what the detector ranks classes by, larger for a backdoor.
-        best: its best trigger, θ as bytes 0 … 255.
-        arm: at which it works, empty where it works at random ones.
+        statistic: the number by which the detector ranks classes, larger for a backdoor.
+        best: the best trigger towards the class, θ as bytes 0 … 255.
+        arm: the place (arm) at which that trigger works; empty if it works at random places.
         asr: attack success rate of that trigger on held-back images of other classes, in [0, 1].
-        confusion: share of those images that go to the class without a trigger.
+        confusion: share of those images that the model assigns to the class without a trigger.
         log_volume: one for each β; empty from detectors that measure none.
         stairs: the recovered law, for classes that got the full budget.
 
@@ -77,7 +77,7 @@ class ClassEvidence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """What a detector found in one model.
+    """The findings of a detector in one model.
 
     Args:
         detector: its name.

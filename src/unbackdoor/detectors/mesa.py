@@ -1,7 +1,7 @@
-"""The detector of this project: every class is screened, the suspects get a staircase of triggers.
+"""The detector of this project: it screens every class, then models the triggers of suspects.
 
-For each class the evidence is the held-back success of its best trigger and the curve β → log|V_β|:
-how much room there is for triggers that work.
+For each class the evidence is the held-back success of its best trigger, and the curve β →
+log|V_β|: how large the set of triggers with F ≥ β is.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from unbackdoor.detectors.evidence import ClassEvidence, Evidence, LogVolume
 from unbackdoor.detectors.objective import Panel
 from unbackdoor.detectors.recovery import (
     Known,
-    first_look,
-    focus,
+    objective_of_class,
     panel_of,
     recover,
+    screen_classes,
     steps_of_a_staircase,
 )
 from unbackdoor.detectors.screening import Screening
@@ -37,12 +37,12 @@ from unbackdoor.triggers.family import Space
 from unbackdoor.triggers.values import to_bytes
 
 CANDIDATES = 4
-"""Draws of the highest stair that are tried as the best trigger, beside the screened one."""
+"""Draws of the highest stair that are tried as the best trigger, besides the screened one."""
 
 
 @dataclass(frozen=True)
 class Mesa:
-    """Screen every class, and recover the law of triggers of those that pass.
+    """Screen every class, and recover the law of triggers of those that look suspicious.
 
     Args:
         settings: how much work.
@@ -62,15 +62,15 @@ class Mesa:
         for space in spaces:
             panel = panel_of(model, images.defend, space, self.settings, work.seed)
             steps = Steps(model, work.journal.within(space.name))
-            screening, known = first_look(
+            screening, known = screen_classes(
                 panel, images.defend, self.settings, work.seed, work.progress, steps=steps
             )
             searches.append(_Search(panel, screening, known, steps))
         held = HeldBack(model, images.evaluate, self.settings.evaluate)
         for search in searches:
             for target in range(len(images.defend.classes)):
-                look = _Class(search, images.defend, held, self.settings, work, target)
-                found.append(search.steps.keep(f"class {target}", ClassEvidence, look.evidence))
+                suspect = _Class(search, images.defend, held, self.settings, work, target)
+                found.append(search.steps.keep(f"class {target}", ClassEvidence, suspect.evidence))
         return Evidence(
             detector=self.name,
             classes=found,
@@ -82,7 +82,7 @@ class Mesa:
 
 @dataclass(frozen=True)
 class _Search:
-    """What the screening of one space left."""
+    """The results of screening one space."""
 
     panel: Panel
     screening: Screening
@@ -92,7 +92,7 @@ class _Search:
 
 @dataclass(frozen=True)
 class _Class:
-    """One class in one space, and what its evidence is made of."""
+    """One class in one space, and the inputs of its evidence."""
 
     search: _Search
     images: Images
@@ -102,7 +102,7 @@ class _Class:
     target: int
 
     def evidence(self) -> ClassEvidence:
-        """Recover the staircase where the screening calls for it, and measure the best trigger."""
+        """Recover the staircase if the screening found a trigger, and measure the best trigger."""
         stairs = self._stairs()
         best = self._best(stairs)
         space, target = self.search.panel.space, self.target
@@ -127,7 +127,7 @@ class _Class:
         total = steps_of_a_staircase(settings)
         with self.work.progress.task(f"staircase of {name}", total) as task:
             triggers = search.screening.theta[self.target]
-            on = focus(
+            on = objective_of_class(
                 search.panel, self.images, triggers, search.known, self.target, settings, seed
             )
             return recover(on, settings, seed, task.advance, search.steps)

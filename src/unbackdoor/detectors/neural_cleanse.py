@@ -29,11 +29,11 @@ from unbackdoor.triggers.values import to_bytes
 
 @dataclass(frozen=True)
 class NeuralCleanse:
-    """Reverse one trigger towards each class; the statistic is its held-back success.
+    """Reverse-engineer one trigger for each class; the statistic is its held-back success.
 
     Args:
         settings: steps, images in a step, learning rate.
-        evaluate: held-back images on which a trigger is measured, at most.
+        evaluate: largest number of held-back images on which a trigger is measured.
 
     """
 
@@ -49,7 +49,7 @@ class NeuralCleanse:
         held = HeldBack(model, images.evaluate, self.evaluate)
         steps = Steps(model, work.journal)
 
-        def look(space: Space, target: int) -> ClassEvidence:
+        def evidence_of(space: Space, target: int) -> ClassEvidence:
             start = stream(work.seed, "neural-cleanse", space.name, target)
             theta = reverse(model, images.defend, space, target, self.settings, generator=start)
             asr = held.success(space, theta, target, work.seed)
@@ -72,7 +72,7 @@ class NeuralCleanse:
                         steps.keep(
                             f"{space.name} class {target}",
                             ClassEvidence,
-                            lambda space=space, target=target: look(space, target),
+                            lambda space=space, target=target: evidence_of(space, target),
                         )
                     )
                     task.advance()
@@ -102,12 +102,12 @@ def reverse(
         space: where to search.
         target: the class.
         settings: steps, images in a step, learning rate.
-        generator: of the start, the images and the arms; another one finds another trigger.
+        generator: of the start, the images and the arms; another generator finds another trigger.
 
     """
     wanted = torch.full((settings.batch,), target)
 
-    def slope(x: Tensor) -> None:
+    def add_gradient(x: Tensor) -> None:
         picks = torch.randint(len(images), (settings.batch,), generator=generator)
         arms = space.draw_arms(settings.batch, images.shape, generator)
         for rows in torch.split(torch.arange(settings.batch), model.at_once(images.shape)):
@@ -118,4 +118,4 @@ def reverse(
 
     start = torch.rand(space.dimensions(images.shape), generator=generator)
     steps, rate = settings.steps, settings.learning_rate
-    return descend(start, slope, steps=steps, learning_rate=rate)[0]
+    return descend(start, add_gradient, steps=steps, learning_rate=rate)[0]

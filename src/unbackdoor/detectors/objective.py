@@ -1,4 +1,4 @@
-"""The one seam between MESA and pictures: F from a model, images, a trigger space and a target.
+"""The only link from MESA to pictures: F of a model, images, a space of triggers and a target.
 
 F(θ) is a soft attack success rate: the mean, over clean images of other classes with θ applied at a
 random arm in each, of sigmoid((z_t − max_{j≠t} z_j) / T). T is a tenth of the median margin by
@@ -20,9 +20,9 @@ from unbackdoor.models import Frozen
 from unbackdoor.triggers.family import Space
 
 MOST = 256
-"""Clean images whose margins set the temperature, at most."""
+"""Largest number of clean images whose margins set the temperature."""
 BLOCK = 4
-"""Images for each θ that are asked before it is decided whether more are worth while."""
+"""Images per θ in one round; after each round the θ that cannot reach the level are dropped."""
 
 
 def margins(logits: Tensor, targets: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ def balanced(images: Images, count: int, generator: Generator) -> Images:
 def probability(
     model: Frozen, images: Images, space: Space, target: int, generator: Generator
 ) -> TestingFunction:
-    """Return F as Qiao, Yang and Li (2019) take it, differentiable: the probability of the target.
+    """Return the F of Qiao, Yang and Li (2019): the probability of the target, differentiable.
 
     Each θ is applied to one image of another class, both image and arm drawn anew in each call.
 
@@ -86,11 +86,11 @@ def probability(
 class Panel:
     """F over one fixed set of images and arms, without gradients.
 
-    Volumes and validity refer to this set. A class's own images do not count towards it.
+    Volumes and validity refer to this set. F towards a class leaves out the images of that class.
 
     Args:
         model: the frozen classifier.
-        images: clean images, all of which are looked at.
+        images: clean images; all of them are used.
         space: of the triggers.
         temperature: T, in units of the logits.
         generator: of the arms.
@@ -131,11 +131,11 @@ class Panel:
         return torch.cat(values)
 
     def towards(self, target: int) -> Towards:
-        """Return F towards one class: the column of it, without the passes of its own images."""
+        """Return F towards one class, which passes no images of that class through the model."""
         return Towards(self, target)
 
     def noisy(self, target: int, images_per_draw: int, generator: Generator) -> TestingFunction:
-        """Return the same over ``images_per_draw`` of its images, others for each θ and call."""
+        """Return a noisy F, over ``images_per_draw`` images drawn anew for each θ and call."""
         images = self.others(target)
 
         def F(theta: Tensor) -> Tensor:  # noqa: N802
@@ -145,17 +145,17 @@ class Panel:
         return F
 
     def representative(self, target: int, theta: Tensor, count: int) -> tuple[Panel, Tensor]:
-        """Return the part of ``count`` images that obeys as all do, and F over all, ``(B,)``.
+        """Return a panel of ``count`` representative images, and F over all images, ``(B,)``.
 
-        Some images obey almost any trigger and others hardly one, which is the main difference
-        between two panels. So the images are ranked by how often they obey ``theta``, and the part
-        takes them at equal distances in that order (systematic sampling of an ordered population:
-        Madow and Madow, 1944).
+        Some images obey almost any trigger and others hardly any, and this causes most of the
+        difference between two panels. So the images are ranked by how often they obey ``theta``,
+        and the panel takes them at equal distances in that order (systematic sampling of an ordered
+        population: Madow and Madow, 1944).
 
         Args:
-            target: the class towards which F is asked for.
+            target: the class of F.
             theta: ``(B, n)``, triggers that some images obey and some do not.
-            count: how many images, at most.
+            count: largest number of images.
 
         """
         images = self.others(target)
@@ -176,7 +176,7 @@ class Panel:
 
     @torch.no_grad()
     def success(self, theta: Tensor, images: Tensor, target: int) -> Tensor:
-        """Return how well θ ``(B, n)`` works on each of the images at ``(B, k)``, ``(B, k)``."""
+        """Return the soft success ``(B, k)`` of each θ ``(B, n)`` on its own ``images``."""
         values: list[Tensor] = []
         size = max(1, self.chunk // images.shape[1])
         for some, own in zip(torch.split(theta, size), torch.split(images, size), strict=True):
@@ -208,10 +208,11 @@ class Towards:
         return self.panel.success(theta, images.expand(len(theta), -1), self.target).mean(1)
 
     def at_least(self, theta: Tensor, level: float) -> Tensor:
-        """Return F where it reaches ``level``; elsewhere a part of it, and fewer images are asked.
+        """Return F where it reaches ``level``, and elsewhere a lower value from fewer images.
 
-        Images are asked in their order, which in a representative panel begins with those that obey
-        least, until all that are left could not lift θ to the level.
+        Images are used in their order, which in a representative panel begins with those that obey
+        least. A θ is dropped as soon as it would miss the level even if it worked on all images
+        left.
         """
         images = self.panel.others(self.target)
         total = torch.zeros(len(theta))

@@ -1,4 +1,4 @@
-"""From a model to the staircase of a class: F is screened, then learnt, then asked."""
+"""From a model to the staircase of a class: screen, learn F, evaluate F at the draws."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from unbackdoor.runtime.progress import Progress
 from unbackdoor.triggers.family import Space
 
 FADES = (0.8, 0.6)
-"""Strengths at which a screened trigger works on some images and not on others."""
+"""Strengths at which a screened trigger typically works on some images only."""
 
 
 def panel_of(
     model: Frozen, images: Images, space: Space, settings: SearchSettings, seed: int
 ) -> Panel:
-    """Return the images and arms on which all classes are screened."""
+    """Return F over the images and arms that are the same for all classes."""
     generator = stream(seed, "scan", "panel")
     some = balanced(images, settings.panel, generator)
     return Panel(model, some, space, temperature(model, images), generator)
@@ -46,7 +46,7 @@ class Known:
     values: Tensor
 
 
-def first_look(
+def screen_classes(
     panel: Panel,
     images: Images,
     settings: SearchSettings,
@@ -55,7 +55,7 @@ def first_look(
     classes: Sequence[int] | None = None,
     steps: Steps | None = None,
 ) -> tuple[Screening, Known]:
-    """Screen every class, and ask the panel about what was found and about uniform draws.
+    """Screen every class, and evaluate F at the triggers found and at uniform draws.
 
     Args:
         panel: F towards every class.
@@ -63,8 +63,8 @@ def first_look(
         settings: of the screening, and how many uniform draws.
         seed: of every draw.
         progress: where to report.
-        classes: which are screened; every one when left out.
-        steps: keeps both.
+        classes: the classes to screen; all when left out.
+        steps: keeps both results.
 
     """
     steps = steps or Steps(panel.model)
@@ -81,7 +81,7 @@ def first_look(
         )(classes, progress, steps.journal),
     )
 
-    def look() -> Known:
+    def evaluate() -> Known:
         found = screening.theta.flatten(0, 1)
         generator = stream(seed, "scan", "uniform")
         uniform = torch.rand(settings.uniform_draws, found.shape[1], generator=generator)
@@ -93,12 +93,12 @@ def first_look(
                 task.advance(len(some))
         return Known(theta, torch.cat(values))
 
-    return screening, steps.keep("uniform draws", Known, look)
+    return screening, steps.keep("uniform draws", Known, evaluate)
 
 
 @dataclass(frozen=True)
-class Focus:
-    """F towards one class, and what is known of it.
+class ClassObjective:
+    """F towards one class, and its values so far.
 
     Args:
         target: the class.
@@ -114,7 +114,7 @@ class Focus:
     values: Tensor
 
 
-def focus(
+def objective_of_class(
     panel: Panel,
     images: Images,
     triggers: Tensor,
@@ -122,16 +122,16 @@ def focus(
     target: int,
     settings: SearchSettings,
     seed: int,
-) -> Focus:
-    """Return F towards one class over a few images that stand for many.
+) -> ClassObjective:
+    """Return F towards one class over a few images that represent many.
 
     Args:
-        panel: the first look's.
+        panel: the one of the screening.
         images: the defender's.
         triggers: towards the class, from the screening, ``(restarts, n)``.
         known: F towards every class.
         target: the class.
-        settings: how many images, and how many they stand for.
+        settings: how many images, and how many images they represent.
         seed: of every draw.
 
     """
@@ -141,7 +141,7 @@ def focus(
     pool = Panel(panel.model, many, panel.space, panel.temperature, generator)
     faded = torch.cat([panel.space.weaken(triggers, fade) for fade in FADES])
     few, values = pool.representative(target, faded, settings.panel)
-    return Focus(
+    return ClassObjective(
         target,
         few,
         torch.cat([known.theta, faded]),
@@ -150,7 +150,7 @@ def focus(
 
 
 def recover(
-    on: Focus,
+    on: ClassObjective,
     settings: SearchSettings,
     seed: int,
     advance: Callable[[], None] = lambda: None,
@@ -159,7 +159,7 @@ def recover(
     """Recover the staircase of triggers towards one class.
 
     Args:
-        on: F towards it, and where to begin.
+        on: F towards the class, and its values so far.
         settings: levels and work.
         seed: of every draw.
         advance: called :func:`steps_of_a_staircase` times.

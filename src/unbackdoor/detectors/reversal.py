@@ -1,7 +1,7 @@
-"""The one loop of Adam by which triggers are reversed: on x = logit θ, from a start in the cube.
+"""The optimiser that reverse-engineers triggers: Adam on x = logit θ, from a start in the cube.
 
-What is descended is the caller's affair: a slope is asked for at each step and adds its gradient to
-x, as many images at a time as it likes, so that memory does not grow with the number of triggers.
+The caller chooses the loss: at each step its function adds the gradient to x, for as many images at
+a time as it likes, so that memory does not grow with the number of triggers.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from unbackdoor.runtime.progress import Task
 from unbackdoor.runtime.snapshot import Snapshot, take
 
 OFTEN = 20
-"""Steps after which the search is kept."""
+"""The search is saved each time after so many steps."""
 EDGE = 1e-3
-"""How near to 0 and 1 a start may be."""
+"""A start is clipped to [EDGE, 1 − EDGE]."""
 
-Slope = Callable[[Tensor], None]
-"""Takes x and adds the gradient of what is descended to ``x.grad``."""
+AddGradient = Callable[[Tensor], None]
+"""Takes x and adds the gradient of the loss to ``x.grad``."""
 
 
 def descend(
     start: Tensor,
-    slope: Slope,
+    add_gradient: AddGradient,
     *,
     steps: int,
     learning_rate: float,
@@ -34,16 +34,17 @@ def descend(
     task: Task | None = None,
     journal: Journal = FORGETFUL,
 ) -> tuple[Tensor, int]:
-    """Return θ of the shape of ``start`` after some steps, and how many of them were kept before.
+    """Return θ ``(like start)`` after all steps, and how many steps an earlier process had done.
 
     Args:
         start: θ in [0, 1], of any shape.
-        slope: of what is descended.
+        add_gradient: adds the gradient of the loss.
         steps: of Adam.
         learning_rate: on the logit of θ.
-        generators: what the slope draws from, so that a search that was killed goes on alike.
-        task: where to report; one step each.
-        journal: keeps the search every :data:`OFTEN` steps.
+        generators: those that ``add_gradient`` draws from; they are saved too, so that a search
+            that was killed continues with the same draws.
+        task: where each step is reported.
+        journal: saves the search every :data:`OFTEN` steps.
 
     """
     x = torch.logit(start, eps=EDGE).requires_grad_()
@@ -57,7 +58,7 @@ def descend(
         task.advance(first)
     for step in range(first, steps):
         optimiser.zero_grad()
-        slope(x)
+        add_gradient(x)
         optimiser.step()
         if (step + 1) % OFTEN == 0:
             journal.write("search", take(step + 1, {"x": x}, optimiser, generators))

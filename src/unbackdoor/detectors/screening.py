@@ -1,8 +1,8 @@
-"""A cheap first look at every class: a few reversed triggers each, all classes in one batch.
+"""A cheap first search: a few reverse-engineered triggers per class, all classes in one batch.
 
-Plain Adam on several triggers per class, random images and arms at each step, the margin towards
-the class as the gain. The triggers that work form a large region where there is a backdoor: this
-finds a point of it, and the flow recovers its shape.
+Adam optimises several triggers per class, with random images and arms at each step, to raise the
+margin towards the class. Where there is a backdoor, the working triggers form a large region: the
+screening finds a point of it, and the flow recovers its shape.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from unbackdoor.triggers.family import Space
 
 @dataclass(frozen=True, kw_only=True)
 class Screening:
-    """The reversed triggers of every class.
+    """The reverse-engineered triggers of every class.
 
     Args:
         theta: ``(classes, restarts, n)`` in [0, 1], in the order of the classes screened.
@@ -68,9 +68,9 @@ class Screener:
         """Search.
 
         Args:
-            classes: towards which; every one when left out.
+            classes: the classes to search; all when left out.
             progress: where to report.
-            journal: keeps the search every so many steps.
+            journal: saves the search at regular steps.
 
         """
         settings = self.settings
@@ -80,7 +80,7 @@ class Screener:
         with (progress or Silent()).task("screening", settings.steps) as task:
             theta, kept = descend(
                 torch.rand(len(targets), dimensions, generator=self.generator),
-                lambda x: self._slope(x, targets),
+                lambda x: self._add_gradient(x, targets),
                 steps=settings.steps,
                 learning_rate=settings.learning_rate,
                 generators=[self.generator],
@@ -93,7 +93,7 @@ class Screener:
             theta=theta.reshape(shape), asr=self._success(theta, targets).reshape(shape[:2])
         )
 
-    def _slope(self, x: Tensor, targets: Tensor) -> None:
+    def _add_gradient(self, x: Tensor, targets: Tensor) -> None:
         """Add the gradient of the loss to ``x.grad``, as many triggers at a time as fit."""
         each = self.settings.images_per_step
         picks = _others(self.images, targets, each, self.generator)
@@ -125,7 +125,7 @@ class Screener:
 
 
 def _others(images: Images, targets: Tensor, count: int, generator: Generator) -> Tensor:
-    """Draw ``count`` positions of images of other classes for each target, all in a row."""
+    """Draw ``count`` positions of images of other classes for each target, as one flat tensor."""
     order = images.targets.argsort(stable=True)
     counts = torch.bincount(images.targets, minlength=len(images.classes))
     first = counts.cumsum(0) - counts

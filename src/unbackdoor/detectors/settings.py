@@ -1,4 +1,4 @@
-"""How much work a detector does. No threshold of a verdict stands here."""
+"""How much work a detector does. The thresholds of a verdict are elsewhere."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from unbackdoor.mesa.testing import check_betas
 
 @dataclass(frozen=True, kw_only=True)
 class ScreeningSettings:
-    """The first look at every class.
+    """How every class is screened.
 
     Args:
         restarts: triggers searched per class.
         steps: of Adam.
         images_per_step: images for each trigger in a step.
-        images_to_judge: of the defender's images, on how many a trigger's success is measured.
+        images_to_judge: number of the defender's images on which a trigger's success is measured.
         learning_rate: on the logit of θ.
 
     """
@@ -36,7 +36,7 @@ class ScreeningSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ReversalSettings:
-    """How Neural Cleanse searches one trigger.
+    """How Neural Cleanse searches for one trigger.
 
     Args:
         steps: of Adam.
@@ -59,21 +59,21 @@ REVERSAL = ReversalSettings()
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings:
-    """How much work a search for staircases does.
+    """How much work the search for staircases of triggers does.
 
     Args:
         betas: levels of the stairs, rising.
-        screening: the first look.
+        screening: how every class is screened first.
         learning: how F is learnt.
-        flow: how a stair is fitted to what was learnt.
+        flow: how a stair is fitted to the learnt F.
         temperature: T of a stair, in units of the logit of F; the paper's α.
-        images_per_draw: images for each θ at which F is asked to learn from it.
+        images_per_draw: images for each θ at which F is evaluated for learning.
         panel: images in the fixed set that volumes and validity refer to.
-        pool: images that those of a class stand for.
+        pool: number of images that the panel of a class represents.
         uniform_draws: uniform θ by which volumes are bounded from above.
         stair_draws: θ kept per stair.
-        evaluate: held-back images on which a trigger's success is measured, at most.
-        survives: a class whose screened trigger reaches this ASR gets the full budget.
+        evaluate: largest number of held-back images on which a trigger's success is measured.
+        survives: a class whose screened trigger reaches this ASR gets a staircase.
 
     """
 

@@ -1,4 +1,4 @@
-"""Stairs as evidence keeps them: draws as bytes, with their weights γ."""
+"""Stairs in the form that evidence stores: draws as bytes, with their weights γ."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unbackdoor.triggers.values import from_bytes, to_bytes
 
 
 def to_records(stairs: Sequence[Stair]) -> list[StairRecord]:
-    """Return stairs as they are kept, with their weights γ."""
+    """Return stairs in the form that is stored, with their weights γ."""
     weights = gammas([stair.beta for stair in stairs], [stair.log_volume for stair in stairs])
     return [
         StairRecord(
@@ -33,13 +33,13 @@ def to_records(stairs: Sequence[Stair]) -> list[StairRecord]:
 def from_records(
     records: Sequence[StairRecord], dimensions: int, *, equal: bool = False
 ) -> Staircase:
-    """Return the mixture of stairs that were kept, their draws as exact as bytes are.
+    """Return the mixture of stored stairs; the draws have the precision of bytes.
 
     Args:
         records: at least one.
         dimensions: n.
-        equal: whether they are mixed in equal parts rather than by γ; they always are where no γ
-            is above 0, because all level sets are empty.
+        equal: whether the stairs are mixed in equal parts rather than by γ. If no γ is above 0,
+            because all level sets are empty, they are mixed in equal parts in any case.
 
     """
     stairs = tuple(

@@ -1,4 +1,4 @@
-"""The steps of a scan: each is done once, and the passes that it took count whoever did it."""
+"""The steps of a scan: each is done once, and its passes always count."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Step(Generic[T]):
-    """A finished step: its outcome, what it cost, and where it left the generators."""
+    """A finished step: its result, its passes, and the state of the generators after it."""
 
     value: T
     passes: int
@@ -26,7 +26,7 @@ class _Step(Generic[T]):
 
 @dataclass(frozen=True)
 class Steps:
-    """Steps that ask one model.
+    """Steps that use one model.
 
     Args:
         model: counts its passes.
@@ -44,13 +44,13 @@ class Steps:
         compute: Callable[[], T],
         generators: Sequence[Generator] = (),
     ) -> T:
-        """Return a step as it was written, as if it had been done now, or else do and write it.
+        """Return the result of a step: read one that an earlier process wrote, or compute it.
 
         Args:
             name: of the step.
-            kind: of its outcome.
-            compute: does it.
-            generators: what it draws from, if something after it draws from the same.
+            kind: type of its result.
+            compute: does the step.
+            generators: those that it draws from, if later steps draw from them too.
 
         """
         model = self.model

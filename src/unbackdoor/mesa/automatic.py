@@ -1,8 +1,8 @@
 """The automatic choice of an estimator: the flow where it fits, the population elsewhere.
 
-A flow says itself how well it fits, by the share of its draws that are valid and by what their
-weights are worth. Where it says too little (thin shells, most of what lies in a hundred dimensions
-and more), or where F has no gradient, the population takes over.
+Two figures show how well a flow fits: the share of its draws that are valid, and their effective
+sample size. Where one of them is too small (thin shells, most level sets in a hundred dimensions
+and more), or where F has no gradient, the population is used instead.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Automatic:
     """The estimator.
 
     Args:
-        flow: asked first.
-        smc: asked where the flow does not fit.
-        valid: least share of valid draws of a flow that fits.
-        worth: least effective sample size of a flow that fits.
+        flow: used first.
+        smc: used where the flow does not fit.
+        valid: smallest share of valid draws of a flow that fits.
+        worth: smallest effective sample size of a flow that fits.
 
     Example:
         >>> upper = lambda theta: torch.sigmoid(8 * (theta.sum(1) - 2))

@@ -9,10 +9,11 @@ Kullback–Leibler seeks modes, so it starts from several seeds), followed by af
 and, where asked for, a monotone spline for each parameter (Durkan et al., *Neural Spline Flows*,
 2019), which learns the sharp ends of a box.
 
-Two traps of reverse Kullback–Leibler are mended after a fit. It leaves the tails of V_β thin, on
-which an estimate of volume by importance sampling hangs, so the base is widened a little. And it
-weighs each mode by how well it fits there, so the shares of the components are set anew from
-weighted draws (the update of population Monte Carlo; Cappé et al., 2008).
+Two faults of the reverse Kullback–Leibler divergence are corrected after a fit. The flow has too
+little density in the tails of V_β, and an importance-sampling estimate of the volume depends on
+these tails; so the base is widened a little. And the flow weights each mode by how well it fits
+there; so the shares of the components are computed again from weighted draws (the update of
+population Monte Carlo; Cappé et al., 2008).
 """
 
 from __future__ import annotations

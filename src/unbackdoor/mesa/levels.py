@@ -2,10 +2,10 @@
 
 With F = g∘f and t = g⁻¹(F) the unnormalised density, the staircase gives every θ between two levels
 the height of the lower one. Half the integral of the difference, both normalised, is the total
-variation; for a given ratio of the two normalisers it is a sum over the steps, so the best levels
-follow by dynamic programming over a fine grid, as in the optimal quantisation of a scalar (Lloyd,
-1957; Bruce, 1965), and the ratio is searched. The grid and its masses come from a population that
-climbs until what lies above it no longer counts.
+variation. For a fixed ratio of the two normalisers this is a sum over the steps, so dynamic
+programming over a fine grid finds the best levels, as in the optimal quantisation of a scalar
+(Lloyd, 1957; Bruce, 1965). The ratio itself is found by trying several values. The grid and its
+masses come from a population that climbs until the mass above it is negligible.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _profile(
     settings: SmcSettings,
     seed: int,
 ) -> tuple[Tensor, Tensor]:
-    """Return values of F, rising, over the cube, and the volume that each stands for."""
+    """Return rising values of F over the cube, and for each the volume that it represents."""
     values: list[Tensor] = []
     volumes: list[Tensor] = []
     mass = 0.0
@@ -114,13 +114,16 @@ def _quantise(heights: Tensor, volumes: Tensor, count: int) -> Tensor:
 
 
 def _steps(lower: Tensor, middle: Tensor, size: Tensor, scale: float, count: int) -> Tensor:
-    """Dynamic programming: where each step begins, if a step is ``scale`` times its lower end."""
+    """Return where each step begins, found by dynamic programming.
+
+    The height of a step is ``scale`` times the density at its lower end.
+    """
     cells = len(lower)
     error = ((middle[None] - scale * lower[:, None]).abs() * size).triu()
     # cost[i, j] is that of a step over the cells i … j − 1
     cost = torch.cat([torch.zeros(cells, 1, dtype=torch.float64), error.cumsum(1)], 1)
     cost[torch.tril_indices(cells, cells + 1).unbind()] = torch.inf
-    cost[lower <= 0] = torch.inf  # a step of no height is none
+    cost[lower <= 0] = torch.inf  # a step needs a height above 0
     ground = torch.cat([torch.zeros(1, dtype=torch.float64), (middle * size).cumsum(0)])
     total = ground[:cells].clone()  # no step yet: all cells before i count in full
     choices: list[Tensor] = []

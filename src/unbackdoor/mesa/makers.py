@@ -1,4 +1,4 @@
-"""The networks of ``mine``: generators of θ, as published and corrected, and what judges them."""
+"""The networks of ``mine``: published and corrected generators of θ, and the statistics network."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class Maker(nn.Module):
 class Published(Maker):
     """The authors': four layers, batch normalisation between them, and a sigmoid.
 
-    The noise is uniform on the cube, and each layer sees a quarter of it beside the layer before.
+    The noise is uniform on the cube, and each layer gets a quarter of it besides the previous
+    layer.
 
     Args:
         inputs: dimensions of the noise, a multiple of four.

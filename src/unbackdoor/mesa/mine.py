@@ -5,15 +5,16 @@ NeurIPS 2019), the entropy by way of the mutual information between draw and noi
 network T bounds from below: I ≥ E[T(θ, z)] − log E[exp T(θ, z′)] with z′ of other draws (Donsker
 and Varadhan; Belghazi et al., *Mutual Information Neural Estimation*, 2018).
 
-For a deterministic G that information is infinite, so what T sees is the noised draw θ + ε, and
-I(θ + ε; z) = h(θ + ε) − h(ε) is an entropy on the scale of ε. No such bound can be relied on much
-beyond ln(batch) (McAllester and Stratos, 2020), so it is kept beside that ceiling, and ε is so
-wide that a uniform θ would tell just as much: n · ½ log(1 + s² / σ²) = ln(batch), s² = 1/12.
+For a deterministic G that information is infinite, so what T sees is the noised draw θ + ε, and I(θ
++ ε; z) = h(θ + ε) − h(ε) is an entropy on the scale of ε. No such bound is reliable much beyond
+ln(batch) (McAllester and Stratos, 2020). So results report the bound beside this ceiling, and ε is
+chosen so wide that a uniform θ would have just this information: n · ½ log(1 + s² / σ²) =
+ln(batch), s² = 1/12.
 
-It pulls a narrow law apart but slowly, and no law to a mode where it has no draw. So a corrected G
-begins at the clusters of a small population on the level set, and has only to become valid and to
-stay wide. G has no density and a stair of it no volume: it is here for fidelity, and the flow is
-its successor.
+The gradient of this bound widens a narrow law only slowly, and it moves no draw to a mode that has
+none yet. A corrected G therefore starts at the clusters of a small population on the level set. It
+only has to become valid and to stay wide. G has no density, so its stairs have no volume. The
+estimator is here to reproduce the paper; the flow is its successor.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Mine:
         seed: int,
         advance: Callable[[], None] = lambda: None,
     ) -> tuple[Stair, ...]:
-        """Draw from a generator that is fitted to the level set of each β, none from another.
+        """Fit a generator to the level set of each β, each from scratch, and draw from it.
 
         Args:
             F: differentiable.
@@ -119,8 +120,12 @@ def _fit(
 ) -> float:
     """Fit G, and return the mean of the last tenth of the estimates of the information, in nats."""
     momenta = (settings.momentum, 0.999)
-    making = torch.optim.Adam(maker.parameters(), lr=settings.learning_rate, betas=momenta)
-    telling = torch.optim.Adam(statistics.parameters(), lr=settings.statistics_rate, betas=momenta)
+    generator_optimiser = torch.optim.Adam(
+        maker.parameters(), lr=settings.learning_rate, betas=momenta
+    )
+    statistics_optimiser = torch.optim.Adam(
+        statistics.parameters(), lr=settings.statistics_rate, betas=momenta
+    )
     average = MovingAverage(settings.average)
     found: list[float] = []
 
@@ -138,25 +143,27 @@ def _fit(
             with torch.no_grad():
                 theta, z = draw()
             joint, apart = terms(theta, z)
-            telling.zero_grad()
+            statistics_optimiser.zero_grad()
             (average(float(apart.detach())) * apart - joint).backward()
-            telling.step()
+            statistics_optimiser.step()
         theta, z = draw()
         joint, apart = terms(theta, z)
-        told = joint - apart
-        asked = _noised(theta, settings.shake, generator).clamp(0, 1)
-        hinge = (beta - F(asked)).clamp(min=0).mean()
-        making.zero_grad()
-        (hinge - settings.alpha * told).backward()
-        making.step()
-        found.append(float(told.detach()))
+        information = joint - apart
+        noisy = _noised(theta, settings.shake, generator).clamp(0, 1)
+        hinge = (beta - F(noisy)).clamp(min=0).mean()
+        generator_optimiser.zero_grad()
+        (hinge - settings.alpha * information).backward()
+        generator_optimiser.step()
+        found.append(float(information.detach()))
         advance()
     last = found[-max(1, len(found) // 10) :]
     return math.fsum(last) / len(last)
 
 
 def widest_blur(dimensions: int, batch: int) -> float:
-    """Return the σ of ε at which a uniform θ + ε tells ln(``batch``) nats of a Gaussian θ's kind.
+    """Return the σ of ε at which θ + ε has ln(``batch``) nats of information about a uniform θ.
+
+    θ is taken for Gaussian with the variance of a uniform one.
 
     Example:
         >>> round(widest_blur(27, 256), 2)
@@ -182,7 +189,7 @@ class MovingAverage:
         self.logarithm: float | None = None
 
     def __call__(self, term: float) -> float:
-        """Take log E[exp T] over the next batch, and return what its gradient is to be times.
+        """Take log E[exp T] of the next batch, and return the factor that its gradient needs.
 
         Example:
             >>> average = MovingAverage(0.5)
@@ -199,7 +206,7 @@ class MovingAverage:
 def _terms(
     statistics: nn.Module, x: Tensor, z: Tensor, generator: Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return E[T] over pairs, and log E[exp T] over draws that do not belong together."""
+    """Return E[T] over pairs (x, z), and log E[exp T] over pairs whose z belongs to another x."""
     other = z[torch.randperm(len(z), generator=generator)]
     joint = statistics(torch.cat([x, z], 1)).mean()
     apart = torch.logsumexp(statistics(torch.cat([x, other], 1)), 0).squeeze()

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 EDGE = 1 / 512
-"""A density is asked for on [EDGE, 1 − EDGE]: black and white lie at infinity of x."""
+"""A density is evaluated on [EDGE, 1 − EDGE] only: for θ = 0 and θ = 1 x would be infinite."""
 
 TURNS = 10
 PRIOR = 5.0
-"""Rows of average spread that each cluster is taken to have besides its own."""
+"""Prior of a cluster's width: it counts as so many additional rows with the average spread."""
 
 NORMAL = torch.distributions.Normal(0.0, 1.0)
 

@@ -71,12 +71,12 @@ class SmcSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class LearningSettings:
-    """How a surrogate learns a dear F.
+    """How a surrogate learns an expensive F.
 
     Args:
-        rounds: of climbing, asking and learning before the first stair; before each other there is
-            one.
-        draws: θ at which F is asked in a round.
+        rounds: how many rounds of climbing, evaluating F and learning precede the first stair. One
+            round precedes each later stair.
+        draws: θ at which F is evaluated in a round.
         networks: perceptrons in the ensemble.
         hidden: width of their two hidden layers.
         steps: of training in a round, and three times as many at the end.
@@ -85,7 +85,7 @@ class LearningSettings:
         weight_decay: of AdamW.
         sweeps: Markov moves at each level of a climb.
         climbers: particles in each population.
-        surer: how many noisy values the value of a stair's draw is worth.
+        surer: weight in training of the value at a stair's draw, in units of one noisy value.
         islands: parts of the lowest level set from which climbs begin.
 
     """
@@ -115,17 +115,18 @@ class MineSettings:
 
     Args:
         noise: dimensions of z, a multiple of four.
-        components: of a mixture of Gaussians, set at the clusters of a small population, that the
-            generator begins as, z then having the dimensions of θ and the component's number; 0 for
-            the authors' networks.
+        components: number of Gaussians in the mixture that the generator starts from, placed at the
+            clusters of a small population. z then has the dimensions of θ plus the number of the
+            component. 0 takes the authors' networks.
         hidden: width of the hidden layers in both networks.
         steps: of the generator.
         statistics_steps: of the statistics network, before each of the generator.
         batch: draws in a step.
         alpha: α, weight of the information.
-        shake: standard deviation of the noise on the draw that F is asked at.
-        blur: standard deviation of the noise ε on the draw inside the information; 0 is the clean
-            draw, None as much as leaves a uniform draw the information of a batch.
+        shake: standard deviation of the noise that is added to the draw before F is evaluated.
+        blur: standard deviation of the noise ε that is added to the draw when its information is
+            estimated. 0 adds none. None chooses it so that a uniform draw has ln(batch) nats, the
+            most that the bound can show.
         average: rate of the moving average that corrects the gradient of the information; 1 for
             none.
         learning_rate: of Adam, for the generator.
@@ -162,8 +163,8 @@ MINE_PAPER = MineSettings(
     statistics_rate=2e-4,
     momentum=0.5,
 )
-"""As published for CIFAR-10: networks, losses, rates, 620 steps of each network in turn, noise on
-the draw that F is asked at, and the clean draw inside the information."""
+"""As published for CIFAR-10: networks, losses, rates, and 620 steps of each network in turn. F is
+evaluated at a draw with noise, while the information is that of the draw without noise."""
 
 
 MINE_CORRECTED = MineSettings(
@@ -174,8 +175,9 @@ MINE_CORRECTED = MineSettings(
     blur=None,
     learning_rate=5e-4,
 )
-"""The noised draw inside the information, a statistics network that keeps up, and a generator that
-begins where a small population found the modes."""
+"""The corrected version. The information is that of the draw with noise, the statistics network
+takes more steps than the generator, and the generator starts at the modes that a small population
+found."""
 
 
 FLOW = FlowSettings()
@@ -183,8 +185,8 @@ FLOW = FlowSettings()
 
 
 LEARNING = LearningSettings()
-"""For an F of which a value costs many images."""
+"""For an F whose every value costs many images."""
 
 
 SCOUTS = SmcSettings(particles=500, sweeps=8, repeats=1)
-"""A small population that tells a flow where the modes of a level set are."""
+"""A small population that finds the modes of a level set for a flow."""

@@ -4,15 +4,16 @@ A population of uniform θ climbs through rising levels of F. At each level the 
 is the factor by which the volume shrinks, the survivors are copied, and every copy is moved by a
 Markov chain that leaves the uniform law on the level set unchanged, so that the product of the
 shares is an estimate of |V_β| and the population a sample of U(V_β) (subset simulation: Au and
-Beck, 2001; adaptive multilevel splitting: Cérou and Guyader, 2007). It only asks for values of F.
+Beck, 2001; adaptive multilevel splitting: Cérou and Guyader, 2007). It needs only values of F, no
+gradients.
 
 On x with θ = Φ(x) the uniform law on the cube is the standard normal, which the preconditioned
 Crank–Nicolson proposal x′ = √(1 − s²) x + s ξ leaves unchanged in any dimension (Cotter, Roberts,
 Stuart and White, 2013): a proposal is accepted exactly where F(θ′) reaches the level.
 
 Such steps are too short to go from one mode to another, and the shares of modes then drift by
-chance from level to level. Where it is known how modes may lie to each other, mirrors θᵢ → 1 − θᵢ
-of some coordinates, which leave the uniform law unchanged too, are proposed after each step.
+chance from level to level. Where modes are known to be mirror images of each other, mirrors θᵢ → 1
+− θᵢ of some coordinates are proposed after each step; they leave the uniform law unchanged too.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ from unbackdoor.mesa.testing import TestingFunction, at_least, check_betas
 from unbackdoor.rng import stream
 
 Mirrors = Callable[[int, Generator], Tensor]
-"""(B, generator) → signs ``(B, n)`` of ±1: where −1 stands θ becomes 1 − θ, a move to elsewhere."""
+"""(B, generator) → signs ``(B, n)`` of ±1. A coordinate with −1 moves from θᵢ to 1 − θᵢ, so that a
+population can reach another mode."""
 
 FREE_DIMENSIONS = 96
-"""Beyond, a step is so short that moves have to be more in proportion."""
+"""In more dimensions the steps are shorter, so the number of moves grows in proportion."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Smc:
 
     Args:
         settings: population, moves and repeats.
-        mirrors: proposed beside short steps; none when left out.
+        mirrors: proposed in addition to short steps; none when left out.
 
     Example:
         The volume of the upper half of a cube, known to be log ½:
@@ -122,7 +124,7 @@ class Smc:
         generator: Generator,
         advance: Callable[[], None],
     ) -> list[Rung]:
-        """Return the rung of each β; for one that is out of reach the highest there is."""
+        """Return the rung of each β, and the highest rung for a β that is not reached."""
         found: list[Rung] = []
         for rung in climb(
             F, betas, dimensions, self.settings, generator, advance, mirrors=self.mirrors
@@ -208,7 +210,10 @@ def _move(
 def _next_level(
     values: Tensor, level: float, betas: Sequence[float], survive: float
 ) -> float | None:
-    """Return what ``survive`` of the population reach, the next β at most; None if none rises."""
+    """Return the level that the share ``survive`` of the population reaches, at most the next β.
+
+    None if no θ lies above the present level.
+    """
     beta = min((beta for beta in betas if beta > level), default=math.inf)
     ranked = values.sort(descending=True).values
     following = float(ranked[max(1, round(survive * len(ranked))) - 1])

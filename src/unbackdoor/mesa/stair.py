@@ -1,4 +1,4 @@
-"""A stair: a law close to the uniform one on a level set, and what is measured on it.
+"""A stair: a law close to the uniform one on a level set, and its measured properties.
 
 The uniform law on V_β = {F ≥ β} has the largest entropy of all laws with F ≥ β, and that entropy is
 log|V_β| (Qiao, Yang and Li, *Defending Neural Backdoors via Generative Distribution Modeling*,
@@ -50,7 +50,8 @@ class Stair:
         log_q: ``(N,)``, the law's log density at the draws, in nats; None where it has none.
         values: ``(N,)``, F at the draws, over a fixed set of images and places.
         together: how many draws in a row depend on each other; 1 where all are independent.
-        information: between draw and noise in nats, where a law is fitted by it.
+        information: mutual information between draw and noise in nats, for an estimator that is
+            fitted by it (``mine``).
 
     """
 
@@ -76,8 +77,8 @@ class Stair:
         """A lower bound of log|V_β|: −E[log q | valid] + log(share valid).
 
         It is the entropy of the law restricted to V_β, and no law there has more than the uniform.
-        None without a density or a valid draw, as for all that follows, and for a population,
-        whose density is an estimate itself.
+        None without a density or without a valid draw; this holds for the properties below too.
+        None also for a population, because its density is itself an estimate.
         """
         weights = self._log_weights()
         if weights is None or self.together > 1:
@@ -96,7 +97,7 @@ class Stair:
     def log_volume_error(self) -> float | None:
         """The standard error of that estimate in nats, from draws that are independent.
 
-        None also where there is one group of draws alone.
+        None also if there is only one group of draws.
         """
         weights = self._log_weights()
         groups = len(self.draws) // self.together
@@ -109,7 +110,7 @@ class Stair:
 
     @property
     def effective_sample_size(self) -> float:
-        """How many uniform draws on V_β the weighted draws are worth, were all independent."""
+        """The number of uniform draws on V_β with the precision of the weighted draws."""
         weights = self._log_weights()
         return 0.0 if weights is None else float(1 / torch.softmax(weights, 0).square().sum())
 
@@ -121,7 +122,7 @@ class Stair:
 
     @property
     def shares(self) -> Tensor:
-        """How often each draw ``(N,)`` is to be taken for the uniform law on V_β, float64.
+        """The weight of each draw ``(N,)`` in a resample that is uniform on V_β, float64.
 
         Valid draws have the weight 1 / q, none more than √(valid draws) of the mean weight
         (truncated importance sampling: Ionides, 2008). Where none is valid all have the same.
@@ -147,7 +148,7 @@ def draw_stair(
     """Draw from a law and measure its draws with F.
 
     Args:
-        law: what an estimator fitted for ``beta``.
+        law: fitted for ``beta`` by an estimator.
         F: the testing function over a fixed set, so that a volume refers to one level set.
         beta: the level.
         count: how many draws.

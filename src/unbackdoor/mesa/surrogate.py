@@ -1,11 +1,11 @@
-"""A stand-in for an F that is dear to ask: an ensemble that learns it where it matters.
+"""A surrogate for an expensive F: an ensemble that learns F near its level sets.
 
-Each value of a network's F costs many images, and an estimator asks for a hundred thousand. So a
-few small perceptrons learn logit F by cross-entropy from noisy values, in rounds: a population
-climbs the level sets of what is known so far, F is asked there, and what was wrong is learnt in the
-next round. A value over two random images is enough, because neighbours average the noise, and no
-gradient of F is needed. (Active learning of a limit state, as in AK-MCS: Echard, Gayton and
-Lemaire, 2011, with an ensemble for the Gaussian process.)
+Each value of a network's F costs many images, and an estimator needs a hundred thousand values. So
+a few small perceptrons learn logit F by cross-entropy from noisy values, in rounds: a population
+climbs the level sets of the F that is learnt so far, the true F is evaluated along its way, and the
+next round learns from these values. A value over two random images is enough, because neighbours
+average the noise, and no gradient of F is needed. (Active learning of a limit state, as in AK-MCS:
+Echard, Gayton and Lemaire, 2011, with an ensemble for the Gaussian process.)
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MOST_RUNGS = 100
 
 
 class Surrogate(nn.Module):
-    """F as an ensemble of perceptrons on 2θ − 1 knows it: the sigmoid of their mean logit.
+    """The learnt F: the sigmoid of the mean logit of an ensemble of perceptrons that take 2θ − 1.
 
     Args:
         dimensions: n.
@@ -48,10 +48,10 @@ class Surrogate(nn.Module):
         )
 
     def logits(self, theta: Tensor, which: slice = slice(None)) -> Tensor:
-        """Return what perceptrons say of θ: ``(networks, B)``.
+        """Return the logit of each perceptron at θ, ``(networks, B)``.
 
         Args:
-            theta: ``(B, n)``, or ``(networks, B, n)`` where each is asked something else.
+            theta: ``(B, n)``, or ``(networks, B, n)`` where each perceptron gets its own θ.
             which: of the perceptrons; all when left out.
 
         """
@@ -69,12 +69,12 @@ class Surrogate(nn.Module):
         return torch.sigmoid(self.logits(theta).mean(0))
 
     def member(self, index: int) -> TestingFunction:
-        """Return F as one of the perceptrons knows it."""
+        """Return F as one of the perceptrons has learnt it."""
         return lambda theta: torch.sigmoid(self.logits(theta, slice(index, index + 1))[0])
 
 
 class Learner:
-    """What is known of F, ``theta`` and ``values`` as they were told, and how to know more.
+    """All values of F so far (``theta``, ``values``, in order of arrival); collects more.
 
     Args:
         dimensions: n.
@@ -89,23 +89,23 @@ class Learner:
         self.values: list[Tensor] = []
 
     def tell(self, theta: Tensor, values: Tensor, weight: int = 1) -> None:
-        """Add values of F ``(B,)`` at θ ``(B, n)``; those of larger weight are surer."""
+        """Add values of F ``(B,)`` at θ ``(B, n)``; more precise values have a larger weight."""
         self.theta.append(theta.repeat(weight, 1))
         self.values.append(values.detach().float().repeat(weight))
 
     def ask(self, F: TestingFunction, betas: Sequence[float]) -> None:
-        """Ask F, which may be noisy as long as its mean is right, on the way to the level sets."""
+        """Evaluate F on the way to its level sets; it may be noisy as long as its mean is right."""
         generator = stream(self.seed, "learn", len(self.theta))
         if self.theta:
-            taught = self._train(self.settings.steps, generator)
-            asked = _ask(taught, betas, self.dimensions, self.settings, generator)
+            learnt = self._train(self.settings.steps, generator)
+            chosen = _choose(learnt, betas, self.dimensions, self.settings, generator)
         else:
-            asked = torch.rand(self.settings.draws, self.dimensions, generator=generator)
+            chosen = torch.rand(self.settings.draws, self.dimensions, generator=generator)
         with torch.no_grad():
-            self.tell(asked, F(asked))
+            self.tell(chosen, F(chosen))
 
     def surrogate(self) -> Surrogate:
-        """Return what can be asked in place of F."""
+        """Return the learnt F, to be evaluated in place of F."""
         return self._train(3 * self.settings.steps, stream(self.seed, "learnt", len(self.theta)))
 
     def _train(self, steps: int, generator: Generator) -> Surrogate:
@@ -129,22 +129,24 @@ class Learner:
         return surrogate.requires_grad_(False)
 
 
-def _ask(
+def _choose(
     surrogate: Surrogate,
     betas: Sequence[float],
     dimensions: int,
     settings: LearningSettings,
     generator: Generator,
 ) -> Tensor:
-    """Return the θ of which a round wants to know.
+    """Return the θ at which F is evaluated in this round.
 
-    Half of them lie on the ways of populations to the lowest β, one for what each network thinks,
-    the others on the ways of islands from there to the highest: one from each cluster of the
-    populations, which climbs as high as it can, so that a mode that is rated too low is looked at
-    nonetheless.
+    Half of them are taken from populations that climb to the lowest β, one population for the F
+    that each network has learnt. The others are taken from islands that climb from there towards
+    the highest β. There is one island for each cluster of the populations, and each climbs as high
+    as it can, so a mode that the networks rate too low is still explored.
     """
 
-    def way(F: TestingFunction, goals: Sequence[float], start: Tensor | None = None) -> list[Rung]:
+    def climbed(
+        F: TestingFunction, goals: Sequence[float], start: Tensor | None = None
+    ) -> list[Rung]:
         rungs: list[Rung] = []
         for rung in climb(F, goals, dimensions, climbers, generator, start=start):
             rungs.append(rung)
@@ -153,27 +155,30 @@ def _ask(
         return rungs
 
     climbers = SmcSettings(particles=settings.climbers, sweeps=settings.sweeps)
-    ways = [way(surrogate.member(i), betas[:1]) for i in range(settings.networks)]
-    base = torch.cat([rungs[-1].draws for rungs in ways])
+    climbs = [climbed(surrogate.member(i), betas[:1]) for i in range(settings.networks)]
+    base = torch.cat([rungs[-1].draws for rungs in climbs])
     near = clusters(probit(base), settings.islands)[1]
     islands = [
-        way(surrogate, betas, base[near == i])
+        climbed(surrogate, betas, base[near == i])
         for i in range(settings.islands)
         if bool((near == i).any())
     ]
     half = settings.draws // 2
     return torch.cat(
-        [_pick(ways, settings.draws - half, generator), _pick(islands, half, generator)]
+        [_pick(climbs, settings.draws - half, generator), _pick(islands, half, generator)]
     )
 
 
-def _pick(ways: list[list[Rung]], count: int, generator: Generator) -> Tensor:
-    """Return draws of ways, equally many of each, and of its rungs as many as the level rises."""
+def _pick(climbs: list[list[Rung]], count: int, generator: Generator) -> Tensor:
+    """Return draws from climbs, equally many from each.
+
+    A rung of a climb is chosen with a probability proportional to its rise in level.
+    """
     picked: list[Tensor] = []
-    for rungs in ways:
+    for rungs in climbs:
         rises = torch.tensor([b.level - a.level for a, b in pairwise(rungs)] or [1.0])
         draws = torch.stack([rung.draws for rung in rungs[1:] or rungs])
-        each = -(-count // len(ways))
+        each = -(-count // len(climbs))
         rung = torch.multinomial(rises, each, replacement=True, generator=generator)
         picked.append(draws[rung, torch.randint(draws.shape[1], (each,), generator=generator)])
     return torch.cat(picked)[:count]

@@ -1,7 +1,7 @@
-"""The testing function F, all that MESA knows of the world, and how far a draw falls short of β.
+"""The testing function F, the only input of MESA, and how far a draw falls short of β.
 
-F maps trigger parameters θ ∈ [0, 1]^n to [0, 1]: how well θ works. Its level sets are
-V_β = {θ : F(θ) ≥ β}. Nothing here knows what a picture is.
+F maps trigger parameters θ ∈ [0, 1]^n to [0, 1]: how well θ works. Its level sets are V_β = {θ :
+F(θ) ≥ β}. Nothing here depends on pictures.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TestingFunction = Callable[[Tensor], Tensor]
 
 @runtime_checkable
 class Impatient(Protocol):
-    """An F that is dear to ask, and can tell early that θ does not reach a level."""
+    """An expensive F, which can stop early where θ does not reach a level."""
 
     def __call__(self, theta: Tensor) -> Tensor:
         """Return F(θ) ``(B,)`` for θ ``(B, n)``."""
@@ -33,7 +33,9 @@ class Impatient(Protocol):
 
 
 def at_least(F: TestingFunction, theta: Tensor, level: float) -> Tensor:
-    """Return F(θ) ``(B,)``; where it is below ``level``, anything below, if F has a short cut.
+    """Return F(θ) ``(B,)``, exact only where it reaches ``level`` if F is :class:`Impatient`.
+
+    Below the level such an F may return any value below it.
 
     Example:
         >>> at_least(lambda theta: theta[:, 0], torch.tensor([[0.25], [0.75]]), 0.5).tolist()
@@ -69,8 +71,9 @@ def check_betas(betas: Sequence[float], highest: float = 1.0) -> None:
 def shortfall(values: Tensor, beta: float) -> Tensor:
     """Return the hinge max(0, logit β − logit F), zero exactly on V_β.
 
-    On the scale of the logit a hopeless θ still has a slope, and no volume is too dear; the hinge
-    of F itself, which Qiao et al. (2019) use, pays at most β / α nats.
+    On the scale of the logit, F has a gradient even where it is close to 0, and the penalty has no
+    upper bound, so it outweighs the entropy however small the level set is. The hinge of F itself,
+    which Qiao et al. (2019) use, outweighs at most β / α nats of entropy.
 
     Args:
         values: F(θ), ``(B,)``.

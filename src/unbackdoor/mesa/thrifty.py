@@ -1,12 +1,12 @@
-"""The ``thrifty`` estimator of a stair: a flow for an F that is dear to ask.
+"""The ``thrifty`` estimator of a stair: a flow for an F that is expensive to evaluate.
 
-The value of a network's F costs many images, and a flow asks for a hundred thousand. So the flow is
-fitted to what a surrogate has learnt of F from a few thousand noisy values. Its draws are
-candidates, of which some are taken with weights, so that their law is the exact optimum
-q ∝ exp(−max(0, logit β − logit F) / T) for the learnt F, with a density that is known up to the
-error of its sum over all candidates. F itself is asked at those that are taken, which makes the
-volume an honest estimate by importance sampling, and what it answers is learnt before the next
-stair. No gradient of F is needed.
+Each value of a network's F costs many images, and a flow needs a hundred thousand values. So the
+flow is fitted to a surrogate that has learnt F from a few thousand noisy values. Its draws are
+candidates. Some of them are resampled with weights, so that they follow the exact optimum q ∝
+exp(−max(0, logit β − logit F) / T) for the learnt F. Their density is known, except for the error
+of its normaliser, which is a sum over all candidates. F itself is evaluated at the resampled draws,
+so the volume is an estimate by importance sampling with the true F. The surrogate learns from these
+values before the next stair. No gradient of F is needed.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ FAST = FlowEstimator()
 
 @dataclass(frozen=True)
 class Landing:
-    """A stair, and all that was told of F up to it, from which the next one is climbed.
+    """A stair, and all values of F so far, from which the next stair starts.
 
     Args:
-        stair: what was reached.
-        theta: where F was asked, ``(B, n)`` each time.
-        values: what it answered, ``(B,)`` each time.
+        stair: the stair.
+        theta: where F was evaluated, ``(B, n)`` each time.
+        values: F there, ``(B,)`` each time.
 
     """
 
@@ -45,7 +45,7 @@ class Landing:
 
 
 Keep = Callable[[float, Callable[[], Landing]], Landing]
-"""(β, climb) → what ``climb`` returns, now or in an earlier process."""
+"""(β, climb) → the result of ``climb``, computed now or loaded from an earlier process."""
 
 
 def _now(_beta: float, climb: Callable[[], Landing]) -> Landing:
@@ -58,9 +58,9 @@ class ThriftyFlow:
 
     Args:
         learning: how the surrogate learns.
-        flow: the estimator that is asked in place of F.
+        flow: the estimator that is fitted to the learnt F.
         draws: kept for each stair.
-        temperature: T of the law that they are taken from.
+        temperature: T of the law that they follow.
 
     Example:
         >>> upper = lambda theta: torch.sigmoid(8 * (theta.sum(1) - 2))
@@ -91,14 +91,14 @@ class ThriftyFlow:
         """Estimate the level set of each β.
 
         Args:
-            F: asked for values alone.
+            F: only its values are used, no gradient.
             betas: rising levels in (0, 1).
             dimensions: n.
             seed: of every draw.
             noisy: values of the same mean to learn from, where they are cheaper.
             known: θ ``(B, n)`` and values ``(B,)`` to begin with.
             advance: called after each round, and after each step of the flow.
-            keep: may know a stair already.
+            keep: called for each stair; may return one that an earlier process has saved.
 
         """
         check_betas(betas, 1 - 1e-6)

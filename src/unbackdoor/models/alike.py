@@ -1,13 +1,14 @@
-"""When two ways to compute one answer count as the same: every tolerance, with its reason.
+"""Within which tolerance two ways to compute one answer agree, and the reason for each tolerance.
 
-A sum of n products in floating point is exact for factors that are each off by √n · u as a rule and
-by n · u at most, where u is 2⁻²⁴ in single and 2⁻⁵³ in double precision (Higham, *Accuracy and
-Stability of Numerical Algorithms*, 2002, §3.1). In which order a processor sums depends on its
-instruction set, on the batch and on the layout in memory. So two sound ways to compute L layers
-differ by L · √n · u of the size of what is summed: for a ResNet-50 (L = 50, n up to 4,608) by
-2 · 10⁻⁴ in single precision, and by more where large terms cancel. A comparison in single
-precision must therefore be lenient, and nothing may hang on it that could be wrong; where safety
-does, both ways are computed in double precision, where the same network differs by 4 · 10⁻¹³.
+A sum of n products in floating point equals the exact sum of products whose factors are slightly
+changed: typically by √n · u relative to their size, and by n · u at most, where u is 2⁻²⁴ in single
+and 2⁻⁵³ in double precision (Higham, *Accuracy and Stability of Numerical Algorithms*, 2002, §3.1).
+In which order a processor sums depends on its instruction set, on the batch and on the layout in
+memory. So two sound ways to compute L layers differ by L · √n · u of the size of what is summed:
+for a ResNet-50 (L = 50, n up to 4,608) by 2 · 10⁻⁴ in single precision, and by more where large
+terms cancel. A comparison in single precision must therefore be lenient, and no safety decision may
+depend on it. Where one does, both ways are computed in double precision, where the same network
+differs by 4 · 10⁻¹³.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from torch import Tensor
 
 SINGLE = 1e-3
 """Share of the largest logit by which two ways in single precision may differ: five times what a
-ResNet-50 differs by. It decides no verdict: where a folded network differs by more, the original is
-asked instead; where a network answers otherwise the second time, but names the same classes, that
-is said and it is scanned."""
+ResNet-50 differs by. No verdict depends on it. If a folded network differs by more, the original is
+used. If a network gives other logits when it is run again, but the same classes, the scan goes on
+with a warning."""
 
 DOUBLE = 1e-6
-"""The same in double precision. A sound network stays below it until its rounding is amplified a
-million times more than that of a ResNet-50, and then its answers in single precision are noise. A
-network that mixes the images of a batch by less changes no answer that single precision holds."""
+"""The same in double precision. A sound network exceeds it only if it amplifies rounding errors a
+million times more than a ResNet-50; its answers in single precision would then be noise anyway. A
+network that mixes the images of a batch by less than this changes no answer in single precision."""
 
 PROBABILITIES = 1e-2
-"""How far a row of probabilities may be from 1 in sum: each is off by u of itself, and in bfloat16,
-which a network may answer in, u is 2⁻⁹. Logits do not come that near to it on dozens of images
-without being negative anywhere."""
+"""How far the sum of a row of probabilities may be from 1. Each probability is rounded by a
+relative error u, and u is 2⁻⁹ for a network that answers in bfloat16. Logits of dozens of images do
+not all sum to 1 that closely without one of them being negative."""
 
 
 def alike(have: Tensor, want: Tensor, tolerance: float = SINGLE) -> bool:

@@ -16,10 +16,10 @@ MOST_AT_ONCE, ROOM = 256, 1 << 30
 
 
 class Frozen:
-    """A classifier that is only asked: images ``(B, C, H, W)`` in [0, 1] → float32 logits.
+    """A classifier for evaluation only: images ``(B, C, H, W)`` in [0, 1] → float32 logits.
 
-    Gradients flow to the images and to nothing else. It counts the images that pass, so that work
-    can be stated in passes, which no noisy machine disturbs.
+    Gradients flow to the images and to nothing else. It counts the images that pass. Work is stated
+    in passes because seconds depend on what else runs on the machine.
 
     Args:
         module: in evaluation mode, parameters without gradients.
@@ -86,9 +86,9 @@ class Frozen:
 
     @torch.no_grad()
     def settle(self, images: Tensor) -> None:
-        """Keep the folded module if it answers as the original does, else the original.
+        """Keep the folded module if it gives the same answers as the original, else the original.
 
-        The first images that come decide, unless others did before.
+        The first images decide, and the choice stays.
         """
         if self.original is None:
             return
@@ -116,7 +116,7 @@ def freeze(model: nn.Module, *, half: bool | None = None) -> Frozen:
 
 
 def _folded(module: nn.Module) -> nn.Module:
-    """Fold each BatchNorm into the convolution before it; leave a network be that resists."""
+    """Fold each BatchNorm into the convolution before it, or return the network itself."""
     from torch import fx
     from torch.fx.experimental.optimization import fuse
 
@@ -130,7 +130,7 @@ def _folded(module: nn.Module) -> nn.Module:
         ):
             return module
         return fuse(traced)
-    except Exception:  # tracing runs foreign forward code: whatever it raises, it can go unfolded
+    except Exception:  # foreign forward code may raise anything; it is used unfolded
         return module
 
 

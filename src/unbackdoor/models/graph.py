@@ -160,8 +160,8 @@ class Graph(nn.Module):
     def try_out(self, what: str) -> None:
         """Run two images together and one by one, and raise unless the answers agree.
 
-        A graph that mixes the images of a batch answers otherwise in a scan than in use, so this is
-        no place for leniency; in double precision none is needed.
+        A graph that mixes the images of a batch answers differently in a scan than in use, so the
+        comparison has to be strict. Double precision makes that possible.
 
         Raises:
             ContentError: the graph cannot be run, or mixes the images of a batch.
@@ -219,9 +219,9 @@ def _check_given_once(names: Iterable[str]) -> None:
 
 
 def _key(name: str) -> str:
-    """Return what a weight is called as a member of the module, where no dot may stand.
+    """Return the name of a weight as a member of the module, which may contain no dot.
 
-    No two names have one key: a slash in the key was a dot, and what was a slash is marked.
+    Different names get different keys: a dot becomes a slash, and a slash becomes ``~1``.
     """
     return f"weight {name.replace('~', '~0').replace('/', '~1').replace('.', '/')}"
 

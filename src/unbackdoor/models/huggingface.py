@@ -29,9 +29,10 @@ FOREIGN = {
     *("auto_map", "custom_pipelines", "quantization_config", "fusion_config"),
     *("configuration_files", "transformers_weights", "use_pretrained_backbone"),
 }
-"""Keys by which a configuration asks for code, other files, or weights of elsewhere."""
+"""Keys of a configuration that ask for code, other files, or weights from elsewhere."""
 CHOSEN_HERE = ("attn_implementation", "experts_implementation")
-"""Parts of keys that could name compiled code of the hub; what is plain is taken instead."""
+"""Parts of keys that could name compiled code of the hub; the plain implementation is used
+instead."""
 ADAPTERS = {"adapter_config.json"}
 
 
@@ -105,7 +106,8 @@ def read(folder: Path, arch: str) -> Logits:
     local = {"local_files_only": True, "trust_remote_code": False}
     maker = library.AutoModelForImageClassification
     try:
-        # Of what was checked and nothing else: the library would follow a file to others.
+        # Pass the checked dictionary, not the file: from a file the library would go on to other
+        # files.
         kind: Any = library.AutoConfig.for_model(config.get("model_type"))
         described: Any = kind.from_dict(_plain(config))
         with torch.device("meta"):  # shapes alone

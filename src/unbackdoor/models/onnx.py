@@ -136,10 +136,10 @@ def write(graph: Graph, path: Path, facts: Mapping[str, Any]) -> None:
 
 
 def _replace(tensor: Any, values: Tensor) -> None:
-    """Put present values into a tensor of a file, and what its type leaves of them into ``values``.
+    """Write ``values`` into a tensor of a file, and round them in place to the type of that tensor.
 
-    What is not floating has not changed: it stays byte for byte, since numbers such as the largest
-    of int64 (the end of a slice) survive no other type.
+    Tensors of other than floating-point types have not changed and keep their bytes; a number such
+    as the largest int64 (the end of a slice) could not be converted to another type and back.
     """
     from onnx import TensorProto, helper, numpy_helper
 

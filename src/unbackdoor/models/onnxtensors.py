@@ -16,7 +16,7 @@ from unbackdoor.errors import ContentError, brief
 
 LARGEST_WEIGHTS = 16 << 30
 MOST_SHARED = 64 << 20
-"""Bytes by which what is read may outgrow the files that it is read from, as tensors share some."""
+"""Bytes that may be read beyond the total size of the files, because tensors may share data."""
 
 
 class Beside:
@@ -38,8 +38,9 @@ class Beside:
     def sha256(self) -> str:
         """Return the SHA-256 of the graph's file; where it has data elsewhere, also over those.
 
-        Then it is that of the 32 bytes of the first one and the data of every tensor, in the order
-        of the graph, which says where they lie and how long they are.
+        In that case the hash is computed over the 32 bytes of the graph's own SHA-256, followed by
+        the data of every tensor in the order of the graph. The graph says where these data lie and
+        how long they are.
         """
         return (self._data if self._sizes else self._graph).hexdigest()
 
@@ -67,7 +68,7 @@ class Beside:
         self._sizes[path.name] = size
         self._read += length
         if self._read > sum(self._sizes.values()) + MOST_SHARED:
-            raise ValueError("its external data are read again and again")
+            raise ValueError("its tensors refer to the same external data too often")
         with path.open("rb") as file:
             file.seek(offset)
             content = file.read(length)

@@ -3,10 +3,10 @@
 A pickle is a program for a machine with a stack. :func:`read` keeps the stack and builds nothing:
 only the instructions and names that a state dict consists of are known, and everything else is
 refused. That is a list of what is allowed. Scanners that list what is forbidden (picklescan) or
-translate the program into Python (fickling) have been passed by again and again; a list of some
-twenty names has nothing to forget. Behind it stands ``torch.load(weights_only=True)``, whose own
-list is wider than tensors need: it lets a file ask for memory (``bytearray``, ``torch.Tensor``) and
-for dictionary keys that take exponential time to hash.
+translate the program into Python (fickling) have been bypassed again and again. A short list of
+allowed names cannot be bypassed by a name that it lacks. Behind it stands
+``torch.load(weights_only=True)``, whose own list is wider than tensors need: it lets a file ask for
+memory (``bytearray``, ``torch.Tensor``) and for dictionary keys that take exponential time to hash.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class _Machine:
                 raise _Unknown(f"the instruction {instruction}")
 
     def _call(self, called: object, arguments: object) -> None:
-        """Push what a call gives: of a known function alone, and of nothing where it could grow."""
+        """Push the result of a known function, called with arguments that cannot make it large."""
         if not isinstance(called, _Name) or called.path not in CALLED:
             raise _Unknown("a call of something that is no name")
         plain = called.path == ORDERED_DICT

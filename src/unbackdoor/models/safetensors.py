@@ -67,7 +67,7 @@ def encode(state: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
 
 
 def check(path: Path) -> dict[str, str]:
-    """Hold the header of a file against the file and return its metadata.
+    """Check the header of a file against the size of the file and return its metadata.
 
     Raises:
         ValueError: what does not fit, in a few words.

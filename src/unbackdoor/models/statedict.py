@@ -62,7 +62,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], str]:
 
 
 def _checked(file: BinaryIO, size: int, what: str) -> BinaryIO:
-    """Return what torch may read: a container of a pickle of tensors, of no more than it holds."""
+    """Return the checked file for torch: a pickle of tensors that are no larger than its data."""
     first = file.read(4)
     checked = file
     if first == ZIP:

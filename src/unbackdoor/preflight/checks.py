@@ -1,4 +1,4 @@
-"""Checks that a scan would mean something: each finding is a sentence and a remedy."""
+"""Checks whether a scan would be meaningful: each finding is a sentence and a remedy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from unbackdoor.preflight.look import look_at, on_its_device, some_of
 from unbackdoor.results import Finding
 
 FINE = 0.7
-"""Accuracy from which nothing is asked further."""
+"""Accuracy from which the checks of labels and range are not needed."""
 GAIN = 0.2
 """By how much accuracy has to rise for a remedy to be named."""
 FEW = 10
@@ -80,28 +80,28 @@ def check(network: nn.Module, images: Split, *, prepared: bool = False) -> tuple
 
 
 def _repeats(network: Classifier, images: Images, given: Tensor) -> list[Finding]:
-    """Look whether a network answers the same when asked again; other classes cannot be scanned."""
+    """Raise unless a network names the same classes twice; warn where its logits differ."""
     again, _ = look_at(network, images)
     if alike(again, given):
         return []
     if not torch.equal(given.argmax(1), again.argmax(1)):
         raise ContentError(
-            "MODEL: it answers differently when asked twice, so no rate would mean anything; turn "
-            "its randomness off (dropout in evaluation mode, a fixed seed in forward)."
+            "MODEL: it names other classes when it is run again, so no rate would mean anything; "
+            "turn its randomness off (dropout in evaluation mode, a fixed seed in forward)."
         )
     apart = float((again - given).abs().amax() / given.abs().amax())
     return [
         _warning(
             "repeats",
-            f"Asked twice it names the same classes by other logits, {apart:.1%} of the largest "
-            f"apart, so that rates waver.",
+            f"Run twice on the same images, the network names the same classes but its logits "
+            f"differ by {apart:.1%} of the largest, so rates vary from run to run.",
             "Turn its randomness off (dropout in evaluation mode, a fixed seed in forward).",
         )
     ]
 
 
 def _check_gradients(network: Classifier, images: Images) -> None:
-    """Raise where the search has no slope to follow: it would find nothing and call that clean."""
+    """Raise where the search has no gradient to follow: such a model would be reported as clean."""
     pixels = some_of(images)[0][:8].requires_grad_()
     with torch.enable_grad():
         best = network(pixels).float().topk(2, dim=1).values
@@ -113,8 +113,8 @@ def _check_gradients(network: Classifier, images: Images) -> None:
         )
     if slope is None or not bool(slope.any()):
         raise ContentError(
-            "MODEL: its logits do not change with the pixels, as far as gradients show, so that no "
-            "trigger could be searched for; give the differentiable network, without rounding, "
+            "MODEL: its logits do not change with the pixels, as far as gradients show, so no "
+            "trigger can be searched for; give the differentiable network, without rounding, "
             "argmax or detach()."
         )
 
@@ -130,16 +130,18 @@ def _accuracy(
     remedy = _other_order(images, given, labels, right) or (
         _other_range(network, images, right) if not prepared else None
     )
-    said = f"Of {len(labels)} images it names the class of {right:.0%} alone"
+    said = f"It names the right class for only {right:.0%} of {len(labels)} images"
     if remedy is not None and guesses:
-        raise ContentError(f"MODEL: {said[0].lower()}{said[1:]}, as guessing would; {remedy}.")
+        raise ContentError(
+            f"MODEL: {said[0].lower()}{said[1:]}, no better than guessing; {remedy}."
+        )
     if remedy is not None:
         return [_warning("accuracy", f"{said}.", f"{remedy[0].upper()}{remedy[1:]}.")]
     if guesses:
         return [
             _warning(
                 "accuracy",
-                f"{said}, as guessing would, so that a verdict says little.",
+                f"{said}, no better than guessing, so a verdict says little.",
                 "Check that data, --labels, --size, --mean and --std are those of the model.",
             )
         ]
@@ -171,7 +173,7 @@ def _other_order(images: Images, given: Tensor, labels: Tensor, right: float) ->
 
 
 def _other_range(network: Classifier, images: Images, right: float) -> str | None:
-    """Return the remedy where images that are prepared otherwise are told apart better."""
+    """Return the remedy where images that are prepared in another way are classified better."""
     pixels, labels = some_of(images)
     with torch.no_grad():
         shares = {
@@ -180,7 +182,10 @@ def _other_range(network: Classifier, images: Images, right: float) -> str | Non
     flags = max(shares, key=lambda name: shares[name])
     if shares[flags] < right + GAIN:
         return None
-    return f"it was trained on images of another range: with {flags} it names {shares[flags]:.0%}"
+    return (
+        f"it seems to have been trained with another range of input values: with {flags} it is "
+        f"right on {shares[flags]:.0%}"
+    )
 
 
 def _few(images: Split) -> list[Finding]:

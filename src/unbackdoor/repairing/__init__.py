@@ -1,4 +1,4 @@
-"""Unlearning with true labels on triggers from any sampler, measured beside its controls."""
+"""Repairs: unlearn triggers with true labels, and compare the result with controls."""
 
 from unbackdoor.repairing.repair import Controls, Parts, repair, to_unlearn
 from unbackdoor.repairing.unlearn import Lesson, Recalled, unlearn

@@ -1,4 +1,4 @@
-"""The repair: unlearn what a scan recovered, measure it beside its controls, scan again."""
+"""The repair: unlearn the recovered triggers, compare with controls, and scan again."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Parts:
     """Clean images for a repair.
 
     Args:
-        first: those of the scan, to retrain with, and others, held back, to measure on.
-        reserve: those that neither the scan nor the repair has seen, for the second scan.
+        first: images of the scan, to retrain with, and held-back ones, to measure on.
+        reserve: images that neither the scan nor the repair has seen, for the second scan.
 
     """
 
@@ -44,11 +44,12 @@ class Parts:
 
 @dataclass(frozen=True, kw_only=True)
 class Controls:
-    """What a repair is measured beside, where it is known; the repair itself never sees it.
+    """The known truth with which a repair is compared; the repair itself never uses it.
 
     Args:
         planted: the planted trigger; retraining with it is the ideal.
-        reference: a clean network, for the rate at which triggered images go astray in any case.
+        reference: a clean network, which shows how often triggers cause an error without a
+            backdoor.
 
     """
 
@@ -65,7 +66,7 @@ def repair(
     controls: Controls,
     work: Work,
 ) -> tuple[nn.Module, RepairResult]:
-    """Return a repaired copy of ``model`` and what was measured on it.
+    """Return a repaired copy of ``model`` and the measurements.
 
     Args:
         model: the classifier, not changed.
@@ -73,12 +74,12 @@ def repair(
         images: clean images.
         settings: how to unlearn.
         scanning: how to scan again.
-        controls: what stands beside the repair in the table.
+        controls: the planted trigger and a clean network, for further rows of the table.
         work: seed, progress and journal.
 
     Raises:
-        InsufficientDataError: the scan found nothing that could be unlearnt, or there are too few
-            images to scan again.
+        InsufficientDataError: the scan found nothing to unlearn, or there are too few images to
+            scan again.
 
     """
     if not found.targets:
@@ -124,17 +125,17 @@ def repair(
 
 
 def to_unlearn(record: ClassRecord, dimensions: int) -> Sampler:
-    """Return where the triggers come from that a repair unlearns: the stairs in equal parts.
+    """Return the source of the triggers that a repair unlearns: the stairs in equal parts.
 
-    By γ nearly all draws are of the lowest stair, which is by far the widest, and the triggers
-    that work best are hardly ever among them. An empty level set is stood for by the best attempts
-    at it.
+    Weighted by γ, nearly all draws would come from the lowest stair, which is by far the widest,
+    and the triggers that work best would hardly ever be among them. For an empty level set the
+    draws are the best attempts to reach it.
     """
     return staircase(record, dimensions, equal=True).sample
 
 
 def _courses(found: ScanResult, planted: Planted | None) -> dict[str, Lesson | None]:
-    """Return what each network of the table unlearns, by its name there."""
+    """Return what each network of the table has to unlearn, by the network's name."""
     samplers = [to_unlearn(found.classes[target], found.dimensions) for target in found.targets]
 
     def sampler(count: int, generator: Generator) -> Tensor:
@@ -162,7 +163,7 @@ def _retrained(
     settings: RepairSettings,
     work: Work,
 ) -> tuple[dict[str, nn.Module], int]:
-    """Return a copy of ``model`` for each course, and how many images went through networks."""
+    """Return a retrained copy of ``model`` for each lesson, and the number of image passes."""
     passes = 0
     original = Recalled(freeze(model))
     tuned: dict[str, nn.Module] = {}
@@ -188,7 +189,7 @@ def _row(
     planted: Planted | None,
     seed: int,
 ) -> RepairRow:
-    """Measure one network; with several found classes the rates are those of the worst."""
+    """Measure one network; with several found classes, report the highest rates."""
     predicted = predict(model, images)
     space = parse_space(found.space)
     recovered: list[float] = []

@@ -14,10 +14,10 @@ class RepairSettings:
     """How a backdoor is unlearnt.
 
     Args:
-        share: of the images in a batch, how many carry a trigger (with their true label).
-        keep: how much of a label is the answer that the original network gave without a trigger.
-        images_seen: how much work, whatever the number of clean images, up to whole epochs.
-        training: the recipe; few images are seen in no more epochs than it says.
+        share: share of the images in a batch that carry a trigger (with their true label).
+        keep: weight in a label of the answer that the original network gave without a trigger.
+        images_seen: how many images the training sees in all, rounded to whole epochs.
+        training: the recipe; its number of epochs is an upper limit.
 
     """
 
@@ -33,7 +33,7 @@ class RepairSettings:
         expect(self, 1, inf, "images_seen")
 
     def recipe(self, images: int) -> TrainingSettings:
-        """Return the recipe for so many clean images.
+        """Return the recipe for a number of clean images.
 
         Example:
             >>> [RepairSettings().recipe(images).epochs for images in (200, 2_000, 8_000, 50_000)]

@@ -1,12 +1,12 @@
-"""Unlearning: fine-tune on clean images of which a share carries triggers and its true label.
+"""Unlearning: fine-tune on clean images, some of which carry triggers and their true label.
 
-Retraining with the planted trigger itself is the best that can be done; draws of a recovered law
-approximate it. Where the triggers come from is the caller's affair, so that the planted trigger,
-one reversed trigger and a whole distribution are compared by the same code.
+Retraining with the planted trigger itself is the optimum; draws of a recovered law approximate it.
+The caller passes the source of the triggers, so the planted trigger, one reverse-engineered trigger
+and a whole distribution are compared by the same code.
 
 A few clean images teach a network less than the many that it was trained on, so accuracy would be
-lost: half of each label is what the original network answered for the image before a trigger was
-stamped on it (distillation; Hinton, Vinyals and Dean, 2015), which no trigger can have touched.
+lost. Therefore half of each label is the original network's answer to the image without a trigger
+(distillation; Hinton, Vinyals and Dean, 2015). A trigger cannot influence this answer.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ Sampler = Callable[[int, Generator], Tensor]
 
 @dataclass(frozen=True)
 class Lesson:
-    """What is unlearnt.
+    """The triggers to unlearn.
 
     Args:
         space: of the triggers.
-        sampler: where they come from.
+        sampler: draws them.
 
     """
 
@@ -47,9 +47,9 @@ class Lesson:
 
 
 class Recalled:
-    """A classifier that computes what it answers to a batch once, and knows it from then on.
+    """A classifier with a cache: it computes the answer to a batch once, and reuses it.
 
-    Courses of retraining that see the same images in the same order ask the original the same.
+    Retrainings that see the same images in the same order need the same answers of the original.
 
     Args:
         model: the classifier.
@@ -59,7 +59,7 @@ class Recalled:
     def __init__(self, model: Frozen) -> None:
         self.model = model
         self.spared = 0.0
-        """Seconds that the answers took which were recalled."""
+        """Seconds of computation that the cache saved."""
         self._known: dict[bytes, tuple[Tensor, float]] = {}
 
     @torch.no_grad()
@@ -71,7 +71,7 @@ class Recalled:
             self.spared += seconds
             return logits
         if self.model.device.type == "cuda":
-            torch.cuda.synchronize(self.model.device)  # what is still queued is not its time
+            torch.cuda.synchronize(self.model.device)  # do not time earlier work
         began = time.perf_counter()
         logits = self.model(images)
         self._known[key] = logits, time.perf_counter() - began
@@ -90,17 +90,18 @@ def unlearn(
 ) -> int:
     """Fine-tune ``model`` in place; return how many images went through it and the original.
 
-    Answers that were recalled count, so that the work of a course does not depend on the others.
+    Cached answers count too, so that the work of one retraining does not depend on the others.
 
     Args:
         model: maps images in [0, 1] to logits.
         images: clean images with true labels.
         lesson: the triggers; None is the control, the same schedule without any.
         settings: share of stamped images, weight of the original's answers, work and recipe.
-        work: seed, progress and journal; by the same seed the control sees the same images in the
-            same order.
-        original: the network as it was, which courses can share; a copy when left out.
-        description: what the progress bar is called.
+        work: seed, progress and journal; with the same seed, the control sees the same images in
+            the same order.
+        original: the network before it is retrained, which several retrainings can share; a copy
+            when left out.
+        description: label of the progress bar.
 
     """
     generator = stream(work.seed, "repair", "triggers")

@@ -8,8 +8,8 @@ ROWS = {
     "before": "The model as it came.",
     "repaired": "Retrained on clean images of which some carry draws from the recovered stairs, "
     "in equal parts, with their true labels.",
-    "fine-tuned": "The control: the same schedule on the same images without triggers, so that "
-    "the gain of the triggers can be told from that of training on.",
+    "fine-tuned": "The control: the same schedule on the same images without triggers. It shows "
+    "how much of the effect comes from further training alone.",
     "ideal": "The same schedule with the planted trigger in place of the recovered ones: what the "
     "recovered law is compared with.",
     "clean reference": "A network that never had a backdoor: the floor that a repair can reach.",
@@ -51,9 +51,9 @@ def limits(scan: ScanResult) -> list[tuple[str, str]]:
         ),
         (
             "Volumes.",
-            "Every log|V| refers to one fixed, stated set of images and places. Another set "
-            "moves it; one with a small effective sample size is rough. An upper bound comes from "
-            "uniform draws, and cannot fall much below one in their number.",
+            "Every log|V| refers to one fixed set of images and places; with another set it "
+            "would be different. Where the effective sample size is small, the estimate is rough. "
+            "An upper bound comes from N random patterns; it cannot be much lower than log(1/N).",
         ),
         (
             "The data.",

@@ -1,4 +1,4 @@
-"""What every command returns: typed, versioned, written atomically as JSON."""
+"""The results of the commands: typed and versioned records, written atomically as JSON."""
 
 from unbackdoor.results.files import encode, read, read_any, schema, write
 from unbackdoor.results.records import (

@@ -1,4 +1,4 @@
-"""Results as files: JSON that is checked when it is read, its schema, and its escapes."""
+"""Results as files: written as JSON with escapes, checked when they are read, with a schema."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from unbackdoor.runtime.files import read_bytes, write_bytes
 def encode(result: Result | Unscanned | Sequence[Scanned]) -> bytes:
     """Return a result, or those of several models, as indented JSON with a newline at the end.
 
-    Control and direction marks are escaped, since a terminal may be where it goes.
+    Control and direction characters are escaped, since the text may be printed to a terminal.
     """
     text = msgspec.json.format(msgspec.json.encode(result), indent=1).decode()
     return (re.sub("[^\n -~]", _escaped, text) + "\n").encode()
@@ -48,12 +48,12 @@ def write(result: Result | Unscanned | Sequence[Scanned], path: Path) -> None:
 def schema(command: str) -> dict[str, Any]:
     """Return the JSON Schema of what ``scan`` or ``repair`` writes.
 
-    A scan of several models is a list of results; a repair that found nothing to unlearn is the
-    scan that says so.
+    A scan of several models writes a list of results. A repair that found nothing to unlearn writes
+    its scan.
     """
     written = msgspec.json.schema(WRITTEN[command])
     for part in written["$defs"].values():
-        part["description"] = cleandoc(part["description"])  # as Python 3.13 does itself
+        part["description"] = cleandoc(part["description"])  # Python 3.13 does this itself
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"What unbackdoor {command} -f json writes",
@@ -66,7 +66,7 @@ def read(path: Path, argument: str = "RESULT") -> Result:
 
     Args:
         path: of the file.
-        argument: that named it.
+        argument: the argument that named the file, for messages.
 
     Raises:
         ArgumentError: there is no such file.
@@ -84,7 +84,7 @@ def read_any(path: Path, argument: str = "RESULT") -> Result | Unscanned | list[
 
     Args:
         path: of the file.
-        argument: that named it.
+        argument: the argument that named the file, for messages.
 
     Raises:
         ArgumentError: there is no such file.
@@ -118,7 +118,7 @@ def read_any(path: Path, argument: str = "RESULT") -> Result | Unscanned | list[
 
 
 def _problem(scan: ScanResult) -> str | None:
-    """Return what does not fit together in a scan, None if all does."""
+    """Return the first inconsistency in a scan, or None."""
     classes, n = len(scan.data.classes), scan.dimensions
     if not 1 <= n <= MOST_DIMENSIONS or len(scan.image_shape) != 3 or min(scan.image_shape) < 1:
         return (

@@ -1,7 +1,7 @@
-"""What every command returns: typed, versioned, written atomically as JSON.
+"""The results of the commands: typed and versioned records.
 
-A scan holds all that a repair and a page need: some draws of each stair of every found class, with
-their densities, and a few example images. Bytes are base64 in JSON.
+The result of a scan holds everything that a repair and a page need: some draws of each stair of
+every found class, with their densities, and a few example images. Bytes are base64 in JSON.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from unbackdoor.verdict.thresholds import Thresholds
 SCHEMA_VERSION = 1
 LARGEST = 1 << 28
 MOST_DIMENSIONS = 3 * 16**2
-"""Of the largest patch; a page takes the square of it."""
+"""Parameters of the largest patch; the page needs memory for the square of this number."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that was seen about a model or its images before any work.
+    """A finding about a model or its images, made before any work.
 
     Args:
-        check: what was looked at, in a word or two.
-        severity: ``note`` where it was dealt with, ``warning`` where the reader has to.
-        sentence: what was seen.
-        remedy: what to do about it, empty where nothing is to be done.
+        check: the subject of the check, in a word or two.
+        severity: ``note`` if nothing is left to do, ``warning`` if the user should act.
+        sentence: the finding.
+        remedy: what the user can do, empty if nothing is left to do.
 
     """
 
@@ -41,11 +41,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Which model was looked at.
+    """The model that was scanned.
 
     Args:
         path: as the user wrote it.
-        sha256: of the file; empty for a model that was handed over in Python.
+        sha256: of the file; empty for a model that was passed from Python.
         arch: its architecture.
         accuracy: on the held-back images.
 
@@ -58,7 +58,7 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Which clean images were used.
+    """The clean images that were used.
 
     Args:
         name: of the data set.
@@ -77,14 +77,14 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClassRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found towards one class.
+    """The findings for one class.
 
     Args:
         index: of the class.
         name: of the class.
         status: ``backdoored``, ``clean``, or ``suspicious`` in between.
         asr: attack success rate of its best trigger, on held-back images of other classes.
-        confusion: share of those images that go to the class without a trigger.
+        confusion: share of those images that the model assigns to the class without a trigger.
         best: that trigger, θ as bytes.
         log_volume: one for each β.
         stairs: the recovered law, for classes that got the full budget.
@@ -121,7 +121,7 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Original(msgspec.Struct, frozen=True, kw_only=True):
-    """The trigger that was planted, where it is known, beside what was recovered.
+    """The planted trigger, where it is known, and its distance to the recovered draws.
 
     Args:
         name: such as ``bw:170``.
@@ -146,8 +146,8 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_fiel
 
     Args:
         schema_version: of this layout.
-        model: what was scanned.
-        data: with which images.
+        model: the scanned model.
+        data: the clean images.
         space: the trigger space, such as ``patch:3``.
         searched: what that is, in words; empty in older results.
         dimensions: n, parameters of one trigger.
@@ -156,7 +156,7 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_fiel
         image_shape: channels, height, width.
         seed: of every draw.
         settings: every setting, by name.
-        thresholds: by which it was judged.
+        thresholds: the thresholds of the verdict.
         verdict: the answer.
         targets: classes with a backdoor.
         reason: the verdict in a sentence.
@@ -164,11 +164,11 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_fiel
         classes: one record per class.
         examples: stamped images, for the found classes.
         original: the planted trigger, where it is known; the scan itself never uses it.
-        preflight: what was seen before any work.
+        preflight: the findings before any work.
         image_passes: images through the model forward, evaluation included.
         image_passes_backward: images through it backward.
         seconds: wall-clock time.
-        versions: of what the figures depend on.
+        versions: of the software on which the figures depend.
 
     """
 
@@ -201,7 +201,7 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A file that was to be scanned.
 
     Args:
-        path: as the user wrote it, or as it was found in a folder.
+        path: as the user wrote it, or its path in a folder.
         sha256: of the file; empty where it cannot be read.
 
     """
@@ -211,13 +211,13 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unscanned(msgspec.Struct, frozen=True, kw_only=True, tag="unscanned", tag_field="kind"):
-    """A model that could not be scanned; it is not clean.
+    """A model that could not be scanned; this does not mean that it is clean.
 
     Args:
         schema_version: of this layout.
-        model: which file.
-        error: why, in a sentence.
-        exit_code: what the command line answers for it.
+        model: the file.
+        error: the reason, in a sentence.
+        exit_code: the exit code of the command line for it.
 
     """
 
@@ -228,7 +228,7 @@ class Unscanned(msgspec.Struct, frozen=True, kw_only=True, tag="unscanned", tag_
 
 
 class RepairRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One model in the table before and after a repair; rates are on held-back images.
+    """One row of the table of a repair: one network, with its rates on held-back images.
 
     Args:
         name: ``before``, ``repaired``, ``fine-tuned`` (the control: the same schedule without
@@ -237,7 +237,7 @@ class RepairRow(msgspec.Struct, frozen=True, kw_only=True):
         accuracy: on clean images.
         recovered_asr: of triggers drawn from the recovered stairs, in equal parts.
         original_asr: of the trigger that was planted, where it is known.
-        confusion: share of clean images of other classes that go to the target all the same.
+        confusion: share of clean images of other classes that the network assigns to the target.
 
     """
 
@@ -253,16 +253,17 @@ class RepairResult(msgspec.Struct, frozen=True, kw_only=True, tag="repair", tag_
 
     Args:
         schema_version: of this layout.
-        scan: what the repair started from.
-        rescan: of the repaired model, with a fresh seed and images that nothing before has seen.
+        scan: the scan that the repair started from.
+        rescan: the scan of the repaired model, with another seed and images that were not used
+            before.
         rows: the table.
-        output: where the repaired model was written, empty where it was not.
+        output: file of the repaired model, empty if it was not written.
         sha256: of that file.
         settings: every setting of the repair, by name.
         seed: of every draw.
         image_passes: images through a model, training and evaluation included.
         seconds: wall-clock time without the first scan.
-        versions: of what the figures depend on.
+        versions: of the software on which the figures depend.
 
     """
 
@@ -281,9 +282,9 @@ class RepairResult(msgspec.Struct, frozen=True, kw_only=True, tag="repair", tag_
 
 Result = ScanResult | RepairResult
 Scanned = ScanResult | Unscanned
-"""What a scan says of one model."""
+"""The result of scanning one model."""
 WRITTEN: dict[str, Any] = {"scan": Scanned | list[Scanned], "repair": Result}
-"""What a command writes as JSON."""
+"""The type that each command writes as JSON."""
 
 
 def trigger_shape(scan: ScanResult, values: int) -> tuple[int, int, int]:
@@ -299,10 +300,10 @@ def trigger_shape(scan: ScanResult, values: int) -> tuple[int, int, int]:
 
 
 def verdict(result: Result) -> Verdict:
-    """Return the verdict that counts: of a scan its own, of a repair that on the repaired model.
+    """Return the verdict of a scan, or the verdict of a repair about the repaired model.
 
-    Where the scan after a repair finds nothing, and triggers that were unlearnt still work more
-    often than a clean class allows, it is inconclusive.
+    A repair is inconclusive if the scan after it finds nothing, but unlearnt triggers still work
+    more often than a clean class allows.
     """
     if isinstance(result, ScanResult):
         return result.verdict
@@ -313,6 +314,6 @@ def verdict(result: Result) -> Verdict:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that a figure depends on."""
+    """Return the versions of the software on which the figures depend."""
     packages = {name: version(name) for name in ("torch", "numpy", "zuko", "safetensors")}
     return {"unbackdoor": version("unbackdoor"), "python": platform.python_version(), **packages}

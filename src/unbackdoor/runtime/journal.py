@@ -168,7 +168,9 @@ def opened(
             _remove_abandoned(state)
             shelf.folder, lock = _locked(state / key_of(*parts))
         except BlockingIOError:
-            progress.say("the same work is under way in another process; nothing is kept of this.")
+            progress.say(
+                "another process is doing the same work; this one saves no finished steps."
+            )
         except OSError as error:
             shelf.give_up(error.strerror or brief(error))
     if shelf.folder and (found := len([*shelf.folder.glob("*.safetensors")])):

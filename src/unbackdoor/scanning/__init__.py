@@ -1,4 +1,4 @@
-"""Scanning: a detector looks, a judge decides, and a result holds both."""
+"""Scanning: a detector collects evidence, a judge decides, and a result holds both."""
 
 from unbackdoor.scanning.law import staircase
 from unbackdoor.scanning.scan import FEWEST_PER_CLASS, Described, data_hash, scan

@@ -1,4 +1,4 @@
-"""The recovered law of a class, as a result keeps it."""
+"""The recovered law of a class, read from a result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from unbackdoor.results import ClassRecord
 
 
 def staircase(record: ClassRecord, dimensions: int, *, equal: bool = False) -> Staircase:
-    """Return the recovered law of a class as it is kept in a result.
+    """Return the recovered law of a class that a result holds.
 
     Args:
         record: of the class.

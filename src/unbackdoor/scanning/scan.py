@@ -1,4 +1,4 @@
-"""A scan: a detector looks, a judge decides, and both stand in one result."""
+"""A scan: a detector collects evidence, a judge decides, and one result holds both."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ EXAMPLES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """What is scanned, and what is said of it in the result.
+    """The model to scan, and its description for the result.
 
     Args:
         model: the frozen classifier.
@@ -63,7 +63,7 @@ def scan(
     settings: ScanSettings,
     work: Work,
 ) -> ScanResult:
-    """Look for a backdoor towards any class; nothing about the attack is known.
+    """Look for a backdoor towards any class, without any knowledge of the attack.
 
     Args:
         described: the model.
@@ -123,7 +123,7 @@ def scan(
 
 
 def data_hash(images: Split) -> str:
-    """Return what identifies the images of a scan: SHA-256 over those of both parts."""
+    """Return the SHA-256 that identifies the images of a scan, over both of their parts."""
     return hashlib.sha256((images.defend.sha256 + images.evaluate.sha256).encode()).hexdigest()
 
 

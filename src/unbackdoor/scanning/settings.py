@@ -9,14 +9,14 @@ from unbackdoor.mesa.settings import FlowSettings, LearningSettings
 from unbackdoor.verdict.thresholds import Thresholds
 
 FIRST_SHARE = 0.8
-"""Of all clean images, the share that a scan and a repair use; the rest is for the scan after."""
+"""Share of all clean images that a scan and a repair use; the rest is for the second scan."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScanSettings(SearchSettings):
     """How much work a scan does, and the thresholds of its verdict.
 
-    They are one record because stored rows are keyed by it; the detector sees its own part alone.
+    They form one record because stored rows are keyed by it. The detector reads only its own part.
 
     Args:
         backdoored: held-back ASR from which a class is called backdoored.
@@ -36,7 +36,7 @@ class ScanSettings(SearchSettings):
 
     @property
     def thresholds(self) -> Thresholds:
-        """What the judge goes by."""
+        """The thresholds, in the form that the judge takes."""
         return Thresholds(backdoored=self.backdoored, clean=self.clean)
 
 
@@ -63,4 +63,4 @@ BUDGETS: dict[str, ScanSettings] = {
         evaluate=2000,
     ),
 }
-"""What ``--budget`` stands for."""
+"""The settings of each ``--budget``."""

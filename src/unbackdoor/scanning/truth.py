@@ -1,4 +1,4 @@
-"""The planted trigger, where it is known, beside what was recovered without knowing it."""
+"""Compare the planted trigger, where it is known, with the draws recovered without it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from unbackdoor.triggers.values import from_bytes, to_bytes
 
 
 def with_planted(result: ScanResult, planted: Planted) -> ScanResult:
-    """Return ``result`` with the planted trigger, the draw nearest to it, and chance's nearest.
+    """Return ``result`` with the planted trigger and the draw nearest to it.
 
-    Distances are root mean squares over the parameters. Where the class was not found, or the
-    trigger has another size than the scanned space, the result comes back unchanged.
+    The distance of that draw, and for comparison that of the nearest of as many uniform draws, are
+    root mean squares over the parameters. If the class was not found, or the trigger has another
+    size than the scanned space, the result is returned unchanged.
     """
     stairs = result.classes[planted.target].stairs
     theta = planted.trigger.theta

@@ -1,4 +1,4 @@
-"""The contract of triggers: a family is a ladder of spaces of one look, from weak to strong."""
+"""The contract of triggers: a family is a ladder of spaces of the same kind, weak to strong."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ Shape = tuple[int, int, int]
 
 
 class Space(Protocol):
-    """All triggers of one look and strength: one for each θ ∈ [0, 1]^n and each arm.
+    """All triggers of one kind and strength: one for each θ ∈ [0, 1]^n and each arm.
 
-    An *arm* is a choice that has no slope, such as the place of a patch: a row of k integers. A
-    trigger at random places takes another arm for each picture, one at a fixed place the same.
+    An *arm* is a choice without a gradient, such as the place of a patch: a row of k integers. A
+    trigger at random places has another arm for each picture, a trigger at a fixed place always has
+    the same.
     """
 
     @property
@@ -25,7 +26,7 @@ class Space(Protocol):
 
     @property
     def description(self) -> str:
-        """What is searched, in words that follow "No … was found"."""
+        """The triggers of the space in words, to fit into the sentence "No … was found"."""
         ...
 
     def dimensions(self, shape: Shape) -> int:
@@ -66,7 +67,7 @@ class Space(Protocol):
         ...
 
     def weaken(self, theta: Tensor, strength: float) -> Tensor:
-        """Return triggers ``(B, n)`` of the same look with a part of their strength.
+        """Return triggers ``(B, n)`` of the same kind with a part of their strength.
 
         Args:
             theta: ``(B, n)`` in [0, 1].
@@ -77,11 +78,11 @@ class Space(Protocol):
 
 
 class Family(Protocol):
-    """Spaces of one look."""
+    """Spaces of triggers of the same kind."""
 
     @property
     def name(self) -> str:
-        """What stands before the colon on the command line, such as ``patch``."""
+        """The part before the colon on the command line, such as ``patch``."""
         ...
 
     @property
@@ -94,5 +95,5 @@ class Family(Protocol):
         ...
 
     def space(self, rung: str) -> Space | None:
-        """Return the space that ``rung``, the text behind the colon, names; None for no such."""
+        """Return the space named by ``rung``, the text after the colon; None if there is none."""
         ...

@@ -1,4 +1,4 @@
-"""Square patches that cover what is under them (Gu et al., *BadNets*, 2017)."""
+"""Square patches that replace the pixels under them (Gu et al., *BadNets*, 2017)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Patch:
 
     @property
     def description(self) -> str:
-        """What is searched, in words."""
+        """The triggers of the space, in words."""
         return f"square patch of {self.size}×{self.size} pixels at random places"
 
     def dimensions(self, shape: Shape) -> int:
@@ -44,7 +44,7 @@ class Patch:
         return torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).reshape(-1, 2)
 
     def draw_arms(self, count: int, shape: Shape, generator: Generator) -> Tensor:
-        """Draw places, uniform over where the whole patch fits."""
+        """Draw places uniformly among those at which the whole patch fits."""
         rows, columns = self._room(shape)
         top = torch.randint(rows, (count, 1), generator=generator)
         left = torch.randint(columns, (count, 1), generator=generator)
@@ -68,7 +68,7 @@ class Patch:
         return theta.reshape(-1, shape[0], self.size, self.size)
 
     def weaken(self, theta: Tensor, strength: float) -> Tensor:
-        """Return patches of less contrast; without any they are grey."""
+        """Return patches of less contrast; at strength 0 they are grey."""
         return 0.5 + strength * (theta - 0.5)
 
     def _room(self, shape: Shape) -> tuple[int, int]:
@@ -84,7 +84,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Patches:
-    """Patches of every size: the larger, the more likely a clean network obeys one too."""
+    """Patches of every size; the larger a patch, the more likely a clean network obeys it too."""
 
     name: str = "patch"
     usage: str = f"patch:SIZE with a size from 1 to {LARGEST}"

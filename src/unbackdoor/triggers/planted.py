@@ -1,4 +1,4 @@
-"""Triggers that are known: what an attacker plants, as ``attack --trigger`` takes them."""
+"""Known triggers, which an attacker plants, in the notation of ``attack --trigger``."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ COLOURS = 3
 
 @dataclass(frozen=True)
 class Trigger:
-    """One known trigger: what an attacker plants.
+    """One known trigger, which an attacker plants.
 
     Args:
-        name: how it was written, such as ``bw:170``.
-        space: the triggers it belongs to.
+        name: its notation, such as ``bw:170``.
+        space: the space it belongs to.
         theta: ``(n,)`` in [0, 1].
 
     """

@@ -1,4 +1,4 @@
-"""Which families of triggers there are, by name."""
+"""All families of triggers, by name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from unbackdoor.triggers.family import Family, Space
 from unbackdoor.triggers.patch import Patches
 
 FAMILIES: dict[str, Family] = {family.name: family for family in (Patches(),)}
-"""By the name that stands before the colon."""
+"""By the name before the colon."""
 
 
 def parse_space(spec: str) -> Space:
@@ -32,5 +32,5 @@ def parse_space(spec: str) -> Space:
 
 
 def default_space() -> Space:
-    """Return the space that is searched where nobody says what."""
+    """Return the space that is searched by default."""
     return parse_space(DEFAULT_SPACE)

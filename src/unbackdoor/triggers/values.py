@@ -1,4 +1,4 @@
-"""Values in [0, 1] as bytes, the form in which results keep triggers and pictures."""
+"""Values in [0, 1] as bytes, the form in which results store triggers and pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From evidence to a verdict and its reason. The judge knows no model and no search."""
+"""From evidence to a verdict and its reason, without access to the model or the search."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Status = Literal["clean", "backdoored", "suspicious"]
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a judge says of a model.
+    """The decision of a judge about a model.
 
     Args:
         verdict: the answer.
         targets: classes with a backdoor, rising.
         reason: the verdict in a sentence.
-        classes: for each class in order, the evidence that weighs most, and its status.
+        classes: for each class in order, its strongest evidence, and its status.
 
     """
 
@@ -32,7 +32,7 @@ class Judgement:
 
 
 class Judge(Protocol):
-    """A rule from evidence to a verdict; its thresholds are its own."""
+    """A rule from evidence to a verdict, with its own thresholds."""
 
     def __call__(self, evidence: Evidence) -> Judgement:
         """Judge one model."""
@@ -51,7 +51,7 @@ class ByRate:
     thresholds: Thresholds = Thresholds()
 
     def __call__(self, evidence: Evidence) -> Judgement:
-        """Judge one model: the class that is obeyed most decides."""
+        """Judge one model by the strongest evidence for each class."""
         strongest: dict[int, ClassEvidence] = {}
         for one in evidence.classes:
             known = strongest.get(one.index)
@@ -68,8 +68,8 @@ class ByRate:
     def status(self, record: ClassEvidence) -> Status:
         """Judge one class.
 
-        What a model answers to many images without a trigger speaks neither for a backdoor nor
-        against one.
+        A class that the model assigns to many images even without a trigger is suspicious: its rate
+        shows neither that there is a backdoor nor that there is none.
         """
         if record.confusion > self.thresholds.clean:
             return "suspicious"

@@ -1,4 +1,4 @@
-"""From which success a class counts as backdoored, and up to which as clean."""
+"""The success rates from which a class counts as backdoored, and up to which it counts as clean."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from unbackdoor.errors import ArgumentError
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """The rule of a verdict; both are held-back attack success rates in [0, 1].
+    """The thresholds of a verdict: held-back attack success rates in [0, 1].
 
     Args:
-        backdoored: from which a class is called backdoored.
-        clean: up to which it is called clean.
+        backdoored: rate from which a class is called backdoored.
+        clean: rate up to which a class is called clean.
 
     Raises:
         ArgumentError: they are not in that order.

@@ -1,1 +1,1 @@
-"""What each command does, once its options are parsed."""
+"""The commands; each takes its parsed options."""

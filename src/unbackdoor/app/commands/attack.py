@@ -1,4 +1,4 @@
-"""``unbackdoor attack``: implant a backdoor in a network of one's own."""
+"""``unbackdoor attack``: implant a backdoor in your own network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from unbackdoor.training import FINE_TUNING, TrainingSettings
 
 
 def attack(typed: options.Attack) -> int:
-    """Train, write the checkpoint, print what was measured on it, and return the exit code."""
+    """Train, write the checkpoint, print its measured rates, and return the exit code."""
     _check(typed)
     prepare(typed)
     recipe = FINE_TUNING if typed.start else TrainingSettings()
@@ -47,7 +47,7 @@ def attack(typed: options.Attack) -> int:
 
 
 def _check(typed: options.Attack) -> None:
-    """Refuse what can be refused before anything is loaded."""
+    """Check everything that can be checked before anything is loaded."""
     if typed.start is not None:
         models.check_readable(typed.start, "--from")
     if typed.arch is not None:
@@ -63,7 +63,7 @@ def _check(typed: options.Attack) -> None:
     usual = (options.Attack.target, options.Attack.rate)
     if typed.trigger is None and (typed.target, typed.rate) != usual:
         raise ArgumentError(
-            "--trigger: --target and --rate are of a trigger, and none came; name one, or leave "
+            "--trigger: --target and --rate need a trigger, and none was given; name one, or leave "
             "them out for a clean network."
         )
     if typed.epochs is not None and typed.epochs < 1:

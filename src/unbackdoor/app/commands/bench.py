@@ -1,4 +1,4 @@
-"""``unbackdoor bench``: measure what a store lacks of a benchmark, and print it."""
+"""``unbackdoor bench``: measure the missing rows of a benchmark, and print its table."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 def bench(asked: options.Bench) -> int:
-    """Measure what the store lacks of a benchmark, print it, and return the exit code.
+    """Measure the missing rows of a benchmark, print its table, and return the exit code.
 
     Raises:
-        ArgumentError: an option is wrong, or is not of this benchmark; nothing is measured then.
+        ArgumentError: an option is wrong, or does not apply to this benchmark; nothing is measured.
         UnbackdoorError: see :func:`unbackdoor.bench.measure`.
 
     """
@@ -52,7 +52,7 @@ def bench(asked: options.Bench) -> int:
 
 
 def _chosen(asked: options.Bench) -> Bench[Any]:
-    """Return the benchmark of that name, which has all that is asked of it."""
+    """Return the benchmark of that name, after checking that it takes the given options."""
     from unbackdoor.bench import BENCHES
     from unbackdoor.report.words import listed
 
@@ -73,7 +73,7 @@ def _chosen(asked: options.Bench) -> Bench[Any]:
 
 
 def _request(chosen: Bench[Any], asked: options.Bench) -> Request:
-    """Return what is asked of a benchmark, with the processor set up for it."""
+    """Return the request for a benchmark, after setting up the processor."""
     from unbackdoor.bench import Request
 
     seeds = chosen.seeds if asked.seeds is None else asked.seeds
@@ -100,7 +100,7 @@ def _request(chosen: Bench[Any], asked: options.Bench) -> Request:
 
 
 def _print(chosen: Bench[Any], measured: Measured[Any], form: str) -> None:
-    """Print what there is."""
+    """Print the rows that are measured so far."""
     from unbackdoor.bench import markdown
 
     if form == "json":
@@ -120,7 +120,7 @@ def _print(chosen: Bench[Any], measured: Measured[Any], form: str) -> None:
 
 
 def _engine_kind(asked: options.Bench) -> str:
-    """Return the name of the engine that is asked for, also by what belongs to it alone."""
+    """Return the name of the engine, which ``--address`` or ``--workers`` may imply."""
     kind = asked.engine
     for flag, value, own in (
         ("--address", asked.address, "ray"),
@@ -129,13 +129,15 @@ def _engine_kind(asked: options.Bench) -> str:
         if value is None:
             continue
         if kind not in {"serial", own}:
-            raise ArgumentError(f"{flag}: it is of --engine {own}, came {kind} too; leave one out.")
+            raise ArgumentError(
+                f"{flag}: it belongs to --engine {own}, came {kind} too; leave one out."
+            )
         kind = own
     return kind
 
 
 def _engine(kind: str, asked: options.Bench) -> Engine:
-    """Return the engine; processes share the processors that are there."""
+    """Return the engine; its processes share the processors of this machine."""
     from unbackdoor.bench import Processes, Ray, Serial
 
     if kind == "ray":

@@ -1,4 +1,4 @@
-"""What several commands begin and end with."""
+"""Steps that several commands share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REFERENCE = "shipped:clean"
 
 
 def reporting(machine: Machine) -> Progress:
-    """Return where long work reports itself."""
+    """Return the progress display of long work."""
     return Silent() if machine.quiet else Bars(shown=machine.progress)
 
 
@@ -29,7 +29,7 @@ def prepare(machine: Machine) -> None:
         ArgumentError: no such device, or no positive number of threads.
 
     """
-    most = max(16, 4 * (os.cpu_count() or 1))  # OpenMP ends a process that cannot have its threads
+    most = max(16, 4 * (os.cpu_count() or 1))  # OpenMP aborts if it gets too few threads
     if machine.threads is not None and not 1 <= machine.threads <= most:
         raise ArgumentError(f"--threads: expected 1 to {most} here, came {machine.threads}.")
     try:
@@ -42,5 +42,5 @@ def prepare(machine: Machine) -> None:
 
 
 def print_wide(table: Table) -> None:
-    """Print to a terminal as wide as it is, elsewhere without breaking a line."""
+    """Print at the width of a terminal; elsewhere without breaking lines."""
     Terminal(width=None if sys.stdout.isatty() else 400).print(table)

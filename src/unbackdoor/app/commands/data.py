@@ -9,6 +9,6 @@ from unbackdoor.runtime.progress import Bars
 
 
 def get_data(typed: options.Data) -> int:
-    """Fetch a data set, check it, and say where it is."""
+    """Fetch a data set, check it, and print its path."""
     print(get(typed.name, archive=typed.archive, progress=Bars()))
     return DONE

@@ -1,4 +1,4 @@
-"""``unbackdoor demo``: catch, show and remove a real backdoor."""
+"""``unbackdoor demo``: find, show and remove a real backdoor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DATA = "cifar10-sample"
 
 
 def demo(typed: options.Demo) -> int:
-    """Scan a shipped model, repair it, write everything into a folder, and print it."""
+    """Scan a shipped model, repair it, write all results to a folder, and print them."""
     folder, seed = typed.folder, typed.seed
     check_folder(folder, "--folder")
     prepare(typed)
@@ -40,7 +40,9 @@ def demo(typed: options.Demo) -> int:
         print_table(found, quiet=typed.quiet)
         result: Result = found
         if found.targets:
-            console.print("\nRetraining on draws of these triggers, and the controls beside it …\n")
+            console.print(
+                "\nRetraining on draws of these triggers, and the controls for comparison …\n"
+            )
             module, repaired = subject.repair(found, settings, seed, reference, journal=journal)
             result = subject.save(module, repaired, folder / "repaired.safetensors")
             write_file(result, folder / "repair.json")

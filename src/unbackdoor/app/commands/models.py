@@ -1,4 +1,4 @@
-"""``unbackdoor models``: list the shipped models with their truth."""
+"""``unbackdoor models``: list the shipped models and the triggers planted in them."""
 
 from __future__ import annotations
 

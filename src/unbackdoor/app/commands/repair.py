@@ -26,7 +26,7 @@ from unbackdoor.triggers.registry import parse_space
 def repair(typed: options.Repair) -> int:
     """Scan unless a scan is given, repair, write and print, and return the exit code.
 
-    Where the scan found nothing to unlearn, it is the result and no model is written.
+    If the scan found nothing to unlearn, the scan is the result and no model is written.
     """
     _check(typed)
     fitting = input_settings(typed.size, typed.mean, typed.std, typed.labels)
@@ -60,13 +60,13 @@ def repair(typed: options.Repair) -> int:
             result, file=typed.result, page=typed.report, form=typed.format, quiet=typed.quiet
         )
         if not found.targets:
-            progress.say(f"nothing to unlearn, {typed.output} is not written.")
+            progress.say(f"there is nothing to unlearn; {typed.output} is not written.")
         journal.discard()
     return exit_code([result])
 
 
 def _check(typed: options.Repair) -> None:
-    """Refuse what can be refused before anything is loaded."""
+    """Check everything that can be checked before anything is loaded."""
     models.check_readable(typed.model)
     if typed.reference:
         models.check_readable(typed.reference, "--reference")
@@ -87,7 +87,7 @@ def _check(typed: options.Repair) -> None:
 
 
 def load_reference(spec: str, arch: str | None) -> Loaded:
-    """Load the clean network, whose own word for its architecture goes before the user's."""
+    """Load the clean network; ``arch`` is used only if its file names no architecture."""
     try:
         try:
             return models.load(spec)
@@ -98,24 +98,24 @@ def load_reference(spec: str, arch: str | None) -> Loaded:
 
 
 def fit_reference(loaded: Loaded, subject: Subject) -> nn.Module:
-    """Return the clean network as it takes the images of the model.
+    """Return the clean network, adapted to the images of the model.
 
     Raises:
-        ContentError: it takes others, or has other classes.
+        ContentError: it takes images of another shape, or has other classes.
 
     """
-    cleared = preflight.adapt(loaded.module, subject.images, subject.input.normalisation)
-    want, wanted = subject.images.defend.shape, cleared.images.defend.shape
+    adapted = preflight.adapt(loaded.module, subject.images, subject.input.normalisation)
+    want, wanted = subject.images.defend.shape, adapted.images.defend.shape
     if wanted != want:
         raise ContentError(
             f"--reference: {loaded.name} takes images of shape {wanted}, MODEL of {want}; take one "
             f"of the same size."
         )
     classes = len(subject.images.defend.classes)
-    came = answers(cleared.network, cleared.images.defend).shape[-1]
+    came = answers(adapted.network, adapted.images.defend).shape[-1]
     if came != classes:
         raise ContentError(f"--reference: expected {classes} classes, {loaded.name} has {came}.")
-    return cleared.network
+    return adapted.network
 
 
 def read_scan(path: Path, loaded: Loaded) -> ScanResult:
@@ -123,7 +123,7 @@ def read_scan(path: Path, loaded: Loaded) -> ScanResult:
 
     Raises:
         ArgumentError: there is no such file.
-        ContentError: it is no scan, or one of another model.
+        ContentError: it is no scan, or a scan of another model.
 
     """
     found = results.read(path, "--scan")
@@ -138,17 +138,17 @@ def read_scan(path: Path, loaded: Loaded) -> ScanResult:
 
 
 def check_scan(found: ScanResult, path: Path, subject: Subject) -> None:
-    """Raise unless a scan saw the images of a subject, fitted in the same way.
+    """Raise unless a scan used the images of a subject, fitted in the same way.
 
     Raises:
-        ContentError: it is of other images, or of images fitted in another way.
+        ContentError: it used other images, or images fitted in another way.
 
     """
     own = (data_hash(subject.images), list(subject.images.defend.classes))
     if own != (found.data.sha256, found.data.classes):
         raise ContentError(
             f"--scan: {path} was made with other images than these ({found.data.name}); repair "
-            f"with the data of the scan, so that nothing that it saw is used to measure."
+            f"with the data of the scan, so that no image of the scan is used to measure."
         )
     if found.settings.get("input") != subject.input_record:
         raise ContentError(

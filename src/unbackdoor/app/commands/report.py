@@ -9,7 +9,7 @@ from unbackdoor.app.outputs import check_outputs, write_page
 
 
 def report(typed: options.Report) -> int:
-    """Read the result, and write its page, or a folder of pages of several."""
+    """Read the result, and write its page, or a folder of pages for several models."""
     result = results.read_any(typed.result)
     check_outputs(
         {"-o": typed.output},

@@ -26,7 +26,7 @@ from unbackdoor.triggers.registry import parse_space
 
 
 def scan(typed: options.Scan) -> int:
-    """Scan each model, write and print what was asked for, and return the exit code."""
+    """Scan each model, write and print the results, and return the exit code."""
     names, several = find_models(typed.models)
     check_outputs(
         {"-o": typed.output, "--report": typed.report},
@@ -79,11 +79,11 @@ def scan(typed: options.Scan) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class _Attempt:
-    """What came of one model.
+    """The outcome for one model.
 
     Args:
-        outcome: its result, or why it has none.
-        error: why it has none.
+        outcome: its result, or a record of the failure.
+        error: the cause of the failure.
         journal: its finished steps, to be discarded once the result is written.
 
     """
@@ -108,18 +108,18 @@ class _Scanner:
 
     @cached_property
     def images(self) -> Split:
-        """The images, loaded once, when they are first asked for."""
+        """The images, loaded once, at their first use."""
         return data.load(self.data, self.fitting.size)
 
     def scan(self, name: str, locks: ExitStack) -> _Attempt:
-        """Scan a model; what goes wrong with it is no error of the others.
+        """Scan a model; a failure of this model does not stop the others.
 
-        What goes wrong with the images is: it is raised. They are loaded after the model, so that
-        a model that cannot be used is refused first.
+        An error of the images is raised, because it concerns all models. They are loaded after the
+        model, so that an unusable model is reported first.
 
         Args:
             name: of the model.
-            locks: keeps its journal for this process until all results are written.
+            locks: holds the lock of its journal until all results are written.
 
         """
         try:

@@ -1,1 +1,1 @@
-"""What every benchmark is made of: specs, stores, engines, sweeps, tables."""
+"""The building blocks of benchmarks: specs, stores, engines, sweeps, tables."""

@@ -1,8 +1,8 @@
 """Results of specs in one folder: rows in a store for each table, networks in files beside them.
 
-Everything is named by the key of its spec and appears whole or not at all, so a sweep that
-was killed goes on where it was, and two folders are merged by joining their files. The networks
-that every row of a table begins from come with the package.
+Everything is named by the key of its spec and written atomically, so a sweep that was killed
+continues where it was, and two folders are merged by joining their files. The clean networks from
+which all rows of a table start come with the package.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from unbackdoor.runtime.files import write_bytes
 
 
 class Archive:
-    """What is already known.
+    """The results computed so far.
 
     Args:
-        folder: of the stores; networks lie in folders of it.
+        folder: of the stores; networks are in its subfolders.
 
     """
 
@@ -42,11 +42,11 @@ class Archive:
         return self._read(spec)[spec.key]
 
     def path_of(self, spec: Spec) -> Path:
-        """Return where the file of a network lies or is to lie, if it does not come along."""
+        """Return the path of a network's file in this folder, which need not exist."""
         return self.folder / spec.table / f"{spec.key}.safetensors"
 
     def check_writable(self) -> None:
-        """Make the folder if it is not there.
+        """Create the folder if it does not exist, and check that it can be written.
 
         Raises:
             ArgumentError: the folder cannot be made or written.
@@ -73,7 +73,7 @@ class Archive:
         write_bytes(path, result)
 
     def _read(self, spec: Spec) -> dict[str, Any]:
-        """Return the rows of a table; those that others add later are not seen."""
+        """Return the rows of a table; rows that other processes add later are not included."""
         if spec.table not in self._rows:
             self._stores[spec.table] = Store(self.folder, spec.table, spec.result)
             self._rows[spec.table] = self._stores[spec.table].read()

@@ -1,4 +1,4 @@
-"""A benchmark as a value: what it measures, what it shows of it, and what may be asked of it."""
+"""A benchmark as a value: its measurements, its table and figure, and the options it takes."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ Drawn = TypeVar("Drawn", contravariant=True)
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is to be measured, and where.
+    """The measurements to make, and where to make them.
 
     Args:
-        models: as the command line writes them.
-        seeds: one run each.
+        models: names, as on the command line.
+        seeds: each is one run.
         store: folder that keeps finished rows.
         reference: a clean model.
-        engine: where the pieces run.
+        engine: runs the pieces.
         device: where models run.
         progress: where to report.
-        only: of the paper's attacks, divided by commas; all when left out, one for robustness.
+        only: names of the paper's attacks, separated by commas; when left out, all attacks, or one
+            for ``paper-robust``.
         columns: of the paper's table, ``main`` or ``all``.
-        variant: how the paper's backdoors get in, ``implanted`` or ``scratch``.
+        variant: how the paper's backdoors are made, ``implanted`` or ``scratch``.
         arch: of the paper's networks; the data set's own when left out.
-        limit: seconds after which no further piece is begun.
+        limit: seconds after which no further piece is started.
 
     """
 
@@ -56,25 +57,25 @@ class Request:
 
 
 Rows = Callable[[Request, Sequence[Spec], Archive], list[R]]
-"""Makes the rows of a table of a request, of what it planned, and of what is there of it."""
+"""Makes the rows of a table from a request, its planned specs, and the archive of results."""
 
 
 def each_result(request: Request, specs: Sequence[Spec], archive: Archive) -> list[Any]:
-    """Return the result of each spec that is there: a row is what one spec measures."""
+    """Return the result of each finished spec; each result is one row."""
     del request
     return [archive[spec] for spec in specs if spec in archive]
 
 
 def rows_in_each_result(request: Request, specs: Sequence[Spec], archive: Archive) -> list[Any]:
-    """Return the rows in the result of each spec that is there: one spec measures several."""
+    """Return the rows of each finished spec; each result has several rows."""
     return [row for result in each_result(request, specs, archive) for row in result.rows]
 
 
 class Figure(Protocol[Drawn]):
-    """A picture of the rows of a benchmark."""
+    """A figure of the rows of a benchmark."""
 
     def check(self, request: Request, specs: Sequence[Spec], archive: Archive) -> None:
-        """Refuse, before any work, what cannot be drawn however much is measured.
+        """Raise before any work if the figure cannot be drawn, however much is measured.
 
         Raises:
             ArgumentError: it cannot be drawn.
@@ -83,7 +84,7 @@ class Figure(Protocol[Drawn]):
         del request, specs, archive
 
     def draw(self, rows: Sequence[Drawn]) -> str:
-        """Return it as SVG.
+        """Return the figure as SVG.
 
         Args:
             rows: of the table, at least one.
@@ -101,13 +102,13 @@ class Bench(Generic[R]):
 
     Args:
         name: on the command line.
-        summary: what it measures, in a sentence.
-        plan: returns the pieces of work of a request; refuses with an error what cannot be done.
-        rows: makes the rows of its table of the results; each result is one when left out.
+        summary: its measurements, in a sentence.
+        plan: returns the pieces of work of a request; raises an error if it is impossible.
+        rows: makes the rows of its table from the results; when left out, each result is a row.
         table: returns the lines of its table; none for no rows.
         flat: returns the rows as JSON values.
-        figure: what ``-f svg`` draws; it has none when left out.
-        seeds: how many are measured where no number is given.
+        figure: the figure of ``-f svg``; none when left out.
+        seeds: the default number of seeds.
         flags: which of ``models``, ``only``, ``columns``, ``variant`` and ``arch`` it takes.
 
     """
@@ -125,12 +126,12 @@ class Bench(Generic[R]):
 
 @dataclass(frozen=True, kw_only=True)
 class Measured(Generic[R]):
-    """What is there of a request.
+    """The finished part of a request.
 
     Args:
         rows: of the table.
-        planned: how many results were asked for.
-        missing: how many of them a limit left out.
+        planned: the number of results that were requested.
+        missing: how many of them are missing because of a limit.
 
     """
 
@@ -140,17 +141,18 @@ class Measured(Generic[R]):
 
 
 def measure(bench: Bench[R], request: Request, *, drawn: bool = False) -> Measured[R]:
-    """Measure what the store lacks of a request, and return all that is there.
+    """Measure the missing results of a request, and return all finished rows.
 
     Args:
-        bench: what is measured.
-        request: of what, and where.
-        drawn: whether its figure will be wanted, so that it is refused now where it cannot be.
+        bench: the benchmark.
+        request: the measurements to make, and where to make them.
+        drawn: whether its figure will be drawn; if that is impossible, an error is raised before
+            any work.
 
     Raises:
-        ArgumentError: the request cannot be met, or the store cannot be written.
-        ContentError: the store holds something else, or a model cannot be used.
-        UnbackdoorError: a piece failed; the others are done and kept.
+        ArgumentError: the request is impossible, or the store cannot be written.
+        ContentError: a file of the store is invalid, or a model cannot be used.
+        UnbackdoorError: a piece failed; the others are finished and saved.
 
     """
     specs, archive = bench.plan(request), Archive(request.store)

@@ -1,7 +1,7 @@
-"""Engines: where the pieces of a sweep run: one after the other, side by side here, or through Ray.
+"""Engines run the pieces of a sweep: one after the other, in several processes, or through Ray.
 
-An engine takes calls and hands back their results as they are done. What a call returns depends on
-its arguments alone, so the order in which calls are done cannot change a number.
+An engine takes calls and returns their results as they finish. A result depends only on the
+arguments of its call, so the order of the calls cannot change a number.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from unbackdoor.errors import ArgumentError, ContentError, brief
 
 
 class Engine(Protocol):
-    """Where calls run."""
+    """Runs calls."""
 
     @property
     def slots(self) -> int:
@@ -30,11 +30,11 @@ class Engine(Protocol):
         ...
 
     def start(self, token: Hashable, function: Callable[..., Any], *arguments: Any) -> None:
-        """Take a call; ``token`` comes back with its result."""
+        """Take a call; ``token`` is returned with its result."""
         ...
 
     def next(self) -> tuple[Any, Any]:
-        """Wait until some call is done, and return its token and its result."""
+        """Wait until any call is done, and return its token and its result."""
         ...
 
 
@@ -51,7 +51,7 @@ class Serial:
         self._calls.append((token, function, arguments))
 
     def next(self) -> tuple[Any, Any]:
-        """Make the first call that was taken."""
+        """Run the call that was taken first."""
         token, function, arguments = self._calls.popleft()
         return token, function(*arguments)
 
@@ -59,8 +59,8 @@ class Serial:
 class Processes:
     """Several calls at a time, in as many processes of this machine, which may share one GPU.
 
-    A small network leaves most of a GPU idle while its next kernel is launched, so a sweep over
-    many of them is done sooner by many processes.
+    A small network leaves most of a GPU idle while its next kernel is launched, so several
+    processes finish a sweep over many small networks sooner.
 
     Args:
         slots: how many.
@@ -78,7 +78,7 @@ class Processes:
         self._tokens: dict[Connection, Hashable] = {}
 
     def start(self, token: Hashable, function: Callable[..., Any], *arguments: Any) -> None:
-        """Send a call to a process that has none."""
+        """Send a call to an idle process."""
         worker = self._idle.pop() if self._idle else _spawned()
         try:
             worker.send((function, arguments))
@@ -107,19 +107,19 @@ class Processes:
 
 
 def _spawned() -> Connection:
-    """Start a process that makes calls, and return this end of its pipe."""
+    """Start a process that runs calls, and return this end of its pipe."""
     # Threads and accelerators do not outlive a fork.
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    # It ends with this process: a daemon is terminated, an orphan follows.
+    # It must end with this process: a daemon is terminated, an orphan ends itself.
     context.Process(target=_serve, args=(there,), daemon=True).start()
     there.close()
     return here
 
 
 def _serve(calls: Connection) -> None:
-    """Make the calls that come, until there will be no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asks decides
+    """Run calls from the pipe until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process decides
     threading.Thread(target=_follow, daemon=True).start()
     while True:
         try:
@@ -128,7 +128,7 @@ def _serve(calls: Connection) -> None:
             return
         try:
             answer = ForkingPickler.dumps((True, function(*arguments)))
-        except Exception as error:  # raised where the call was asked for, as text: it has to travel
+        except Exception as error:  # raised in the parent, so sent as text
             told = ContentError(
                 f"--workers: a piece failed with {type(error).__name__} ({brief(error)})."
             )
@@ -136,14 +136,14 @@ def _serve(calls: Connection) -> None:
             answer = ForkingPickler.dumps((False, told))
         try:
             calls.send_bytes(answer)
-        except OSError:  # nobody is there any more
+        except OSError:  # the parent has ended
             return
 
 
 def _follow() -> None:
-    """End this process with the one that started it, in the middle of a call too.
+    """End this process when its parent ends, even in the middle of a call.
 
-    What an orphan computes would reach nobody, and its journal is wanted by who goes on.
+    The results of an orphan would be lost, and it would lock a journal that the next run needs.
     """
     if (parent := multiprocessing.parent_process()) is not None:
         parent.join()
@@ -171,7 +171,7 @@ class Ray:
                 "--engine: ray is not installed; pip install 'unbackdoor[ray]', or leave "
                 "--engine out."
             ) from error
-        # By default Ray makes its workers give way to everything else on the machine.
+        # By default Ray gives its workers a lower priority than all other processes.
         os.environ.setdefault("RAY_worker_niceness", "0")
         try:
             self._ray.init(

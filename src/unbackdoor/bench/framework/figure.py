@@ -1,4 +1,4 @@
-"""Figures as SVG for a document: lines on two logarithmic axes, and the parts that others share."""
+"""Figures as SVG for documents: lines on two logarithmic axes, and shared parts of figures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def lines(
         x_name: under the horizontal axis.
         y_name: over the vertical axis.
         curves: name → points (x, y), both above 0.
-        goal: a level to be drawn as a dashed line, and its name.
+        goal: a level to draw as a dashed line, and its name.
 
     """
     xs = sorted({x for points in curves.values() for x, _ in points})

@@ -1,4 +1,4 @@
-"""The models that a benchmark looks at, as values from which each piece of work opens them."""
+"""The models of a benchmark, as values from which each piece of work can load them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from unbackdoor.runtime.progress import Silent
 from unbackdoor.subject import Subject
 
 IMAGES = "cifar10-sample"
-"""The images that models are looked at with."""
+"""The clean images of these benchmarks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFile:
-    """A model as its file was when the work was planned.
+    """A model, identified by its file at the time when the work was planned.
 
     Args:
-        name: as the command line writes it.
+        name: as on the command line.
         sha256: of the file.
         target: the class that triggered images are sent to; None where the file names no trigger.
 
@@ -30,24 +30,24 @@ class ModelFile:
     target: int | None
 
     def opened(self, device: str) -> Subject:
-        """Return the model with its images; the pieces of one process share the last one.
+        """Return the model with its images; a process caches the last one.
 
         Raises:
             ArgumentError: there is no such file here.
-            ContentError: it cannot be used, or is another than was planned with.
+            ContentError: it cannot be used, or has changed since the work was planned.
 
         """
         return _opened(self, device)
 
     @property
     def attacked(self) -> int:
-        """The class that triggered images are sent to, where :func:`backdoored` returned it."""
+        """The class that triggered images are sent to, for a model from :func:`backdoored`."""
         assert self.target is not None
         return self.target
 
 
 def named(request: Request) -> list[ModelFile]:
-    """Return the models of a request; what is noticed about one is said now, and only once.
+    """Return the models of a request, and report the findings about each once.
 
     Raises:
         ArgumentError: there is no such file.
@@ -62,7 +62,7 @@ def backdoored(request: Request) -> list[ModelFile]:
 
     Raises:
         ArgumentError: there is no such file.
-        ContentError: a file cannot be used, or does not say what was planted in it.
+        ContentError: a file cannot be used, or does not name its planted trigger.
 
     """
     files = [_file(name, request) for name in request.models if name != request.reference]
@@ -82,5 +82,7 @@ def _file(name: str, request: Request) -> ModelFile:
 def _opened(file: ModelFile, device: str) -> Subject:
     subject = Subject.open(file.name, None, IMAGES, device, progress=Silent())
     if subject.loaded.sha256 != file.sha256:
-        raise ContentError(f"--models: {file.name} is another file than before; begin again.")
+        raise ContentError(
+            f"--models: {file.name} has changed since the work was planned; start again."
+        )
     return subject

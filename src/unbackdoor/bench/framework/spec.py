@@ -1,8 +1,8 @@
-"""Experiments as data: a spec says what is to be computed, from what, and nothing else.
+"""Experiments as data: a spec describes what to compute, and from what.
 
-Specs are frozen, hashable, and made of values that travel to another process. What a spec needs are
-specs too, so an experiment is a graph in which equal parts are one part, and the key of a spec
-names its result for good.
+Specs are frozen, hashable, and made of values that can be sent to another process. The inputs of a
+spec are specs too, so an experiment is a graph in which equal parts are computed once. The key of a
+spec names its result permanently.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from unbackdoor.runtime.journal import Journal, forget, key_of, opened, state_fo
 
 
 class Spec(Protocol):
-    """One piece of work; a frozen dataclass of values and of other specs derives from it."""
+    """One piece of work; subclasses are frozen dataclasses of values and of other specs."""
 
     table: ClassVar[str]
-    """Where results of this kind are kept."""
+    """Name of the table that stores results of this kind."""
     result: ClassVar[type]
-    """What a result is: a ``msgspec.Struct`` for a row, ``bytes`` for the file of a network."""
+    """Type of a result: a ``msgspec.Struct`` for a row, ``bytes`` for the file of a network."""
     version: ClassVar[int]
-    """Raised when the code changes what a result means, so that it is computed again."""
+    """Increased when the code changes the meaning of a result, so that it is computed again."""
 
     @property
     def key(self) -> str:
-        """What its result is kept under: its fingerprint, unless it says something else."""
+        """The key under which its result is stored: by default its fingerprint."""
         return fingerprint(self)
 
     @property
     def needs(self) -> tuple[Spec, ...]:
-        """The specs whose results it takes: none, unless it says so."""
+        """The specs whose results it takes: by default none."""
         return ()
 
     @property
     def work(self) -> float:
-        """How long it takes, in any unit that all specs of one sweep share; for the bar alone."""
+        """How long it takes, for the progress bar, in a unit common to all specs of a sweep."""
         return 1.0
 
     def run(self, inputs: Mapping[Spec, Any], device: str) -> Any:
-        """Return the result, which the spec alone decides.
+        """Return the result, which depends on the spec alone.
 
         Args:
-            inputs: the results of what it needs.
+            inputs: the results of the specs that it needs.
             device: where networks run.
 
         """
@@ -52,22 +52,22 @@ class Spec(Protocol):
 
 
 def fingerprint(spec: Spec) -> str:
-    """Return 16 hexadecimal digits, equal for equal specs and for no others."""
+    """Return 16 hexadecimal digits, equal only for equal specs."""
     return key_of(_tagged(spec))
 
 
 def journal_of(spec: Spec) -> AbstractContextManager[Journal]:
-    """Open the journal of a piece; its steps stay until :func:`settle`."""
+    """Open the journal of a piece; it is kept until :func:`settle`."""
     return opened(state_folder(), "piece", spec.key)
 
 
 def settle(spec: Spec) -> None:
-    """Remove the journal of a piece whose result is kept."""
+    """Remove the journal of a piece whose result is saved."""
     forget(state_folder(), "piece", spec.key)
 
 
 def _tagged(value: object) -> object:
-    """Return a value for JSON; a dataclass says its type, so that equal fields do not suffice."""
+    """Return a value for JSON; for a dataclass with its type, so that different types differ."""
     if dataclasses.is_dataclass(value):
         fields = {f.name: _tagged(getattr(value, f.name)) for f in dataclasses.fields(value)}
         kind = type(value)

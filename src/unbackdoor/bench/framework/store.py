@@ -1,7 +1,7 @@
-"""Where finished rows are kept: a file of JSON lines that only grows, keyed by what was measured.
+"""Storage of finished rows: a file of JSON lines that only grows, keyed by the measurement.
 
-A row is appended under a lock as soon as it is measured, so that a killed run loses one row at
-most, two runs can share a folder, and stores are merged by joining their files.
+A row is appended under a lock as soon as it is measured, so a killed run loses at most one row, two
+runs can share a folder, and stores are merged by joining their files.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Store(Generic[R]):
     """The rows of one table.
 
     Args:
-        folder: where ``NAME.jsonl`` lies or is to be made.
+        folder: of the file ``NAME.jsonl``, which need not exist yet.
         name: of the table.
-        row: what a line holds beside its key.
+        row: type of a row, the content of a line besides its key.
 
     """
 
@@ -33,10 +33,10 @@ class Store(Generic[R]):
         self._row = row
 
     def read(self) -> dict[str, R]:
-        """Return the finished rows by key; a line that a kill cut short does not count.
+        """Return the finished rows by key; a line that a kill cut short is ignored.
 
         Raises:
-            ContentError: a line holds something else, or the file cannot be read.
+            ContentError: a line is no row of this type, or the file cannot be read.
 
         """
         if not self.path.is_file():

@@ -1,4 +1,4 @@
-"""A sweep: everything that a list of specs needs and that is not there yet, in the right order."""
+"""A sweep computes all missing results that a list of specs needs, in the right order."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ def complete(
     description: str = "sweep",
     limit: float = math.inf,
 ) -> list[Any]:
-    """Compute what is missing, keep each result as soon as it is there, and return those asked for.
+    """Compute all missing results, save each as soon as it is done, and return those requested.
 
-    With a limit, what is not there in time is left out; the next call goes on from there. A piece
-    that fails, such as a training that diverged, does not keep the others from being done.
+    With a limit, results that are not finished in time are left out; the next call continues from
+    there. If a piece fails, such as a training that diverged, the others are still computed.
 
     Args:
-        specs: what is wanted; the first ones are finished first, as far as the engine has room.
-        archive: what is there.
-        engine: where the work is done, with as many threads for each piece as this process has.
-        progress: one bar for everything that is missing.
+        specs: the requested specs; the first ones are finished first, as far as the engine allows.
+        archive: the results so far.
+        engine: runs the pieces, each with as many threads as this process has.
+        progress: shows one bar for all missing results.
         device: where networks run.
-        description: what the bar is called.
-        limit: seconds after which no further piece is begun.
+        description: label of the bar.
+        limit: seconds after which no further piece is started.
 
     Raises:
-        ArgumentError: the archive cannot be written; nothing is begun then.
-        UnbackdoorError: a piece failed; all that does not need it is done and kept.
+        ArgumentError: the archive cannot be written; no work is started.
+        UnbackdoorError: a piece failed; all pieces that do not need it are finished and saved.
 
     """
     began = time.monotonic()
@@ -95,7 +95,7 @@ def complete(
 
 @dataclass(frozen=True)
 class Failure:
-    """What came of a piece that has no result."""
+    """The outcome of a piece that failed."""
 
     error: UnbackdoorError
 
@@ -107,7 +107,7 @@ def execute(spec: Spec, inputs: Mapping[Spec, Any], device: str, threads: int) -
         return spec.run(inputs, device)
     except UnbackdoorError as error:
         return Failure(error)
-    except Exception as error:  # one piece, such as one for which the card has no memory left
+    except Exception as error:  # a failure of one piece, such as a GPU out of memory
         told = ContentError(f"a piece failed with {type(error).__name__} ({brief(error)}).")
         told.add_note(traceback.format_exc())
         return Failure(told)

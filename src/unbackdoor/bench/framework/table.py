@@ -1,4 +1,4 @@
-"""Lines of text cells from rows of figures, as a table for a terminal or for a document."""
+"""Lines of text cells from rows of numbers, as a table for a terminal or for a document."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ Line = dict[str, str]
 
 
 def averaged(values: Sequence[float | None], *, digits: int = 1, lowest: bool = False) -> str:
-    """Return ``mean (worst)`` in percent, the mean alone where all agree, ``–`` for nothing.
+    """Return ``mean (worst)`` in percent, only the mean where all agree, ``–`` without values.
 
     Args:
-        values: shares in [0, 1]; None stands for what does not apply.
+        values: shares in [0, 1]; None where a share does not apply.
         digits: after the point.
         lowest: whether the worst is the smallest.
 
@@ -27,13 +27,13 @@ def averaged(values: Sequence[float | None], *, digits: int = 1, lowest: bool = 
     known = [100 * value for value in values if value is not None]
     if not known:
         return "–"
-    mean = f"{fmean(known):z.{digits}f}"  # z: what rounds to zero has no sign
+    mean = f"{fmean(known):z.{digits}f}"  # z: no sign for a rounded zero
     worst = f"{min(known) if lowest else max(known):z.{digits}f}"
     return f"{mean} %" if mean == worst else f"{mean} ({worst}) %"
 
 
 def share(values: Sequence[bool]) -> str:
-    """Return how many hold, such as ``5/5``; ``–`` for nothing."""
+    """Return how many values are true, such as ``5/5``; ``–`` without values."""
     return f"{sum(values)}/{len(values)}" if values else "–"
 
 

@@ -1,1 +1,1 @@
-"""MESA, which has no sample, beside generators that learn from samples."""
+"""A comparison of MESA, which gets no sample, with generators that learn from samples."""

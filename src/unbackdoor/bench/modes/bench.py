@@ -1,4 +1,4 @@
-"""``bench modes``: MESA, which has no sample, beside generators that have fifty thousand."""
+"""``bench modes``: compare MESA, which gets no sample, with generators that get fifty thousand."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class ModesRow(msgspec.Struct, frozen=True, kw_only=True):
         samples: of the density that the method was given.
         calls: of F.
         modes: how many modes hold at least a fifth of their true share of the draws.
-        modes_of: how many there are.
+        modes_of: the number of modes of the density.
         close: share of draws within the radius of a mode that holds 99 % of true draws.
         mode_distance: total variation of the modes' shares.
         seconds: wall-clock time.
-        versions: of what the figures depend on.
+        versions: of the software on which the figures depend.
 
     """
 
@@ -89,7 +89,7 @@ class Learned(Spec):
         return key_of(self.version, *own)
 
     def run(self, inputs: Mapping[Spec, Any], device: str) -> ModesRow:
-        """Learn the density, and count the modes of draws."""
+        """Learn the density, and count the modes among the draws."""
         del inputs, device
         began = time.perf_counter()
         draws, samples, calls = self._draws()
@@ -109,7 +109,7 @@ class Learned(Spec):
         )
 
     def _draws(self) -> tuple[Tensor, int, int]:
-        """Return draws of what was learned, the samples that were given, and the calls of F."""
+        """Return draws of the learned density, the number of given samples, and the calls of F."""
         name = self.problem.name
         generator = stream(self.seed, "modes", name, self.method)
         if isinstance(self.settings, SmcSettings):
@@ -132,7 +132,7 @@ def plan(request: Request) -> list[Spec]:
 
 
 def close_to_modes(problem: Gaussians, draws: Tensor) -> float:
-    """Return the share of draws in the radius where 99 % of a Gaussian's are."""
+    """Return the share of draws within the radius that holds 99 % of a Gaussian's draws."""
     exact = problem.sample(100_000, stream(0, "modes", problem.name, "radius"))
     radius = _away(problem, exact).quantile(CLOSE)
     return float((_away(problem, draws) <= radius).double().mean())
@@ -171,7 +171,7 @@ def table(rows: Sequence[ModesRow]) -> list[Line]:
 
 BENCH = Bench(
     name="modes",
-    summary="MESA, which is given no sample, beside generators that are given fifty thousand.",
+    summary="MESA, which gets no sample, compared with generators that get fifty thousand.",
     plan=plan,
     table=table,
 )

@@ -1,15 +1,13 @@
-"""Generators that learn from samples, for comparison with MESA, which has none: GAN, GWN, DoPaNet.
+"""Generators that learn from samples, for comparison with MESA: GAN, GWN, DoPaNet.
 
-Each is small and keeps to the idea of its paper, with the same perceptrons, batches and steps:
+Each is a small version of the idea of its paper; all have the same perceptrons, batches and steps:
 
 - GAN: a generator against a discriminator, with the loss that does not saturate (Goodfellow et al.,
-  2014).
-- GWN: several generators fight one adversary that all of them share, and collaborate to stay apart:
-  a second network guesses which of them made a draw, and they are rewarded where it can (Zhang et
-  al., *Generative Warfare Nets*, 2018).
-- DoPaNet: several discriminators, and a classifier that sends each sample, real or made, to one of
-  them; the generator gets a code that the classifier must be able to read from the draw (Csaba et
-  al., *Domain Partitioning Network*, 2019).
+2014). - GWN: several generators train against one shared adversary, and collaborate to stay apart:
+a second network guesses which generator made a draw, and they are rewarded if it is right (Zhang et
+al., *Generative Warfare Nets*, 2018). - DoPaNet: several discriminators, and a classifier that
+sends each sample, real or made, to one of them; the generator gets a code that the classifier must
+be able to read from the draw (Csaba et al., *Domain Partitioning Network*, 2019).
 """
 
 from __future__ import annotations
@@ -29,14 +27,14 @@ NOISE = 16
 
 @dataclass(frozen=True, kw_only=True)
 class GanSettings:
-    """How one is trained.
+    """How a generator is trained.
 
     Args:
         steps: of every network.
         batch: samples and draws in a step.
         hidden: width of the two hidden layers.
         parts: generators of GWN, discriminators of DoPaNet.
-        diversity: weight of what keeps the parts from each other.
+        diversity: weight of the loss that keeps the parts apart.
         learning_rate: of Adam.
 
     """
@@ -54,7 +52,7 @@ Learner = Callable[[Tensor, GanSettings, Generator], Sampler]
 
 
 def gan(samples: Tensor, settings: GanSettings, generator: Generator) -> Sampler:
-    """Train a generator against a discriminator on samples ``(N, n)``, and return how to draw."""
+    """Train a generator against a discriminator on samples ``(N, n)``, and return its sampler."""
     n = samples.shape[1]
     with initialised_by(generator):
         maker = perceptron(NOISE, settings.hidden, n)
@@ -114,7 +112,7 @@ def dopanet(samples: Tensor, settings: GanSettings, generator: Generator) -> Sam
         return maker(torch.cat([_noise(count, generator), one_hot(code, parts)], 1)), code
 
     def told(x: Tensor) -> Tensor:
-        """Return what the discriminator says to which the classifier sends x."""
+        """Return the logit of the discriminator to which the classifier sends x."""
         every = torch.cat([critic(x) for critic in critics], 1)
         return every.gather(1, classifier(x).argmax(1, keepdim=True))
 

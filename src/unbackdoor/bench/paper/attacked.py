@@ -1,4 +1,4 @@
-"""What is known of a backdoored network before any defence: its rates, and triggers that work."""
+"""A backdoored network before any defence: its rates, and its recovered triggers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from unbackdoor.bench.paper.networks import (
     defender,
     sha256,
 )
-from unbackdoor.detectors.recovery import first_look, focus, panel_of, recover
+from unbackdoor.detectors.recovery import objective_of_class, panel_of, recover, screen_classes
 from unbackdoor.detectors.stairs import to_records
 from unbackdoor.metrics import accuracy, attack_success
 from unbackdoor.models import decode, freeze
@@ -31,13 +31,13 @@ from unbackdoor.scanning.settings import SCAN, ScanSettings
 
 
 class Before(msgspec.Struct, frozen=True, kw_only=True):
-    """What is measured before any defence; rates are of the planted trigger.
+    """Measurements before any defence; rates are of the planted trigger.
 
     Args:
         network: SHA-256 of the backdoored network's file.
         asr: on the backdoored network.
         accuracy: of the backdoored network.
-        asr_clean: on the clean network, the floor that no defence can be expected to cross.
+        asr_clean: on the clean network; no defence can be expected to go below it.
         accuracy_clean: of the clean network.
 
     """
@@ -51,7 +51,7 @@ class Before(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Attacked(Spec):
-    """A backdoored network beside the clean one, before any defence."""
+    """A backdoored network and its clean one, before any defence."""
 
     network: Network
     clean: Network
@@ -67,11 +67,11 @@ class Attacked(Spec):
 
     @property
     def work(self) -> float:
-        """Every held-back image, stamped in each round, and as it is."""
+        """Every held-back image, stamped once in each round, and once unchanged."""
         return 2 * 2_000 * (ROUNDS + 1)
 
     def run(self, inputs: Mapping[Spec, Any], device: str) -> Before:
-        """Measure both."""
+        """Measure both networks."""
         bad, clean = (
             decode(inputs[one], one.arch).to(device) for one in (self.network, self.clean)
         )
@@ -87,7 +87,7 @@ class Attacked(Spec):
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """A recovered staircase and what it cost.
+    """A recovered staircase and its cost.
 
     Args:
         network: SHA-256 of the network's file.
@@ -112,7 +112,7 @@ class Recovered(Spec):
     Args:
         network: the backdoored one.
         scanning: levels and work.
-        count: how many of the clean images are looked at; all when left out.
+        count: how many of the clean images are used; all when left out.
         seed: of every draw.
 
     """
@@ -133,18 +133,22 @@ class Recovered(Spec):
 
     @property
     def work(self) -> float:
-        """About what a scan asks for one class."""
+        """About the passes of a scan for one class."""
         return 60_000
 
     def run(self, inputs: Mapping[Spec, Any], device: str) -> Found:
-        """Recover it, as a scan does once it knows the class."""
+        """Recover the staircase, as a scan does for a suspicious class."""
         began = time.perf_counter()
         model = freeze(decode(inputs[self.network], self.network.arch).to(device))
         images = defender(self.network.data, self.count)
         panel = panel_of(model, images, SPACE, self.scanning, self.seed)
         target = self.network.target
-        screening, known = first_look(panel, images, self.scanning, self.seed, Silent(), [target])
-        on = focus(panel, images, screening.theta[0], known, target, self.scanning, self.seed)
+        screening, known = screen_classes(
+            panel, images, self.scanning, self.seed, Silent(), [target]
+        )
+        on = objective_of_class(
+            panel, images, screening.theta[0], known, target, self.scanning, self.seed
+        )
         stairs = recover(on, self.scanning, self.seed)
         return Found(
             network=sha256(inputs[self.network]),
@@ -156,9 +160,9 @@ class Recovered(Spec):
 
 
 def current(spec: Attacked | Recovered, inputs: Mapping[Spec, Any], device: str) -> Any:
-    """Return what is known of a network, anew where it is known of one that was trained elsewhere.
+    """Return a result about a network, computed again if the stored one is of another network.
 
-    A store may come without its networks, and one that is trained again can differ.
+    A store may come without its networks, and a network that is trained again can differ.
     """
     known = inputs[spec]
     if known.network == sha256(inputs[spec.network]):
@@ -168,12 +172,12 @@ def current(spec: Attacked | Recovered, inputs: Mapping[Spec, Any], device: str)
 
 @lru_cache(maxsize=2)
 def _anew(spec: Attacked | Recovered, needed: tuple[bytes, ...], device: str) -> Any:
-    """Return the result of a spec; the columns of one process share it."""
+    """Return the result of a spec, cached for the columns of one process."""
     return spec.run(dict(zip(spec.needs, needed, strict=True)), device)
 
 
 def measure(module: nn.Module, network: Network) -> tuple[float, float]:
-    """Return the success rate of what was planted in ``network``, and the accuracy."""
+    """Return the success rate of the trigger planted in ``network``, and the accuracy."""
     images, trigger = clean_images(network.data).evaluate, network.planted
     assert trigger is not None
     model = freeze(module)

@@ -1,9 +1,9 @@
-"""The paper's attacks, and the networks that they are made on.
+"""The attacks of the paper, and the networks that they produce.
 
 CIFAR-10: the 51 black-white patterns of 3×3 pixels that differ by more than rotation, mirror and
 inversion, and ten random-colour ones, towards class 0. CIFAR-100: ten random-colour ones towards
 ten random classes. Backdoors are implanted by fine-tuning a clean network with 1 % of poisoned
-images and random places, or trained in from scratch.
+images and random places, or by training with them from scratch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ IMPLANTING = replace(
     label_smoothing=0.0,
     shift=0,
 )
-"""What keeps a network from learning a rare thing quickly is left out: smoothing, decay, shifts."""
+"""Without smoothing, decay and shifts, which would slow down the learning of a rare trigger."""
 CLEAN: Mapping[str, Network] = {
     "cifar10": Network(
         data="cifar10",
@@ -41,12 +41,12 @@ CLEAN: Mapping[str, Network] = {
         data="cifar100", arch="convnet", training=TrainingSettings(epochs=20), seed=0
     ),
 }
-"""The clean network of each data set, where ``--arch`` names no other."""
+"""The clean network of each data set, unless ``--arch`` names another architecture."""
 
 
 @dataclass(frozen=True)
 class Attack:
-    """One row of attacks: a trigger towards a class of a data set."""
+    """One attack: a trigger towards a class of a data set."""
 
     data: str
     trigger: str
@@ -54,7 +54,7 @@ class Attack:
 
     @property
     def name(self) -> str:
-        """As ``--only`` writes it."""
+        """The name, as in ``--only``."""
         return f"{self.data}-{self.trigger}"
 
 
@@ -78,7 +78,7 @@ def patterns() -> tuple[int, ...]:
 
 
 def attacks() -> tuple[Attack, ...]:
-    """Return the paper's 71."""
+    """Return the 71 attacks of the paper."""
     targets = torch.randperm(100, generator=stream(0, "paper", "targets"))[:RANDOM_COLOURS]
     return (
         *(Attack("cifar10", f"bw:{number}", 0) for number in patterns()),
@@ -88,7 +88,7 @@ def attacks() -> tuple[Attack, ...]:
 
 
 def select(only: str | None) -> tuple[Attack, ...]:
-    """Return the attacks that a user names, divided by commas; all when there is no name.
+    """Return the named attacks (separated by commas); all if none is named.
 
     Raises:
         ArgumentError: a name is none of the paper's.
@@ -100,19 +100,20 @@ def select(only: str | None) -> tuple[Attack, ...]:
         if name not in known:
             raise ArgumentError(
                 f"--only: expected names such as cifar10-bw:170, cifar10-rgb:0 or cifar100-rgb:0, "
-                f"divided by commas, came {name!r}; the black-white ones are "
+                f"separated by commas, came {name!r}; the black-white ones are "
                 f"{', '.join(map(str, patterns()))}."
             )
     return tuple(known[name] for name in names)
 
 
 def networks(attack: Attack, variant: str, arch: str | None) -> tuple[Network, Network]:
-    """Return the backdoored network of an attack and a clean one that is trained as long.
+    """Return the backdoored network of an attack, and a clean one with the same amount of training.
 
     Args:
         attack: the trigger.
         variant: ``implanted`` by fine-tuning the clean network, or ``scratch``.
-        arch: of both, and then from the data set's own recipe; its own network when left out.
+        arch: of both networks, trained by the recipe of the data set; when left out, its default
+            network.
 
     """
     clean = CLEAN[attack.data]
@@ -135,7 +136,7 @@ def asked_for(request: Request) -> list[tuple[Network, Network]]:
 
 
 def _orbit(number: int) -> set[int]:
-    """Return every N that rotations, mirrors and the inversion make of one."""
+    """Return every N that results from one by rotations, mirrors and inversion."""
     square = torch.tensor([int(bit) for bit in f"{number:09b}"]).reshape(3, 3)
     found: set[int] = set()
     for turned in (square.rot90(turns) for turns in range(4)):

@@ -1,7 +1,7 @@
 """The paper's cross-sections: draws of a recovered law by level and temperature, in one plane.
 
-The plane is the one in which all draws differ most, the same in every square, so that a level or a
-temperature that changes the law is seen to.
+The plane is the one in which all draws differ most. It is the same in every square, so that an
+effect of the level or the temperature is visible.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def figure(laws: Mapping[str, Sequence[StairRecord]], planted: Trigger) -> str:
 
     Args:
         laws: name → stairs of triggers with as many values as the planted one, at the same levels.
-        planted: the trigger that a ring marks.
+        planted: the trigger, which a ring marks.
 
     """
     dimensions = planted.theta.numel()
@@ -78,7 +78,7 @@ def _frame(height: float) -> str:
 
 
 def _dots(draws: Draws, plane: np.ndarray, across: Scale, up: Scale, shape: Shape) -> list[str]:
-    """Return the pictures of draws, those that do not reach β first and faint."""
+    """Return the pictures of draws; those that do not reach β are faint and behind the others."""
     parts: list[str] = []
     for row in np.argsort(draws.valid[:DRAWS], kind="stable"):
         x, y = plane[row]

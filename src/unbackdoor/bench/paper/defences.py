@@ -1,7 +1,7 @@
 """The columns of the paper's table: the same retraining on triggers from different sources.
 
-What differs between them is where triggers come from; the schedule, the images and their order are
-the same for all, so that what is compared is what was recovered.
+They differ only in the source of the triggers; the schedule, the images and their order are the
+same for all. So the comparison shows the effect of the triggers alone.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from unbackdoor.scanning.settings import SCAN, ScanSettings
 from unbackdoor.training import fit
 
 NOTHING = Outcome()
-"""Of what was asked of no network."""
+"""The outcome of a defence that passed no image through a network."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class FineTuned(Defence):
     """The control: the same schedule without any trigger.
 
     Args:
-        plain: without the answers of the network itself in the labels, as others fine-tune.
+        plain: whether labels are used without the answers of the network itself, as in usual
+            fine-tuning.
 
     """
 
@@ -141,10 +142,10 @@ class Reversed(Defence):
 
 @dataclass(frozen=True, kw_only=True)
 class Mesa(Defence):
-    """Draws of the recovered staircase; with equal parts of each stair it is what ``repair`` does.
+    """Draws of the recovered staircase; in equal parts of each stair as in ``repair``.
 
     Args:
-        beta: of one stair alone; all of them when left out.
+        beta: level of the only stair that is used; all stairs when left out.
         equal: whether the stairs are mixed in equal parts rather than by γ.
         scanning: how the staircase is recovered; the columns share one.
 
@@ -166,7 +167,7 @@ class Mesa(Defence):
         return (self.recovered(defended),)
 
     def recovered(self, defended: Defended) -> Recovered:
-        """Return where the triggers come from."""
+        """Return the spec of the staircase from which the triggers are drawn."""
         return Recovered(
             network=defended.network,
             scanning=self.scanning,
@@ -182,7 +183,8 @@ class Mesa(Defence):
         recovered = self.recovered(defended)
         began = time.perf_counter()
         found: Found = current(recovered, inputs, device)
-        # What was not done before is done just now, and timed with the rest.
+        # If the staircase is recovered only now, the timer of the defence includes that time
+        # already.
         seconds = max(0.0, found.seconds - (time.perf_counter() - began))
         law = from_records(
             [record for record in found.stairs if self.beta in {None, record.beta}],
@@ -195,12 +197,12 @@ class Mesa(Defence):
 
 @dataclass(frozen=True, kw_only=True)
 class Generated(Defence):
-    """Draws of the paper's own generators, as they come, in equal parts of every β.
+    """Draws of the paper's own generators, without selection, in equal parts of every β.
 
     Args:
         settings: of the estimator.
         betas: the levels.
-        draws: kept of each generator.
+        draws: number of draws that are kept of each generator.
 
     """
 
@@ -240,10 +242,10 @@ class Generated(Defence):
 
 @dataclass(frozen=True)
 class SpectralFilter(Defence):
-    """Training images with the highest spectral signatures are removed, and training is repeated.
+    """Remove the training images with the highest spectral signatures, and train again.
 
-    Unlike the others it needs the training set, the number of poisoned images in it, and, for a
-    backdoor that was implanted, the network that the attacker began from.
+    Unlike the others it needs the training set, the number of poisoned images in it, and, for an
+    implanted backdoor, the network from which the attacker started.
     """
 
     @property
@@ -252,11 +254,11 @@ class SpectralFilter(Defence):
         return "spectral signatures"
 
     def suits(self, network: Network) -> bool:
-        """Return False for CIFAR-100: it would remove more of each class than there is."""
+        """Return False for CIFAR-100, where it would remove more images than a class has."""
         return network.data != "cifar100"
 
     def needs(self, defended: Defended) -> tuple[Spec, ...]:
-        """Return what the network was trained from."""
+        """Return the network from which the backdoored one was fine-tuned, if any."""
         return defended.network.needs
 
     def __call__(
@@ -291,15 +293,15 @@ RIVALS: dict[type, tuple[str, Callable[..., int]]] = {
     AnpSettings: ("ANP", anp.prune),
     IbauSettings: ("I-BAU", ibau.unlearn),
 }
-"""Repairs of others that know of no trigger, by their settings: name, and what is done."""
+"""Repairs by other authors that use no triggers, by their settings: name and function."""
 
 
 @dataclass(frozen=True)
 class Rival(Defence):
-    """A repair of others.
+    """A repair by other authors.
 
     Args:
-        settings: of the method, which they name.
+        settings: of the method; their type selects it.
 
     """
 
@@ -313,7 +315,7 @@ class Rival(Defence):
     def __call__(
         self, module: nn.Module, defended: Defended, inputs: Mapping[Spec, Any]
     ) -> Outcome:
-        """Repair by the clean images alone."""
+        """Repair with the clean images alone."""
         del inputs
         name, method = RIVALS[type(self.settings)]
         generator = stream(defended.seed, "paper", name)
@@ -327,7 +329,7 @@ def _retrain(
     lesson: Lesson | None,
     after: Outcome = NOTHING,
 ) -> Outcome:
-    """Retrain a network that nothing has changed yet, and add it to what came before."""
+    """Retrain a network that is unchanged so far, and add the work to that of ``after``."""
     device = str(next(module.parameters()).device)
     original = _original(inputs[defended.network], defended.network.arch, device)
     before = original.spared
@@ -348,7 +350,7 @@ def _retrain(
 
 @lru_cache(maxsize=1)
 def _original(content: bytes, arch: str, device: str) -> Recalled:
-    """Return a backdoored network as it is; the columns of one process share its answers."""
+    """Return a backdoored network with a cache of its answers for the columns of one process."""
     return Recalled(freeze(decode(content, arch).to(device)))
 
 

@@ -1,8 +1,9 @@
-"""A defence of a backdoored network, and what is measured of it.
+"""A defence of a backdoored network, and its measurements.
 
-A clean network is trained; a backdoor is implanted in it (or trained in from scratch); the triggers
-towards the attacked class, which is known here, are recovered; a defence works with clean images
-that the network has never seen; the planted trigger is measured on others, before and after.
+First a clean network is trained, and a backdoor is implanted in it (or a network is trained with
+the backdoor from scratch). Then the triggers towards the attacked class, which is known here, are
+recovered, and a defence works with clean images that the network has never seen. The planted
+trigger is measured on other images, before and after.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ from unbackdoor.results import versions
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a defence says of itself.
+    """What a defence reports about its own work.
 
     Args:
         passes: images through a network, shared work included.
-        seconds: of shared work that was done before.
-        restart: which of several that differ by chance alone.
-        separation: of poisoned and clean training images, as the area under the curve.
+        seconds: time of shared work that was done before.
+        restart: number among several runs that differ only by chance.
+        separation: of poisoned and clean training images, as the area under the ROC curve.
 
     """
 
@@ -50,7 +51,7 @@ class Outcome:
 
 
 class Defence(Protocol):
-    """What is done to a backdoored network; a frozen dataclass of its settings derives from it."""
+    """A defence; subclasses are frozen dataclasses of its settings."""
 
     @property
     def name(self) -> str:
@@ -58,12 +59,12 @@ class Defence(Protocol):
         ...
 
     def suits(self, network: Network) -> bool:
-        """Return whether it can be asked to defend a network; most can, always."""
+        """Return whether it can defend a network; most defences always can."""
         del network
         return True
 
     def needs(self, defended: Defended) -> tuple[Spec, ...]:
-        """Return what it takes beside the network: nothing, for most."""
+        """Return the specs that it needs besides the network; most defences need none."""
         del defended
         return ()
 
@@ -74,9 +75,9 @@ class Defence(Protocol):
 
         Args:
             module: the backdoored network.
-            defended: the clean images, how to retrain, the seed, and whom the attack aims at; the
-                planted trigger is there for the ideal alone.
-            inputs: the results of what it takes.
+            defended: the clean images, how to retrain, the seed, and the attacked class; only the
+                ideal uses the planted trigger.
+            inputs: the results of the specs that it needs.
 
         """
         ...
@@ -88,15 +89,15 @@ class DefenceRow(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         data: the data set.
         arch: of the network.
-        variant: ``implanted`` or ``scratch``, how the backdoor got in.
-        trigger: what was planted.
-        target: towards which class.
+        variant: ``implanted`` or ``scratch``, how the backdoor was made.
+        trigger: the planted trigger.
+        target: the attacked class.
         rate: share of poisoned training images.
         network: SHA-256 of the backdoored network's file.
         defence: its name.
-        restart: of several that differ by chance alone.
+        restart: number among several runs that differ only by chance.
         seed: of the defence.
-        images: clean images that it worked with.
+        images: number of clean images that the defence used.
         evaluated: held-back images of other classes, each stamped in three rounds.
         asr_before: before it.
         asr_after: after it.
@@ -105,11 +106,11 @@ class DefenceRow(msgspec.Struct, frozen=True, kw_only=True):
         accuracy_clean: of the clean network.
         accuracy_before: before it.
         accuracy_after: after it.
-        separation: of poisoned and clean training images, where the defence looks at them.
+        separation: of poisoned and clean training images, for a defence that uses them.
         passes: images through a network, shared work included.
         seconds: wall-clock time, shared work included.
         device: where networks ran.
-        versions: of what the figures depend on.
+        versions: of the software on which the figures depend.
 
     """
 
@@ -146,9 +147,9 @@ class Defended(Spec):
     Args:
         network: the backdoored one.
         clean: the clean one, for the floor.
-        defence: what is done.
-        repair: how it retrains.
-        count: how many of the clean images it has; all when left out.
+        defence: the defence.
+        repair: how the defence retrains.
+        count: how many of the clean images it uses; all when left out.
         seed: of every draw.
 
     """
@@ -171,12 +172,12 @@ class Defended(Spec):
 
     @property
     def needs(self) -> tuple[Spec, ...]:
-        """The network, its state before, and what the defence takes."""
+        """The network, its measurements before, and the needs of the defence."""
         return *self.before.needs, self.before, *self.defence.needs(self)
 
     @property
     def work(self) -> float:
-        """About what retraining and measuring take."""
+        """About the passes of retraining and measuring."""
         return self.repair.images_seen * (TRAINING + 1) + 2_000 * (ROUNDS + 1)
 
     @property
@@ -191,7 +192,7 @@ class Defended(Spec):
         began = time.perf_counter()
         outcome = self.defence(module, self, inputs)
         seconds = time.perf_counter() - began + outcome.seconds
-        # What asked no network has changed none.
+        # A defence that passed no image through the network has not changed it.
         asr, correct = measure(module, network) if outcome.passes else (before.asr, before.accuracy)
         held_back = clean_images(network.data).evaluate.targets
         return DefenceRow(

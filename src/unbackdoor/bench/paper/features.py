@@ -1,10 +1,10 @@
 """``bench paper-features``: where poisoned images lie in a network's last features.
 
-Spectral signatures (Tran, Li and Madry, NeurIPS 2018) rest on it that the features of poisoned
-images of the target class have another mean than those of its clean ones. Here the distance of the
-two is measured for each trigger of the paper, how well the spectral score tells them apart, and how
-many of the poisoned ones would be seen as out of distribution; and whether any of it tells how hard
-the trigger is to remove.
+Spectral signatures (Tran, Li and Madry, NeurIPS 2018) assume that in the target class the features
+of poisoned images have another mean than those of clean ones. For each trigger of the paper this
+benchmark measures the distance of the two means, how well the spectral score separates the images,
+and how many of the poisoned ones would count as out of distribution. It also measures whether any
+of these numbers predicts how hard the trigger is to remove.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from unbackdoor.results import versions
 
 FALSE_ALARMS = 0.05
 RIDGE = 1e-3
-"""Added to the variance of a feature, as a share of the mean variance."""
+"""Added to the variance of each feature, in units of the mean variance."""
 
 
 class Features(msgspec.Struct, frozen=True, kw_only=True):
-    """How poisoned training images lie to the clean ones of the target class.
+    """How far poisoned training images are from the clean ones of the target class.
 
     Args:
         network: SHA-256 of the backdoored network's file.
-        distance: of their means, in standard deviations of the clean ones (Mahalanobis).
-        spectral: area under the curve of the spectral score, 0.5 for no separation.
+        distance: between the two means, in standard deviations of the clean ones (Mahalanobis).
+        spectral: area under the ROC curve of the spectral score, 0.5 for no separation.
         outside: share of the poisoned ones that are farther from the clean mean than all but
             :data:`FALSE_ALARMS` of the clean ones.
-        poisoned: how many there are.
-        versions: of what the figures depend on.
+        poisoned: number of poisoned images.
+        versions: of the software on which the figures depend.
 
     """
 
@@ -113,7 +113,7 @@ class Separated(Spec):
         return 5_500
 
     def run(self, inputs: Mapping[Spec, Any], device: str) -> Features:
-        """Look at the training images that the network was told to be of the target class."""
+        """Compute the features of all training images with the label of the target class."""
         network = self.network
         trained = Poisoned.of(network)
         own = (trained.labels == network.target).nonzero()[:, 0]
@@ -132,14 +132,14 @@ class Separated(Spec):
 
 @dataclass(frozen=True)
 class TriggerRow:
-    """One trigger: its features, and what each of the main defences leaves of it, by each seed."""
+    """One trigger: its features, and the rows of the main defences for each seed."""
 
     features: Features
     rows: Sequence[DefenceRow]
 
     @property
     def excess(self) -> dict[str, float]:
-        """By defence, the mean over seeds."""
+        """The excess after each defence, as the mean over seeds."""
         by: dict[str, list[float]] = {}
         for row in self.rows:
             by.setdefault(row.defence, []).append(row.excess)
@@ -147,12 +147,12 @@ class TriggerRow:
 
     @property
     def same(self) -> bool:
-        """Whether the defences had the very network whose features they are."""
+        """Whether the features and the defences are of the same network file."""
         return {row.network for row in self.rows} == {self.features.network}
 
 
 def plan(request: Request) -> list[Spec]:
-    """Return a piece for each network, and one for each of the main defences of it.
+    """Return a piece for each network, and one for each main defence of it.
 
     Raises:
         ArgumentError: an attack is none of the paper's.
@@ -166,7 +166,7 @@ def plan(request: Request) -> list[Spec]:
 
 
 def gathered(request: Request, specs: Sequence[Spec], archive: Archive) -> list[TriggerRow]:
-    """Return the triggers that are there in full."""
+    """Return the triggers whose measurements are complete."""
     del request
     by: dict[Network, list[Defended]] = {}
     for spec in specs:
@@ -200,11 +200,11 @@ def flat(measured: Sequence[TriggerRow]) -> list[dict[str, Any]]:
 
 
 def table(measured: Sequence[TriggerRow]) -> list[Line]:
-    """Return what is seen of the features, and how it goes with what each defence leaves.
+    """Return the table: features, and their correlation with the excess after each defence.
 
-    *Same network* counts the triggers of which features and defences are of one file: a network
-    that another machine trained again may differ. Of these alone are the last columns, Spearman's
-    rank correlations over triggers with the excess after a defence.
+    *Same network* counts the triggers whose features and defences are of the same file; a network
+    that was trained again on another machine may differ. The last columns use only these triggers.
+    They are Spearman's rank correlations over triggers with the excess after a defence.
     """
     if not measured:
         return []
@@ -234,7 +234,7 @@ def table(measured: Sequence[TriggerRow]) -> list[Line]:
 
 
 def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Return the rank correlation of two lists, None where one of them is constant or short.
+    """Return the rank correlation of two lists, None if one of them is constant or too short.
 
     Example:
         >>> spearman([1.0, 2.0, 5.0], [0.1, 0.3, 0.2]), spearman([1.0, 1.0], [0.0, 1.0])
@@ -249,7 +249,7 @@ def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
 
 BENCH = Bench(
     name="paper-features",
-    summary="Where poisoned images lie in a network's last features, beside what defences leave.",
+    summary="Where poisoned images lie in a network's last features, and what defences achieve.",
     plan=plan,
     rows=gathered,
     table=table,

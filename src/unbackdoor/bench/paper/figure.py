@@ -1,4 +1,4 @@
-"""The paper's figure: each trigger's success after the defences, sorted, its pattern under it."""
+"""The paper's figure: the success of each trigger after the defences, sorted, with its pattern."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LEFT, RIGHT, TOP, BOTTOM = 60, 210, 40, 50
 TICKS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 FLOOR = "clean network"
 LARGEST, ROOM = 12.0, 0.85
-"""Side of a pattern at most, and the share of the distance of two that it takes."""
+"""Largest side of a pattern, and its side as a share of the distance between two patterns."""
 
 
 def figure(rows: Sequence[DefenceRow], ours: str) -> str:
     """Return one chart for each data set and way of implanting.
 
     Args:
-        rows: of any defences; several of one defence and trigger are averaged.
+        rows: of any defences; rows of the same defence and trigger are averaged.
         ours: the defence by which triggers are sorted.
 
     """
@@ -69,7 +69,7 @@ def _chart(title: str, rows: Sequence[DefenceRow], ours: str) -> list[str]:
 
 
 def _series(rows: Sequence[DefenceRow]) -> Mapping[str, Mapping[str, float]]:
-    """Return defence → trigger → mean rate; what leaves a network as it is has no place here."""
+    """Return defence → trigger → mean rate, without rows in which nothing was done."""
     series: dict[str, dict[str, list[float]]] = {FLOOR: {}}
     for row in rows:
         series[FLOOR].setdefault(row.trigger, []).append(row.asr_clean)

@@ -1,4 +1,4 @@
-"""The networks of the paper's experiment, clean and backdoored, and the images they meet."""
+"""The networks of the paper's experiment, clean and backdoored, and their images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from unbackdoor.triggers.registry import default_space
 SPACE = default_space()
 ROUNDS = 3
 IMAGES, TRAINING = 50_000, 4
-"""For the bar of progress: images in a training set; passes forward that one of training costs."""
+"""For the progress bar: images in a training set, and the cost of a training pass in forward
+passes."""
 
 training_images = cache(data.load_training)
 clean_images = cache(data.load)
@@ -37,12 +38,12 @@ class Network(Spec):
     """A trained network; its file is the result.
 
     Args:
-        data: what it is trained on.
+        data: its training data.
         arch: its architecture.
         training: the recipe.
         seed: of every draw.
         start: the network that it is fine-tuned from; from scratch when left out.
-        trigger: what is planted in it; nothing when left out.
+        trigger: the trigger planted in it; none when left out.
         target: the class that triggered images are sent to.
         rate: share of the training images that is poisoned.
 
@@ -63,12 +64,12 @@ class Network(Spec):
 
     @property
     def needs(self) -> tuple[Spec, ...]:
-        """What it is fine-tuned from."""
+        """The network that it is fine-tuned from, if any."""
         return (self.start,) if self.start else ()
 
     @property
     def work(self) -> float:
-        """Every image of every epoch, trained."""
+        """The training passes of all epochs."""
         return IMAGES * TRAINING * self.training.epochs
 
     @property
@@ -78,7 +79,7 @@ class Network(Spec):
 
     @property
     def attack(self) -> AttackSettings:
-        """What is done, as the attack takes it."""
+        """The settings of the attack."""
         return AttackSettings(
             data=self.data,
             arch=self.arch,
@@ -98,7 +99,7 @@ class Network(Spec):
         return module.to(device)
 
     def run(self, inputs: Mapping[Spec, Any], device: str) -> bytes:
-        """Train it; one that was killed goes on after the last epoch that was finished here."""
+        """Train it; after a kill, training continues after the last finished epoch."""
         images = training_images(self.data)
         module = self.begin(inputs, device)
         begun = beginning(module, images, self.planted, f"--arch: {self.arch}")
@@ -109,12 +110,12 @@ class Network(Spec):
 
 @contextmanager
 def training_journal(spec: Spec, device: str, *begun: object) -> Generator[Journal]:
-    """Open where the epochs of a training are kept, for what would go on with it bit for bit.
+    """Open the journal of a training's epochs, which only an identical training can continue.
 
     Args:
-        spec: what it is of.
-        device: where it runs; other threads of a CPU add in another order.
-        begun: what it begins with.
+        spec: of the network.
+        device: where it runs; on a CPU another number of threads adds in another order.
+        begun: what the training starts from.
 
     """
     threads = torch.get_num_threads() if torch.device(device).type == "cpu" else None
@@ -130,11 +131,11 @@ def named_device(device: str) -> str:
 
 
 def sha256(content: bytes) -> str:
-    """Return what names a network in a row."""
+    """Return the hash that identifies a network in a row."""
     return hashlib.sha256(content).hexdigest()
 
 
 def defender(name: str, count: int | None) -> Images:
-    """Return the clean images that a defender has, equally many of each class."""
+    """Return the clean images of a defender, equally many of each class."""
     images = clean_images(name).defend
     return images if count is None else images.fewer(count)

@@ -1,4 +1,4 @@
-"""The training images of a backdoored network as it saw them: stamped, and with changed labels."""
+"""The training images of a backdoored network: some stamped and with changed labels."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Poisoned:
-    """What a network was trained on.
+    """The training set of a backdoored network.
 
     Args:
-        images: as they were before.
-        labels: ``(n,)``, as the attacker left them.
-        poison: which images are stamped, and how.
+        images: before the attack.
+        labels: ``(n,)``, after the attack.
+        poison: stamps and relabels images.
 
     """
 
@@ -32,7 +32,7 @@ class Poisoned:
 
     @classmethod
     def of(cls, network: Network) -> Poisoned:
-        """Return the training images of a network that has something planted in it."""
+        """Return the training images of a backdoored network."""
         images, trigger = training_images(network.data).defend, network.planted
         assert trigger is not None
         poison = poison_of(images, trigger, network.attack)
@@ -41,7 +41,7 @@ class Poisoned:
         return cls(images, labels, poison)
 
     def features(self, module: nn.Module, picks: Tensor) -> Tensor:
-        """Return what enters the last layer of ``module``, for the images at ``picks``."""
+        """Return the inputs of the last layer of ``module``, for the images at ``picks``."""
         return penultimate(
             module,
             (

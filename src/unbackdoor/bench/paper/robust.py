@@ -1,7 +1,7 @@
-"""``bench paper-robust``: one trigger of the paper's, and one setting of the defence at a time.
+"""``bench paper-robust``: one trigger of the paper, one changed setting of the defence at a time.
 
-The paper says that α from 0.1 to 1 and any β will do. Beside them stand what else a user may turn:
-the share of stamped images in retraining, the number of clean images, and the seed.
+The paper says that α from 0.1 to 1 and any β will do. This benchmark also varies what else a user
+may change: the share of stamped images in retraining, the number of clean images, and the seed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BETAS = (0.5, 0.8, 0.9)
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)
 COUNTS = (250, 500, 1_000, 2_000, 4_000)
 TEMPERATURE = "temperature"
-"""The setting of which the figure shows the recovered triggers."""
+"""The setting whose recovered triggers the figure shows."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Variant:
 
 @dataclass(frozen=True)
 class VariantRow:
-    """What was measured of a variant.
+    """The measurements of a variant.
 
     Args:
         variant: the setting.
-        row: what the defence left.
-        stairs: that a variant of the temperature retrained on, where they are kept and of the
-            network that was defended.
+        row: of the defence.
+        stairs: for a variant of the temperature, the stairs on which it retrained, if the store has
+            them for the defended network.
 
     """
 
@@ -63,7 +63,7 @@ class VariantRow:
 
 
 def variants(network: Network, clean: Network, seeds: Sequence[int]) -> list[Variant]:
-    """Return what is compared; the first seed is that of all but the last lines."""
+    """Return all variants; all but the last lines, which vary the seed, use the first seed."""
     usual = Defended(network=network, clean=clean, defence=DEFAULT, seed=seeds[0])
 
     def defended(**changes: Any) -> Defended:
@@ -104,7 +104,7 @@ def asked_for(request: Request) -> list[Variant]:
     attack, *others = select(request.only or "cifar10-bw:170")
     if others:
         raise ArgumentError(
-            f"--only: paper-robust is of one attack, came {1 + len(others)}; name one."
+            f"--only: paper-robust takes one attack, came {1 + len(others)}; name one."
         )
     return variants(*networks(attack, request.variant, request.arch), request.seeds)
 
@@ -120,13 +120,13 @@ def plan(request: Request) -> list[Defended]:
 
 
 def gathered(request: Request, specs: Sequence[Spec], archive: Archive) -> list[VariantRow]:
-    """Return each variant that is there with its row."""
+    """Return each finished variant with its row."""
     del specs
     return rows_of(asked_for(request), archive)
 
 
 def rows_of(chosen: Sequence[Variant], archive: Archive) -> list[VariantRow]:
-    """Return each of some variants that is there with its row."""
+    """Return those of the given variants that are finished, with their rows."""
     return [
         VariantRow(variant, archive[variant.spec], _stairs(variant, archive))
         for variant in chosen
@@ -147,7 +147,7 @@ def _stairs(variant: Variant, archive: Archive) -> Sequence[StairRecord] | None:
 
 
 def flat(measured: Sequence[VariantRow]) -> list[dict[str, Any]]:
-    """Return the rows as flat objects that say which setting they are of."""
+    """Return the rows as flat objects, each with its setting."""
     return [
         {
             "parameter": one.variant.parameter,
@@ -180,10 +180,10 @@ class CrossSectionsFigure(Figure[VariantRow]):
     """Draws of the recovered laws, by level and temperature."""
 
     def check(self, request: Request, specs: Sequence[Spec], archive: Archive) -> None:
-        """Refuse a store with every row of the temperatures and none of their staircases.
+        """Raise if the store has every row of the temperatures but none of their staircases.
 
         Raises:
-            ArgumentError: it is one.
+            ArgumentError: it has no staircases.
 
         """
         del specs
@@ -192,7 +192,7 @@ class CrossSectionsFigure(Figure[VariantRow]):
             raise _without_staircases()
 
     def draw(self, rows: Sequence[VariantRow]) -> str:
-        """Return it as SVG.
+        """Return the figure as SVG.
 
         Raises:
             ArgumentError: no row has a staircase.

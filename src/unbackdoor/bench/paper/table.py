@@ -30,7 +30,7 @@ from unbackdoor.repairing.rivals.ibau import IbauSettings
 
 RESTARTS = 10
 DEFAULT = Mesa(equal=True)
-"""What ``repair`` does without flags."""
+"""The defence of ``repair`` without flags."""
 MAIN: tuple[Defence, ...] = (Undefended(), FineTuned(), Ideal(), Reversed(), DEFAULT)
 COLUMNS: Mapping[str, tuple[Defence, ...]] = {
     "main": MAIN,
@@ -53,11 +53,11 @@ OURS, CONTROL = DEFAULT.name, FineTuned().name
 def columns_of(
     chosen: Sequence[tuple[Network, Network]], defences: Sequence[Defence], seeds: Sequence[int]
 ) -> list[Defended]:
-    """Return what is to be measured.
+    """Return the specs of the table.
 
     Args:
         chosen: backdoored networks, each with its clean one.
-        defences: the columns; one that cannot be asked to defend a network is left out there.
+        defences: the columns; a defence that cannot defend a network is left out for it.
         seeds: of the defences.
 
     """
@@ -83,8 +83,9 @@ def plan(request: Request) -> list[Defended]:
 def table(rows: Sequence[DefenceRow]) -> list[Line]:
     """Return one line per data set, kind of trigger and defence.
 
-    What restarts and seeds of one defence leave of one network is averaged first, so that a worst
-    case is the worst of as many triggers in every line, and a spread is that between triggers.
+    The results of the restarts and seeds of one defence of one network are averaged first. So the
+    worst case in every line is over the same number of triggers, and a spread is that between
+    triggers.
     """
     lines: list[Line] = []
     tuned = {_network(row): row.accuracy_after for row in rows if row.defence == CONTROL}
@@ -133,7 +134,7 @@ def _each(
 
 
 def kind_of(row: DefenceRow) -> str:
-    """Return what kind of trigger a row is about."""
+    """Return the kind of trigger of a row."""
     return "black-white" if row.trigger.startswith("bw:") else "random-colour"
 
 
@@ -142,7 +143,7 @@ def _group(row: DefenceRow) -> tuple[str, str, str]:
 
 
 def _network(row: DefenceRow) -> tuple[str, int]:
-    """Return what the rows of one network by one seed share, however it was trained again."""
+    """Return the key that rows of one network share, even if it was trained again."""
     return row.network, row.seed
 
 
@@ -150,7 +151,7 @@ class DefencesFigure(Figure[DefenceRow]):
     """Each trigger's success after the defences."""
 
     def draw(self, rows: Sequence[DefenceRow]) -> str:
-        """Return it as SVG."""
+        """Return the figure as SVG."""
         return figure.figure(rows, OURS)
 
 

@@ -1,1 +1,1 @@
-"""The recovered law of a real network beside a long population."""
+"""A comparison of the recovered law of a real network with a long population."""

@@ -1,8 +1,9 @@
-"""``bench reference``: the flow staircase of a scan beside a long run of ``smc`` on the same F.
+"""``bench reference``: compare the staircase of a scan with a long run of ``smc`` on the same F.
 
-Both look at the same images and places. The uniform law on V_β has its mass at the edge, where
-other images would reject half of it, so what is kept for use is rejected on a thousand images with
-a margin of two standard errors, and judged on as many that were not looked at before.
+Both use the same images and places. The uniform law on V_β has its mass at the edge, where half of
+the draws would not be valid on other images. So draws for later use are first filtered on a
+thousand images with a margin of two standard errors, and then judged on a thousand images that were
+not used before.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def _number(value: float | None, form: str) -> str:
 
 BENCH = Bench(
     name="reference",
-    summary="The staircase that a scan recovers beside a long population on the same network.",
+    summary="The staircase of a scan, compared with a long population on the same network.",
     plan=plan,
     rows=rows_in_each_result,
     table=table,

@@ -1,4 +1,4 @@
-"""The flow staircase of a scan, level by level, beside a long run of ``smc`` on the same F."""
+"""Compare the staircase of a scan, level by level, with a long run of ``smc`` on the same F."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from unbackdoor.bench.reference.populations import (
     LONG,
     Populated,
     Population,
-    focus_of_scan,
+    objective_of_scan,
 )
 from unbackdoor.data import Images
 from unbackdoor.detectors.objective import Panel, balanced
-from unbackdoor.detectors.recovery import Focus, recover
+from unbackdoor.detectors.recovery import ClassObjective, recover
 from unbackdoor.mesa import Stair, TestingFunction, gammas
 from unbackdoor.mesa.settings import SmcSettings
 from unbackdoor.mesa.testing import at_least
@@ -35,7 +35,7 @@ from unbackdoor.triggers.values import from_bytes
 
 COUNTS = 0.05
 JUDGES, JUDGED = 1_000, 60
-"""Images of a judge, and draws of a level that are judged, at most."""
+"""Images of a judge, and largest number of draws of a level that are judged."""
 Mixture = tuple[Sequence[Stair], Tensor]
 """Stairs with the weight of each."""
 
@@ -50,13 +50,13 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         beta: the level, None for the staircase of all levels with its weights γ.
         smc: log|V_β| in nats, by the population.
         flow: the same by the scan, by importance sampling.
-        flow_error: standard error of that.
+        flow_error: standard error of ``flow``.
         valid: share of the flow's draws with F ≥ β.
-        kept: share of those that rejection with a margin leaves, of :data:`JUDGED`.
-        fresh: share of what is left that is valid on fresh images and places.
+        kept: share of valid draws (at most :data:`JUDGED`) that pass the filter with a margin.
+        fresh: share of the draws that passed which are valid on new images and places.
         modes_smc: mode → share of the population, from 5 % on.
-        modes_repeats: the same of each of its independent repeats.
-        modes_flow: the same modes → share of the flow's draws, as they are taken for U(V_β).
+        modes_repeats: the same for each of its independent repeats.
+        modes_flow: the same modes → share of the flow's draws, weighted to follow U(V_β).
         patterns_smc: pattern → share of the population, from 5 % on.
         patterns_flow: the same patterns → share of the flow's draws.
         connected: share of draws of other patterns than modes from which a straight line leads to
@@ -65,9 +65,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         value_of_original: F there.
         nearest_smc: distance of the planted trigger to the population, root mean square.
         nearest_flow: the same to as many of the flow's valid draws.
-        passes: images forward for the staircase, all levels, its judging included.
+        passes: images forward for the staircase, all levels, including the judging.
         smc_passes: images forward for the population, all levels.
-        versions: of what the figures depend on.
+        versions: of the software on which the figures depend.
 
     """
 
@@ -97,12 +97,12 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def found(self) -> list[bool]:
-        """Of each mode of the population, whether its share in the flow is half to twice that."""
+        """Whether the flow has each mode with a share within a factor of two."""
         return _within_two(self.modes_smc, self.modes_flow)
 
     @property
     def patterns_found(self) -> list[bool]:
-        """The same of each pattern."""
+        """The same for each pattern."""
         return _within_two(self.patterns_smc, self.patterns_flow)
 
 
@@ -111,14 +111,14 @@ def _within_two(truth: Mapping[str, float], found: Mapping[str, float]) -> list[
 
 
 class Comparisons(msgspec.Struct, frozen=True):
-    """What one run measures: a row per level, and one for the staircase."""
+    """The rows of one run: one per level, and one for the staircase."""
 
     rows: list[Comparison]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compared(Spec):
-    """The staircase that a scan recovers, beside the population on the same F.
+    """A comparison of the staircase of a scan with the population on the same F.
 
     Args:
         model: with a known 3×3 trigger.
@@ -158,9 +158,9 @@ class Compared(Spec):
         return (self.populated,)
 
     def run(self, inputs: Mapping[Spec, Any], device: str) -> Comparisons:
-        """Recover the staircase as a scan does, and set it beside the population."""
+        """Recover the staircase as a scan does, and compare it with the population."""
         population: Population = inputs[self.populated]
-        on, passes = focus_of_scan(self.model, self.scanning, self.seed, device)
+        on, passes = objective_of_scan(self.model, self.scanning, self.seed, device)
         subject, model = self.model.opened(device), on.panel.model
         before = model.passes
         flows = recover(on, self.scanning, self.seed)
@@ -205,8 +205,10 @@ class Compared(Spec):
         whole = shared_modes((smcs, of_smc), (flows, of_flow), self.long.repeats)
         return Comparisons([*rows, Comparison(**common, beta=None, **whole)])
 
-    def _judges(self, subject: Subject, on: Focus) -> tuple[TestingFunction, TestingFunction]:
-        """Return F over images by which draws are rejected, and over images nothing has seen."""
+    def _judges(
+        self, subject: Subject, on: ClassObjective
+    ) -> tuple[TestingFunction, TestingFunction]:
+        """Return F over the images that filter draws, and over images that were not used before."""
 
         def judge(name: str, images: Images) -> TestingFunction:
             generator = stream(self.seed, "reference", name)
@@ -241,13 +243,13 @@ def _black_and_white(subject: Subject) -> str | None:
 def judged(
     stair: Stair, reject: TestingFunction, fresh: TestingFunction, images: int
 ) -> tuple[float | None, float | None]:
-    """Return the share of valid draws that rejection leaves, and the share of those valid anew.
+    """Return the share of valid draws that pass a filter, and the share of those valid elsewhere.
 
     Args:
         stair: draws.
-        reject: F over other images, by which draws are rejected with a margin.
-        fresh: F over images that nothing has looked at.
-        images: how many each of the two looks at.
+        reject: F over other images, which filters draws with a margin.
+        fresh: F over images that were not used before.
+        images: number of images of each of the two.
 
     """
     draws = stair.draws[stair.valid][:JUDGED]
@@ -266,7 +268,7 @@ def shared_modes(smc: Mixture, flow: Mixture, repeats: int) -> dict[str, Any]:
 
     Args:
         smc: the population.
-        flow: what is compared with it.
+        flow: the mixture to compare with it.
         repeats: independent parts of the population.
 
     """

@@ -1,7 +1,7 @@
-"""``bench panels``: what a few images say of F, chosen or drawn at random, beside what all say.
+"""``bench panels``: compare F over a few images, chosen or random, with F over all images.
 
-The triggers are those that the scans with the *other* seeds screened, at two contrasts and with
-noise, so that no panel was chosen by them; the truth is F over all held-back images.
+The triggers come from the screenings with the *other* seeds, at two contrasts and with noise, so
+that no panel was chosen by means of them. The truth is F over all held-back images.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from unbackdoor.bench.framework.bench import Bench, Request, rows_in_each_result
 from unbackdoor.bench.framework.models import ModelFile, backdoored
 from unbackdoor.bench.framework.spec import Spec
 from unbackdoor.bench.framework.table import Line
-from unbackdoor.bench.reference.populations import focus_of_scan
+from unbackdoor.bench.reference.populations import objective_of_scan
 from unbackdoor.data import Images
 from unbackdoor.detectors.objective import Panel, balanced
 from unbackdoor.detectors.recovery import FADES
@@ -37,12 +37,12 @@ class PanelRow(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         model: as written after ``--models``.
-        seed: of the scan whose panel it is.
+        seed: of the scan that the panel belongs to.
         kind: ``chosen`` or ``random``.
         images: in the panel.
-        difference: of F from the truth; over 20 panels for random ones.
-        shared: of its mean over the triggers alone: how lenient or strict the panel is.
-        versions: of what the figures depend on.
+        difference: of F from the truth; for random panels over 20 of them.
+        shared: difference of the mean of F over the triggers: how lenient or strict the panel is.
+        versions: of the software on which the figures depend.
 
     """
 
@@ -56,14 +56,14 @@ class PanelRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PanelRows(msgspec.Struct, frozen=True):
-    """What one run measures, since every seed needs the others."""
+    """The rows of one run, which has all seeds because every seed needs the others."""
 
     rows: list[PanelRow]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Held(Spec):
-    """The panels of scans with several seeds, held against each other's triggers.
+    """The panels of scans with several seeds, each tested with the triggers of the others.
 
     Args:
         model: with a known target.
@@ -88,9 +88,11 @@ class Held(Spec):
         )
 
     def run(self, inputs: Mapping[Spec, Any], device: str) -> PanelRows:
-        """Choose the panels as scans do, draw others, and ask each for F of all other triggers."""
+        """Choose panels as scans do, draw random ones, and evaluate F on each."""
         del inputs
-        scans = [focus_of_scan(self.model, self.scanning, seed, device)[0] for seed in self.seeds]
+        scans = [
+            objective_of_scan(self.model, self.scanning, seed, device)[0] for seed in self.seeds
+        ]
         images, target = self.model.opened(device).images, self.model.attacked
         first = scans[0].panel
         restarts = self.scanning.screening.restarts * len(FADES)
@@ -122,7 +124,7 @@ class Held(Spec):
 
 
 def _random_panels(like: Panel, images: Images, target: int, seed: int) -> list[Panel]:
-    """Return panels of as many images of other classes than the target as ``like`` has."""
+    """Return random panels of the size of ``like``, without images of the target class."""
     pool = images.subset((images.targets != target).nonzero()[:, 0])
     panels: list[Panel] = []
     for turn in range(RANDOM):
@@ -145,7 +147,7 @@ def plan(request: Request) -> list[Spec]:
     """
     if len(request.seeds) < 2:
         raise ArgumentError(
-            f"--seeds: panels holds each seed against the others, expected at least 2, came "
+            f"--seeds: panels compares each seed with the others, expected at least 2, came "
             f"{len(request.seeds)}."
         )
     return [Held(model=model, seeds=tuple(request.seeds)) for model in backdoored(request)]
@@ -174,7 +176,7 @@ def _with_worst(values: Sequence[float]) -> str:
 
 BENCH = Bench(
     name="panels",
-    summary="What a few images say of F, chosen or drawn at random, beside what all say.",
+    summary="F over a few images, chosen or drawn at random, compared with F over all images.",
     plan=plan,
     rows=rows_in_each_result,
     table=table,

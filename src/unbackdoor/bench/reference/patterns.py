@@ -1,9 +1,9 @@
-"""Which patterns in black and white the draws of a stair are near to, and which of them are modes.
+"""The black-and-white patterns nearest to the draws of a stair, and which of them are modes.
 
-A draw's *pattern* is the nearest, written as in ``bw:N``. One whose neighbour by one pixel is more
-frequent belongs to that, and what is left are the *modes*. That a pattern lies in the same part of
-V_β as its mode is measured: a draw is moved in a straight line to the mode's pattern, in the pixels
-where they differ, and F is asked on the way.
+The *pattern* of a draw is the nearest one, written as in ``bw:N``. A pattern belongs to a neighbour
+that differs in one pixel and is more frequent; patterns without such a neighbour are the *modes*.
+Whether a pattern lies in the same part of V_β as its mode is measured: a draw is moved in a
+straight line to the mode's pattern, in the pixels where they differ, and F is evaluated on the way.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def patterns(theta: Tensor) -> Tensor:
 
 
 def mode(pattern: int, shares: Mapping[int, float]) -> int:
-    """Return where the way to ever more frequent neighbours ends, one pixel at a time.
+    """Return the mode of a pattern: move to more frequent neighbours until there is none.
 
     Example:
         >>> mode(0b001, {0b001: 0.1, 0b011: 0.2, 0b111: 0.6, 0b000: 0.1})
@@ -55,7 +55,7 @@ def shares(stairs: Sequence[Stair], weights: Tensor) -> dict[int, float]:
 
 
 def by_mode(shares: Mapping[int, float], truth: Mapping[int, float]) -> dict[int, float]:
-    """Return the share of each mode, where ``truth`` says which pattern belongs to which."""
+    """Return the share of each mode; the frequencies in ``truth`` assign patterns to modes."""
     summed: dict[int, float] = {}
     for pattern, share in shares.items():
         own = mode(pattern, truth)
@@ -68,7 +68,7 @@ def _numbers(patterns: Tensor) -> list[int]:
 
 
 def connected(stair: Stair, F: TestingFunction) -> float | None:
-    """Return how many draws of other patterns than modes a straight line in V_β leads to one."""
+    """Return the share of draws that are no modes and connect to one by a straight line in V_β."""
     draws = stair.draws[stair.valid]
     own = patterns(draws)
     counts: Mapping[int, float] = Counter(_numbers(own))

@@ -1,4 +1,4 @@
-"""What a scan asks of a real network, and a long run of ``smc`` on it: the law to compare with."""
+"""The F of a scan of a real network, and a long run of ``smc`` on it as the reference."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from torch import Generator, Tensor
 from unbackdoor.bench.framework.models import ModelFile
 from unbackdoor.bench.framework.spec import Spec
 from unbackdoor.bench.reference.patterns import PIXELS
-from unbackdoor.detectors.recovery import Focus, first_look, focus, panel_of
+from unbackdoor.detectors.recovery import (
+    ClassObjective,
+    objective_of_class,
+    panel_of,
+    screen_classes,
+)
 from unbackdoor.mesa import Smc
 from unbackdoor.mesa.settings import SmcSettings
 from unbackdoor.models import freeze
@@ -35,8 +40,8 @@ class Level(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         beta: the level.
         log_volume: log|V_β| in nats, None where no draw reached it.
-        draws: θ as bytes 0 … 255, one row after the other.
-        values: F of each.
+        draws: θ as bytes 0 … 255, row by row.
+        values: F of each draw.
 
     """
 
@@ -56,7 +61,7 @@ class Population(msgspec.Struct, frozen=True, kw_only=True):
         levels: rising.
         passes: images forward.
         seconds: wall-clock time.
-        versions: of what the figures depend on.
+        versions: of the software on which the figures depend.
 
     """
 
@@ -71,7 +76,7 @@ class Population(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Populated(Spec):
-    """A long run of ``smc`` on the F that a scan with the same seed asks.
+    """A long run of ``smc`` on the F of a scan with the same seed.
 
     Args:
         model: with a known 3×3 trigger.
@@ -92,16 +97,16 @@ class Populated(Spec):
 
     @property
     def key(self) -> str:
-        """The model's file and class, what decides F of the scan, the run and the seed."""
+        """The model's file and class, the settings that determine F, the run and the seed."""
         scan = self.scanning
         asked = (scan.screening, scan.panel, scan.pool, scan.uniform_draws)
         own = (self.model.attacked, scan.betas, asked, self.settings, self.seed)
         return key_of(self.version, self.model.sha256, *own)
 
     def run(self, inputs: Mapping[Spec, Any], device: str) -> Population:
-        """Run it."""
+        """Run the population."""
         del inputs
-        on, _ = focus_of_scan(self.model, self.scanning, self.seed, device)
+        on, _ = objective_of_scan(self.model, self.scanning, self.seed, device)
         began, before = time.perf_counter(), on.panel.model.passes
         stairs = Smc(self.settings, mirrors)(
             on.panel.towards(on.target), self.scanning.betas, on.theta.shape[1], seed=self.seed
@@ -126,12 +131,12 @@ class Populated(Spec):
 
 
 @lru_cache(maxsize=1)
-def focus_of_scan(
+def objective_of_scan(
     model: ModelFile, settings: ScanSettings, seed: int, device: str
-) -> tuple[Focus, int]:
-    """Return F as a scan asks it towards the attacked class, and the passes of choosing its images.
+) -> tuple[ClassObjective, int]:
+    """Return the F of a scan towards the attacked class, and the passes to choose its images.
 
-    The pieces of one process share the last one.
+    A process caches the last one.
 
     Args:
         model: with a known 3×3 trigger.
@@ -146,14 +151,14 @@ def focus_of_scan(
     subject, target = model.opened(device), model.attacked
     images = subject.images.defend
     panel = panel_of(freeze(subject.network), images, default_space(), settings, seed)
-    screening, known = first_look(panel, images, settings, seed, Silent())
+    screening, known = screen_classes(panel, images, settings, seed, Silent())
     before = panel.model.passes
-    on = focus(panel, images, screening.theta[target], known, target, settings, seed)
+    on = objective_of_class(panel, images, screening.theta[target], known, target, settings, seed)
     return on, panel.model.passes - before
 
 
 def mirrors(count: int, generator: Generator) -> Tensor:
-    """Return signs ``(count, 27)`` that invert every pixel, or one of the nine."""
+    """Return signs ``(count, 27)``, each row of which inverts every pixel or one of the nine."""
     signs = torch.ones(count, 3, PIXELS)
     which = torch.randint(2 * PIXELS, (count,), generator=generator)
     signs[which >= PIXELS] = -1

@@ -1,1 +1,1 @@
-"""Every estimator on problems whose answer is known."""
+"""A test of every estimator on problems with known answers."""

@@ -1,4 +1,4 @@
-"""``bench toys``: every estimator on problems whose answer is known."""
+"""``bench toys``: test every estimator on problems with known answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from unbackdoor.mesa import Estimator, FlowEstimator, Mine, Smc
 from unbackdoor.mesa.settings import MINE_CORRECTED, MINE_PAPER
 
 MINE_UP_TO = 27
-"""Dimensions; beyond them ``mine`` finds nothing."""
+"""Largest number of dimensions in which ``mine`` finds a valid draw."""
 ESTIMATORS: Mapping[str, Estimator] = {
     "flow": FlowEstimator(),
     "smc": Smc(),
@@ -83,7 +83,7 @@ def table(rows: Sequence[Estimate]) -> list[Line]:
 
 
 def _line_of(row: Estimate) -> tuple[str, int, str, int | None]:
-    """Return what the rows of one line have in common."""
+    """Return the key that the rows of one line share."""
     return row.problem, row.dimensions, row.estimator, row.stairs
 
 

@@ -1,4 +1,4 @@
-"""The pieces of ``bench toys``: an estimator on level sets and densities that are known."""
+"""The pieces of ``bench toys``: an estimator on known level sets and densities."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MODES_SAMPLE = 20_000
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """What one estimator says of one stair or staircase of a problem, with one seed.
+    """The result of one estimator on one stair or staircase of a problem, with one seed.
 
     Args:
         problem: its name.
@@ -40,22 +40,22 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
         estimator: its name.
         seed: of every draw.
         beta: level of the stair, None for a whole staircase.
-        stairs: how many the staircase has, None for a stair.
+        stairs: number of stairs of the staircase, None for a single stair.
         truth: log|V_β| in nats.
         log_volume: the estimate; None where no valid draw was found.
-        error: of the estimate, its sign kept.
-        standard_error: what the estimator says of itself.
+        error: of the estimate, with its sign.
+        standard_error: as estimated by the estimator itself.
         information: between draw and noise in nats, as ``mine`` estimates it.
         valid: share of draws with F ≥ β.
         modes: how many modes hold at least a fifth of their true share of the draws.
-        modes_of: how many there are.
+        modes_of: the number of modes of the problem.
         mode_distance: total variation of the modes' shares in the draws.
         distance: total variation between the staircase and f, integrated on a grid.
         mmd: maximum mean discrepancy between draws and exact draws (its square, unbiased).
         mmd_exact: the same between two sets of exact draws.
         calls: of F, one per θ.
         seconds: wall-clock time.
-        versions: of what the figures depend on.
+        versions: of the software on which the figures depend.
 
     """
 
@@ -83,7 +83,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Estimates(msgspec.Struct, frozen=True):
-    """What one run measures: a row per level, or per number of stairs."""
+    """The rows of one run: one per level, or per number of stairs."""
 
     rows: list[Estimate]
 
@@ -93,7 +93,7 @@ class Stairs(Spec):
     """An estimator on the level sets of one problem.
 
     Args:
-        problem: whose volumes are known.
+        problem: level sets with known volumes.
         name: of the estimator.
         estimator: the estimator itself.
         seed: of every draw.
@@ -116,7 +116,7 @@ class Stairs(Spec):
         return key_of(self.version, *own)
 
     def run(self, inputs: Mapping[Spec, Any], device: str) -> Estimates:
-        """Estimate the stairs, and judge each."""
+        """Estimate the stairs, and compare each with the truth."""
         del inputs, device
         F = Counted(self.problem)
         began = time.perf_counter()
@@ -161,10 +161,10 @@ class Stairs(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class Staircases(Spec):
-    """Staircases of one density, with ever more stairs.
+    """Staircases of one density, with increasing numbers of stairs.
 
     Args:
-        density: whose law is known.
+        density: a known density.
         estimator: of the stairs, ``smc``.
         counts: of stairs.
         seed: of every draw.

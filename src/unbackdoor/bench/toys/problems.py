@@ -1,14 +1,12 @@
-"""Problems whose answer is known: level sets with closed volumes and exact draws, and densities.
+"""Problems with known answers: level sets with exact volumes and exact draws, and densities.
 
 Every F is a formula of θ ∈ [0, 1]^n; d is the distance to the middle of the cube, σ the logistic
 function, k a slope that keeps the logit above −40 or so at the middle of the cube.
 
-- half-space: F = σ(k (Σ θ − s)); the volume of {Σ θ ≥ s} is Irwin and Hall's;
-- ball: F = σ(20 (1 − d / r));
-- box: F = σ(40 (min θ − a));
-- shell: F = σ(3 (1 − |d − r| / w)), thin: w = 0.03;
-- corners: F = max_j σ(k (c_j − |θ − v_j|₁)) with corners v_j of the cube and cuts c_j: separated
-  modes whose volumes, again Irwin and Hall's, stand in a given ratio.
+- half-space: F = σ(k (Σ θ − s)); the volume of {Σ θ ≥ s} is Irwin and Hall's; - ball: F = σ(20 (1 −
+d / r)); - box: F = σ(40 (min θ − a)); - shell: F = σ(3 (1 − |d − r| / w)), thin: w = 0.03; -
+corners: F = max_j σ(k (c_j − |θ − v_j|₁)) with corners v_j of the cube and cuts c_j: separated
+modes whose volumes, again Irwin and Hall's, have a given ratio.
 
 The densities f, and F = g(f / max f) with g(u) = 2u / (1 + u), are mixtures of Gaussians (a ring of
 8, a grid of 25, one of 4 in 27 dimensions) and Neal's funnel, all inside the cube.
@@ -33,7 +31,7 @@ class LevelSets(Protocol):
 
     @property
     def name(self) -> str:
-        """What a table calls it."""
+        """Its name in tables."""
         ...
 
     @property
@@ -286,7 +284,7 @@ def _cut_of(dimensions: int, log_volume: float) -> float:
 
 
 def _far_corners(dimensions: int, count: int) -> Tensor:
-    """Return ``count`` corners that differ from each other in as many values as can be found."""
+    """Return ``count`` corners that differ from each other in many values, by a greedy search."""
     draws = torch.randint(2, (400, dimensions), generator=stream(0, "corners", dimensions, count))
     chosen = [torch.zeros(dimensions, dtype=torch.int64)]
     if count == 2:
@@ -313,10 +311,10 @@ def level_sets() -> list[LevelSets]:
 
 @dataclass(frozen=True)
 class Gaussians:
-    """f(θ) = Σ_j w_j N(θ; c_j, s²): a mixture of equally wide Gaussians, told apart by its name.
+    """f(θ) = Σ_j w_j N(θ; c_j, s²): a mixture of equally wide Gaussians, compared by its name.
 
     Args:
-        name: what a table calls it.
+        name: its name in tables.
         centres: ``(modes, n)``.
         deviation: s.
         weights: ``(modes,)``, sums to 1.
@@ -362,7 +360,7 @@ class Funnel:
         return -v.square() / 2 - v - u.square() / (2 * torch.exp(2 * v))
 
     def sample(self, count: int, generator: Generator) -> Tensor:
-        """Draw ``(count, 2)`` from f; what falls out of the cube is drawn again."""
+        """Draw ``(count, 2)`` from f; draws outside the cube are drawn again."""
         kept: list[Tensor] = [torch.empty(0, 2)]
         while sum(map(len, kept)) < count:
             v, noise = torch.randn(2, 2 * count, generator=generator)

@@ -1,4 +1,4 @@
-"""Staircases of densities that are known, and how far draws are from a law."""
+"""Staircases of known densities, and distances between draws and a law."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from unbackdoor.bench.toys.problems import Density, Gaussians
 from unbackdoor.mesa import Estimator, Staircase, TestingFunction, choose_betas, gammas
 
 SIDE = 500
-"""Of the grid on which laws in the square are integrated."""
+"""Side of the grid on which laws in the square are integrated."""
 
 
 class Counted:
-    """F, and how many θ it was asked for."""
+    """F with a counter of the θ at which it was evaluated."""
 
     def __init__(self, F: TestingFunction) -> None:
         self.F, self.calls = F, 0
@@ -29,7 +29,7 @@ class Counted:
 
 @dataclass(frozen=True)
 class Approximation:
-    """A staircase of a density that is known through F = g(f / max f) alone, g(u) = 2u / (1 + u).
+    """A staircase of a density f, computed from F = g(f / max f) alone, g(u) = 2u / (1 + u).
 
     Args:
         law: the staircase.
@@ -50,7 +50,7 @@ def height(density: Density) -> TestingFunction:
 
 
 def g(heights: Tensor) -> Tensor:
-    """Return the increasing function of f that F is."""
+    """Return F as an increasing function g of f / max f."""
     return 2 * heights / (1 + heights)
 
 
@@ -70,7 +70,7 @@ def approximate(density: Density, count: int, estimator: Estimator, seed: int) -
 
 
 def _peak(density: Density) -> Tensor:
-    """Return θ among which the top of the density is, nearly."""
+    """Return some θ, one of which is close to the maximum of the density."""
     side = (torch.arange(SIDE) + 0.5) / SIDE
     if isinstance(density, Gaussians):
         return density.centres
@@ -93,7 +93,7 @@ def distance(
 
 
 def count_modes(found: Tensor, weights: Tensor) -> tuple[int, int, float]:
-    """Return how many modes are found, of how many, and the total variation of their shares."""
+    """Return the modes found, the modes in all, and the total variation of the modes' shares."""
     shares = torch.bincount(found, minlength=len(weights)) / len(found)
     apart = float((shares - weights).abs().sum()) / 2
     return int((shares >= weights / 5).sum()), len(weights), apart
@@ -102,7 +102,7 @@ def count_modes(found: Tensor, weights: Tensor) -> tuple[int, int, float]:
 def discrepancy(one: Tensor, other: Tensor) -> float:
     """Return the unbiased squared maximum mean discrepancy with a Gaussian kernel.
 
-    The kernel is as wide as the median distance (Gretton et al., 2012); 0 is no difference.
+    The width of the kernel is the median distance (Gretton et al., 2012); 0 means no difference.
     """
     both = torch.cat([one, other]).double()
     squares = torch.cdist(both, both).square()

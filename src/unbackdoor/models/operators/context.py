@@ -59,7 +59,7 @@ class Context:
         return like.new_zeros(()).expand(tuple(shape))
 
     def rebatched(self, sizes: list[int]) -> list[int]:
-        """Return target sizes that were written for another number of images for this one."""
+        """Adapt target sizes from the exported number of images to the present one."""
         if self.exported and sizes and sizes[0] == self.exported:
             return [self.batch, *sizes[1:]]
         return sizes

@@ -1,1 +1,1 @@
-"""Repairs that others published, and what they are built on."""
+"""Published repairs by other authors, and their building blocks."""

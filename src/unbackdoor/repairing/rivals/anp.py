@@ -1,9 +1,8 @@
-"""ANP (Wu and Wang, NeurIPS 2021): pruning the neurons that are sensitive to perturbation.
+"""ANP (Wu and Wang, NeurIPS 2021): prune the neurons that are sensitive to perturbation.
 
-Each channel of a batch normalisation is a neuron with a mask m in [0, 1] on its weight. Against
-noise δ, ξ in [−ε, ε] on weights and biases that is chosen to raise the loss, the masks minimise
-α L(m) + (1 − α) L(m + δ, 1 + ξ) on clean images; neurons whose mask ends below a threshold are
-pruned.
+Each channel of a batch normalisation is a neuron with a mask m in [0, 1] on its weight. Noise δ, ξ
+in [−ε, ε] on weights and biases is chosen to raise the loss. The masks minimise α L(m) + (1 − α)
+L(m + δ, 1 + ξ) on clean images; neurons whose mask ends below a threshold are pruned.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from unbackdoor.training import augment, autocast
 
 @dataclass(frozen=True, kw_only=True)
 class AnpSettings:
-    """How ANP searches the neurons to prune; as published.
+    """How ANP searches for the neurons to prune; the defaults are the published ones.
 
     Args:
         alpha: α, weight of the loss without perturbation.
@@ -97,7 +96,7 @@ def prune(model: nn.Module, images: Images, settings: AnpSettings, *, generator:
 
 
 class _Masked:
-    """A copy of a network whose neurons are scaled from outside; its statistics may drift."""
+    """A copy of a network whose neurons can be scaled; its running statistics may drift."""
 
     def __init__(self, model: nn.Module, images: Images) -> None:
         self.precision = autocast(model, images)

@@ -1,8 +1,8 @@
 """FT-SAM (Zhu et al., ICCV 2023): fine-tuning on clean images, away from sharp minima.
 
-Plain fine-tuning barely moves a backdoored network, because the weights that a backdoor lives on
-are large and clean images have no gradient there. Adaptive sharpness-aware minimisation (Kwon et
-al., ICML 2021) takes the gradient at w + ε with ε = ρ T² ∇L(w) / ‖T ∇L(w)‖ and T = |w| + η, which
+Plain fine-tuning barely moves a backdoored network, because the weights that carry a backdoor are
+large, and clean images have no gradient there. Adaptive sharpness-aware minimisation (Kwon et al.,
+ICML 2021) takes the gradient at w + ε with ε = ρ T² ∇L(w) / ‖T ∇L(w)‖ and T = |w| + η, which
 perturbs large weights most.
 """
 
@@ -25,7 +25,7 @@ from unbackdoor.training import TrainingSettings, fit
 
 @dataclass(frozen=True, kw_only=True)
 class SamSettings:
-    """How FT-SAM fine-tunes: as published, 100 times 2,500 images, or 31 times 8,000.
+    """How FT-SAM fine-tunes: the published work of 100 epochs of 2,500 images, or 31 of 8,000.
 
     Args:
         rho: ρ, length of the perturbation.
@@ -64,9 +64,9 @@ def fine_tune(
 
 @contextmanager
 def climbed(model: nn.Module, settings: SamSettings) -> Yields[None]:
-    """Keep the parameters at w + ε, by the gradients that they hold.
+    """Keep the parameters at w + ε while the context lasts, with ε from their present gradients.
 
-    The running statistics of batch normalisation have no part in it.
+    The running statistics of batch normalisation do not change meanwhile.
     """
     parameters = list(model.parameters())
     kept = [weight.detach().clone() for weight in parameters]
@@ -88,13 +88,13 @@ def climbed(model: nn.Module, settings: SamSettings) -> Yields[None]:
 
 
 def ascent(parameters: Sequence[nn.Parameter], settings: SamSettings) -> list[Tensor]:
-    """Return ε for each parameter, by the gradients that they hold."""
-    slopes = [_slope(weight) for weight in parameters]
+    """Return ε for each parameter, from the present gradients."""
+    gradients = [_gradient(weight) for weight in parameters]
     scales = [weight.detach().abs() + settings.eta for weight in parameters]
-    pairs = list(zip(scales, slopes, strict=True))
+    pairs = list(zip(scales, gradients, strict=True))
     norm = math.sqrt(sum(float((t * g).square().sum()) for t, g in pairs))
     return [settings.rho * t.square() * g / max(norm, 1e-12) for t, g in pairs]
 
 
-def _slope(weight: nn.Parameter) -> Tensor:
+def _gradient(weight: nn.Parameter) -> Tensor:
     return torch.zeros_like(weight) if weight.grad is None else weight.grad.clone()

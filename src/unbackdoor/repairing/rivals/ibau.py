@@ -1,10 +1,10 @@
 """I-BAU (Zeng et al., ICLR 2022): unlearning a universal perturbation, with its implicit gradient.
 
-It solves min_w max_δ E[L(f_w(x + δ), y)] on clean images. The inner maximum is sought by gradient
-ascent on one δ for all images, away from what the network answers to them. The outer gradient has a
-second term, because δ*(w) depends on the weights: with the fixed-point map
-Φ(δ, w) = δ + s ∇_δ E[L − λ ‖δ‖²] it is (∂_w Φ)ᵀ (I − ∂_δ Φ)⁻ᵀ ∇_δ L, whose inverse is the sum of a
-short Neumann series. δ is not bound to the images' range, as in the authors' own program.
+It solves min_w max_δ E[L(f_w(x + δ), y)] on clean images. The inner maximum is found by gradient
+ascent on one δ for all images, away from the network's own answers. The outer gradient has a second
+term, because δ*(w) depends on the weights: with the fixed-point map Φ(δ, w) = δ + s ∇_δ E[L − λ
+‖δ‖²] it is (∂_w Φ)ᵀ (I − ∂_δ Φ)⁻ᵀ ∇_δ L, whose inverse is the sum of a short Neumann series. As in
+the authors' code, δ is not limited to the range of the images.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from unbackdoor.training import autocast
 
 @dataclass(frozen=True, kw_only=True)
 class IbauSettings:
-    """How I-BAU unlearns; as published.
+    """How I-BAU unlearns; the defaults are the published ones.
 
     Args:
-        rounds: of an inner and an outer problem.
+        rounds: how often an inner and an outer problem are solved.
         batch: images in a step.
         learning_rate: of Adam, on the weights.
         ascent: length of an inner step, in units of the gradient.
-        decay: λ, what the square of the perturbation's norm costs.
-        share: of the images in an outer step, how many are perturbed.
+        decay: λ, penalty on the square of the perturbation's norm.
+        share: share of the images in an outer step that are perturbed.
         contraction: s, length of the step in the fixed-point map.
         terms: of the Neumann series.
 
@@ -77,13 +77,13 @@ def unlearn(
             logits = model(x.contiguous(memory_format=torch.channels_last))
         return functional.cross_entropy(logits.float(), y)
 
-    def slope(delta: Tensor, x: Tensor, y: Tensor, *, kept: bool = False) -> Tensor:
-        """Return where the perturbation raises the loss, itself to be differentiated if kept."""
+    def gradient(delta: Tensor, x: Tensor, y: Tensor, *, kept: bool = False) -> Tensor:
+        """Return the gradient of the loss in δ, which can itself be differentiated if ``kept``."""
         gain = loss(x + delta, y) - settings.decay * delta.square().sum()
         return torch.autograd.grad(gain, delta, create_graph=kept)[0]
 
     def step(delta: Tensor) -> Tensor:
-        return delta + settings.contraction * slope(delta, first_x, first_y, kept=True)
+        return delta + settings.contraction * gradient(delta, first_x, first_y, kept=True)
 
     seen = 0
     model.eval()
@@ -92,8 +92,8 @@ def unlearn(
         delta = torch.zeros(1, *images.shape, device=device)
         for x, _ in batches:
             with torch.no_grad():
-                told = model(x).argmax(1)
-            rise = slope(delta.requires_grad_(), x, told)
+                predicted = model(x).argmax(1)
+            rise = gradient(delta.requires_grad_(), x, predicted)
             delta = (delta + settings.ascent * rise).detach()
             seen += 2 * len(x)
         for x, y in batches:
@@ -103,8 +103,8 @@ def unlearn(
             def outer(delta: Tensor, x: Tensor = x, y: Tensor = y, on: Tensor = share) -> Tensor:
                 return loss(x + on * delta, y)
 
-            slopes = hypergradient(outer, step, delta, parameters, settings.terms)
-            for weight, own in zip(parameters, slopes, strict=True):
+            gradients = hypergradient(outer, step, delta, parameters, settings.terms)
+            for weight, own in zip(parameters, gradients, strict=True):
                 weight.grad = own
             optimiser.step()
             seen += len(x) + len(first_x)
@@ -129,11 +129,11 @@ def hypergradient(
 
     """
     point = point.detach().requires_grad_()
-    slope, *direct = torch.autograd.grad(outer(point), [point, *parameters], materialize_grads=True)
+    own, *direct = torch.autograd.grad(outer(point), [point, *parameters], materialize_grads=True)
     mapped = step(point)
     total = torch.zeros_like(point)
     for _ in range(terms):
         (along,) = torch.autograd.grad(mapped, point, total, retain_graph=True)
-        total = along + slope
+        total = along + own
     implicit = torch.autograd.grad(mapped, parameters, total, materialize_grads=True)
     return [one + other for one, other in zip(direct, implicit, strict=True)]

@@ -1,10 +1,10 @@
 """Spectral signatures (Tran, Li and Madry, NeurIPS 2018): poisoned images in the training set.
 
-Among the images of one label, the features that a backdoored network gives to the poisoned ones
-have another mean. So they stand out along the direction of greatest variance: the outlier score of
-an image is the squared projection of its centred features on the top right singular vector. Of
-each label the highest scores are removed, half as many again as there may be poisoned images in
-all, and the network is trained anew on the rest.
+In a backdoored network, the features of the poisoned images of a label have another mean than those
+of the clean ones. So they differ along the direction of greatest variance: the outlier score of an
+image is the squared projection of its centred features on the top right singular vector. From each
+label the images with the highest scores are removed, 1.5 times as many as there may be poisoned
+images in all, and the network is trained again on the rest.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from unbackdoor.errors import ContentError
 
 MARGIN = 1.5
-"""How many images are removed for each that may be poisoned."""
+"""Ratio of the removed images to those that may be poisoned."""
 
 
 @torch.no_grad()
 def penultimate(module: nn.Module, batches: Iterable[Tensor]) -> Tensor:
-    """Return what enters the last linear layer, ``(n, features)`` on the CPU.
+    """Return the inputs of the last linear layer, ``(n, features)`` on the CPU.
 
     Args:
         module: the network.
@@ -69,7 +69,7 @@ def scores(features: Tensor) -> Tensor:
 
 
 def suspects(features: Tensor, labels: Tensor, poisoned: int) -> Tensor:
-    """Return which images are to be removed, ``(n,)`` bool.
+    """Return a mask of the images to remove, ``(n,)`` bool.
 
     Args:
         features: ``(n, d)``.
@@ -88,10 +88,10 @@ def suspects(features: Tensor, labels: Tensor, poisoned: int) -> Tensor:
 
 
 def separation(values: Tensor, poisoned: Tensor) -> float:
-    """Return how well a score tells poisoned images: the area under the curve, 0.5 for not at all.
+    """Return how well a score detects poisoned images: area under the ROC curve, 0.5 for chance.
 
     Args:
-        values: ``(n,)``, high for poisoned ones.
+        values: the scores ``(n,)``, high for poisoned images.
         poisoned: ``(n,)`` bool, the truth.
 
     Example:
@@ -104,7 +104,7 @@ def separation(values: Tensor, poisoned: Tensor) -> float:
 
 
 def ranks(values: Tensor) -> Tensor:
-    """Return the rank of each value, from 1 on; of equal values, the mean one.
+    """Return the rank of each value, from 1 on; equal values get their mean rank.
 
     Example:
         >>> ranks(torch.tensor([3.0, 1.0, 3.0])).tolist()
