@@ -14,6 +14,7 @@ from unbackdoor.mesa.surrogate import Learner, Surrogate
 from unbackdoor.rng import stream
 
 FEWER = LearningSettings(networks=5, steps=300)
+BRIEF = LearningSettings(rounds=3, draws=800, networks=4, steps=200)
 QUICK = LearningSettings(rounds=3, draws=400, networks=4, steps=200)
 
 
@@ -57,7 +58,7 @@ def test_noise_is_averaged() -> None:
             return torch.bernoulli(problem(theta), generator=generator)
 
         theta = torch.cat([problem.sample(0.5, 16, generator), torch.rand(100, 9)])
-        (stair,) = ThriftyFlow(FEWER, draws=1000)(
+        (stair,) = ThriftyFlow(BRIEF, draws=1000)(
             problem, (0.5,), 9, seed=seed, noisy=coin, known=(theta, problem(theta))
         )
         assert stair.log_volume is not None

@@ -275,7 +275,7 @@ def test_a_graph_of_another_exporter_is_scanned(
     )
     monkeypatch.setitem(BUDGETS, "quick", small)
     model = enlivened(name, 2, tmp_path / "m.onnx")
-    data = write_pictures(tmp_path / "data", classes={"dark": 30, "light": 220}, count=24)
+    data = write_pictures(tmp_path / "data", classes={"dark": 30, "light": 220}, count=16)
     command = ["scan", model, "--data", str(data), "--budget", "quick", "-f", "json"]
     code = main(command)
     said = capsys.readouterr()
