@@ -62,7 +62,7 @@ def scan(
         ...     bright = 20 * (x.mean((1, 2, 3)) - 0.45)
         ...     white = 60 * (x.amin(1).flatten(1).amax(1) - 0.8).relu()
         ...     return torch.stack([torch.zeros_like(bright), bright + white], 1)
-        >>> from unbackdoor.detectors.settings import BUDGETS
+        >>> from unbackdoor.scanning.settings import BUDGETS
         >>> scan(obeys, images, labels, space="patch:1", settings=BUDGETS["quick"]).targets
         [1]
 

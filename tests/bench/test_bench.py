@@ -131,7 +131,11 @@ def test_a_store_that_cannot_be_used_is_refused_before_any_work(
     [
         ("panels", {"seeds": [0]}, "--seeds: panels compares"),
         ("paper", {"only": "cifar10-bw:171"}, "--only"),
-        ("paper-robust", {"only": "cifar10-bw:170,cifar10-rgb:0"}, "--only: paper-robust takes one attack"),
+        (
+            "paper-robust",
+            {"only": "cifar10-bw:170,cifar10-rgb:0"},
+            "--only: paper-robust takes one attack",
+        ),
         ("shipped", {"models": ["none.pt"]}, "there is no file"),
     ],
 )

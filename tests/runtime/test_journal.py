@@ -199,7 +199,7 @@ def test_a_loop_goes_on_to_the_bit(tmp_path: Path, stops: tuple[int, ...]) -> No
 FULL = """
 import sys
 from unbackdoor.app.cli import main
-from unbackdoor.detectors import settings
+from unbackdoor.scanning import settings
 from kills import SMALL
 settings.BUDGETS["quick"] = SMALL
 sys.exit(main(sys.argv[1:]))
