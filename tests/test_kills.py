@@ -18,4 +18,6 @@ def killer(tmp_path_factory: pytest.TempPathFactory) -> Killer:
 
 @pytest.mark.parametrize("name", ["scan", "repair", "attack", "bench"])
 def test_a_killed_command_goes_on_to_the_same_result(killer: Killer, name: str) -> None:
-    killer.kill_until_done(name, KILLS)
+    before = killer.kills
+    while (left := KILLS + before - killer.kills) > 0:  # some moments come after the end
+        killer.kill_until_done(name, left)
