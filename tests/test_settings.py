@@ -21,6 +21,8 @@ NAN = float("nan")
     [
         (ScanSettings, {"clean": 0.9, "backdoored": 0.2}, "clean, backdoored"),
         (ScanSettings, {"clean": NAN}, "clean, backdoored"),
+        (ScanSettings, {"backdoored": 0.1, "clean": 0.05}, "survives"),
+        (SearchSettings, {"survives": NAN}, "survives"),
         (ScanSettings, {"betas": (0.9, 0.5)}, "betas"),
         (SearchSettings, {"panel": 0}, "panel"),
         (SearchSettings, {"temperature": 0.0}, "temperature"),

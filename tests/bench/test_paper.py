@@ -13,11 +13,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import tiny
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tiny
 from unbackdoor import models
 from unbackdoor.app.cli import main
 from unbackdoor.bench import Request, measure
@@ -356,7 +356,7 @@ def test_the_command_prints_what_is_known_and_refuses_what_cannot_be(
     assert capsys.readouterr().out.startswith("<svg")
     assert main([*command[:2], "--store", str(tmp_path), "--minutes", "0"]) == 3
     told = capsys.readouterr()
-    assert "350 of 355 rows are missing" in told.err
+    assert "350 of 355 results are missing" in told.err
     assert "our default" in told.out
     assert main(["bench", "paper-robust", "--store", str(tmp_path / "no"), "--minutes", "0"]) == 3
     assert capsys.readouterr().out == ""

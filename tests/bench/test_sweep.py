@@ -20,8 +20,8 @@ from typing import Any, ClassVar
 
 import msgspec
 import pytest
-import tiny
 
+import tiny
 from unbackdoor.bench.framework.archive import Archive
 from unbackdoor.bench.framework.engine import Engine, Processes, Ray, Serial
 from unbackdoor.bench.framework.spec import Spec, fingerprint

@@ -156,3 +156,22 @@ def test_as_many_go_at_once_as_what_is_kept_of_each_allows(
     frozen = freeze(model, half=False)
     assert frozen.at_once((3, 2, 2)) == expected
     assert (frozen.passes, frozen.backward_passes) == (0, 0)
+
+
+class NotAlone(nn.Module):
+    """Takes no picture alone, as what squeezes an axis too many does not."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean((2, 3), keepdim=True).squeeze().flatten(1)
+
+
+class NoNoise(nn.Module):
+    """Does not let itself be measured."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        raise ValueError("no noise")
+
+
+def test_a_network_that_takes_no_picture_alone_is_measured_all_the_same() -> None:
+    assert freeze(NotAlone(), half=False).at_once((3, 4, 4)) == 256
+    assert freeze(NoNoise(), half=False).at_once((3, 4, 4)) == 32

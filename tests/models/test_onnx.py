@@ -8,6 +8,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from conftest import WritePictures
+from kills import SMALL
 from unbackdoor.app.cli import main
 from unbackdoor.detectors.settings import ScreeningSettings
 from unbackdoor.errors import ArgumentError, ContentError
@@ -267,11 +269,9 @@ def test_a_graph_of_another_exporter_is_scanned(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    small = ScanSettings(
-        screening=ScreeningSettings(restarts=1, steps=1, images_per_step=1, images_to_judge=2),
-        uniform_draws=2,
-        panel=4,
-        survives=2.0,
+    screening = ScreeningSettings(restarts=1, steps=1, images_per_step=1, images_to_judge=2)
+    small = replace(
+        SMALL, screening=screening, uniform_draws=2, panel=2, pool=4, stair_draws=2, survives=0.8
     )
     monkeypatch.setitem(BUDGETS, "quick", small)
     model = enlivened(name, 2, tmp_path / "m.onnx")
@@ -491,6 +491,23 @@ def test_an_input_that_is_no_picture_is_refused(shape: tuple[int, ...], tmp_path
     onnx.save(model, tmp_path / "m.onnx")
     with pytest.raises(ContentError, match="channels first"):
         load(str(tmp_path / "m.onnx"))
+
+
+def test_a_graph_that_mixes_in_single_precision_alone_is_refused(tmp_path: Path) -> None:
+    """(x + 10⁸) − 10⁸ − x is nothing in double precision, and rounding in single."""
+    nodes = [
+        *linear("w")[:-1],
+        helper.make_node("MatMul", ["v0", "w"], ["own"]),
+        helper.make_node("Add", ["own", "large"], ["up"]),
+        helper.make_node("Sub", ["up", "large"], ["down"]),
+        helper.make_node("Sub", ["down", "own"], ["told"]),
+        helper.make_node("ReduceSum", ["told"], ["all"], axes=[0], keepdims=1),
+        helper.make_node("Mul", ["all", "share"], ["part"]),
+        helper.make_node("Add", ["own", "part"], ["y"]),
+    ]
+    weights = [weight("w", 0.137), weight("large", 1e8, 1), weight("share", 1.0, 1)]
+    with pytest.raises(ContentError, match="to two images together"):
+        load(described(tmp_path / "m.onnx", nodes, weights))
 
 
 class Mixer(nn.Module):

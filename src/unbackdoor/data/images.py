@@ -202,10 +202,10 @@ class Split:
 
     def to(self, device: torch.device | str) -> Split:
         """Return both parts with their pixels on a device, once where they share them."""
-        defend, evaluate = self.defend.to(device), self.evaluate.to(device)
+        defend = self.defend.to(device)
         if self.defend.pixels is self.evaluate.pixels:
-            evaluate = dataclasses.replace(evaluate, pixels=defend.pixels)
-        return Split(defend, evaluate)
+            return Split(defend, dataclasses.replace(self.evaluate, pixels=defend.pixels))
+        return Split(defend, self.evaluate.to(device))
 
     def resized(self, size: int | None) -> Split:
         """Return both parts as squares; see :meth:`Images.resized`."""

@@ -56,7 +56,6 @@ class ClassEvidence(msgspec.Struct, frozen=True, kw_only=True):
         space: name of the space.
         statistic: the number by which the detector ranks classes, larger for a backdoor.
         best: the best trigger towards the class, θ as bytes 0 … 255.
-        arm: the place (arm) at which that trigger works; empty if it works at random places.
         asr: attack success rate of that trigger on held-back images of other classes, in [0, 1].
         confusion: share of those images that the model assigns to the class without a trigger.
         log_volume: one for each β; empty from detectors that measure none.
@@ -69,7 +68,6 @@ class ClassEvidence(msgspec.Struct, frozen=True, kw_only=True):
     space: str
     statistic: float
     best: bytes
-    arm: list[int] = []
     asr: float
     confusion: float
     log_volume: list[LogVolume] = []

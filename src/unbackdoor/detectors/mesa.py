@@ -138,7 +138,7 @@ class _Class:
         candidates = screening.theta[target][screening.asr[target].argmax()][None]
         if not stairs:
             return candidates[0]
-        top = stairs[-1].values.topk(CANDIDATES).indices
+        top = stairs[-1].values.topk(min(CANDIDATES, len(stairs[-1].values))).indices
         some = self.images.thinned(self.settings.evaluate)
 
         def success(theta: torch.Tensor) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Generator, Tensor
@@ -98,14 +99,14 @@ class Screener:
         each = self.settings.images_per_step
         picks = _others(self.images, targets, each, self.generator)
         arms = self.space.draw_arms(len(picks), self.images.shape, self.generator)
-        for some in torch.split(
-            torch.arange(len(targets)), max(1, self.model.at_once(self.images.shape) // each)
-        ):
+        room = self.model.at_once(self.images.shape)
+        triggers = torch.split(torch.arange(len(targets)), max(1, room // each))
+        for some, part in product(triggers, torch.split(torch.arange(each), room)):
             at = slice(int(some[0]), int(some[-1]) + 1)
-            rows = slice(at.start * each, at.stop * each)
-            theta = torch.sigmoid(x[at]).repeat_interleave(each, 0)
+            rows = (some[:, None] * each + part).reshape(-1)
+            theta = torch.sigmoid(x[at]).repeat_interleave(len(part), 0)
             logits = self.model(self.space.apply(self.images.batch(picks[rows]), theta, arms[rows]))
-            wanted = targets[at].repeat_interleave(each).to(logits.device)
+            wanted = targets[at].repeat_interleave(len(part)).to(logits.device)
             gain = margins(logits, wanted) / self.temperature
             (functional.softplus(-gain).sum() / each).backward()
 

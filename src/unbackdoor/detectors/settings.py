@@ -103,4 +103,5 @@ class SearchSettings:
             "stair_draws",
             "evaluate",
         )
+        expect(self, 0, inf, "survives")
         expect_above(self, 0, "temperature")

@@ -27,19 +27,25 @@ DOUBLE = 1e-6
 million times more than a ResNet-50; its answers in single precision would then be noise anyway. A
 network that mixes the images of a batch by less than this changes no answer in single precision."""
 
+ROUNDINGS, MOST_ROUNDING = 8.0, 0.05
+"""By how many times the rounding of one way in single precision, measured against double precision,
+two ways may differ: each has a rounding of its own, and the one that is measured may be lucky. And
+up to which share of the largest logit: beyond, a graph could hide what it does behind its noise."""
+
 PROBABILITIES = 1e-2
 """How far the sum of a row of probabilities may be from 1. Each probability is rounded by a
 relative error u, and u is 2⁻⁹ for a network that answers in bfloat16. Logits of dozens of images do
 not all sum to 1 that closely without one of them being negative."""
 
 
-def alike(have: Tensor, want: Tensor, tolerance: float = SINGLE) -> bool:
+def alike(have: Tensor, want: Tensor, tolerance: float = SINGLE, *, extra: float = 0.0) -> bool:
     """Return whether two ways to compute logits agree, but for the order in which sums are taken.
 
     Args:
         have: ``(B, classes)``, or whatever a network answers.
         want: of the same shape, or the answer is no.
         tolerance: as a share of the largest of ``want``; what is not finite has to be the same.
+        extra: added to it, in units of the logits, such as a rounding that was measured.
 
     Example:
         >>> want = torch.tensor([[1.0, -2.0]])
@@ -50,7 +56,8 @@ def alike(have: Tensor, want: Tensor, tolerance: float = SINGLE) -> bool:
     if have.shape != want.shape:
         return False
     largest = float(torch.where(want.isfinite(), want.abs(), 0.0).amax()) if want.numel() else 0.0
-    return torch.allclose(have, want, rtol=0.0, atol=tolerance * largest, equal_nan=True)
+    atol = tolerance * largest + extra
+    return torch.allclose(have, want, rtol=0.0, atol=atol, equal_nan=True)
 
 
 def probabilities(rows: Tensor) -> bool:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from unbackdoor.models.alike import alike
 from unbackdoor.runtime.cpu import half_precision_pays
 
-MOST_AT_ONCE, ROOM = 256, 1 << 30
-"""Pictures that go forward and backward at a time, and bytes that they may take meanwhile."""
+MOST_BACKWARD, FEW_BACKWARD, ROOM = 256, 32, 1 << 30
+"""Pictures that go forward and backward at a time, how many where a network does not let itself be
+measured, and the bytes that they may take meanwhile."""
 
 
 class Frozen:
@@ -53,8 +54,12 @@ class Frozen:
         the gradients of it take as much again; so many are taken as fit into :data:`ROOM`.
         """
         if shape not in self._at_once:
-            each = self._kept(shape, 2) - self._kept(shape, 1)  # without copies of weights
-            self._at_once[shape] = max(1, min(MOST_AT_ONCE, ROOM // max(1, 2 * each)))
+            try:
+                each = self._kept(shape, 3) - self._kept(shape, 2)  # without copies of weights
+            except Exception:  # foreign code, which may not like pictures of noise
+                self._at_once[shape] = FEW_BACKWARD
+            else:
+                self._at_once[shape] = max(1, min(MOST_BACKWARD, ROOM // max(1, 2 * each)))
         return self._at_once[shape]
 
     def _kept(self, shape: tuple[int, int, int], count: int) -> int:
@@ -71,7 +76,8 @@ class Frozen:
                 kept += storage.nbytes()
             return tensor
 
-        pictures = torch.full((count, *shape), 0.5, device=self.device, requires_grad=True)
+        noise = torch.rand(count, *shape, generator=torch.Generator().manual_seed(0))
+        pictures = noise.to(self.device).requires_grad_()
         hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
         half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
         with torch.enable_grad(), hooks, half:

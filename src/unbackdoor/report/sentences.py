@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unbackdoor.errors import printable
 from unbackdoor.results import ScanResult
 
 ROWS = {
@@ -29,10 +30,10 @@ def limits(scan: ScanResult) -> list[tuple[str, str]]:
     said = [
         (
             "Other kinds of triggers.",
-            f"Searched for was one kind of trigger: {scan.searched or scan.space}. Every other "
-            f"kind leaves no trace here, such as one at a fixed place, a pattern over the whole "
-            f"picture, a warp, a filter, a trigger that depends on the input, or several that work "
-            f"only together.",
+            f"Searched for was one kind of trigger: {printable(scan.searched or scan.space)}. "
+            f"Every other kind leaves no trace here, such as one at a fixed place, a pattern over "
+            f"the whole picture, a warp, a filter, a trigger that depends on the input, or several "
+            f"that work only together.",
         )
     ]
     if not scan.power_checked:

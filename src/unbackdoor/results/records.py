@@ -292,7 +292,7 @@ def trigger_shape(scan: ScanResult, values: int) -> tuple[int, int, int]:
 
     One that is not of the space that was scanned, such as a planted one, is taken for a square.
     """
-    if math.prod(scan.trigger_shape or [0]) == values:
+    if scan.trigger_shape and math.prod(scan.trigger_shape) == values:
         channels, height, width = scan.trigger_shape
         return channels, height, width
     side = max(1, math.isqrt(values // scan.image_shape[0]))

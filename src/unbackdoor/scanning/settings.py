@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unbackdoor.detectors.settings import ScreeningSettings, SearchSettings
+from unbackdoor.errors import ArgumentError
 from unbackdoor.mesa.settings import FlowSettings, LearningSettings
 from unbackdoor.verdict.thresholds import Thresholds
 
@@ -32,7 +33,11 @@ class ScanSettings(SearchSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _ = self.thresholds
+        if self.survives > self.thresholds.backdoored:
+            raise ArgumentError(
+                f"survives: expected at most backdoored={self.backdoored:g}, so that a class that "
+                f"is called backdoored has a staircase, came {self.survives:g}."
+            )
 
     @property
     def thresholds(self) -> Thresholds:

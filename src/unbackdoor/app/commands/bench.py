@@ -44,8 +44,8 @@ def bench(asked: options.Bench) -> int:
     _print(chosen, measured, asked.format)
     if measured.missing:
         print(
-            f"{measured.missing} of {measured.planned} rows are missing; the same command goes on "
-            f"from there.",
+            f"{measured.missing} of {measured.planned} results are missing; the same command goes "
+            f"on from there.",
             file=sys.stderr,
         )
     return INCONCLUSIVE if measured.missing else DONE
@@ -113,7 +113,7 @@ def _print(chosen: Bench[Any], measured: Measured[Any], form: str) -> None:
         print(markdown(chosen.table(measured.rows)))
     else:
         lines = chosen.table(measured.rows)
-        table = Table(*lines[0])
+        table = Table(*lines[0], title=chosen.summary)
         for line in lines:
             table.add_row(*(Text(cell) for cell in line.values()))
         print_wide(table)

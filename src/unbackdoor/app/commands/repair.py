@@ -14,7 +14,7 @@ from unbackdoor.app.inputs import files_read, input_settings
 from unbackdoor.app.outputs import check_outputs, write_and_print
 from unbackdoor.errors import ArgumentError, ContentError, UnbackdoorError
 from unbackdoor.metrics import answers
-from unbackdoor.models import Loaded
+from unbackdoor.models import Loaded, device_of
 from unbackdoor.results import Result, ScanResult
 from unbackdoor.runtime.journal import state_folder
 from unbackdoor.scanning import FEWEST_PER_CLASS, data_hash
@@ -104,7 +104,8 @@ def fit_reference(loaded: Loaded, subject: Subject) -> nn.Module:
         ContentError: it takes images of another shape, or has other classes.
 
     """
-    adapted = preflight.adapt(loaded.module, subject.images, subject.input.normalisation)
+    module = loaded.module.to(device_of(subject.network))
+    adapted = preflight.adapt(module, subject.images, subject.input.normalisation)
     want, wanted = subject.images.defend.shape, adapted.images.defend.shape
     if wanted != want:
         raise ContentError(
