@@ -9,7 +9,7 @@ demo: .venv/.run
 
 test: .venv/.dev lint
 	$(BIN)/pytest --numprocesses=auto --dist=loadfile --cov --cov-report=term-missing:skip-covered
-	for part in mesa triggers scanning repairing; do \
+	for part in mesa triggers detectors verdict scanning repairing; do \
 	  $(BIN)/coverage report --include="*/unbackdoor/$$part/*" --fail-under=90 --format=total \
 	    || { echo "coverage of $$part is below 90 %"; exit 1; }; done
 
