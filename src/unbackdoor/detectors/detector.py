@@ -8,12 +8,13 @@ from typing import Protocol
 from torch import Tensor
 
 from unbackdoor.data import Images, Split
-from unbackdoor.detectors.evidence import Evidence
-from unbackdoor.metrics import attack_success, correct, predict
+from unbackdoor.detectors.evidence import ClassEvidence, Evidence
+from unbackdoor.metrics import attack_success, confusion, correct, predict
 from unbackdoor.models import Frozen
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
 from unbackdoor.triggers.family import Space
+from unbackdoor.triggers.values import to_bytes
 
 
 class Detector(Protocol):
@@ -63,3 +64,16 @@ class HeldBack:
         """Return the attack success rate of θ ``(n,)`` at random arms."""
         places = stream(seed, "scan", "success", "evaluate", target)
         return attack_success(self.model, self.some, space, theta[None], target, generator=places)
+
+    def evidence(self, space: Space, theta: Tensor, target: int, seed: int) -> ClassEvidence:
+        """Return the evidence that a class's best trigger θ ``(n,)`` is: its success rate."""
+        asr = self.success(space, theta, target, seed)
+        return ClassEvidence(
+            index=target,
+            name=self.images.classes[target],
+            space=space.name,
+            statistic=asr,
+            best=to_bytes(theta),
+            asr=asr,
+            confusion=confusion(self.predicted, self.images, target),
+        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 import torch
 
 from unbackdoor.data import Images, Split
@@ -29,12 +30,11 @@ from unbackdoor.detectors.stairs import to_records
 from unbackdoor.detectors.steps import Steps
 from unbackdoor.mesa import Stair
 from unbackdoor.mesa.uniform import log_volume_upper_bound
-from unbackdoor.metrics import attack_success, confusion
+from unbackdoor.metrics import attack_success
 from unbackdoor.models import Frozen
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
 from unbackdoor.triggers.family import Space
-from unbackdoor.triggers.values import to_bytes
 
 CANDIDATES = 4
 """Draws of the highest stair that are tried as the best trigger, besides the screened one."""
@@ -104,17 +104,9 @@ class _Class:
     def evidence(self) -> ClassEvidence:
         """Recover the staircase if the screening found a trigger, and measure the best trigger."""
         stairs = self._stairs()
-        best = self._best(stairs)
-        space, target = self.search.panel.space, self.target
-        asr = self.held.success(space, best, target, self.work.seed)
-        return ClassEvidence(
-            index=target,
-            name=self.images.classes[target],
-            space=space.name,
-            statistic=asr,
-            best=to_bytes(best),
-            asr=asr,
-            confusion=confusion(self.held.predicted, self.held.images, target),
+        space, best = self.search.panel.space, self._best(stairs)
+        return msgspec.structs.replace(
+            self.held.evidence(space, best, self.target, self.work.seed),
             log_volume=self._volumes(stairs),
             stairs=to_records(stairs) if stairs else [],
         )

@@ -19,12 +19,10 @@ from unbackdoor.detectors.evidence import ClassEvidence, Evidence
 from unbackdoor.detectors.reversal import descend
 from unbackdoor.detectors.settings import REVERSAL, ReversalSettings
 from unbackdoor.detectors.steps import Steps
-from unbackdoor.metrics import confusion
 from unbackdoor.models import Frozen
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
 from unbackdoor.triggers.family import Space
-from unbackdoor.triggers.values import to_bytes
 
 
 @dataclass(frozen=True)
@@ -52,16 +50,7 @@ class NeuralCleanse:
         def evidence_of(space: Space, target: int) -> ClassEvidence:
             start = stream(work.seed, "neural-cleanse", space.name, target)
             theta = reverse(model, images.defend, space, target, self.settings, generator=start)
-            asr = held.success(space, theta, target, work.seed)
-            return ClassEvidence(
-                index=target,
-                name=images.defend.classes[target],
-                space=space.name,
-                statistic=asr,
-                best=to_bytes(theta),
-                asr=asr,
-                confusion=confusion(held.predicted, images.evaluate, target),
-            )
+            return held.evidence(space, theta, target, work.seed)
 
         found: list[ClassEvidence] = []
         classes = range(len(images.defend.classes))
