@@ -17,7 +17,7 @@ from unbackdoor.detectors.settings import ScreeningSettings
 from unbackdoor.models import build, freeze
 from unbackdoor.rng import stream
 from unbackdoor.runtime import cpu
-from unbackdoor.triggers.registry import default_space
+from unbackdoor.triggers.registry import parse_space
 
 
 def peak(arch: str, classes: int, side: int, steps: int, each: int) -> float:
@@ -30,7 +30,7 @@ def peak(arch: str, classes: int, side: int, steps: int, each: int) -> float:
     screen = Screener(
         model=freeze(build(arch, classes), half=False),
         images=images,
-        space=default_space(),
+        space=parse_space("patch:3"),
         temperature=1.0,
         settings=ScreeningSettings(steps=steps, images_to_judge=8),
         generator=draw,

@@ -25,9 +25,9 @@ from unbackdoor.runtime.journal import key_of
 from unbackdoor.runtime.work import Work
 from unbackdoor.scanning.settings import SCAN, ScanSettings
 from unbackdoor.subject import Subject
-from unbackdoor.triggers.registry import default_space
+from unbackdoor.triggers.registry import parse_space
 
-SPACE = default_space()
+SPACE = parse_space("patch:3")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,19 +47,53 @@ class StairRecord(msgspec.Struct, frozen=True, kw_only=True):
     effective_sample_size: float
 
 
+class Rung(msgspec.Struct, frozen=True, kw_only=True):
+    """How well triggers of one space work towards a class.
+
+    Args:
+        space: its name.
+        asr: rate of the best trigger found, on held-back images of other classes, in [0, 1].
+
+    """
+
+    space: str
+    asr: float
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a patch at one place rose in the search, towards the class it rose most for.
+
+    Args:
+        row, column: of the upper left corner, in pixels.
+        size: side of the patch, in pixels.
+        target: the class.
+        rate: share of the images that obeyed at the end of the round in which it was given up.
+
+    """
+
+    row: int
+    column: int
+    size: int
+    target: int
+    rate: float
+
+
 class ClassEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """The evidence for a backdoor towards one class, from one space of triggers.
 
     Args:
         index: of the class.
         name: of the class.
-        space: name of the space.
+        space: name of the space of the best trigger.
         statistic: the number by which the detector ranks classes, larger for a backdoor.
         best: the best trigger towards the class, θ as bytes 0 … 255.
         asr: attack success rate of that trigger on held-back images of other classes, in [0, 1].
         confusion: share of those images that the model assigns to the class without a trigger.
         log_volume: one for each β; empty from detectors that measure none.
         stairs: the recovered law, for classes that got the full budget.
+        ladder: the rates in all spaces that were searched, from weak to strong.
+        sources: for each class, the share of its images that the best trigger sends to this one;
+            empty where this was not measured.
 
     """
 
@@ -72,6 +106,8 @@ class ClassEvidence(msgspec.Struct, frozen=True, kw_only=True):
     confusion: float
     log_volume: list[LogVolume] = []
     stairs: list[StairRecord] = []
+    ladder: list[Rung] = []
+    sources: list[float] = []
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +119,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         accuracy: of the model on held-back images.
         image_passes: images through the model forward, evaluation included.
         image_passes_backward: images through it backward.
+        places: where a search tried patches, and how far each rose.
 
     """
 
@@ -91,3 +128,4 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     accuracy: float
     image_passes: int
     image_passes_backward: int
+    places: list[Place] = []

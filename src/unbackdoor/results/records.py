@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from unbackdoor.detectors.evidence import LogVolume, StairRecord
+from unbackdoor.detectors.evidence import LogVolume, Place, Rung, StairRecord
 from unbackdoor.verdict.judge import Status, Verdict
 from unbackdoor.verdict.thresholds import Thresholds
 
@@ -88,6 +88,11 @@ class ClassRecord(msgspec.Struct, frozen=True, kw_only=True):
         best: that trigger, θ as bytes.
         log_volume: one for each β.
         stairs: the recovered law, for classes that got the full budget.
+        space: of the best trigger and the law, such as ``patch:3@28,28``; empty in older results,
+            whose scan has one space for all classes.
+        trigger_shape: channels, height and width of the picture that θ is.
+        ladder: the rates in all spaces that were searched, from weak to strong.
+        sources: for each class, the share of its images that the best trigger sends to this one.
 
     """
 
@@ -99,6 +104,28 @@ class ClassRecord(msgspec.Struct, frozen=True, kw_only=True):
     log_volume: list[LogVolume]
     confusion: float = 0.0
     stairs: list[StairRecord] = []
+    space: str = ""
+    trigger_shape: list[int] = []
+    ladder: list[Rung] = []
+    sources: list[float] = []
+
+    @property
+    def dimensions(self) -> int:
+        """n, the number of parameters of its best trigger."""
+        return len(self.best)
+
+
+class SearchedSpace(msgspec.Struct, frozen=True, kw_only=True):
+    """A space in which triggers towards every class were looked for.
+
+    Args:
+        name: such as ``additive:8``.
+        description: the triggers in words, to fit into "No … was found".
+
+    """
+
+    name: str
+    description: str
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,11 +175,14 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_fiel
         schema_version: of this layout.
         model: the scanned model.
         data: the clean images.
-        space: the trigger space, such as ``patch:3``.
-        searched: what that is, in words; empty in older results.
-        dimensions: n, parameters of one trigger.
-        trigger_shape: channels, height and width of the picture that θ is; empty in older results,
-            which hold squares.
+        space: where triggers were looked for, as the user wrote it, such as ``auto``.
+        searched: what was searched, in words; empty in older results.
+        not_searched: what was not, in words; empty in older results.
+        spaces: each space that was searched; empty in older results.
+        places: where patches were tried, and how far each rose.
+        dimensions: n, parameters of one trigger, in older results; 0 where each class has its own.
+        trigger_shape: channels, height and width of the picture that θ is; empty where each class
+            has its own, and in older results, which hold squares.
         image_shape: channels, height, width.
         seed: of every draw.
         settings: every setting, by name.
@@ -177,7 +207,10 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_fiel
     data: DataRecord
     space: str
     searched: str = ""
-    dimensions: int
+    not_searched: str = ""
+    spaces: list[SearchedSpace] = []
+    places: list[Place] = []
+    dimensions: int = 0
     trigger_shape: list[int] = []
     image_shape: list[int]
     seed: int

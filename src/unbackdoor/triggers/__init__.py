@@ -3,5 +3,7 @@
 Nothing is imported here, so that the command line knows the default without loading PyTorch.
 """
 
-DEFAULT_SPACE = "patch:3"
-"""The space that is searched by default."""
+AUTO = "auto"
+"""All families, each with the spaces of its ladder."""
+DEFAULT_SPACE = AUTO
+"""What is searched by default."""

@@ -42,6 +42,15 @@ class Space(Protocol):
         """
         ...
 
+    def coarse_arms(self, shape: Shape) -> Tensor:
+        """Return the arms with which a search begins, ``(a, k)`` int64: few, and everywhere.
+
+        Raises:
+            ArgumentError: pictures of this shape have none.
+
+        """
+        ...
+
     def draw_arms(self, count: int, shape: Shape, generator: Generator) -> Tensor:
         """Draw an arm for each of ``count`` pictures uniformly, ``(count, k)`` int64.
 
@@ -91,7 +100,7 @@ class Family(Protocol):
         ...
 
     def ladder(self, shape: Shape) -> Sequence[Space]:
-        """Return its spaces for pictures of this shape, from weak to strong."""
+        """Return the spaces that a search looks at in pictures of this shape, weak to strong."""
         ...
 
     def space(self, rung: str) -> Space | None:

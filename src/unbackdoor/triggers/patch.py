@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional
 
 from unbackdoor.errors import ArgumentError
 from unbackdoor.triggers.family import Shape, Space
 
 LARGEST = 16
+"""Pixels, or cells, along the side of a patch."""
+WIDEST = 512
+"""Pixels along the side of a patch of fewer cells."""
+SEARCHED, SIDE = 6, 32
+"""A search begins with patches of so many of so many pixels."""
 
 
 @dataclass(frozen=True)
@@ -20,28 +27,46 @@ class Patch:
     """All patches of ``size`` × ``size`` pixels: θ holds red, then green, then blue, row by row.
 
     An arm is the row and the column of the upper left corner.
+
+    Args:
+        size: side, in pixels.
+        grid: rows and columns of squares of one colour; 0 for a colour for each pixel.
+
     """
 
     size: int
+    grid: int = 0
 
     @property
     def name(self) -> str:
-        """``patch:SIZE``."""
-        return f"patch:{self.size}"
+        """``patch:SIZE`` or ``patch:SIZExGRID``."""
+        return f"patch:{self.size}" + (f"x{self.grid}" if self.grid else "")
 
     @property
     def description(self) -> str:
         """The triggers of the space, in words."""
-        return f"square patch of {self.size}×{self.size} pixels at random places"
+        return f"square patch of {self.size}×{self.size} pixels"
 
     def dimensions(self, shape: Shape) -> int:
-        """Channels × size × size."""
-        return shape[0] * self.size * self.size
+        """Channels × rows × columns."""
+        return shape[0] * self._cells**2
 
     def arms(self, shape: Shape) -> Tensor:
         """Return every place at which the whole patch fits, row by row."""
         rows, columns = self._room(shape)
         return torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).reshape(-1, 2)
+
+    def coarse_arms(self, shape: Shape) -> Tensor:
+        """Return places from edge to edge, of which neighbours share a third of their pixels.
+
+        So a trigger of at most about half the size lies whole in one of them, wherever it is.
+        """
+        apart = max(1, 2 * self.size // 3)
+        rows, columns = (
+            torch.linspace(0, room - 1, math.ceil((room - 1) / apart) + 1).round().long()
+            for room in self._room(shape)
+        )
+        return torch.cartesian_prod(rows, columns).reshape(-1, 2)
 
     def draw_arms(self, count: int, shape: Shape, generator: Generator) -> Tensor:
         """Draw places uniformly among those at which the whole patch fits."""
@@ -61,15 +86,21 @@ class Patch:
         rows = (places[:, 0, None] + side)[:, None, :, None]
         columns = (places[:, 1, None] + side)[:, None, None, :]
         patches = self.picture(theta.to(device), (channels, height, width))
+        if self.grid:
+            patches = functional.interpolate(patches, (self.size, self.size))
         return images.index_put((batch, channel, rows, columns), patches)
 
     def picture(self, theta: Tensor, shape: Shape) -> Tensor:
         """Return the patches themselves."""
-        return theta.reshape(-1, shape[0], self.size, self.size)
+        return theta.reshape(-1, shape[0], self._cells, self._cells)
 
     def weaken(self, theta: Tensor, strength: float) -> Tensor:
         """Return patches of less contrast; at strength 0 they are grey."""
         return 0.5 + strength * (theta - 0.5)
+
+    @property
+    def _cells(self) -> int:
+        return self.grid or self.size
 
     def _room(self, shape: Shape) -> tuple[int, int]:
         """Return at how many rows and columns the whole patch fits."""
@@ -87,13 +118,22 @@ class Patches:
     """Patches of every size; the larger a patch, the more likely a clean network obeys it too."""
 
     name: str = "patch"
-    usage: str = f"patch:SIZE with a size from 1 to {LARGEST}"
+    usage: str = (
+        f"patch:SIZE with a size from 1 to {LARGEST}, or patch:SIZExGRID for squares of one colour"
+    )
 
     def ladder(self, shape: Shape) -> Sequence[Space]:
-        """Return the sizes that fit, smallest first."""
-        return [Patch(size) for size in range(1, min(LARGEST, *shape[1:]) + 1)]
+        """Return patches of six pixels of a picture of 32×32, or as much of a larger one."""
+        side = min(shape[1:])
+        size = max(1, min(side, round(side * SEARCHED / SIDE)))
+        return [Patch(size, SEARCHED if size > LARGEST else 0)]
 
     def space(self, rung: str) -> Patch | None:
         """Return the patches of this size."""
-        fits = re.fullmatch(r"\d{1,3}", rung) and 1 <= int(rung) <= LARGEST
-        return Patch(int(rung)) if fits else None
+        match = re.fullmatch(r"(\d{1,3})(?:x(\d{1,2}))?", rung)
+        if match is None:
+            return None
+        size, grid = int(match[1]), int(match[2] or 0)
+        if match[2] is None:
+            return Patch(size) if 1 <= size <= LARGEST else None
+        return Patch(size, grid) if 1 <= grid <= min(size, LARGEST) <= size <= WIDEST else None

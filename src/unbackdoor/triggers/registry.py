@@ -2,35 +2,78 @@
 
 from __future__ import annotations
 
-from unbackdoor.errors import ArgumentError
-from unbackdoor.triggers import DEFAULT_SPACE
-from unbackdoor.triggers.family import Family, Space
-from unbackdoor.triggers.patch import Patches
+import re
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (Patches(),)}
+from unbackdoor.errors import ArgumentError
+from unbackdoor.triggers import AUTO, DEFAULT_SPACE
+from unbackdoor.triggers.additive import Additives
+from unbackdoor.triggers.blend import Blends
+from unbackdoor.triggers.dynamic import Dynamics
+from unbackdoor.triggers.family import Family, Shape, Space
+from unbackdoor.triggers.filters import Filters
+from unbackdoor.triggers.fixed import At
+from unbackdoor.triggers.mask import Masks
+from unbackdoor.triggers.patch import Patches
+from unbackdoor.triggers.warp import Warps
+
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (Patches(), Masks(), Additives(), Blends(), Warps(), Filters(), Dynamics())
+}
 """By the name before the colon."""
 
 
 def parse_space(spec: str) -> Space:
-    """Return the space written ``FAMILY:RUNG``.
+    """Return the space written ``FAMILY:RUNG`` or, of patches at one place, ``FAMILY:RUNG@R,C``.
 
     Raises:
         ArgumentError: there is no such family, or it has no such rung.
 
     Example:
-        >>> parse_space("patch:3").dimensions((3, 32, 32))
+        >>> parse_space("patch:3@28,28").dimensions((3, 32, 32))
         27
 
     """
-    name, _, rung = spec.partition(":")
+    whole, at, place = spec.partition("@")
+    name, _, rung = whole.partition(":")
     family = FAMILIES.get(name)
     space = family.space(rung) if family else None
     if space is None:
-        usage = " or ".join(one.usage for one in FAMILIES.values())
-        raise ArgumentError(f"--space: expected {usage}, came {spec!r}; try {DEFAULT_SPACE}.")
-    return space
+        usage = ", ".join(one.usage for one in FAMILIES.values())
+        raise ArgumentError(
+            f"--space: expected {AUTO}, a family ({', '.join(FAMILIES)}), or {usage}; came "
+            f"{spec!r}; try {DEFAULT_SPACE}."
+        )
+    if not at:
+        return space
+    arm = re.fullmatch(r"(\d{1,4}),(\d{1,4})", place)
+    if arm is None or name != "patch":
+        raise ArgumentError(
+            f"--space: expected the row and column of a patch after @, as in patch:3@28,28, came "
+            f"{spec!r}."
+        )
+    return At(space, (int(arm[1]), int(arm[2])))
 
 
-def default_space() -> Space:
-    """Return the space that is searched by default."""
-    return parse_space(DEFAULT_SPACE)
+def parse_spaces(spec: str, shape: Shape) -> list[Space]:
+    """Return the spaces that a search looks at, in their order.
+
+    Args:
+        spec: ``auto`` for the ladders of all families; or names of families, for theirs, and
+            spaces, with commas between them.
+        shape: channels, height and width of the pictures.
+
+    Raises:
+        ArgumentError: a part is neither.
+
+    Example:
+        >>> [space.name for space in parse_spaces("warp,patch:3@0,0", (3, 32, 32))]
+        ['warp:2x4', 'patch:3@0,0']
+
+    """
+    parts = list(FAMILIES) if spec == AUTO else re.split(r",(?!\d)", spec)
+    spaces: list[Space] = []
+    for part in parts:
+        family = FAMILIES.get(part)
+        spaces += family.ladder(shape) if family else [parse_space(part)]
+    return list({space.name: space for space in spaces}.values())

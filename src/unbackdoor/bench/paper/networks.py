@@ -21,9 +21,9 @@ from unbackdoor.models import decode, encode
 from unbackdoor.runtime.journal import Journal, key_of
 from unbackdoor.training import FINE_TUNING, TrainingSettings
 from unbackdoor.triggers.planted import Trigger, parse_trigger
-from unbackdoor.triggers.registry import default_space
+from unbackdoor.triggers.registry import parse_space
 
-SPACE = default_space()
+SPACE = parse_space("patch:3")
 ROUNDS = 3
 IMAGES, TRAINING = 50_000, 4
 """For the progress bar: images in a training set, and the cost of a training pass in forward

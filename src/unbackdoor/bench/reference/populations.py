@@ -28,7 +28,7 @@ from unbackdoor.results import versions
 from unbackdoor.runtime.journal import key_of
 from unbackdoor.runtime.progress import Silent
 from unbackdoor.scanning.settings import SCAN, ScanSettings
-from unbackdoor.triggers.registry import default_space
+from unbackdoor.triggers.registry import parse_space
 from unbackdoor.triggers.values import to_bytes
 
 LONG = SmcSettings(particles=300, sweeps=4, repeats=2)
@@ -150,7 +150,7 @@ def objective_of_scan(
     """
     subject, target = model.opened(device), model.attacked
     images = subject.images.defend
-    panel = panel_of(freeze(subject.network), images, default_space(), settings, seed)
+    panel = panel_of(freeze(subject.network), images, parse_space("patch:3"), settings, seed)
     screening, known = screen_classes(panel, images, settings, seed, Silent())
     before = panel.model.passes
     on = objective_of_class(panel, images, screening.theta[target], known, target, settings, seed)

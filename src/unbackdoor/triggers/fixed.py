@@ -1,0 +1,62 @@
+"""Triggers that always have the same arm, such as a patch in one corner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from unbackdoor.triggers.family import Shape, Space
+
+
+@dataclass(frozen=True)
+class At:
+    """The triggers of a space that have one arm, such as ``patch:3@28,28``.
+
+    Args:
+        space: of the triggers.
+        arm: the row of integers that every picture gets.
+
+    """
+
+    space: Space
+    arm: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """``SPACE@ARM``."""
+        return f"{self.space.name}@{','.join(map(str, self.arm))}"
+
+    @property
+    def description(self) -> str:
+        """The triggers of the space, in words."""
+        return f"{self.space.description} at {', '.join(map(str, self.arm))}"
+
+    def dimensions(self, shape: Shape) -> int:
+        """As many as without the restriction."""
+        return self.space.dimensions(shape)
+
+    def arms(self, shape: Shape) -> Tensor:
+        """Return the one arm."""
+        return torch.tensor([self.arm])
+
+    def coarse_arms(self, shape: Shape) -> Tensor:
+        """Return the one arm."""
+        return self.arms(shape)
+
+    def draw_arms(self, count: int, shape: Shape, generator: Generator) -> Tensor:
+        """Return the one arm for each picture."""
+        return self.arms(shape).expand(count, -1)
+
+    def apply(self, images: Tensor, theta: Tensor, arms: Tensor) -> Tensor:
+        """Return the pictures with their triggers."""
+        return self.space.apply(images, theta, arms)
+
+    def picture(self, theta: Tensor, shape: Shape) -> Tensor:
+        """Return triggers as small pictures."""
+        return self.space.picture(theta, shape)
+
+    def weaken(self, theta: Tensor, strength: float) -> Tensor:
+        """Return weaker triggers."""
+        return self.space.weaken(theta, strength)

@@ -1,0 +1,78 @@
+"""A mask and a pattern under it (Wang et al., *Neural Cleanse*, S&P 2019).
+
+Neural Cleanse charges a price for the mask, and adapts the price until the trigger just works. Here
+the mask has a budget instead: its mean over the picture is at most a few percent. By duality this
+is the same search, and the budget says how little is enough.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from unbackdoor.triggers.family import Shape
+from unbackdoor.triggers.whole import WholePicture, cells, enlarge
+
+FINEST = 32
+"""Rows and columns of a mask at most, so that θ stays small for large pictures."""
+
+
+@dataclass(frozen=True)
+class Mask(WholePicture):
+    """(1 − m) x + m p: θ holds the mask m, then the channels of the pattern p.
+
+    Args:
+        percent: largest mean of the mask, in percent.
+
+    """
+
+    percent: int
+
+    @property
+    def name(self) -> str:
+        """``mask:PERCENT``."""
+        return f"mask:{self.percent}"
+
+    @property
+    def description(self) -> str:
+        """The triggers of the space, in words."""
+        return f"masked pattern over at most {self.percent} % of the picture"
+
+    def dimensions(self, shape: Shape) -> int:
+        """(1 + channels) × rows × columns."""
+        rows, columns = cells(FINEST, shape)
+        return (1 + shape[0]) * rows * columns
+
+    def apply(self, images: Tensor, theta: Tensor, arms: Tensor) -> Tensor:
+        """Return the pictures with their patterns where their masks are."""
+        _, channels, height, width = images.shape
+        both = self.picture(theta.to(images.device), (channels, height, width))
+        raw = both[:, :1]
+        budget = self.percent / 100
+        mean = raw.mean((1, 2, 3), keepdim=True).clamp(min=1e-6)
+        mask = enlarge(raw * (budget / mean).clamp(max=1), height, width)
+        return images + mask * (enlarge(both[:, 1:], height, width) - images)
+
+    def picture(self, theta: Tensor, shape: Shape) -> Tensor:
+        """Return the mask as the first channel, and the pattern as the others."""
+        return theta.reshape(-1, 1 + shape[0], *cells(FINEST, shape))
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Masked patterns; the larger the mask, the more likely a clean network obeys too."""
+
+    name: str = "mask"
+    usage: str = "mask:PERCENT with 1 to 50 percent of the picture"
+
+    def ladder(self, shape: Shape) -> Sequence[Mask]:
+        """Return one small budget."""
+        return [Mask(3)]
+
+    def space(self, rung: str) -> Mask | None:
+        """Return the masks with this budget."""
+        fits = re.fullmatch(r"\d{1,2}", rung) and 1 <= int(rung) <= 50
+        return Mask(int(rung)) if fits else None
