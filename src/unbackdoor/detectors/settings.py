@@ -35,6 +35,28 @@ class ScreeningSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Round:
+    """One round of a bandit.
+
+    Args:
+        arms: how many take part, in the first round at most.
+        steps: of Adam.
+        images: images for each arm in a step.
+        learning_rate: on the logit of θ.
+
+    """
+
+    arms: int
+    steps: int
+    images: int
+    learning_rate: float = 0.4
+
+    def __post_init__(self) -> None:
+        expect(self, 1, inf, "arms", "steps", "images")
+        expect_above(self, 0, "learning_rate")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReversalSettings:
     """How Neural Cleanse searches for one trigger.
 
