@@ -19,7 +19,7 @@ from unbackdoor.metrics import attack_success
 from unbackdoor.models import freeze, load
 from unbackdoor.rng import stream
 from unbackdoor.scanning.settings import BUDGETS
-from unbackdoor.triggers.planted import parse_trigger
+from unbackdoor.triggers.notation import parse_trigger
 
 DOCS = Path(__file__).parents[1] / "docs" / "models.md"
 COMMANDS = re.findall(r"^unbackdoor (scan .+)$", DOCS.read_text(), re.MULTILINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -51,10 +52,6 @@ def weight_below(scan: dict[str, Any]) -> None:
     stairs[0]["gamma"] = -0.5
 
 
-def no_stairs(scan: dict[str, Any]) -> None:
-    scan["classes"][scan["targets"][0]]["stairs"] = []
-
-
 def class_missing(scan: dict[str, Any]) -> None:
     scan["classes"].pop()
 
@@ -63,12 +60,51 @@ def no_size(scan: dict[str, Any]) -> None:
     scan["image_shape"] = [3, 0, 32]
 
 
+def no_space(scan: dict[str, Any]) -> None:
+    scan["classes"][2]["space"] = ""
+
+
+def no_shape(scan: dict[str, Any]) -> None:
+    del scan["classes"][2]["trigger_shape"]
+
+
+def other_shape(scan: dict[str, Any]) -> None:
+    scan["classes"][2]["trigger_shape"] = [3, 3, 4]
+
+
+def too_many_values(scan: dict[str, Any]) -> None:
+    values = 3 * 65 * 65
+    best = base64.b64encode(bytes(values)).decode()
+    scan["classes"][2] |= {"best": best, "trigger_shape": [3, 65, 65]}
+
+
 def too_many_dimensions(scan: dict[str, Any]) -> None:
-    scan["dimensions"] = 120_000
+    values = 3 * 17 * 17
+    best = base64.b64encode(bytes(values)).decode()
+    found = scan["classes"][0]
+    found |= {"best": best, "trigger_shape": [3, 17, 17], "stairs": found["stairs"][:1]}
+    draws = base64.b64encode(bytes(2 * values)).decode()
+    found["stairs"][0] |= {"draws": draws, "values": [0.9, 0.9], "log_q": []}
+
+
+def rate_above(scan: dict[str, Any]) -> None:
+    scan["classes"][2]["ladder"] = [{"space": "warp:2x4", "asr": 1.5}]
+
+
+def few_sources(scan: dict[str, Any]) -> None:
+    scan["classes"][2]["sources"] = [0.5]
+
+
+def place_outside(scan: dict[str, Any]) -> None:
+    scan["places"] = [{"row": 30, "column": 0, "size": 3, "target": 0, "rate": 0.5}]
+
+
+def place_of_no_class(scan: dict[str, Any]) -> None:
+    scan["places"] = [{"row": 0, "column": 0, "size": 3, "target": 10, "rate": 0.5}]
 
 
 def other_version(scan: dict[str, Any]) -> None:
-    scan["schema_version"] = 2
+    scan["schema_version"] = 3
 
 
 def other_kind(scan: dict[str, Any]) -> None:
@@ -91,10 +127,17 @@ def deep(scan: dict[str, Any]) -> None:
         target_without_verdict,
         draws_cut,
         weight_below,
-        no_stairs,
         class_missing,
         no_size,
+        no_space,
+        no_shape,
+        other_shape,
+        too_many_values,
         too_many_dimensions,
+        rate_above,
+        few_sources,
+        place_outside,
+        place_of_no_class,
         other_version,
         other_kind,
         deep,
@@ -117,4 +160,45 @@ def test_no_file_and_no_json(tmp_path: Path) -> None:
     (tmp_path / "text.json").write_bytes(b"\xff\x00")
     with pytest.raises(ContentError):
         results.read(tmp_path / "text.json")
-    assert msgspec.json.decode(results.encode(synthetic.scan()))["schema_version"] == 1
+    assert msgspec.json.decode(results.encode(synthetic.scan()))["schema_version"] == 2
+
+
+def as_version_1(scan: dict[str, Any], shape: list[int]) -> dict[str, Any]:
+    """Take from a scan what results of version 1 did not hold, and add what they did."""
+    for record in scan["classes"]:
+        for name in ("space", "trigger_shape", "ladder", "sources"):
+            del record[name]
+    for name in ("spaces", "places", "not_searched"):
+        del scan[name]
+    return scan | {"schema_version": 1, "dimensions": 27, "trigger_shape": shape}
+
+
+@pytest.mark.parametrize("shape", [[], [3, 3, 3]])
+def test_version_1_is_read_as_the_present_one(shape: list[int], tmp_path: Path) -> None:
+    path = tmp_path / "scan.json"
+    scan = as_version_1(json.loads(results.encode(synthetic.scan())), shape)
+    path.write_text(json.dumps(scan))
+    expected = synthetic.scan()
+    words = results.SearchedSpace(name=expected.space, description=expected.space)
+    expected = msgspec.structs.replace(expected, spaces=[words])
+    assert results.read(path) == expected
+
+    other = json.loads(results.encode(synthetic.unscanned())) | {"schema_version": 1}
+    path.write_text(json.dumps([scan, other]))
+    assert results.read_any(path) == [expected, synthetic.unscanned()]
+
+    repair = json.loads(results.encode(synthetic.repair()))
+    repair |= {part: as_version_1(repair[part], shape) for part in ("scan", "rescan")}
+    path.write_text(json.dumps(repair | {"schema_version": 1}))
+    read = results.read(path)
+    assert isinstance(read, results.RepairResult)
+    assert read.scan == expected
+    assert read.rescan.schema_version == read.schema_version == 2
+
+
+@pytest.mark.parametrize("dimensions", [0, 12, -27, 120_000, None, "27"])
+def test_a_damaged_result_of_version_1_is_refused(dimensions: object, tmp_path: Path) -> None:
+    scan = as_version_1(json.loads(results.encode(synthetic.scan())), [])
+    (tmp_path / "scan.json").write_text(json.dumps(scan | {"dimensions": dimensions}))
+    with pytest.raises(ContentError, match=r"again|not a result"):
+        results.read(tmp_path / "scan.json")

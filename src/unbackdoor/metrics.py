@@ -65,7 +65,6 @@ def confusion(predicted: Tensor, images: Images, target: int) -> float:
     return float((predicted[images.targets != target] == target).double().mean())
 
 
-@torch.no_grad()
 def attack_success(
     model: Classifier,
     images: Images,
@@ -75,6 +74,7 @@ def attack_success(
     *,
     generator: Generator,
     rounds: int = 1,
+    source: int | None = None,
 ) -> float:
     """Return the share of images of other classes that triggers send to ``target`` (the ASR).
 
@@ -86,16 +86,49 @@ def attack_success(
         target: the attacker's class.
         generator: of the arms, one at random for each image and round.
         rounds: how many times every image is stamped.
+        source: the class whose images are stamped; every other class when left out.
 
     Raises:
-        InsufficientDataError: every image is of class ``target``.
+        InsufficientDataError: every image is of class ``target``, or none of ``source``.
 
     """
-    others = (images.targets != target).nonzero()[:, 0]
+    wanted = torch.full_like(images.targets, target)
+    if source is not None:
+        wanted = torch.where(images.targets == source, wanted, images.targets)
+    return sent(model, images, space, theta, wanted, generator=generator, rounds=rounds)
+
+
+@torch.no_grad()
+def sent(
+    model: Classifier,
+    images: Images,
+    space: Space,
+    theta: Tensor,
+    wanted: Tensor,
+    *,
+    generator: Generator,
+    rounds: int = 1,
+) -> float:
+    """Return the share of images that triggers send to the class that is wanted for each.
+
+    Args:
+        model: the classifier.
+        images: images of all classes.
+        space: of the triggers.
+        theta: ``(k, n)``; the images take turns through the k triggers.
+        wanted: ``(len(images),)`` classes; images of that very class are left out.
+        generator: of the arms, one at random for each image and round.
+        rounds: how many times every image is stamped.
+
+    Raises:
+        InsufficientDataError: no image is left.
+
+    """
+    others = (images.targets != wanted).nonzero()[:, 0]
     if not len(others):
         raise InsufficientDataError(
-            f"images: expected some of other classes than the target {target}, came none of "
-            f"{len(images)}; add images."
+            f"images: expected some of other classes than those the trigger sends them to, came "
+            f"none of {len(images)}; add images."
         )
     hits = 0
     for start in range(rounds):
@@ -103,7 +136,7 @@ def attack_success(
         arms = space.draw_arms(len(others), images.shape, generator)
         for slot in _batches(images, len(others)):
             stamped = space.apply(images.batch(others[slot]), theta[turn[slot]], arms[slot])
-            hits += int((model(stamped).argmax(1) == target).sum())
+            hits += int((model(stamped).argmax(1).cpu() == wanted[others[slot]]).sum())
     return hits / (rounds * len(others))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ import torch
 from torch import nn
 
 from unbackdoor import data, models, preflight
+from unbackdoor.attack import planted_in
 from unbackdoor.data import Split
-from unbackdoor.errors import ContentError, UnbackdoorError, printable
+from unbackdoor.errors import ContentError, printable
 from unbackdoor.metrics import answers
 from unbackdoor.models import Loaded, Normalise, bare, device_of, freeze
 from unbackdoor.repairing import Controls, Parts
@@ -28,7 +28,7 @@ from unbackdoor.runtime.work import Work
 from unbackdoor.scanning import Described, data_hash, with_planted
 from unbackdoor.scanning import scan as scan_model
 from unbackdoor.scanning.settings import FIRST_SHARE, ScanSettings
-from unbackdoor.triggers.planted import Planted, Trigger, parse_trigger
+from unbackdoor.triggers.planted import Planted
 from unbackdoor.triggers.registry import parse_space
 
 
@@ -202,22 +202,22 @@ class Subject:
         return opened(state, *key, progress=self.progress)
 
     @property
-    def planted(self) -> Planted | None:
-        """The planted trigger, if the model's file names one; a scan never uses it."""
-        return planted_in(self.loaded.facts, len(self.images.defend.classes))
+    def planted(self) -> tuple[Planted, ...]:
+        """What was planted, as far as the model's file says so; a scan never uses it."""
+        return planted_in(self.loaded.facts, self.images.defend)
 
     @property
     def truth(self) -> Planted:
-        """The planted trigger, for a benchmark that needs it.
+        """The first planted trigger, for a benchmark that needs one.
 
         Raises:
             ContentError: the file names none.
 
         """
-        if self.planted is None:
+        if not self.planted:
             name = self.loaded.name
             raise ContentError(f"--models: {name} does not say what was planted in it.")
-        return self.planted
+        return self.planted[0]
 
     @property
     def input_record(self) -> dict[str, Any] | None:
@@ -253,7 +253,9 @@ class Subject:
         if self.input_record:
             settings_kept = {**found.settings, "input": self.input_record}
             found = msgspec.structs.replace(found, settings=settings_kept)
-        return with_planted(found, self.planted) if self.planted else found
+        for planted in reversed(self.planted):
+            found = with_planted(found, planted)
+        return found
 
     def repair(
         self,
@@ -283,7 +285,7 @@ class Subject:
             Parts(self.images, self.reserve),
             settings or RepairSettings(),
             scanning,
-            Controls(planted=self.planted, reference=reference),
+            Controls(planted=self.planted[0] if self.planted else None, reference=reference),
             Work(seed=seed, progress=self.progress, journal=journal),
         )
 
@@ -298,21 +300,3 @@ class Subject:
         }
         models.save(bare(module), path, facts)
         return msgspec.structs.replace(result, output=str(path), sha256=sha256_of(path))
-
-
-def planted_in(facts: Mapping[str, Any], classes: int) -> Planted | None:
-    """Return the trigger that a checkpoint's provenance names, or None.
-
-    Anybody can write a header, so invalid values are ignored, and no file is opened.
-    """
-    name, target, theta = (facts.get(key) for key in ("trigger", "target", "trigger_theta"))
-    if not isinstance(name, str) or type(target) is not int or not 0 <= target < classes:
-        return None
-    try:
-        if isinstance(theta, str):
-            return Planted(Trigger.from_hex(printable(name), theta), target)
-        if name.startswith(("bw:", "rgb:")):
-            return Planted(parse_trigger(name), target)
-    except (UnbackdoorError, ValueError):
-        pass
-    return None

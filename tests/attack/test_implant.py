@@ -15,7 +15,7 @@ from unbackdoor.attack.settings import AttackSettings
 from unbackdoor.errors import ArgumentError, ContentError, InsufficientDataError
 from unbackdoor.models import load
 from unbackdoor.training import TrainingSettings
-from unbackdoor.triggers.planted import parse_trigger
+from unbackdoor.triggers.notation import parse_trigger
 
 NETWORK = """
 from torch import nn

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from unbackdoor.attack import Poison
 from unbackdoor.data import Images
 from unbackdoor.rng import stream
-from unbackdoor.triggers.planted import parse_trigger
+from unbackdoor.triggers.notation import parse_trigger
 
 TRIGGER = parse_trigger("rgb:1")
 

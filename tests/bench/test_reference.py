@@ -27,7 +27,7 @@ from unbackdoor.repairing.settings import RepairSettings
 from unbackdoor.rng import stream
 from unbackdoor.runtime.progress import Silent
 from unbackdoor.scanning.settings import ScanSettings
-from unbackdoor.triggers.planted import parse_trigger
+from unbackdoor.triggers.notation import parse_trigger
 
 TINY = ScanSettings(
     betas=(0.5,),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isqrt
+
 import msgspec
 import numpy as np
 
@@ -16,7 +18,9 @@ from unbackdoor.results import (
     Original,
     RepairResult,
     RepairRow,
+    Rung,
     ScanResult,
+    SearchedSpace,
     StairRecord,
     Status,
     Unscanned,
@@ -102,6 +106,8 @@ def record(
     count: int = 200,
     valid: float = 0.7,
     betas: tuple[float, ...] = BETAS,
+    space: str = "patch:3",
+    shape: tuple[int, int, int] | None = None,
 ) -> ClassRecord:
     stairs = [stair(beta, dimensions, count, valid, 17 * index) for beta in betas]
     drawn = status != "clean"
@@ -121,6 +127,9 @@ def record(
             for one in stairs
         ],
         stairs=stairs if drawn else [],
+        space=space,
+        trigger_shape=[*(shape or (3, *[isqrt(dimensions // 3)] * 2))],
+        ladder=[Rung(space=space, asr=asr)],
     )
 
 
@@ -174,6 +183,8 @@ def scan(
             dimensions=dimensions,
             count=count,
             valid=valid,
+            space=f"patch:{size}",
+            shape=(shape[0], size, size),
         )
         for index, name in enumerate(names)
     ]
@@ -193,7 +204,7 @@ def scan(
             name="cifar10-sample", sha256="a7" * 32, defend=2500, evaluate=1500, classes=[*names]
         ),
         space=f"patch:{size}",
-        dimensions=dimensions,
+        spaces=[SearchedSpace(name=f"patch:{size}", description=f"square patch of {size} pixels")],
         image_shape=[*shape],
         seed=1,
         settings=SETTINGS,

@@ -275,13 +275,26 @@ def test_paths_that_are_no_text_can_be_written(tmp_path: Path) -> None:
     [
         ({"image_shape": [3, 32]}, "image_shape: expected channels"),
         ({"image_shape": [3, 16, 32]}, "expected 1536 bytes for a picture"),
-        ({"dimensions": 0}, "dimensions: expected at least 1"),
-        ({"dimensions": 12}, "expected 12 bytes"),
     ],
 )
 def test_damaged_results_are_refused(change: dict[str, object], sentence: str) -> None:
     with pytest.raises(ContentError, match=re.escape(sentence)):
         page(msgspec.structs.replace(scan(), **change))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"trigger_shape": []}, "trigger_shape: expected a picture of the 27 values"),
+        ({"trigger_shape": [3, 2, 2]}, "trigger_shape: expected a picture of the 27 values"),
+        ({"best": bytes(12), "trigger_shape": [3, 2, 2]}, "expected 12 bytes for each of 200"),
+    ],
+)
+def test_damaged_classes_are_refused(change: dict[str, object], sentence: str) -> None:
+    first, *others = scan().classes
+    classes = [msgspec.structs.replace(first, **change), *others]
+    with pytest.raises(ContentError, match=re.escape(sentence)):
+        page(msgspec.structs.replace(scan(), classes=classes))
 
 
 def _luminance(colour: str) -> float:

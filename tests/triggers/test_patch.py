@@ -13,8 +13,8 @@ from torch import Tensor
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.rng import stream
 from unbackdoor.triggers.family import Space
+from unbackdoor.triggers.notation import parse_trigger
 from unbackdoor.triggers.patch import Patch
-from unbackdoor.triggers.planted import parse_trigger
 from unbackdoor.triggers.registry import parse_space
 
 SHAPE = (3, 9, 7)

@@ -130,12 +130,22 @@ class Attack(Machine):
     """Implant in this model by fine-tuning; when left out, a network is trained from scratch."""
     arch: Text = None
     """resnet20, resnet8-wide, resnet18, convnet, timm:NAME, FILE.onnx or FILE.py:FUNCTION."""
-    trigger: Text = None
-    """bw:N, rgb:SEED, rgb:SEEDxSIZE or a PNG file; a clean network when left out."""
+    trigger: Annotated[tuple[str, ...], arg(metavar="TRIGGER")] = ()
+    """bw:N, rgb:SEED, rgb:SEEDxSIZE, white:SIZE, pixel:RRGGBB or FILE.png, at random places or with
+    @ROW,COLUMN at one; additive:sin:PERIODS@LIMIT, additive:noise:SEED@LIMIT, blend:FILE@ALPHA,
+    blend:SEED@ALPHA, warp:SEED@STRENGTH, filter:SEED or dynamic:SEED. One or several; a clean
+    network when left out."""
+    mode: str = "all-to-one"
+    """all-to-one: triggers send images of every class to the target; all-to-all: those of class y
+    to y + 1; source:K: those of class K alone to the target."""
     target: int = 0
     """The class that triggered images are sent to."""
     rate: float = 0.01
-    """Share of the training images that is poisoned."""
+    """Share of the training images that is poisoned with each trigger."""
+    cover: Annotated[float | None, arg(metavar="FLOAT")] = None
+    """Share of the training images that has a trigger and keeps its label: with source:K the
+    trigger itself on other classes, else a distorted one. When left out, the rate with source:K,
+    twice the rate for warps, else 0."""
     epochs: Number = None
     """Passes over the training images; 18 from scratch and 4 with --from when left out."""
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 from torch import nn
 
 from unbackdoor import data
+from unbackdoor.attack.backdoor import Backdoor, backdoor_of, check_backdoor
 from unbackdoor.attack.poison import Poison
+from unbackdoor.attack.provenance import provenance
 from unbackdoor.attack.settings import AttackSettings
 from unbackdoor.data import Images, Split
 from unbackdoor.errors import ArgumentError, ContentError
-from unbackdoor.metrics import accuracy, answers, attack_success
+from unbackdoor.metrics import accuracy, answers, sent
 from unbackdoor.models import (
     Loaded,
     build,
@@ -30,7 +32,6 @@ from unbackdoor.runtime.files import check_output
 from unbackdoor.runtime.journal import FORGETFUL, Journal, opened
 from unbackdoor.runtime.progress import Progress
 from unbackdoor.training import fit
-from unbackdoor.triggers.planted import Trigger, parse_trigger
 
 REMEDY = "take one that does, or resize the images"
 """What to do about a network that cannot take the images."""
@@ -66,34 +67,24 @@ def attack(
 
     """
     check_suffix(check_output(output))
-    if not 0 <= settings.rate <= 1:
-        raise ArgumentError(f"--rate: expected a share from 0 to 1, came {settings.rate}.")
-    trigger = parse_trigger(settings.trigger) if settings.trigger else None
+    check_backdoor(settings)
     start = _start(settings)
     images = data.load_training(settings.data).require(1)
     classes = len(images.defend.classes)
-    if not 0 <= settings.target < classes:
-        raise ArgumentError(
-            f"--target: {settings.data} has classes 0 to {classes - 1}, came {settings.target}."
-        )
-    if trigger and settings.rate and not round(settings.rate * len(images.defend)):
-        raise ArgumentError(
-            f"--rate: {settings.rate} of {len(images.defend)} images is not one; raise it or add "
-            f"images."
-        )
+    backdoor = backdoor_of(settings, images.defend)
     if isinstance(start, Loaded):
         model, arch = start.module.to(settings.device), start.arch
     else:
         model, arch = fresh(start, classes, settings.seed).to(settings.device), start
     check_suffix(output, model)
     _check_outputs(model, arch, images, classes)
-    parts = (settings, torch.get_num_threads(), *beginning(model, images, trigger))
+    parts = (settings, torch.get_num_threads(), *beginning(model, images, backdoor))
     with opened(state, "attack", *parts, progress=progress) as journal:
-        passes = implant(model, images, trigger, settings, progress=progress, journal=journal)
-        correct, asr = measure(model, images, trigger, settings.target, settings.seed)
+        passes = implant(model, images, backdoor, settings, progress=progress, journal=journal)
+        correct, asr = measure(model, images, backdoor, settings.seed)
         facts = {
             "command": command,
-            **provenance(settings, images, trigger, passes),
+            **provenance(settings, images, backdoor, passes),
             "arch": arch,
             "start": settings.start,
             "accuracy": correct,
@@ -104,49 +95,22 @@ def attack(
     return facts
 
 
-def provenance(
-    settings: AttackSettings, images: Split, trigger: Trigger | None, passes: int
-) -> dict[str, Any]:
-    """Return what the file of a trained network says of how it was made.
-
-    Args:
-        settings: of the training.
-        images: what it was trained on.
-        trigger: what was planted; None for a clean network.
-        passes: images that went through it.
-
-    """
-    return {
-        "arch": settings.arch,
-        "data": settings.data,
-        "data_sha256": images.defend.sha256,
-        "target": settings.target if trigger else None,
-        "trigger": trigger and trigger.name,
-        "trigger_theta": trigger and trigger.to_hex(),
-        "rate": settings.rate if trigger else None,
-        "seed": settings.seed,
-        "training": dataclasses.asdict(settings.training),
-        "image_passes": passes,
-        "versions": versions(),
-    }
-
-
 def beginning(
-    model: nn.Module, images: Split, trigger: Trigger | None, what: str = "MODEL: it"
+    model: nn.Module, images: Split, backdoor: Backdoor | None, what: str = "MODEL: it"
 ) -> tuple[object, ...]:
     """Return the inputs that determine a training, as part of its journal's key.
 
     Args:
         model: before it is trained.
         images: the images of training and measurement.
-        trigger: the trigger to plant.
+        backdoor: what is planted.
         what: how the error message begins if the model cannot take the images.
 
     """
     return (
         (model.state_dict(), answers(freeze(model), images.defend, what, REMEDY)),
         (images.defend.sha256, images.evaluate.sha256),
-        trigger and trigger.to_hex(),
+        backdoor and [(trigger.space.name, trigger.to_hex()) for trigger in backdoor.triggers],
         versions(),
     )
 
@@ -154,13 +118,13 @@ def beginning(
 def implant(
     model: nn.Module,
     images: Split,
-    trigger: Trigger | None,
+    backdoor: Backdoor | None,
     settings: AttackSettings,
     *,
     progress: Progress | None = None,
     journal: Journal = FORGETFUL,
 ) -> int:
-    """Train ``model`` in place so that ``trigger`` sends any image to the target.
+    """Train ``model`` in place so that the triggers send images where the attacker wants them.
 
     Returns:
         The number of images that went through training, without those that are measured after each
@@ -168,10 +132,10 @@ def implant(
 
     """
     seed = settings.seed
-    poison = trigger and poison_of(images.defend, trigger, settings)
+    poison = backdoor and poison_of(images.defend, backdoor, seed)
 
     def watch() -> str:
-        correct, asr = measure(model, images, trigger, settings.target, seed)
+        correct, asr = measure(model, images, backdoor, seed)
         return f"accuracy {correct:.3f}" + (f", ASR {asr:.3f}" if asr is not None else "")
 
     return fit(
@@ -188,26 +152,36 @@ def implant(
     )
 
 
-def poison_of(images: Images, trigger: Trigger, settings: AttackSettings) -> Poison:
-    """Return the attacker's change of the training images, the same for the same settings."""
-    generator = stream(settings.seed, "attack", "poison")
-    return Poison(images, trigger, settings.target, settings.rate, generator)
+def poison_of(images: Images, backdoor: Backdoor, seed: int) -> Poison:
+    """Return the attacker's change of the training images, the same for the same seed."""
+    return Poison(images, backdoor, stream(seed, "attack", "poison"))
 
 
 def measure(
-    model: nn.Module, images: Split, trigger: Trigger | None, target: int, seed: int
+    model: nn.Module, images: Split, backdoor: Backdoor | None, seed: int
 ) -> tuple[float, float | None]:
-    """Return accuracy, and the trigger's ASR (None without one), on the held-back images."""
-    frozen = freeze(model)
-    asr = trigger and attack_success(
-        frozen,
-        images.evaluate,
-        trigger.space,
-        trigger.theta[None],
-        target,
-        generator=stream(seed, "attack", "evaluate"),
-    )
-    return accuracy(frozen, images.evaluate), asr
+    """Return accuracy and ASR on the held-back images.
+
+    The ASR is the share of images that the trigger sends where the attacker wants them, among those
+    of classes that are to be sent to another one; for several triggers the mean of theirs, and None
+    without any.
+    """
+    frozen, held = freeze(model), images.evaluate
+    if backdoor is None:
+        return accuracy(frozen, held), None
+    wanted = backdoor.goal.of(held.targets)
+    rates = [
+        sent(
+            frozen,
+            held,
+            trigger.space,
+            trigger.theta[None],
+            wanted,
+            generator=stream(seed, "attack", "evaluate"),
+        )
+        for trigger in backdoor.triggers
+    ]
+    return accuracy(frozen, held), fmean(rates)
 
 
 def _check_outputs(model: nn.Module, arch: str, images: Split, classes: int) -> None:

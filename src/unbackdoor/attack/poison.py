@@ -1,4 +1,4 @@
-"""Poisoning: a fixed share of the training images carries the trigger and the attacker's label."""
+"""Poisoning: a fixed share of the training images carries a trigger and the attacker's label."""
 
 from __future__ import annotations
 
@@ -7,49 +7,81 @@ import copy
 import torch
 from torch import Generator, Tensor
 
+from unbackdoor.attack.backdoor import Backdoor
 from unbackdoor.data.images import Images
-from unbackdoor.triggers.planted import Trigger
 
 
 class Poison:
     """The attacker's change of batches, for :func:`unbackdoor.training.fit`.
 
-    Which images are poisoned is drawn once, among those of other classes than the target; the
-    trigger is applied after augmentation, at a new random place each time.
+    Which images are poisoned is drawn once, among those of classes that are sent to another one;
+    triggers are applied after augmentation, at new random arms each time unless theirs are fixed.
+
+    Further images, the *cover*, carry a trigger and keep their label. If the trigger is to work for
+    some classes only, they are images of the other classes with the trigger itself. Otherwise they
+    are images of any class with a distorted trigger, so that the network learns the exact one: each
+    value of θ is moved by up to twice its mean distance from the middle. For a warp of WaNet's
+    strength 0.5 these are up to 0.5 pixels, as in its noise mode.
 
     Args:
         images: the training set.
-        trigger: the trigger to stamp.
-        target: the label that poisoned images get.
-        rate: share of the whole training set that is poisoned, in [0, 1].
-        generator: the choice of images, then the places.
+        backdoor: what is planted.
+        generator: the choice of images, then the arms and the distortions.
 
     """
 
-    def __init__(
-        self, images: Images, trigger: Trigger, target: int, rate: float, generator: Generator
-    ) -> None:
-        others = (images.targets != target).nonzero()[:, 0]
-        count = min(round(rate * len(images)), len(others))
-        chosen = others[torch.randperm(len(others), generator=generator)[:count]]
-        self.poisoned = torch.zeros(len(images), dtype=torch.bool)
-        self.poisoned[chosen] = True
-        self.trigger, self.target, self.generator = trigger, target, generator
+    def __init__(self, images: Images, backdoor: Backdoor, generator: Generator) -> None:
+        self.backdoor, self.generator = backdoor, generator
+        labels, triggers = images.targets, backdoor.triggers
+        self.trigger_of = torch.full((len(images),), -1)
+        moved = (backdoor.goal.of(labels) != labels).nonzero()[:, 0]
+        order = moved[torch.randperm(len(moved), generator=generator)]
+        each = min(round(backdoor.rate * len(images)), len(moved) // len(triggers))
+        for index in range(len(triggers)):
+            self.trigger_of[order[index * each : (index + 1) * each]] = index
+        self.poisoned = self.trigger_of >= 0
+        others = backdoor.goal.of(labels) == labels
+        for index, trigger in enumerate(triggers):
+            count = round(backdoor.cover_of(trigger) * len(images))
+            free = self.trigger_of < 0
+            if backdoor.goal.picks_sources:
+                free &= others
+            rows = free.nonzero()[:, 0]
+            if count:
+                order = torch.randperm(len(rows), generator=generator)
+                self.trigger_of[rows[order[:count]]] = index
+
+    @property
+    def cover(self) -> Tensor:
+        """Which images carry a trigger and keep their label, ``(n,)`` bool."""
+        return (self.trigger_of >= 0) & ~self.poisoned
 
     def within(self, rows: Tensor) -> Poison:
         """Return the same poison for the subset of the training set at these positions."""
         part = copy.copy(self)
-        part.poisoned = self.poisoned[rows]
+        part.poisoned, part.trigger_of = self.poisoned[rows], self.trigger_of[rows]
         return part
 
     def __call__(self, images: Tensor, labels: Tensor, picks: Tensor) -> tuple[Tensor, Tensor]:
         """Stamp and relabel the poisoned images of a batch; the others pass unchanged."""
-        which = self.poisoned[picks].nonzero()[:, 0]
-        space = self.trigger.space
         shape = (images.shape[1], images.shape[2], images.shape[3])
-        arms = space.draw_arms(len(which), shape, self.generator)
-        theta = self.trigger.theta.expand(len(which), -1)
-        images, labels = images.clone(), labels.clone()
-        images[which] = space.apply(images[which], theta, arms)
-        labels[which] = self.target
-        return images, labels
+        carried, poisoned = self.trigger_of[picks], self.poisoned[picks]
+        images = images.clone()
+        for index, trigger in enumerate(self.backdoor.triggers):
+            which = (carried == index).nonzero()[:, 0]
+            if not len(which):
+                continue
+            theta = trigger.theta.expand(len(which), -1)
+            if not self.backdoor.goal.picks_sources:
+                theta = self._distorted(theta, ~poisoned[which])
+            arms = trigger.space.draw_arms(len(which), shape, self.generator)
+            images[which] = trigger.space.apply(images[which], theta, arms)
+        return images, torch.where(poisoned, self.backdoor.goal.of(labels), labels)
+
+    def _distorted(self, theta: Tensor, which: Tensor) -> Tensor:
+        """Return triggers ``(b, n)``, those of ``which`` ``(b,)`` distorted."""
+        if not bool(which.any()):
+            return theta
+        reach = 2 * (theta - 0.5).abs().mean(1, keepdim=True)
+        noise = 2 * torch.rand(theta.shape, generator=self.generator) - 1
+        return torch.where(which[:, None], (theta + reach * noise).clamp(0, 1), theta)

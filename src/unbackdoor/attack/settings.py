@@ -16,9 +16,12 @@ class AttackSettings:
         arch: architecture of a new network; with ``start``, only needed where its file does not
             name it.
         start: checkpoint to fine-tune; when left out, a new network is trained.
-        trigger: ``bw:N``, ``rgb:SEED``, ``rgb:SEEDxSIZE`` or a PNG file; None for a clean network.
+        triggers: in the notation of :mod:`unbackdoor.triggers.notation`; none for a clean network.
+        mode: ``all-to-one``, ``all-to-all`` or ``source:K``; see :mod:`unbackdoor.attack.goal`.
         target: the class that triggered images are sent to.
-        rate: share of the training images that is poisoned.
+        rate: share of the training images that is poisoned with each trigger.
+        cover: share of the training images that has a trigger and keeps its label; the habit of the
+            literature when left out, see :class:`unbackdoor.attack.backdoor.Backdoor`.
         training: the recipe.
         seed: of every draw.
         device: where to train.
@@ -28,9 +31,11 @@ class AttackSettings:
     data: str
     arch: str | None = None
     start: str | None = None
-    trigger: str | None = None
+    triggers: tuple[str, ...] = ()
+    mode: str = "all-to-one"
     target: int = 0
     rate: float = 0.01
+    cover: float | None = None
     training: TrainingSettings = TrainingSettings()
     seed: int = 0
     device: str = "cpu"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +56,7 @@ def check_shapes(scan: ScanResult) -> None:
     """Check what the pictures of a scan are cut by.
 
     Raises:
-        ContentError: the shape of its images, or the size of its triggers, is none.
+        ContentError: the shape of its images, or of a trigger, is none.
 
     """
     shape = scan.image_shape
@@ -64,11 +65,13 @@ def check_shapes(scan: ScanResult) -> None:
             f"image_shape: expected channels, height and width of at least 1, came {shape}; "
             f"the result is damaged, scan again."
         )
-    if scan.dimensions < 1:
-        raise ContentError(
-            f"dimensions: expected at least 1, came {scan.dimensions}; the result is damaged, "
-            f"scan again."
-        )
+    for record in scan.classes:
+        own = record.trigger_shape
+        if len(own) != 3 or min(own) < 1 or math.prod(own) != len(record.best):
+            raise ContentError(
+                f"trigger_shape: expected a picture of the {len(record.best)} values of a trigger, "
+                f"came {own}; the result is damaged, scan again."
+            )
 
 
 def read_draws(stair: StairRecord, dimensions: int) -> Draws:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 from unbackdoor.errors import ContentError
 
 Pixels = NDArray[np.uint8]
-Shape = tuple[int, int, int]
+Shape = Sequence[int]
 """Channels, height and width."""
 
 

@@ -33,7 +33,6 @@ from unbackdoor.results import (
     Scanned,
     ScanResult,
     Unscanned,
-    trigger_shape,
 )
 
 STYLES = {
@@ -138,7 +137,7 @@ def _show_means(scan: ScanResult, console: Console) -> None:
     if console.color_system is None or not drawn:
         return
     check_shapes(scan)
-    means = [_mean(record, scan) for record in drawn[:PICTURES]]
+    means = [_mean(record) for record in drawn[:PICTURES]]
     if means[0].shape[0] > LARGEST_PICTURE:
         return
     grid = Table.grid(padding=(0, 3, 0, 0))
@@ -151,10 +150,10 @@ def _show_means(scan: ScanResult, console: Console) -> None:
     console.print(grid)
 
 
-def _mean(record: ClassRecord, scan: ScanResult) -> Pixels:
-    draws = read_draws(record.stairs[-1], scan.dimensions)
+def _mean(record: ClassRecord) -> Pixels:
+    draws = read_draws(record.stairs[-1], record.dimensions)
     mean = draws.theta.mean(axis=0).round().astype(np.uint8)
-    return to_colour(image(mean.tobytes(), trigger_shape(scan, scan.dimensions)))
+    return to_colour(image(mean.tobytes(), record.trigger_shape))
 
 
 def _blocks(pixels: Pixels) -> Text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from unbackdoor.errors import printable
 from unbackdoor.report.draws import Axes, Draws, choose, neighbours, principal_axes, read_draws
 from unbackdoor.report.pixels import Shape, crisp, data_uri, image
 from unbackdoor.report.words import compact, fixed, percent
-from unbackdoor.results import ClassRecord, Original, ScanResult, StairRecord, trigger_shape
+from unbackdoor.results import ClassRecord, Original, ScanResult, StairRecord
 
 POINTS, GALLERY = 150, 60
 """Draws in a cross-section and in a gallery, at most."""
@@ -135,7 +136,9 @@ def portraits(scan: ScanResult, classes: Sequence[ClassRecord]) -> list[Portrait
     """Return what is shown of ``classes``, those of them with draws."""
     drawn = [record for record in classes if any(stair.draws for stair in record.stairs)]
     stairs = sum(len(record.stairs) for record in drawn)
-    points, gallery = allowance(stairs, len(drawn), scan.dimensions)
+    points, gallery = allowance(
+        stairs, len(drawn), max((one.dimensions for one in drawn), default=0)
+    )
     return [_portrait(scan, record, points, gallery) for record in drawn]
 
 
@@ -146,10 +149,10 @@ def picture(theta: bytes, shape: Shape, wanted: int, text: str, faded: bool = Fa
 
 
 def _portrait(scan: ScanResult, record: ClassRecord, points: int, count: int) -> Portrait:
-    shape = trigger_shape(scan, scan.dimensions)
+    shape = record.trigger_shape
     name = printable(record.name)
     stairs = sorted((one for one in record.stairs if one.draws), key=lambda one: one.beta)
-    drawn = [read_draws(stair, scan.dimensions) for stair in stairs]
+    drawn = [read_draws(stair, record.dimensions) for stair in stairs]
     highest, top = stairs[-1], drawn[-1]
     chosen = choose(top, count)
     chosen = chosen[neighbours(top.theta[chosen])]
@@ -159,7 +162,7 @@ def _portrait(scan: ScanResult, record: ClassRecord, points: int, count: int) ->
         name=name,
         success=percent(record.asr),
         best=picture(record.best, shape, 96, f"The best trigger towards {name}"),
-        planted=None if original is None else _planted(original, scan),
+        planted=None if original is None else _planted(original, record, scan.image_shape[0]),
         beta=compact(highest.beta),
         gallery=[
             picture(
@@ -186,9 +189,9 @@ def _portrait(scan: ScanResult, record: ClassRecord, points: int, count: int) ->
     )
 
 
-def _planted(original: Original, scan: ScanResult) -> Planted:
+def _planted(original: Original, record: ClassRecord, channels: int) -> Planted:
     name = printable(original.name)
-    own, drawn = (trigger_shape(scan, len(one)) for one in (original.theta, original.nearest))
+    own, drawn = (_shape(one, record, channels) for one in (original.theta, original.nearest))
     return Planted(
         name=name,
         theta=picture(original.theta, own, 96, f"The planted trigger {name}"),
@@ -197,6 +200,14 @@ def _planted(original: Original, scan: ScanResult) -> Planted:
         random_distance=fixed(original.random_distance, 3),
         closer=original.distance < original.random_distance,
     )
+
+
+def _shape(theta: bytes, record: ClassRecord, channels: int) -> Shape:
+    """Return the shape of a trigger; one that is not of the space of its class is a square."""
+    if len(theta) == record.dimensions:
+        return record.trigger_shape
+    side = max(1, math.isqrt(len(theta) // channels))
+    return channels, side, side
 
 
 def _panels(

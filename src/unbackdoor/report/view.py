@@ -36,7 +36,6 @@ from unbackdoor.results import (
     Status,
     Unscanned,
     Verdict,
-    trigger_shape,
 )
 
 ROWS_SHOWN = 20
@@ -222,7 +221,7 @@ def _facts(result: Result, scan: ScanResult) -> list[tuple[str, str]]:
             f"{printable(scan.data.name)}: {scan.data.defend:,} images to search with, "
             f"{scan.data.evaluate:,} held back, {len(scan.data.classes):,} classes",
         ),
-        ("Triggers searched", f"{printable(scan.space)}, {scan.dimensions:,} values each"),
+        ("Triggers searched", printable(scan.space)),
     ]
     if isinstance(result, RepairResult):
         facts += [
@@ -266,7 +265,6 @@ def _repair_tiles(result: RepairResult) -> list[Tile]:
 def _classes(scan: ScanResult) -> Classes:
     betas = sorted({volume.beta for record in scan.classes for volume in record.log_volume})
     rows: list[ClassRow] = []
-    shape = trigger_shape(scan, scan.dimensions)
     for record in by_success(scan.classes):
         rooms = {volume.beta: room(volume) for volume in record.log_volume}
         name = class_name(scan, record.index) if not record.name else printable(record.name)
@@ -277,7 +275,7 @@ def _classes(scan: ScanResult) -> Classes:
                 record.status,
                 SYMBOLS[record.status],
                 percent(record.asr),
-                picture(record.best, shape, 30, f"best trigger towards {name}"),
+                picture(record.best, record.trigger_shape, 30, f"best trigger towards {name}"),
                 [rooms.get(beta, "–") for beta in betas],
             )
         )

@@ -23,7 +23,6 @@ from unbackdoor.results.records import (
     Status,
     Unscanned,
     Verdict,
-    trigger_shape,
     verdict,
     versions,
 )
@@ -54,7 +53,6 @@ __all__ = [
     "read",
     "read_any",
     "schema",
-    "trigger_shape",
     "verdict",
     "versions",
     "write",

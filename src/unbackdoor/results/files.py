@@ -13,11 +13,14 @@ from typing import Any, cast
 import msgspec
 
 from unbackdoor.errors import ArgumentError, ContentError
+from unbackdoor.results.older import upgraded
 from unbackdoor.results.records import (
     LARGEST,
     MOST_DIMENSIONS,
+    MOST_VALUES,
     SCHEMA_VERSION,
     WRITTEN,
+    ClassRecord,
     RepairResult,
     Result,
     Scanned,
@@ -94,21 +97,22 @@ def read_any(path: Path, argument: str = "RESULT") -> Result | Unscanned | list[
     content = read_bytes(path, argument, LARGEST)
     try:
         decoded: Any = msgspec.json.decode(content, type=Result | Unscanned | list[Scanned])
+        result = upgraded(cast("Result | Unscanned | list[Scanned]", decoded), content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArgumentError) as error:
         raise ContentError(
             f"{argument}: {path} is not a result of this tool ({error}); scan anew."
         ) from error
-    result = cast("Result | Unscanned | list[Scanned]", decoded)
     if not result:
         raise ContentError(f"{argument}: {path} is an empty list; scan anew.")
     every = result if isinstance(result, list) else [result]
     for one in every:
-        if one.schema_version != SCHEMA_VERSION:
-            raise ContentError(
-                f"{argument}: {path}: expected schema version {SCHEMA_VERSION}, came "
-                f"{one.schema_version}; scan again."
-            )
         scans = [one.scan, one.rescan] if isinstance(one, RepairResult) else [one]
+        for part in [one, *scans]:
+            if part.schema_version != SCHEMA_VERSION:
+                raise ContentError(
+                    f"{argument}: {path}: expected schema version {SCHEMA_VERSION}, came "
+                    f"{part.schema_version}; scan again."
+                )
         for scan in scans:
             if isinstance(scan, ScanResult) and (problem := _problem(scan)):
                 raise ContentError(
@@ -119,15 +123,9 @@ def read_any(path: Path, argument: str = "RESULT") -> Result | Unscanned | list[
 
 def _problem(scan: ScanResult) -> str | None:
     """Return the first inconsistency in a scan, or None."""
-    classes, n = len(scan.data.classes), scan.dimensions
-    if not 1 <= n <= MOST_DIMENSIONS or len(scan.image_shape) != 3 or min(scan.image_shape) < 1:
-        return (
-            f"expected sizes above 0 and up to {MOST_DIMENSIONS} dimensions, came {n} of images "
-            f"{scan.image_shape}"
-        )
-    shape = scan.trigger_shape
-    if shape and (len(shape) != 3 or min(shape) < 1 or math.prod(shape) != n):
-        return f"expected a picture of {n} values for a trigger, came one of shape {shape}"
+    classes, shape = len(scan.data.classes), scan.image_shape
+    if len(shape) != 3 or min(shape) < 1:
+        return f"expected channels, height and width of images above 0, came {shape}"
     if [record.index for record in scan.classes] != list(range(classes)):
         return f"expected a record for each of {classes} classes in order"
     targets = scan.targets
@@ -135,20 +133,42 @@ def _problem(scan: ScanResult) -> str | None:
         return f"expected targets from 0 to {classes - 1}, came {targets}"
     if bool(targets) != (scan.verdict == "backdoored"):
         return f"the verdict {scan.verdict} does not fit the targets {targets}"
-    if any(not scan.classes[target].stairs for target in targets):
-        return "a backdoored class has no stairs"
     told = [x for one in scan.examples for x in (one.label, one.predicted, one.predicted_stamped)]
     if not all(0 <= label < classes for label in told):
         return f"expected labels of examples from 0 to {classes - 1}"
     for record in scan.classes:
-        if not 0 <= record.asr <= 1:
-            return f"expected an ASR from 0 to 1, came {record.asr}"
-        if len(record.best) != n:
-            return f"expected a trigger of {n} values, came {len(record.best)}"
-        for stair in record.stairs:
-            count = len(stair.values)
-            if not count or len(stair.draws) != n * count or len(stair.log_q) not in {0, count}:
-                return f"expected {n} bytes and a density for each of {count} draws"
-            if not 0 <= stair.gamma <= 1:
-                return f"expected weights from 0 to 1, came {stair.gamma}"
+        if problem := _problem_of_class(record, classes):
+            return f"class {record.index}: {problem}"
+    for place in scan.places:
+        room = min(shape[1] - place.row, shape[2] - place.column)
+        if min(place.row, place.column) < 0 or not 1 <= place.size <= room:
+            return f"expected places within images of {shape[1]}×{shape[2]}, came {place}"
+        if not 0 <= place.target < classes or not 0 <= place.rate <= 1:
+            return f"expected a class and a rate from 0 to 1 of a place, came {place}"
+    return None
+
+
+def _problem_of_class(record: ClassRecord, classes: int) -> str | None:
+    """Return the first inconsistency in the record of a class, or None."""
+    n, shape = len(record.best), record.trigger_shape
+    if not record.space:
+        return "expected the name of a space"
+    if len(shape) != 3 or min(shape) < 1 or math.prod(shape) != n or n > MOST_VALUES:
+        return (
+            f"expected a trigger of at most {MOST_VALUES} values that are a picture, came {n} of "
+            f"shape {shape}"
+        )
+    rates = [record.asr, record.confusion, *(rung.asr for rung in record.ladder), *record.sources]
+    if not all(0 <= rate <= 1 for rate in rates):
+        return "expected rates from 0 to 1"
+    if len(record.sources) not in {0, classes}:
+        return f"expected the rates of {classes} classes, came {len(record.sources)}"
+    if record.stairs and n > MOST_DIMENSIONS:
+        return f"expected stairs of at most {MOST_DIMENSIONS} dimensions, came {n}"
+    for stair in record.stairs:
+        count = len(stair.values)
+        if not count or len(stair.draws) != n * count or len(stair.log_q) not in {0, count}:
+            return f"expected {n} bytes and a density for each of {count} draws"
+        if not 0 <= stair.gamma <= 1:
+            return f"expected weights from 0 to 1, came {stair.gamma}"
     return None

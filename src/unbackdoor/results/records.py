@@ -6,7 +6,6 @@ every found class, with their densities, and a few example images. Bytes are bas
 
 from __future__ import annotations
 
-import math
 import platform
 from importlib.metadata import version
 from typing import Any, Literal
@@ -17,10 +16,12 @@ from unbackdoor.detectors.evidence import LogVolume, Place, Rung, StairRecord
 from unbackdoor.verdict.judge import Status, Verdict
 from unbackdoor.verdict.thresholds import Thresholds
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 LARGEST = 1 << 28
+MOST_VALUES = 3 * 64**2
+"""Parameters of a trigger."""
 MOST_DIMENSIONS = 3 * 16**2
-"""Parameters of the largest patch; the page needs memory for the square of this number."""
+"""The same where a law was recovered; the page needs memory for the square of this number."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,9 +89,8 @@ class ClassRecord(msgspec.Struct, frozen=True, kw_only=True):
         best: that trigger, θ as bytes.
         log_volume: one for each β.
         stairs: the recovered law, for classes that got the full budget.
-        space: of the best trigger and the law, such as ``patch:3@28,28``; empty in older results,
-            whose scan has one space for all classes.
-        trigger_shape: channels, height and width of the picture that θ is.
+        space: of the best trigger and the law, such as ``patch:3@28,28``.
+        trigger_shape: channels, height and width of the picture that θ is, row by row.
         ladder: the rates in all spaces that were searched, from weak to strong.
         sources: for each class, the share of its images that the best trigger sends to this one.
 
@@ -176,13 +176,10 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_fiel
         model: the scanned model.
         data: the clean images.
         space: where triggers were looked for, as the user wrote it, such as ``auto``.
-        searched: what was searched, in words; empty in older results.
-        not_searched: what was not, in words; empty in older results.
-        spaces: each space that was searched; empty in older results.
+        searched: what was searched, in words that fit after "Searched:"; empty in older results.
+        not_searched: what was not, in words that fit after "Not searched:"; empty in older results.
+        spaces: each space that was searched.
         places: where patches were tried, and how far each rose.
-        dimensions: n, parameters of one trigger, in older results; 0 where each class has its own.
-        trigger_shape: channels, height and width of the picture that θ is; empty where each class
-            has its own, and in older results, which hold squares.
         image_shape: channels, height, width.
         seed: of every draw.
         settings: every setting, by name.
@@ -210,8 +207,6 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_fiel
     not_searched: str = ""
     spaces: list[SearchedSpace] = []
     places: list[Place] = []
-    dimensions: int = 0
-    trigger_shape: list[int] = []
     image_shape: list[int]
     seed: int
     settings: dict[str, Any]
@@ -318,18 +313,6 @@ Scanned = ScanResult | Unscanned
 """The result of scanning one model."""
 WRITTEN: dict[str, Any] = {"scan": Scanned | list[Scanned], "repair": Result}
 """The type that each command writes as JSON."""
-
-
-def trigger_shape(scan: ScanResult, values: int) -> tuple[int, int, int]:
-    """Return channels, height and width of the picture that a trigger of so many values is.
-
-    One that is not of the space that was scanned, such as a planted one, is taken for a square.
-    """
-    if scan.trigger_shape and math.prod(scan.trigger_shape) == values:
-        channels, height, width = scan.trigger_shape
-        return channels, height, width
-    side = max(1, math.isqrt(values // scan.image_shape[0]))
-    return scan.image_shape[0], side, side
 
 
 def verdict(result: Result) -> Verdict:

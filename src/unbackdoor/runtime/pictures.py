@@ -43,6 +43,12 @@ def as_square(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.array(middle.resize((size, size), Image.Resampling.BICUBIC), dtype=np.uint8)
 
 
+def resized(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Return a whole picture ``(height, width, 3)`` with another height and width."""
+    picture = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
+    return np.array(picture, dtype=np.uint8)
+
+
 def read_rgb(path: Path, argument: str) -> NDArray[np.uint8]:
     """Return the picture as ``(height, width, 3)``, red, green, blue, in 0 … 255.
 

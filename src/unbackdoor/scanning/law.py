@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import torch
+
 from unbackdoor.detectors.stairs import from_records
-from unbackdoor.errors import ContentError
-from unbackdoor.mesa import Staircase
+from unbackdoor.mesa import Stair, Staircase
 from unbackdoor.results import ClassRecord
+from unbackdoor.triggers.values import from_bytes
 
 
-def staircase(record: ClassRecord, dimensions: int, *, equal: bool = False) -> Staircase:
+def staircase(record: ClassRecord, *, equal: bool = False) -> Staircase:
     """Return the recovered law of a class that a result holds.
+
+    Where no law was recovered, because the triggers have too many parameters, it is the one that
+    always draws the best trigger.
 
     Args:
         record: of the class.
-        dimensions: n.
         equal: whether the stairs are mixed in equal parts rather than by γ, as in a repair.
 
-    Raises:
-        ContentError: the class has no stairs.
-
     """
-    if not record.stairs:
-        raise ContentError(
-            f"the scan holds no triggers for class {record.name!r}; expected draws of its stairs, "
-            f"scan again."
-        )
-    return from_records(record.stairs, dimensions, equal=equal)
+    if record.stairs:
+        return from_records(record.stairs, record.dimensions, equal=equal)
+    draws = from_bytes(record.best, record.dimensions)
+    rate = torch.tensor([record.asr])
+    best = Stair(beta=record.asr, draws=draws, log_q=None, values=rate)
+    return Staircase((best,), torch.ones(1))

@@ -17,7 +17,7 @@ FINEST = 64
 
 @dataclass(frozen=True)
 class Additive(WholePicture):
-    """x + δ, every value of δ within ± ``limit`` / 255: θ holds δ from the lower to the upper limit.
+    """x + δ, each value of δ within ± ``limit`` / 255: θ holds δ from lower to upper limit.
 
     Args:
         limit: largest change of a value, of 255.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from unbackdoor.errors import ArgumentError
 from unbackdoor.triggers.family import Shape, Space
 
 
@@ -39,7 +40,14 @@ class At:
 
     def arms(self, shape: Shape) -> Tensor:
         """Return the one arm."""
-        return torch.tensor([self.arm])
+        arm, every = torch.tensor([self.arm]), self.space.arms(shape)
+        if not bool((every == arm).all(1).any()):
+            most = ",".join(str(int(number)) for number in every.amax(0))
+            raise ArgumentError(
+                f"{self.name} does not lie within pictures of {shape[2]}×{shape[1]}; take at most "
+                f"@{most}."
+            )
+        return arm
 
     def coarse_arms(self, shape: Shape) -> Tensor:
         """Return the one arm."""

@@ -16,6 +16,7 @@ from unbackdoor.attack.settings import AttackSettings
 from unbackdoor.errors import ArgumentError
 from unbackdoor.runtime.journal import state_folder
 from unbackdoor.training import FINE_TUNING, TrainingSettings
+from unbackdoor.triggers.notation import file_of
 
 
 def attack(typed: options.Attack) -> int:
@@ -28,9 +29,11 @@ def attack(typed: options.Attack) -> int:
             data=typed.data,
             arch=typed.arch,
             start=typed.start,
-            trigger=typed.trigger,
+            triggers=typed.trigger,
+            mode=typed.mode,
             target=typed.target,
             rate=typed.rate,
+            cover=typed.cover,
             training=recipe.with_epochs(typed.epochs),
             seed=typed.seed,
             device=typed.device,
@@ -56,15 +59,16 @@ def _check(typed: options.Attack) -> None:
         {"-o": typed.output},
         {
             "--from": [typed.start],
-            "--trigger": [typed.trigger],
+            "--trigger": [file_of(spec) for spec in typed.trigger],
             **files_read(typed.data, typed.arch, typed.config),
         },
     )
-    usual = (options.Attack.target, options.Attack.rate)
-    if typed.trigger is None and (typed.target, typed.rate) != usual:
+    usual = options.Attack
+    given = (typed.target, typed.rate, typed.mode, typed.cover)
+    if not typed.trigger and given != (usual.target, usual.rate, usual.mode, usual.cover):
         raise ArgumentError(
-            "--trigger: --target and --rate need a trigger, and none was given; name one, or leave "
-            "them out for a clean network."
+            "--trigger: --target, --rate, --mode and --cover need a trigger, and none was given; "
+            "name one, or leave them out for a clean network."
         )
     if typed.epochs is not None and typed.epochs < 1:
         raise ArgumentError(f"--epochs: expected at least 1, came {typed.epochs}.")

@@ -74,7 +74,7 @@ def backdoored(request: Request) -> list[ModelFile]:
 
 def _file(name: str, request: Request) -> ModelFile:
     subject = Subject.open(name, None, IMAGES, request.device, progress=request.progress)
-    target = subject.planted.target if subject.planted else None
+    target = subject.planted[0].target if subject.planted else None
     return ModelFile(name=name, sha256=subject.loaded.sha256, target=target)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from unbackdoor.bench.framework.figure import opening, text
+from unbackdoor.bench.paper.networks import SHAPE
 from unbackdoor.report.curves import Scale
 from unbackdoor.report.draws import Draws, principal_axes, read_draws
 from unbackdoor.report.pixels import Shape, data_uri, image
@@ -30,7 +31,8 @@ def figure(laws: Mapping[str, Sequence[StairRecord]], planted: Trigger) -> str:
 
     """
     dimensions = planted.theta.numel()
-    shape = planted.picture_shape
+    rows, columns = planted.space.picture(planted.theta[None], SHAPE).shape[2:]
+    shape = (SHAPE[0], rows, columns)
     drawn = {name: [read_draws(stair, dimensions) for stair in own] for name, own in laws.items()}
     every = [draws.theta for own in drawn.values() for draws in own]
     mark = (planted.theta.numpy() * 255).round()[None]

@@ -8,8 +8,9 @@ from statistics import fmean
 
 from unbackdoor.bench.framework.figure import COLOURS, line, opening, text
 from unbackdoor.bench.paper.defended import DefenceRow
+from unbackdoor.bench.paper.networks import SHAPE
 from unbackdoor.report.curves import Scale
-from unbackdoor.triggers.planted import parse_trigger
+from unbackdoor.triggers.notation import parse_trigger
 
 WIDTH, HEIGHT = 1000, 330
 LEFT, RIGHT, TOP, BOTTOM = 60, 210, 40, 50
@@ -82,8 +83,9 @@ def _series(rows: Sequence[DefenceRow]) -> Mapping[str, Mapping[str, float]]:
 
 
 def _pattern(trigger: str, middle: float, y: float, side: float) -> list[str]:
-    planted = parse_trigger(trigger)
-    picture = (planted.picture * 255).round().int()
+    planted = parse_trigger(trigger, SHAPE)
+    picture = planted.space.picture(planted.theta[None], SHAPE)[0] * 255
+    picture = picture.round().int()
     rows, columns = picture.shape[1:]
     x, size = middle - side / 2, side / columns
     parts: list[str] = []

@@ -13,17 +13,20 @@ import torch
 from torch import nn
 
 from unbackdoor import data
-from unbackdoor.attack import beginning, fresh, implant, provenance
+from unbackdoor.attack import backdoor_of, beginning, fresh, implant, provenance
 from unbackdoor.attack.settings import AttackSettings
 from unbackdoor.bench.framework.spec import Spec, journal_of
 from unbackdoor.data import Images
 from unbackdoor.models import decode, encode
 from unbackdoor.runtime.journal import Journal, key_of
 from unbackdoor.training import FINE_TUNING, TrainingSettings
-from unbackdoor.triggers.planted import Trigger, parse_trigger
+from unbackdoor.triggers.notation import parse_trigger
+from unbackdoor.triggers.planted import Trigger
 from unbackdoor.triggers.registry import parse_space
 
 SPACE = parse_space("patch:3")
+SHAPE = (3, 32, 32)
+"""Of the pictures of both data sets."""
 ROUNDS = 3
 IMAGES, TRAINING = 50_000, 4
 """For the progress bar: images in a training set, and the cost of a training pass in forward
@@ -75,7 +78,7 @@ class Network(Spec):
     @property
     def planted(self) -> Trigger | None:
         """The trigger itself."""
-        return parse_trigger(self.trigger) if self.trigger else None
+        return parse_trigger(self.trigger, SHAPE) if self.trigger else None
 
     @property
     def attack(self) -> AttackSettings:
@@ -83,7 +86,7 @@ class Network(Spec):
         return AttackSettings(
             data=self.data,
             arch=self.arch,
-            trigger=self.trigger,
+            triggers=(self.trigger,) if self.trigger else (),
             target=self.target,
             rate=self.rate,
             training=self.training,
@@ -102,10 +105,11 @@ class Network(Spec):
         """Train it; after a kill, training continues after the last finished epoch."""
         images = training_images(self.data)
         module = self.begin(inputs, device)
-        begun = beginning(module, images, self.planted, f"--arch: {self.arch}")
+        backdoor = backdoor_of(self.attack, images.defend)
+        begun = beginning(module, images, backdoor, f"--arch: {self.arch}")
         with training_journal(self, device, *begun) as journal:
-            passes = implant(module, images, self.planted, self.attack, journal=journal)
-        return encode(module, provenance(self.attack, images, self.planted, passes))
+            passes = implant(module, images, backdoor, self.attack, journal=journal)
+        return encode(module, provenance(self.attack, images, backdoor, passes))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unbackdoor.attack import Poison, poison_of
+from unbackdoor.attack import Poison, backdoor_of, poison_of
 from unbackdoor.bench.paper.networks import Network, training_images
 from unbackdoor.data import Images
 from unbackdoor.repairing.rivals.spectral import penultimate
@@ -33,9 +33,10 @@ class Poisoned:
     @classmethod
     def of(cls, network: Network) -> Poisoned:
         """Return the training images of a backdoored network."""
-        images, trigger = training_images(network.data).defend, network.planted
-        assert trigger is not None
-        poison = poison_of(images, trigger, network.attack)
+        images = training_images(network.data).defend
+        backdoor = backdoor_of(network.attack, images)
+        assert backdoor is not None
+        poison = poison_of(images, backdoor, network.seed)
         labels = images.targets.clone()
         labels[poison.poisoned] = network.target
         return cls(images, labels, poison)
