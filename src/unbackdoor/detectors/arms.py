@@ -1,9 +1,9 @@
 """A bandit over arms: many cheap searches at once, and most of the work for those that rise.
 
-An arm is a class, a place (or another choice without a gradient, or a restart), and θ in one space
-of triggers. All arms of a space are optimised in one batch; after each round only the best go on,
-with more steps and more images (successive halving: Jamieson and Talwalkar, 2016). A place is a
-discrete choice with many bad optima, so places are enumerated rather than learnt.
+An arm is a class, a choice without a gradient (a place, or another start), and θ in one space of
+triggers. All arms of a space are optimised in one batch; after each round only the best go on, with
+more images and more steps (successive halving: Jamieson and Talwalkar, 2016). Places are listed
+rather than learnt, because a search that moves a patch ends wherever the picture is weak.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ from unbackdoor.detectors.objective import margins
 from unbackdoor.detectors.reversal import descend
 from unbackdoor.detectors.settings import Round
 from unbackdoor.models import Frozen
-from unbackdoor.runtime.journal import FORGETFUL, Journal
 from unbackdoor.runtime.progress import Task
 from unbackdoor.triggers.family import Space
+from unbackdoor.triggers.fixed import At
+
+ANYWHERE = -1
+"""Stands in every column of the choice of an arm that draws another place for each picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,17 +34,16 @@ class Arms:
 
     Args:
         targets: the class, ``(a,)`` int64.
-        choice: the arm that every picture gets, ``(a, k)`` int64; rows of -1 draw another for each
-            picture.
+        choice: the place that every picture gets, ``(a, k)`` int64, or :data:`ANYWHERE`.
         theta: ``(a, n)`` in [0, 1].
-        rate: soft success in the last steps, ``(a,)`` in [0, 1].
+        score: mean of log sigmoid(margin / T) in the later steps, ``(a,)``; at most 0.
 
     """
 
     targets: Tensor
     choice: Tensor
     theta: Tensor
-    rate: Tensor
+    score: Tensor
 
     def __len__(self) -> int:
         """Return a, how many there are."""
@@ -53,12 +55,30 @@ class Arms:
             targets=self.targets[which],
             choice=self.choice[which],
             theta=self.theta[which],
-            rate=self.rate[which],
+            score=self.score[which],
         )
 
-    def best(self, count: int) -> Tensor:
-        """Return the positions of the ``count`` best, best first."""
-        return self.rate.argsort(descending=True, stable=True)[:count]
+    def space(self, space: Space, row: int) -> Space:
+        """Return the space of one arm: the one that was searched, at the place of the arm."""
+        choice = self.choice[row].tolist()
+        return At(space, tuple(choice)) if choice and choice[0] != ANYWHERE else space
+
+    def survivors(self, count: int) -> Tensor:
+        """Return the rows that go on, best first: the best ``count``, and first of all those that
+        are best of their place or their class, as far as there is room.
+
+        Some places and some classes rise by themselves: triggers in the middle hide the object. So
+        an arm is first compared with its like.
+        """
+        order = self.score.argsort(descending=True, stable=True)
+        seen: set[tuple[int, ...]] = set()
+        leaders: list[int] = []
+        rest: list[int] = []
+        for row in order.tolist():
+            keys = {(int(self.targets[row]),), (-1, *self.choice[row].tolist())}
+            (rest if keys <= seen else leaders).append(row)
+            seen |= keys
+        return torch.tensor((leaders + rest)[:count])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +90,7 @@ class Bandit:
         images: the defender's.
         space: of the triggers.
         temperature: T of the objective, in units of the logits.
-        generator: of starts, images and arms.
+        generator: of starts, images and places.
 
     """
 
@@ -81,46 +101,64 @@ class Bandit:
     generator: Generator
 
     def start(self, targets: Tensor, choice: Tensor) -> Arms:
-        """Return arms with random θ."""
+        """Return arms with random θ towards ``targets`` ``(a,)`` with a ``choice`` ``(a, k)``."""
         n = self.space.dimensions(self.images.shape)
         theta = torch.rand(len(targets), n, generator=self.generator)
-        return Arms(targets=targets, choice=choice, theta=theta, rate=torch.zeros(len(targets)))
+        score = torch.full((len(targets),), -torch.inf)
+        return Arms(targets=targets, choice=choice, theta=theta, score=score)
 
-    def play(
-        self,
-        arms: Arms,
-        settings: Round,
-        task: Task | None = None,
-        journal: Journal = FORGETFUL,
-    ) -> Arms:
-        """Return the arms after a round: θ has moved, and its success is known."""
+    def play(self, arms: Arms, settings: Round, task: Task | None = None) -> Arms:
+        """Return the arms after a round: θ has moved, and they have a score."""
+        images, steps = settings.shared(len(arms))
         late: list[Tensor] = []
-        each = settings.images
 
         def add_gradient(x: Tensor) -> None:
-            late.append(self._add_gradient(x, arms, each))
-            del late[: -max(1, settings.steps // 2)]
+            late.append(self._add_gradient(x, arms, images))
+            del late[: -((steps + 1) // 2)]
 
-        theta, kept = descend(
+        theta, _ = descend(
             arms.theta,
             add_gradient,
-            steps=settings.steps,
-            learning_rate=settings.learning_rate,
-            generators=[self.generator],
+            steps=steps,
+            learning_rate=settings.reach / steps,
             task=task,
-            journal=journal,
         )
-        self.model.count(kept * len(arms) * each, backward=True)
-        return replace(arms, theta=theta, rate=torch.stack(late).mean(0))
+        return replace(arms, theta=theta, score=torch.stack(late).mean(0))
+
+    def halve(self, arms: Arms, rounds: Sequence[Round]) -> list[Arms]:
+        """Return the arms after each round, of which the best take part in the next."""
+        played: list[Arms] = []
+        for settings in rounds:
+            if played:
+                arms = arms.rows(arms.survivors(settings.arms))
+            arms = self.play(arms, settings)
+            played.append(arms)
+        return played
+
+    @torch.no_grad()
+    def success(self, arms: Arms, count: int) -> Tensor:
+        """Return how often each arm works on ``count`` of the defender's images, ``(a,)``."""
+        hits: list[Tensor] = []
+        picks, chosen = self._draw(arms, count)
+        wanted = arms.targets.repeat_interleave(count)
+        for rows in torch.split(torch.arange(len(picks)), self.images.chunk):
+            theta = arms.theta[rows // count]
+            stamped = self.space.apply(self.images.batch(picks[rows]), theta, chosen[rows])
+            hits.append(self.model(stamped).argmax(1).cpu() == wanted[rows])
+        return torch.cat(hits).reshape(-1, count).double().mean(1)
+
+    def _draw(self, arms: Arms, count: int) -> tuple[Tensor, Tensor]:
+        """Return ``count`` images for each arm, and the place in each."""
+        picks = others(self.images, arms.targets, count, self.generator)
+        drawn = self.space.draw_arms(len(picks), self.images.shape, self.generator)
+        chosen = arms.choice.repeat_interleave(count, 0)
+        return picks, torch.where(chosen == ANYWHERE, drawn, chosen)
 
     def _add_gradient(self, x: Tensor, arms: Arms, each: int) -> Tensor:
-        """Add the gradient of the loss to ``x.grad``; return the soft success of each arm."""
-        picks = others(self.images, arms.targets, each, self.generator)
-        drawn = self.space.draw_arms(len(picks), self.images.shape, self.generator)
-        chosen = arms.choice.repeat_interleave(each, 0)
-        chosen = torch.where(chosen < 0, drawn, chosen)
+        """Add the gradient of the loss to ``x.grad``; return the score of each arm."""
+        picks, chosen = self._draw(arms, each)
         room = max(1, self.model.at_once(self.images.shape) // each)
-        success: list[Tensor] = []
+        scores: list[Tensor] = []
         for some in torch.split(torch.arange(len(arms)), room):
             at = slice(int(some[0]), int(some[-1]) + 1)
             rows = slice(at.start * each, at.stop * each)
@@ -128,17 +166,37 @@ class Bandit:
             pixels = self.images.batch(picks[rows])
             logits = self.model(self.space.apply(pixels, theta, chosen[rows]))
             wanted = arms.targets[at].repeat_interleave(each).to(logits.device)
-            gain = margins(logits, wanted) / self.temperature
-            (functional.softplus(-gain).sum() / each).backward()
-            success.append(-functional.softplus(-gain.detach()).cpu().reshape(-1, each).mean(1))
-        return torch.cat(success)
+            score = functional.logsigmoid(margins(logits, wanted) / self.temperature)
+            (-score.sum() / each).backward()
+            scores.append(score.detach().cpu().reshape(-1, each).mean(1))
+        return torch.cat(scores)
+
+
+def every_arm(space: Space, images: Images, settings: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return the class and the choice of every arm with which a search in a space begins.
+
+    Args:
+        space: of the triggers.
+        images: the defender's.
+        settings: the number of starts of arms without a fixed place.
+
+    """
+    coarse = space.coarse_arms(images.shape)
+    starts = settings[0]
+    if len(coarse) > 1:
+        anywhere = torch.full((starts, coarse.shape[1]), ANYWHERE)
+        choice = torch.cat([coarse, anywhere])
+    else:
+        choice = coarse.repeat(starts, 1)
+    classes = torch.arange(len(images.classes))
+    return classes.repeat_interleave(len(choice)), choice.repeat(len(classes), 1)
 
 
 def others(images: Images, targets: Tensor, count: int, generator: Generator) -> Tensor:
     """Draw ``count`` positions of images of other classes for each target, as one flat tensor.
 
-    Arms are compared on the same images as far as possible, because images differ more than arms:
-    every target gets the first that are not of its class, in one random order.
+    Images differ more than arms, so arms are compared on the same images as far as possible: every
+    target gets the first that are not of its class, in one random order.
     """
     order = torch.randperm(len(images), generator=generator)
     labels = images.targets[order]
@@ -147,15 +205,3 @@ def others(images: Images, targets: Tensor, count: int, generator: Generator) ->
         for target in targets.unique().tolist()
     }
     return torch.cat([first[target] for target in targets.tolist()])
-
-
-def halve(
-    bandit: Bandit, arms: Arms, rounds: Sequence[Round], journal: Journal = FORGETFUL
-) -> list[Arms]:
-    """Return the arms after each round, of which only the best take part in the next."""
-    played: list[Arms] = []
-    for number, settings in enumerate(rounds):
-        arms = arms.rows(arms.best(settings.arms)) if number else arms
-        arms = bandit.play(arms, settings, journal=journal)
-        played.append(arms)
-    return played

@@ -39,21 +39,72 @@ class Round:
     """One round of a bandit.
 
     Args:
-        arms: how many take part, in the first round at most.
-        steps: of Adam.
-        images: images for each arm in a step.
-        learning_rate: on the logit of θ.
+        arms: how many of an earlier round go on; the first round takes all.
+        passes: images that all of them get together; each gets at least :data:`FEWEST`.
+        most: images that one of them gets at most.
+        reach: how far Adam can move the logit of a value of θ in the round.
 
     """
 
     arms: int
-    steps: int
-    images: int
-    learning_rate: float = 0.4
+    passes: int
+    most: int
+    reach: float = 7.0
 
     def __post_init__(self) -> None:
-        expect(self, 1, inf, "arms", "steps", "images")
-        expect_above(self, 0, "learning_rate")
+        expect(self, 1, inf, "arms", "passes", "most")
+        expect_above(self, 0, "reach")
+
+    def shared(self, arms: int) -> tuple[int, int]:
+        """Return the images in a step and the steps of each of so many arms.
+
+        Example:
+            >>> Round(arms=1, passes=3900, most=64).shared(650)
+            (1, 6)
+            >>> Round(arms=1, passes=3900, most=64).shared(20)
+            (5, 13)
+
+        """
+        each = max(FEWEST, min(self.most, self.passes // max(1, arms)))
+        images = max(1, round((each / 3) ** 0.5))
+        return images, round(each / images)
+
+
+FEWEST = 6
+"""Images that an arm gets at least in a round: one in each of six steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BanditSettings:
+    """How much work the search among arms does in each space.
+
+    Args:
+        starts: searches towards each class where there is no place to choose.
+        rounds: of the bandit.
+        walk: images with which each weaker variant of a survivor is tried.
+        judge: the defender's images on which a survivor's success is measured.
+        enough: success rate at which a weaker trigger suffices.
+        walkers: survivors of a space that are made weaker, at most.
+        evaluate: held-back images on which the best trigger of each class is measured.
+
+    """
+
+    starts: int = 2
+    rounds: tuple[Round, ...] = (
+        Round(arms=1, passes=4_000, most=60),
+        Round(arms=80, passes=2_000, most=100),
+        Round(arms=16, passes=2_000, most=200),
+        Round(arms=4, passes=1_000, most=250),
+    )
+    walk: int = 96
+    judge: int = 64
+    enough: float = 0.8
+    walkers: int = 4
+    evaluate: int = 120
+
+    def __post_init__(self) -> None:
+        expect(self, 1, inf, "starts", "walk", "judge", "walkers", "evaluate")
+        expect(self, 0, 1, "enough")
 
 
 @dataclass(frozen=True, kw_only=True)
