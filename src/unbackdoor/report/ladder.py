@@ -1,0 +1,207 @@
+"""The ladder: how well the best triggers of each space work, from weak spaces to strong ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from unbackdoor.errors import printable
+from unbackdoor.report.curves import Scale
+from unbackdoor.report.spaces import anywhere, described, names
+from unbackdoor.report.words import MISSING, class_name, clip, found, listed, percent
+from unbackdoor.results import ClassRecord, ScanResult
+
+MOST = 30
+"""Spaces that are shown."""
+COLUMNS = 3
+"""Found classes with a column of their own."""
+NARROW = 500
+ROW, TOP, BOTTOM = 30.0, 48.0, 34.0
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A threshold: where, and what it says."""
+
+    x: float
+    y: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One space in the figure.
+
+    Args:
+        y: its height.
+        name: of the space.
+        low, high: between which the rates of classes without a backdoor lie, None without any.
+        marks: x of each class with a backdoor.
+        written: the highest of all rates.
+        tone: ``backdoored`` if a found class is above the threshold here.
+        hint: the rates in words.
+
+    """
+
+    y: float
+    name: str
+    low: float | None
+    high: float | None
+    marks: list[float]
+    written: str
+    tone: str
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderPlot:
+    """The whole figure, in units of its view box."""
+
+    width: float
+    height: float
+    left: float
+    right: float
+    top: float
+    bottom: float
+    ticks: list[tuple[float, str]]
+    limits: list[Limit]
+    steps: list[Step]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderRow:
+    """One space in the table: rates of the found classes, then the best other class."""
+
+    name: str
+    description: str
+    rates: list[str]
+    other: str
+    other_rate: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """The ladder of a scan: the figure, at two widths, and the table.
+
+    Args:
+        plots: a wide and a narrow one.
+        text: the figure in words.
+        heads: names of the found classes that have a column.
+        rows: a line for each space.
+        unshown: how many spaces are left out.
+
+    """
+
+    plots: list[LadderPlot]
+    text: str
+    heads: list[str]
+    rows: list[LadderRow]
+    unshown: int
+
+
+def strongest(scan: ScanResult) -> dict[str, tuple[int, float]]:
+    """Return for each space the class whose triggers work best, and their rate."""
+    best: dict[str, tuple[int, float]] = {}
+    for record in scan.classes:
+        for space, rate in rates(record).items():
+            if space not in best or rate > best[space][1]:
+                best[space] = record.index, rate
+    return best
+
+
+def rates(record: ClassRecord) -> dict[str, float]:
+    """Return the highest rate of a class in each space, whatever the place."""
+    highest: dict[str, float] = {}
+    for rung in record.ladder:
+        space = anywhere(rung.space)
+        highest[space] = max(rung.asr, highest.get(space, 0.0))
+    return highest
+
+
+def ladder(scan: ScanResult) -> Ladder | None:
+    """Return the ladder of a scan, None where it has no more than one space."""
+    every = [name for name in names(scan, scan.classes) if name in strongest(scan)]
+    if len(every) < 2:
+        return None
+    shown, told = every[:MOST], found(scan)
+    others = [record for record in scan.classes if record not in told]
+    return Ladder(
+        plots=[_plot(scan, shown, told, others, width) for width in (860, 360)],
+        text=_text(scan, shown),
+        heads=[class_name(scan, record.index) for record in told[:COLUMNS]],
+        rows=[_row(scan, space, told[:COLUMNS], others) for space in shown],
+        unshown=len(every) - len(shown),
+    )
+
+
+def _text(scan: ScanResult, spaces: Sequence[str]) -> str:
+    best = strongest(scan)
+    said = [
+        f"{printable(space)} {percent(best[space][1])} towards {class_name(scan, best[space][0])}"
+        for space in spaces
+    ]
+    return f"Attack success of the best triggers of each space: {listed(said)}."
+
+
+def _row(
+    scan: ScanResult,
+    space: str,
+    told: Sequence[ClassRecord],
+    others: Sequence[ClassRecord],
+) -> LadderRow:
+    known = [(rates(record).get(space), record.index) for record in others]
+    ranked = sorted(((-rate, index) for rate, index in known if rate is not None))
+    own = [rates(record).get(space) for record in told]
+    return LadderRow(
+        name=printable(space),
+        description=described(scan, space),
+        rates=[percent(rate) for rate in own],
+        other=class_name(scan, ranked[0][1]) if ranked else MISSING,
+        other_rate=percent(-ranked[0][0]) if ranked else MISSING,
+    )
+
+
+def _plot(
+    scan: ScanResult,
+    spaces: Sequence[str],
+    told: Sequence[ClassRecord],
+    others: Sequence[ClassRecord],
+    width: int,
+) -> LadderPlot:
+    left, right = 132.0, width - 70.0
+    x = Scale(0, 1, left, right)
+    height = TOP + ROW * len(spaces) + BOTTOM
+    best, rule = strongest(scan), scan.thresholds
+    # Where there is little room, one label stands above the other.
+    above = TOP - (14 if width > NARROW else 30)
+    steps: list[Step] = []
+    for number, space in enumerate(spaces):
+        high = [rate for record in told if (rate := rates(record).get(space)) is not None]
+        low = [rate for record in others if (rate := rates(record).get(space)) is not None]
+        index, rate = best[space]
+        steps.append(
+            Step(
+                y=TOP + ROW * (number + 0.5),
+                name=clip(printable(space), 30),
+                low=x(min(low)) if low else None,
+                high=x(max(low)) if low else None,
+                marks=[x(one) for one in sorted(high)],
+                written=percent(rate),
+                tone="backdoored" if high and max(high) >= rule.backdoored else "clean",
+                hint=f"{printable(space)}: {percent(rate)} towards {class_name(scan, index)}",
+            )
+        )
+    return LadderPlot(
+        width=width,
+        height=height,
+        left=left,
+        right=right,
+        top=TOP,
+        bottom=height - BOTTOM,
+        ticks=[(x(share), f"{100 * share:.0f} %") for share in (0, 0.25, 0.5, 0.75, 1)],
+        limits=[
+            Limit(x(rule.clean), TOP - 14, f"clean up to {rule.clean:.0%}"),
+            Limit(x(rule.backdoored), above, f"backdoored from {rule.backdoored:.0%}"),
+        ],
+        steps=steps,
+    )
