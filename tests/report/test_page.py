@@ -215,7 +215,7 @@ def test_every_space_and_place_that_was_tried_is_shown(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("patch:3@28,28", "Square patch (patch:3) at row 28, column 28."),
+        ("patch:3@28,28", "Square patch (patch:3) at row 28, column 28 ."),
         ("mask:3", "mask: white covers all pattern under it"),
         ("additive:4", "what is added, up to ± 4 of 255; grey changes nothing"),
         ("blend:15x16", "what is blended in at 15 %"),
@@ -233,7 +233,7 @@ def test_a_found_trigger_is_told_in_the_words_of_its_family(name: str, words: st
 
 
 @pytest.mark.parametrize(
-    ("name", "gain"), [("additive:4", "32"), ("blend:15x16", None), ("dynamic:8", "8")]
+    ("name", "gain"), [("additive:4", "32"), ("blend:15x16", None), ("dynamic:8", "16")]
 )
 def test_a_change_of_the_whole_picture_is_amplified(name: str, gain: str | None) -> None:
     outline = Outline(page(RESULTS[name]))
