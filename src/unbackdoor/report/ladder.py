@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from unbackdoor.errors import printable
@@ -16,6 +16,9 @@ MOST = 30
 COLUMNS = 3
 """Found classes with a column of their own."""
 NARROW = 500
+Rates = dict[str, float]
+"""By space."""
+ByClass = Mapping[int, Rates]
 ROW, TOP, BOTTOM = 30.0, 48.0, 34.0
 
 
@@ -109,9 +112,9 @@ def strongest(scan: ScanResult) -> dict[str, tuple[int, float]]:
     return best
 
 
-def rates(record: ClassRecord) -> dict[str, float]:
+def rates(record: ClassRecord) -> Rates:
     """Return the highest rate of a class in each space, whatever the place."""
-    highest: dict[str, float] = {}
+    highest: Rates = {}
     for rung in record.ladder:
         space = anywhere(rung.space)
         highest[space] = max(rung.asr, highest.get(space, 0.0))
@@ -120,22 +123,24 @@ def rates(record: ClassRecord) -> dict[str, float]:
 
 def ladder(scan: ScanResult) -> Ladder | None:
     """Return the ladder of a scan, None where it has no more than one space."""
-    every = [name for name in names(scan, scan.classes) if name in strongest(scan)]
+    best = strongest(scan)
+    every = [name for name in names(scan, scan.classes) if name in best]
     if len(every) < 2:
         return None
-    shown, told = every[:MOST], found(scan)
-    others = [record for record in scan.classes if record not in told]
+    shown, marked = every[:MOST], found(scan)
+    of = {record.index: rates(record) for record in scan.classes}
+    told = {record.index: of.pop(record.index) for record in marked}
+    columns = list(told)[:COLUMNS]
     return Ladder(
-        plots=[_plot(scan, shown, told, others, width) for width in (860, 360)],
-        text=_text(scan, shown),
-        heads=[class_name(scan, record.index) for record in told[:COLUMNS]],
-        rows=[_row(scan, space, told[:COLUMNS], others) for space in shown],
+        plots=[_plot(scan, shown, best, (told, of), width) for width in (860, 360)],
+        text=_text(scan, shown, best),
+        heads=[class_name(scan, index) for index in columns],
+        rows=[_row(scan, space, [told[index] for index in columns], of) for space in shown],
         unshown=len(every) - len(shown),
     )
 
 
-def _text(scan: ScanResult, spaces: Sequence[str]) -> str:
-    best = strongest(scan)
+def _text(scan: ScanResult, spaces: Sequence[str], best: Mapping[str, tuple[int, float]]) -> str:
     said = [
         f"{printable(space)} {percent(best[space][1])} towards {class_name(scan, best[space][0])}"
         for space in spaces
@@ -143,19 +148,12 @@ def _text(scan: ScanResult, spaces: Sequence[str]) -> str:
     return f"Attack success of the best triggers of each space: {listed(said)}."
 
 
-def _row(
-    scan: ScanResult,
-    space: str,
-    told: Sequence[ClassRecord],
-    others: Sequence[ClassRecord],
-) -> LadderRow:
-    known = [(rates(record).get(space), record.index) for record in others]
-    ranked = sorted(((-rate, index) for rate, index in known if rate is not None))
-    own = [rates(record).get(space) for record in told]
+def _row(scan: ScanResult, space: str, told: Sequence[Rates], others: ByClass) -> LadderRow:
+    ranked = sorted((-of[space], index) for index, of in others.items() if space in of)
     return LadderRow(
         name=printable(space),
         description=described(scan, space),
-        rates=[percent(rate) for rate in own],
+        rates=[percent(of.get(space)) for of in told],
         other=class_name(scan, ranked[0][1]) if ranked else MISSING,
         other_rate=percent(-ranked[0][0]) if ranked else MISSING,
     )
@@ -164,20 +162,19 @@ def _row(
 def _plot(
     scan: ScanResult,
     spaces: Sequence[str],
-    told: Sequence[ClassRecord],
-    others: Sequence[ClassRecord],
+    best: Mapping[str, tuple[int, float]],
+    both: tuple[ByClass, ByClass],
     width: int,
 ) -> LadderPlot:
     left, right = 132.0, width - 70.0
     x = Scale(0, 1, left, right)
     height = TOP + ROW * len(spaces) + BOTTOM
-    best, rule = strongest(scan), scan.thresholds
+    rule = scan.thresholds
     # Where there is little room, one label stands above the other.
     above = TOP - (14 if width > NARROW else 30)
     steps: list[Step] = []
     for number, space in enumerate(spaces):
-        high = [rate for record in told if (rate := rates(record).get(space)) is not None]
-        low = [rate for record in others if (rate := rates(record).get(space)) is not None]
+        high, low = ([of[space] for of in part.values() if space in of] for part in both)
         index, rate = best[space]
         steps.append(
             Step(
