@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count, cycle
+from itertools import cycle
 from typing import Any, TypeVar, get_args
 
 import msgspec
@@ -34,23 +34,28 @@ KEPT = {*get_args(Status), *get_args(Verdict), "note", "warning"}
 
 
 def poisoned(result: Shown, *payloads: str) -> Shown:
-    """Replace each text of a result by the next payload, round and round; keys stay distinct."""
-    return _poisoned(result, cycle(payloads), count())
+    """Replace each text of a result by the next payload, round and round.
+
+    Texts that are the same stay the same, others stay different, as names of spaces have to.
+    """
+    return _poisoned(result, cycle(payloads), {})
 
 
-def _poisoned(value: Any, payloads: Iterator[str], number: Iterator[int]) -> Any:
+def _poisoned(value: Any, payloads: Iterator[str], known: dict[str, str]) -> Any:
     if isinstance(value, str):
-        return value if value in KEPT else next(payloads)
+        if value not in KEPT and value not in known:
+            known[value] = f"{next(payloads)}{len(known)}"
+        return known.get(value, value)
     if isinstance(value, list):
-        return [_poisoned(one, payloads, number) for one in value]
+        return [_poisoned(one, payloads, known) for one in value]
     if isinstance(value, dict):
         return {
-            f"{next(payloads)}{next(number)}": _poisoned(one, payloads, number)
-            for one in value.values()
+            _poisoned(name, payloads, known): _poisoned(one, payloads, known)
+            for name, one in value.items()
         }
     if isinstance(value, msgspec.Struct):
         changed = {
-            name: _poisoned(getattr(value, name), payloads, number)
+            name: _poisoned(getattr(value, name), payloads, known)
             for name in value.__struct_fields__
         }
         return msgspec.structs.replace(value, **changed)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from report.families import of_family
 from report.hostile import PAYLOADS, poisoned
 from report.synthetic import NAMES, repair, scan, unscanned
 from unbackdoor.report.page import write_page
@@ -59,6 +60,11 @@ RESULTS: dict[str, Result | Unscanned] = {
         names=("W" * 300, "m" * 20, *NAMES[2:]), targets=(0, 1), count=20, path="p" * 400
     ),
     "hostile": poisoned(repair(before=scan(count=20)), *PAYLOADS),
+    "patch at a place": of_family("patch:3@28,28", count=20),
+    "warp": of_family("warp:2x4", count=20),
+    "filter": of_family("filter:25", law="none"),
+    "many spaces, clean": of_family("additive:4", "clean"),
+    "many spaces, hostile": poisoned(of_family("mask:3", count=9), *PAYLOADS),
     "unscanned": unscanned(),
 }
 
@@ -150,14 +156,20 @@ def test_every_figure_is_there(tab: Tab) -> None:
     scans = shown_scans(result)
     drawn = [record for one in scans for record in one.classes if record.stairs]
     stairs = [stair for record in drawn for stair in record.stairs]
-    assert tab.count(".curves:visible") == len(scans)
+    with_volumes = [one for one in scans if any(record.log_volume for record in one.classes)]
+    assert tab.count(".curves:visible") == len(with_volumes)
+    assert tab.count(".rungs:visible") == sum(len(one.spaces) > 1 for one in scans)
+    assert tab.count(".heat") == sum(len(one.places) for one in scans)
     assert tab.count("td img") == sum(len(one.classes) for one in scans)
     assert tab.count(".gallery") == len(drawn)
     assert tab.count(".gallery img") == sum(min(GALLERY, len(r.stairs[-1].values)) for r in drawn)
     assert tab.count(".panel svg") == len(stairs)
     assert tab.count(".panel image") == sum(min(POINTS, len(stair.values)) for stair in stairs)
     assert tab.count(".example") == len(scans[0].examples)
-    assert tab.count(".example img") == tab.count(".example image") == len(scans[0].examples)
+    assert tab.count(".example image") == len(scans[0].examples)
+    whole = tab.count(".example.three")
+    assert whole in {0, len(scans[0].examples)}
+    assert tab.count(".example img") == len(scans[0].examples) + whole
     assert tab.count(".bars") == len(scans) - 1
     assert tab.count(".findings li") == len(scans[0].preflight)
     assert tab.ask(
@@ -181,6 +193,8 @@ def test_every_figure_is_there(tab: Tab) -> None:
         ("repaired", WIDE, True),
         ("inconclusive", WIDE, False),
         ("hundred classes", NARROW, False),
+        ("patch at a place", WIDE, True),
+        ("filter", NARROW, False),
         ("unscanned", NARROW, True),
     ],
 )
@@ -273,7 +287,10 @@ def test_light_and_dark_as_the_reader_wants_it(tab: Tab) -> None:
         assert (paper < 40 and ink > 200) if dark else (paper > 240 and ink < 40)
 
 
-@pytest.mark.parametrize("host", [scan(count=9), repair(before=scan(count=9)), unscanned()])
+@pytest.mark.parametrize(
+    "host",
+    [scan(count=9), repair(before=scan(count=9)), of_family("warp:2x4", count=9), unscanned()],
+)
 def test_a_browser_makes_no_element_of_a_text(show: Open, host: Result | Unscanned) -> None:
     # Without the policy, so that the escaping alone has to hold.
     tab = show(poisoned(host, *PAYLOADS), unguarded=True)

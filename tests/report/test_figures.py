@@ -19,8 +19,8 @@ from unbackdoor.report.curves import Scale, curve_plot, spread, ticks
 from unbackdoor.report.draws import Draws, choose, neighbours, principal_axes, read_draws
 from unbackdoor.report.examples import pairs
 from unbackdoor.report.pixels import Box, changed, crisp, data_uri, image, window
-from unbackdoor.report.triggers import PANEL_WIDTH, allowance, portraits
-from unbackdoor.results import LogVolume
+from unbackdoor.report.triggers import PANEL_WIDTH, Law, allowance, portraits
+from unbackdoor.results import LogVolume, ScanResult
 
 
 def decode(uri: str) -> np.ndarray:
@@ -167,20 +167,26 @@ def test_draws_that_do_not_fit_are_refused() -> None:
         read_draws(one, 26)
 
 
+def law_of(result: ScanResult) -> Law:
+    (portrait,) = portraits(result, [result.classes[0]])
+    assert portrait.law is not None
+    return portrait.law
+
+
 def test_panels_share_their_axes_and_hold_every_point() -> None:
     result = scan()
-    (portrait,) = portraits(result, [result.classes[0]])
-    assert [panel.beta for panel in portrait.panels] == ["0.5", "0.8", "0.9"]
-    assert len({panel.height for panel in portrait.panels}) == 1
-    assert len({panel.ring for panel in portrait.panels}) == 1
-    assert portrait.panels[0].ring is not None
-    for panel in portrait.panels:
+    law = law_of(result)
+    assert [panel.beta for panel in law.panels] == ["0.5", "0.8", "0.9"]
+    assert len({panel.height for panel in law.panels}) == 1
+    assert len({panel.ring for panel in law.panels}) == 1
+    assert law.panels[0].ring is not None
+    for panel in law.panels:
         assert len(panel.dots) == 150
         assert all(0 <= dot.x <= PANEL_WIDTH - panel.point for dot in panel.dots)
         assert all(0 <= dot.y <= panel.height - panel.point for dot in panel.dots)
         assert [dot.valid for dot in panel.dots] == sorted(dot.valid for dot in panel.dots)
-    assert len(portrait.gallery) == 60
-    assert portrait.reaching == 60
+    assert len(law.gallery) == 60
+    assert law.reaching == 60
 
 
 def test_a_draw_that_is_the_planted_trigger_lies_in_the_ring() -> None:
@@ -188,11 +194,8 @@ def test_a_draw_that_is_the_planted_trigger_lies_in_the_ring() -> None:
     planted = result.original
     assert planted is not None
     first = result.classes[0].stairs[0].draws[:27]
-    (portrait,) = portraits(
-        msgspec.structs.replace(result, original=msgspec.structs.replace(planted, theta=first)),
-        [result.classes[0]],
-    )
-    panel = portrait.panels[0]
+    planted = msgspec.structs.replace(planted, theta=first)
+    panel = law_of(msgspec.structs.replace(result, original=planted)).panels[0]
     uri = data_uri(image(first, (3, 3, 3)))
     (dot,) = [dot for dot in panel.dots if dot.uri == uri]
     centre = dot.x + panel.point / 2, dot.y + panel.point / 2
@@ -206,7 +209,8 @@ def test_planted_trigger_of_another_size_has_no_ring() -> None:
     other = msgspec.structs.replace(planted, theta=bytes(48))
     (portrait,) = portraits(msgspec.structs.replace(result, original=other), [result.classes[0]])
     assert portrait.planted is not None
-    assert all(panel.ring is None for panel in portrait.panels)
+    assert portrait.law is not None
+    assert all(panel.ring is None for panel in portrait.law.panels)
 
 
 def test_many_large_triggers_are_thinned() -> None:

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from report.families import NOT_SEARCHED, SPACES, of_family
 from report.hostile import EVIL, PAYLOADS, poisoned
 from report.synthetic import NAMES, repair, scan, unscanned
 from unbackdoor import results
 from unbackdoor.errors import ContentError, printable
 from unbackdoor.report.page import page, write_page, write_pages
-from unbackdoor.results import Result, Unscanned
+from unbackdoor.results import Result, ScanResult, Unscanned
 
 VOID = {"meta", "img", "br", "link", "input"}
 
@@ -77,7 +78,16 @@ RESULTS: dict[str, Result | Unscanned] = {
     "grey, one pixel": scan(size=1, shape=(1, 28, 28)),
     "sixteen pixels": scan(size=16, shape=(3, 64, 96), count=60),
     "long name": scan(names=("x" * 200, *NAMES[1:])),
+    **{name: of_family(name) for name in SPACES},
+    "no density": of_family("dynamic:8", law="no density"),
+    "no law": of_family("warp:2x4", law="none"),
+    "many spaces, clean": of_family("additive:4", "clean"),
+    "many spaces, inconclusive": of_family("blend:15x16", "inconclusive", law="no density"),
+    "grey mask": of_family("mask:3", shape=(1, 28, 28)),
+    "grey filter": of_family("filter:25", shape=(1, 28, 28)),
+    "repaired patch": repair(before=of_family("patch:3@28,28")),
     "injected": poisoned(repair(), EVIL),
+    "many spaces, injected": poisoned(of_family("mask:3", count=9), EVIL),
     "not scanned": unscanned(),
 }
 
@@ -156,7 +166,8 @@ def test_repair_shows_before_and_after() -> None:
     assert "Repaired: the backdoor is no longer found" in outline.text
     assert "99.8 % → to 1.2 %" in outline.text
     assert "90.1 % → to 89.8 %" in outline.text
-    assert "scanned again ○ Clean: no backdoor found." in outline.text
+    again = outline.text.index("scanned again Searched: square patch of 3 pixels.")
+    assert again < outline.text.index("○ Clean: no backdoor found.")
     assert "unknown" not in outline.text.split("Clean accuracy")[1].split("The control")[0]
     assert "unknown" in Outline(page(RESULTS["not repaired"])).text
     for meaning in (
@@ -175,6 +186,73 @@ def test_clean_page_has_no_triggers_and_states_its_power() -> None:
     assert "not that there is none" in text
     checked = msgspec.structs.replace(clean, power_checked=True)
     assert "not that there is none" not in Outline(page(checked)).text
+
+
+def test_what_was_searched_is_said_before_clean() -> None:
+    text = Outline(page(RESULTS["many spaces, clean"])).text
+    body = text[text.index("Scan for backdoors") :]
+    said = body.index("Searched: patches at every place")
+    assert said < body.index(f"Not searched: {NOT_SEARCHED}.") < body.lower().index("clean")
+    older = msgspec.structs.replace(scan("clean"), spaces=[])
+    assert "Searched: patch:3. ○ Clean" in Outline(page(older)).text
+
+
+@pytest.mark.parametrize("name", [*SPACES, "many spaces, clean"])
+def test_every_space_and_place_that_was_tried_is_shown(name: str) -> None:
+    result = RESULTS[name]
+    assert isinstance(result, ScanResult)
+    outline = Outline(page(result))
+    classes = [attributes.get("class", "") for _, attributes in outline.elements]
+    assert [classes.count(f"rungs {size}") for size in ("wide", "narrow")] == [1, 1]
+    assert classes.count("places") == 1
+    assert classes.count("heat") == len(result.places)
+    assert ("spot dark" in classes) == (name == "patch:3@28,28" or name == "mask:3")
+    for space in result.spaces:
+        assert f"{space.name} {space.description}" in outline.text
+    assert "No estimate" not in outline.text
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("patch:3@28,28", "Square patch (patch:3) at row 28, column 28 ."),
+        ("mask:3", "mask: white covers all pattern under it"),
+        ("additive:4", "what is added, up to ± 4 of 255; grey changes nothing"),
+        ("blend:15x16", "what is blended in at 15 %"),
+        ("warp:2x4", "full colour is 2 of 32 pixels"),
+        ("filter:25", "Colour × red × green × blue + γ new red"),
+        ("dynamic:8", "the weights of the small network"),
+        ("grey mask", "the pattern where its mask lets it through"),
+        ("grey filter", "× channel 0 + γ new channel 0"),
+    ],
+)
+def test_a_found_trigger_is_told_in_the_words_of_its_family(name: str, words: str) -> None:
+    text = Outline(page(RESULTS[name])).text
+    assert words in text
+    assert "By class, these are from 91.0 % of automobile to 99.0 % of truck." in text
+
+
+@pytest.mark.parametrize(
+    ("name", "gain"), [("additive:4", "32"), ("blend:15x16", None), ("dynamic:8", "16")]
+)
+def test_a_change_of_the_whole_picture_is_amplified(name: str, gain: str | None) -> None:
+    outline = Outline(page(RESULTS[name]))
+    assert len([a for _, a in outline.all("figure") if a.get("class") == "example three"]) == 8
+    assert f"The third picture is the difference{f', amplified × {gain}' if gain else ''}" in (
+        outline.text
+    )
+    assert "(outlined)" not in outline.text
+
+
+def test_without_a_law_or_its_density_nothing_is_empty() -> None:
+    none = Outline(page(RESULTS["no law"])).text
+    assert "The triggers that were found" in none
+    for words in ("distribution", "stair β", "log|V β |", "A filled dot is an estimate"):
+        assert words not in none
+    text = Outline(page(RESULTS["no density"])).text
+    assert "The shape of their distribution" in text
+    for words in ("effective sample size 0", "no estimate", "weight γ"):
+        assert words not in text
 
 
 def test_suspicious_class_is_shown() -> None:
@@ -230,11 +308,16 @@ def test_several_models_have_a_page_that_names_the_worst_and_links_to_each(tmp_p
     assert Outline((plain / "index.html").read_text()).shape == outline.shape
 
 
-HOSTS = (scan(count=4, examples=1), repair(before=scan(count=4, examples=1)), unscanned())
+HOSTS = (
+    scan(count=4, examples=1),
+    repair(before=scan(count=4, examples=1)),
+    of_family("patch:3@28,28", count=4),
+    unscanned(),
+)
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
-@pytest.mark.parametrize("host", HOSTS, ids=("scan", "repair", "unscanned"))
+@pytest.mark.parametrize("host", HOSTS, ids=("scan", "repair", "many spaces", "unscanned"))
 def test_injected_text_is_text(host: Result | Unscanned, payload: str) -> None:
     content = page(poisoned(host, payload))
     outline = Outline(content)

@@ -7,9 +7,12 @@ import io
 import pytest
 from rich.console import Console
 
+from report.families import NOT_SEARCHED, SPACES, of_family
 from report.synthetic import NAMES, repair, scan
 from unbackdoor.report.table import show
 from unbackdoor.results import Result
+
+MOST_LINES = 27
 
 
 def printed(result: Result, *, width: int = 100, colour: bool = False) -> str:
@@ -22,26 +25,47 @@ def printed(result: Result, *, width: int = 100, colour: bool = False) -> str:
 def test_scan() -> None:
     text = printed(scan())
     lines = text.splitlines()
-    assert lines[0] == "● Backdoored: any picture becomes an airplane"
-    assert len(lines) <= 25
+    assert lines[:3] == [
+        "Searched: square patch of 3 pixels.",
+        "● Backdoored: any picture becomes an airplane",
+        "Trigger towards airplane: square patch of 3 pixels.",
+    ]
+    assert len(lines) <= MOST_LINES
     (row,) = [line for line in lines if line.startswith("airplane ")]
     assert row.split() == ["airplane", "●", "backdoored", "99.8", "%", "−12.0", "−21.0", "−24.0"]
     assert all(any(line.startswith(name) for line in lines) for name in NAMES)
     assert "\x1b" not in text
 
 
+def test_many_spaces() -> None:
+    text = " ".join(printed(of_family("patch:3@28,28")).split())
+    said = ["Searched: patches", f"Not searched: {NOT_SEARCHED}.", "● Backdoored"]
+    assert sorted(said, key=text.index) == said
+    assert "Trigger towards airplane: square patch (patch:3) at row 28, column 28." in text
+    assert "airplane ● backdoored 97.0 % patch:3@28,28" in text
+    assert "frog ○ clean 16.6 % warp:2x4" in text
+    clean = " ".join(printed(of_family("warp:2x4", "clean")).split())
+    assert clean.index("Not searched:") < clean.lower().index("clean")
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_only_patches_are_drawn_in_colour(name: str) -> None:
+    drawn = "mean trigger" in printed(of_family(name, count=20), colour=True)
+    assert drawn == name.startswith("patch")
+
+
 def test_mean_trigger_in_colour() -> None:
     text = printed(scan(), colour=True)
     assert "mean trigger at β 0.9" in text
     assert text.count("\x1b[48;2;") >= 9
-    assert len(text.splitlines()) <= 25
+    assert len(text.splitlines()) <= MOST_LINES
     assert "mean trigger" not in printed(scan("clean"), colour=True)
     assert "mean trigger" not in printed(scan(size=8, count=20), colour=True)
 
 
 def test_repair() -> None:
     text = printed(repair())
-    assert text.splitlines()[0] == "○ Repaired: the backdoor is no longer found"
+    assert text.splitlines()[1] == "○ Repaired: the backdoor is no longer found"
     assert "Scanned again: ○ Clean: no backdoor found" in text
     assert "Written to fixed.safetensors" in text
     (row,) = [line for line in text.splitlines() if line.startswith("repaired ")]
@@ -51,7 +75,7 @@ def test_repair() -> None:
 
 def test_hundred_classes_are_cut_to_the_most_successful() -> None:
     text = printed(scan(names=tuple(f"class {n}" for n in range(100)), targets=(40,)))
-    assert len(text.splitlines()) <= 25
+    assert len(text.splitlines()) <= MOST_LINES
     assert "… and 88 more classes, ASR 8.0 % at most" in text
 
 

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 import synthetic
+from report.families import NOT_SEARCHED, of_family
 from unbackdoor.report.sarif import RULES, encode_sarif
 from unbackdoor.results import FileRecord, Scanned, Unscanned
 
@@ -57,6 +58,32 @@ def test_findings(targets: list[int], verdict: str, level: str, kind: str) -> No
         assert scan.reason in result["message"]["text"]
     prints = {r["partialFingerprints"]["modelAndTarget/v1"] for r in run["results"]}
     assert len(prints) == len(run["results"])
+
+
+def test_a_finding_says_where_and_what_and_what_was_searched() -> None:
+    (result,) = log_of(of_family("patch:3@28,28"))["runs"][0]["results"]
+    said, properties = result["message"]["text"], result["properties"]
+    for words in (
+        "97.0 % of pictures become 'airplane' with a trigger: square patch (patch:3) at row 28",
+        "Searched: patches at every place",
+        f"Not searched: {NOT_SEARCHED}.",
+    ):
+        assert words in said
+    assert properties["space"] == "patch:3@28,28"
+    assert properties["place"] == [28, 28]
+    assert properties["ladder"]["patch:3"] == 0.97
+    assert properties["notSearched"] == NOT_SEARCHED
+    (whole,) = log_of(of_family("additive:4"))["runs"][0]["results"]
+    assert (whole["properties"]["space"], "place" in whole["properties"]) == ("additive:4", False)
+
+
+def test_clean_says_what_was_searched_first_and_the_strongest_of_each_space() -> None:
+    scan = of_family("warp:2x4", "clean")
+    (result,) = log_of(scan)["runs"][0]["results"]
+    said, properties = result["message"]["text"], result["properties"]
+    assert said.startswith("Searched: patches at every place")
+    assert properties["spaces"] == [*properties["ladder"]] == [one.name for one in scan.spaces]
+    assert properties["ladder"]["warp:2x4"] == 0.24
 
 
 def test_several_models_are_one_run_and_what_was_not_scanned_is_no_success() -> None:

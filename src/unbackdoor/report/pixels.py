@@ -78,6 +78,22 @@ def crisp(side: int, wanted: int) -> int:
     return side * max(1, round(wanted / side))
 
 
+def shrunk(pixels: Pixels, most: int) -> Pixels:
+    """Return an image ``(height, width, 3)`` with at most so many pixels along a side."""
+    height, width = pixels.shape[:2]
+    if max(height, width) <= most:
+        return pixels
+    scale = most / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
+
+
+def difference(before: Pixels, after: Pixels, gain: int) -> Pixels:
+    """Return what has changed, times ``gain``, around grey."""
+    change = after.astype(np.int64) - before.astype(np.int64)
+    return np.clip(128 + gain * change, 0, 255).astype(np.uint8)
+
+
 def changed(before: Pixels, after: Pixels) -> Box | None:
     """Return the smallest box that holds every pixel that differs, None where none does."""
     rows, columns = np.nonzero((before != after).any(axis=2))

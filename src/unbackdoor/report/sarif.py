@@ -9,6 +9,9 @@ from urllib.parse import quote
 import msgspec
 
 from unbackdoor.errors import printable
+from unbackdoor.report.ladder import rates, strongest
+from unbackdoor.report.spaces import described, place_of, searched
+from unbackdoor.report.words import percent
 from unbackdoor.results import Scanned, ScanResult, Unscanned, versions
 
 RULES: list[dict[str, Any]] = [
@@ -37,7 +40,7 @@ RULES: list[dict[str, Any]] = [
         "id": "clean",
         "name": "NothingFound",
         "shortDescription": {"text": "No trigger searched for sends pictures to one class."},
-        "help": {"text": "Triggers outside the searched space are not seen."},
+        "help": {"text": "Triggers outside the searched spaces are not seen."},
         "defaultConfiguration": {"level": "none"},
     },
     {
@@ -104,22 +107,39 @@ def _location(outcome: Scanned) -> dict[str, Any]:
 def _results(outcome: Scanned, index: int) -> list[dict[str, Any]]:
     if isinstance(outcome, Unscanned):
         return [_finding(outcome, index, "unscanned", None, outcome.error, {})]
-    common: dict[str, Any] = {"space": outcome.space, "accuracy": outcome.model.accuracy}
+    said = searched(outcome)
+    common: dict[str, Any] = {
+        "accuracy": outcome.model.accuracy,
+        "searched": outcome.searched,
+        "notSearched": outcome.not_searched,
+        "spaces": [space.name for space in outcome.spaces],
+    }
     if not outcome.targets:
-        return [_finding(outcome, index, outcome.verdict, None, outcome.reason, common)]
+        ladder = {space: rate for space, (_, rate) in strongest(outcome).items()}
+        properties = {**common, "space": outcome.space, "ladder": ladder}
+        text = f"{said} {outcome.reason}"
+        return [_finding(outcome, index, outcome.verdict, None, text, properties)]
     return [_towards(outcome, index, target, common) for target in outcome.targets]
 
 
 def _towards(scan: ScanResult, index: int, target: int, common: dict[str, Any]) -> dict[str, Any]:
     record = scan.classes[target]
+    trigger, place = described(scan, record.space), place_of(record.space)
     properties = {
         **common,
         "target": target,
         "class": record.name,
         "asr": record.asr,
+        "space": record.space,
+        "trigger": trigger,
+        **({"place": list(place)} if place else {}),
+        "ladder": rates(record),
         "logVolume": {f"{item.beta:g}": item.value for item in record.log_volume},
     }
-    text = f"Any picture becomes {record.name!r}: {scan.reason}"
+    text = (
+        f"{percent(record.asr)} of pictures become {record.name!r} with a trigger: {trigger}. "
+        f"{scan.reason} {searched(scan)}"
+    )
     return _finding(scan, index, scan.verdict, target, text, properties)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unbackdoor.errors import printable
+from unbackdoor.report.spaces import searched
 from unbackdoor.results import ScanResult
 
 ROWS = {
@@ -27,15 +27,13 @@ COLUMNS = {
 
 def limits(scan: ScanResult) -> list[tuple[str, str]]:
     """Return what a scan could not see, each as a few words and the sentences that explain them."""
-    said = [
-        (
-            "Other kinds of triggers.",
-            f"Searched for was one kind of trigger: {printable(scan.searched or scan.space)}. "
-            f"Every other kind leaves no trace here, such as one at a fixed place, a pattern over "
-            f"the whole picture, a warp, a filter, a trigger that depends on the input, or several "
-            f"that work only together.",
-        )
-    ]
+    others = (
+        "Every kind of trigger that was not searched for leaves no trace here"
+        if scan.not_searched
+        else "Every other kind of trigger leaves no trace here, such as another pattern over the "
+        "whole picture, or one that depends on it, or several that work only together"
+    )
+    said = [("Other kinds of triggers.", f"{searched(scan)} {others}.")]
     if not scan.power_checked:
         said.append(
             (
@@ -52,7 +50,7 @@ def limits(scan: ScanResult) -> list[tuple[str, str]]:
         ),
         (
             "Volumes.",
-            "Every log|V| refers to one fixed set of images and places; with another set it "
+            "Every log|V| refers to one space and one fixed set of images; with another set it "
             "would be different. Where the effective sample size is small, the estimate is rough. "
             "An upper bound comes from N random patterns; it cannot be much lower than log(1/N).",
         ),

@@ -14,9 +14,11 @@ from rich.text import Text
 from unbackdoor.errors import printable
 from unbackdoor.report.draws import check_shapes, read_draws
 from unbackdoor.report.pixels import Pixels, image, to_colour
+from unbackdoor.report.spaces import described, family, searched
 from unbackdoor.report.words import (
     SYMBOLS,
     by_success,
+    class_name,
     clip,
     compact,
     found,
@@ -55,8 +57,11 @@ def show(result: Result, console: Console) -> None:
 
     """
     tone = verdict(result)
+    scan = result if isinstance(result, ScanResult) else result.rescan
+    console.print(Text(searched(scan), style="dim"))
     console.print(Text(f"{SYMBOLS[tone]} {headline(result)}", style=STYLES[tone]))
     if isinstance(result, ScanResult):
+        _show_triggers(result, console)
         console.print(Text(printable(result.reason)))
         console.print(_subject(result))
         _show_classes(result, console)
@@ -97,6 +102,13 @@ def show_summary(outcomes: Sequence[Scanned], console: Console) -> None:
     console.print(table)
 
 
+def _show_triggers(scan: ScanResult, console: Console) -> None:
+    """Print what the best trigger towards each found class is, and where it lies."""
+    for record in found(scan)[:PICTURES]:
+        name = clip(class_name(scan, record.index), 32)
+        console.print(Text(f"Trigger towards {name}: {described(scan, record.space)}."))
+
+
 def _subject(scan: ScanResult) -> Text:
     return Text(
         f"{printable(scan.model.path) or 'the model'} · {printable(scan.data.name)}, "
@@ -112,6 +124,9 @@ def _show_classes(scan: ScanResult, console: Console) -> None:
     table.add_column("class", max_width=32, no_wrap=True)
     table.add_column("status", no_wrap=True)
     table.add_column("ASR", justify="right", no_wrap=True)
+    spaces = len({record.space for record in scan.classes}) > 1
+    if spaces:
+        table.add_column("best space", max_width=20, no_wrap=True)
     for beta in betas:
         table.add_column(f"log|V|\nβ {compact(beta)}", justify="right", no_wrap=True)
     ranked = by_success(scan.classes)
@@ -122,6 +137,7 @@ def _show_classes(scan: ScanResult, console: Console) -> None:
             Text(clip(printable(record.name), 32)),
             Text(f"{SYMBOLS[record.status]} {record.status}", style=STYLES[record.status]),
             Text(percent(record.asr)),
+            *([Text(clip(printable(record.space), 20))] if spaces else []),
             *[Text(rooms.get(beta, "–")) for beta in betas],
         )
     console.print()
@@ -132,14 +148,19 @@ def _show_classes(scan: ScanResult, console: Console) -> None:
 
 
 def _show_means(scan: ScanResult, console: Console) -> None:
-    """Print the mean trigger of found classes in colour, two columns to a pixel."""
-    drawn = [record for record in found(scan) if record.stairs and record.stairs[-1].draws]
+    """Print the mean patch of found classes in colour, two columns to a pixel."""
+    check_shapes(scan)
+    drawn = [
+        record
+        for record in found(scan)
+        if record.stairs
+        and record.stairs[-1].draws
+        and family(record.space) == "patch"
+        and max(record.trigger_shape[1:]) <= LARGEST_PICTURE
+    ]
     if console.color_system is None or not drawn:
         return
-    check_shapes(scan)
     means = [_mean(record) for record in drawn[:PICTURES]]
-    if means[0].shape[0] > LARGEST_PICTURE:
-        return
     grid = Table.grid(padding=(0, 3, 0, 0))
     grid.add_row(*[_blocks(mean) for mean in means])
     grid.add_row(

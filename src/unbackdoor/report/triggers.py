@@ -10,8 +10,10 @@ import numpy as np
 
 from unbackdoor.errors import printable
 from unbackdoor.report.draws import Axes, Draws, choose, neighbours, principal_axes, read_draws
-from unbackdoor.report.pixels import Shape, crisp, data_uri, image
-from unbackdoor.report.words import compact, fixed, percent
+from unbackdoor.report.looks import Details, Drawer, drawer
+from unbackdoor.report.pixels import Pixels, crisp, data_uri, image, shrunk, to_colour
+from unbackdoor.report.spaces import described
+from unbackdoor.report.words import capitalised, class_name, compact, fixed, percent
 from unbackdoor.results import ClassRecord, Original, ScanResult, StairRecord
 
 POINTS, GALLERY = 150, 60
@@ -28,14 +30,15 @@ class Picture:
 
     Args:
         uri: its PNG file.
-        size: the width and height to show it at, in CSS pixels.
+        width, height: to show it at, in CSS pixels.
         text: what it is, in words.
         faded: whether it stands back, because it does not reach β where others do.
 
     """
 
     uri: str
-    size: int
+    width: int
+    height: int
     text: str
     faded: bool = False
 
@@ -93,9 +96,37 @@ class Portrait:
 
     Args:
         name: of the class.
+        kind: its triggers in words, and where they lie.
+        space: the name of their space.
         success: of its best trigger, in per cent.
         best: that trigger.
+        caption: how to read the pictures; empty where each is the trigger itself.
+        details: of the best trigger.
+        layers: further pictures of it, each with its caption.
+        sources: which classes it works on, in a sentence; empty where this was not measured.
         planted: what was planted, where it is known.
+        law: draws from the recovered law, None where there are none.
+
+    """
+
+    name: str
+    kind: str
+    space: str
+    success: str
+    best: Picture
+    caption: str
+    details: Details
+    layers: list[tuple[Picture, str]]
+    sources: str
+    planted: Planted | None
+    law: Law | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Law:
+    """What is shown of the recovered law of one class.
+
+    Args:
         beta: the level that the gallery shows.
         gallery: draws of the highest stair, similar ones side by side.
         reaching: how many of the gallery reach β.
@@ -105,10 +136,6 @@ class Portrait:
 
     """
 
-    name: str
-    success: str
-    best: Picture
-    planted: Planted | None
     beta: str
     gallery: list[Picture]
     reaching: int
@@ -133,41 +160,75 @@ def allowance(stairs: int, classes: int, dimensions: int) -> tuple[int, int]:
 
 
 def portraits(scan: ScanResult, classes: Sequence[ClassRecord]) -> list[Portrait]:
-    """Return what is shown of ``classes``, those of them with draws."""
+    """Return what is shown of ``classes``."""
     drawn = [record for record in classes if any(stair.draws for stair in record.stairs)]
     stairs = sum(len(record.stairs) for record in drawn)
-    points, gallery = allowance(
-        stairs, len(drawn), max((one.dimensions for one in drawn), default=0)
-    )
-    return [_portrait(scan, record, points, gallery) for record in drawn]
+    most = max((record.dimensions for record in drawn), default=0)
+    points, gallery = allowance(stairs, len(drawn), most)
+    return [_portrait(scan, record, points, gallery) for record in classes]
 
 
-def picture(theta: bytes, shape: Shape, wanted: int, text: str, faded: bool = False) -> Picture:
-    """Return a trigger as a picture about ``wanted`` CSS pixels wide."""
-    pixels = image(theta, shape)
-    return Picture(data_uri(pixels), crisp(pixels.shape[0], wanted), text, faded)
+def picture(pixels: Pixels, wanted: int, text: str, faded: bool = False) -> Picture:
+    """Return an image as a picture about ``wanted`` CSS pixels along its longer side."""
+    pixels = shrunk(pixels, 3 * wanted // 2)
+    height, width = pixels.shape[:2]
+    scale = crisp(max(height, width), wanted) // max(height, width)
+    return Picture(data_uri(pixels), width * scale, height * scale, text, faded)
 
 
 def _portrait(scan: ScanResult, record: ClassRecord, points: int, count: int) -> Portrait:
-    shape = record.trigger_shape
-    name = printable(record.name)
+    name = class_name(scan, record.index)
+    draw = drawer(record.space, record.trigger_shape)
+    details = draw.details(record.best)
+    original = scan.original if scan.original and scan.original.target == record.index else None
+    return Portrait(
+        name=name,
+        kind=capitalised(described(scan, record.space)),
+        space=printable(record.space),
+        success=percent(record.asr),
+        best=picture(draw.pixels(record.best), 96, f"The best trigger towards {name}"),
+        caption=draw.look.caption,
+        details=details,
+        layers=[
+            (picture(pixels, 96, f"The best trigger towards {name}, {caption}"), caption)
+            for caption, pixels in details.layers
+        ],
+        sources=_sources(scan, record),
+        planted=None if original is None else _planted(original, record, scan.image_shape[0]),
+        law=_law(record, draw, original, points, count),
+    )
+
+
+def _sources(scan: ScanResult, record: ClassRecord) -> str:
+    """Return on images of which classes the best trigger works most and least."""
+    rates = sorted(
+        (-rate, index) for index, rate in enumerate(record.sources) if index != record.index
+    )
+    if not rates:
+        return ""
+    (most, first), (least, last) = rates[0], rates[-1]
+    return (
+        f"By class, these are from {percent(-least)} of {class_name(scan, last)} to "
+        f"{percent(-most)} of {class_name(scan, first)}."
+    )
+
+
+def _law(
+    record: ClassRecord, draw: Drawer, original: Original | None, points: int, count: int
+) -> Law | None:
     stairs = sorted((one for one in record.stairs if one.draws), key=lambda one: one.beta)
+    if not stairs:
+        return None
     drawn = [read_draws(stair, record.dimensions) for stair in stairs]
     highest, top = stairs[-1], drawn[-1]
     chosen = choose(top, count)
     chosen = chosen[neighbours(top.theta[chosen])]
-    original = scan.original if scan.original and scan.original.target == record.index else None
     axes = principal_axes(np.concatenate([draws.theta for draws in drawn]))
-    return Portrait(
-        name=name,
-        success=percent(record.asr),
-        best=picture(record.best, shape, 96, f"The best trigger towards {name}"),
-        planted=None if original is None else _planted(original, record, scan.image_shape[0]),
+    return Law(
         beta=compact(highest.beta),
         gallery=[
             picture(
-                top.theta[row].tobytes(),
-                shape,
+                draw.pixels(top.theta[row].tobytes()),
                 40,
                 f"F = {fixed(float(top.values[row]), 2)}",
                 faded=bool(top.valid[chosen].any() and not top.valid[row]),
@@ -177,37 +238,36 @@ def _portrait(scan: ScanResult, record: ClassRecord, points: int, count: int) ->
         reaching=int(top.valid[chosen].sum()),
         means=[
             picture(
-                draws.theta.mean(axis=0).round().astype(np.uint8).tobytes(),
-                shape,
+                draw.pixels(draws.theta.mean(axis=0).round().astype(np.uint8).tobytes()),
                 72,
                 f"β = {compact(stair.beta)}",
             )
             for stair, draws in zip(stairs, drawn, strict=True)
         ],
-        panels=_panels(stairs, drawn, axes, original, shape, points),
+        panels=_panels(stairs, drawn, axes, original, draw, points),
         share=percent(axes.share),
     )
 
 
 def _planted(original: Original, record: ClassRecord, channels: int) -> Planted:
     name = printable(original.name)
-    own, drawn = (_shape(one, record, channels) for one in (original.theta, original.nearest))
+    own, nearest = (_drawn(one, record, channels) for one in (original.theta, original.nearest))
     return Planted(
         name=name,
-        theta=picture(original.theta, own, 96, f"The planted trigger {name}"),
-        nearest=picture(original.nearest, drawn, 96, "The draw nearest to the planted trigger"),
+        theta=picture(own, 96, f"The planted trigger {name}"),
+        nearest=picture(nearest, 96, "The draw nearest to the planted trigger"),
         distance=fixed(original.distance, 3),
         random_distance=fixed(original.random_distance, 3),
         closer=original.distance < original.random_distance,
     )
 
 
-def _shape(theta: bytes, record: ClassRecord, channels: int) -> Shape:
-    """Return the shape of a trigger; one that is not of the space of its class is a square."""
+def _drawn(theta: bytes, record: ClassRecord, channels: int) -> Pixels:
+    """Return a trigger as an image; one that is not of the space of its class is a square."""
     if len(theta) == record.dimensions:
-        return record.trigger_shape
+        return drawer(record.space, record.trigger_shape).pixels(theta)
     side = max(1, math.isqrt(len(theta) // channels))
-    return channels, side, side
+    return to_colour(image(theta, (channels, side, side)))
 
 
 def _panels(
@@ -215,7 +275,7 @@ def _panels(
     drawn: Sequence[Draws],
     axes: Axes,
     original: Original | None,
-    shape: Shape,
+    draw: Drawer,
     points: int,
 ) -> list[Panel]:
     """One panel per stair; a unit is as long along x as along y, and the same in all of them."""
@@ -242,7 +302,7 @@ def _panels(
             Dot(
                 round(x - POINT / 2, 1),
                 round(y - POINT / 2, 1),
-                data_uri(image(row.tobytes(), shape)),
+                data_uri(draw.pixels(row.tobytes())),
                 bool(valid),
             )
             for row, valid, (x, y) in zip(theta, draws.valid, place(plane), strict=False)
@@ -257,7 +317,7 @@ def _panels(
                 point=POINT,
                 dots=sorted(dots, key=lambda dot: dot.valid),
                 ring=None if ring is None else place(ring)[0],
-                facts=_facts(stair),
+                facts=_facts(stair, alone=len(stairs) == 1),
                 text=(
                     f"{len(dots)} draws of the stair β = {beta}, {reaching} of which reach β, "
                     f"in the plane in which all draws differ most."
@@ -268,21 +328,20 @@ def _panels(
     return panels
 
 
-def _facts(stair: StairRecord) -> list[tuple[str, str]]:
+def _facts(stair: StairRecord, *, alone: bool) -> list[tuple[str, str]]:
+    """Return what is said of a stair; without a density there is no volume to speak of."""
+    facts = [("valid draws", percent(stair.valid_fraction))]
+    if not alone:
+        facts.append(("weight γ", _weight(stair.gamma)))
+    if not stair.log_q:
+        return facts
     volume = f"{fixed(stair.log_volume)} nats"
     if stair.log_volume is None:
         volume = "no estimate"
     elif stair.entropy_bound is not None:
         volume += f" (at least {fixed(stair.entropy_bound)})"
-    return [
-        ("valid draws", percent(stair.valid_fraction)),
-        ("weight γ", _weight(stair.gamma)),
-        ("log|V|", volume),
-        (
-            "effective sample size",
-            f"{fixed(stair.effective_sample_size, 0)} of {len(stair.values):,}",
-        ),
-    ]
+    effective = f"{fixed(stair.effective_sample_size, 0)} of {len(stair.values):,}"
+    return [*facts, ("log|V|", volume), ("effective sample size", effective)]
 
 
 def _weight(gamma: float) -> str:

@@ -7,23 +7,22 @@ from dataclasses import dataclass
 import msgspec
 
 from unbackdoor.errors import printable
-from unbackdoor.report.curves import CurvePlot, curve_plot, height_of
+from unbackdoor.report.classes import Classes, class_table
 from unbackdoor.report.draws import check_shapes
 from unbackdoor.report.examples import Pairs, pairs
+from unbackdoor.report.ladder import Ladder, ladder
+from unbackdoor.report.places import PlaceMap, place_map
 from unbackdoor.report.provenance import Record, records
 from unbackdoor.report.sentences import COLUMNS, ROWS, limits
-from unbackdoor.report.triggers import Picture, Portrait, picture, portraits
+from unbackdoor.report.spaces import described, names, searched
+from unbackdoor.report.triggers import Portrait, portraits
 from unbackdoor.report.words import (
     SYMBOLS,
     by_success,
-    class_name,
     clip,
-    compact,
     found,
     headline,
-    listed,
     percent,
-    room,
     verdict,
 )
 from unbackdoor.results import (
@@ -33,13 +32,10 @@ from unbackdoor.results import (
     RepairRow,
     Result,
     ScanResult,
-    Status,
     Unscanned,
     Verdict,
 )
 
-ROWS_SHOWN = 20
-"""Classes in the table before the rest is folded away."""
 PORTRAITS = 6
 """Classes that are shown with their triggers."""
 
@@ -53,37 +49,12 @@ class Tile:
     value: str
 
 
-@dataclass(frozen=True)
-class ClassRow:
-    """One line of the table of classes; ``rooms`` holds log|V_β| for each β of the table."""
-
-    index: int
-    name: str
-    status: Status
-    symbol: str
-    success: str
-    best: Picture
-    rooms: list[str]
-
-
 @dataclass(frozen=True, kw_only=True)
-class Classes:
-    """All classes of one scan: the figure, at two widths, and the table.
+class Tried:
+    """What a scan tried: the spaces, and the places of patches; None where there is but one."""
 
-    Args:
-        plots: a wide and a narrow one; empty where there is nothing to draw.
-        text: the figure in words.
-        betas: heads of the table's last columns.
-        first: rows that are always shown.
-        rest: rows that are folded away.
-
-    """
-
-    plots: list[CurvePlot]
-    text: str
-    betas: list[str]
-    first: list[ClassRow]
-    rest: list[ClassRow]
+    ladder: Ladder | None
+    places: PlaceMap | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,9 +79,11 @@ class Repair:
     lines: list[RepairLine]
     columns: dict[str, str]
     verdict: str
+    searched: str
     tone: Verdict
     symbol: str
     reason: str
+    tried: Tried
     classes: Classes
     portraits: list[Portrait]
 
@@ -120,6 +93,7 @@ class View:
     """The page."""
 
     kind: str
+    searched: str
     headline: str
     tone: Verdict
     symbol: str
@@ -128,6 +102,7 @@ class View:
     facts: list[tuple[str, str]]
     findings: list[Finding]
     tiles: list[Tile]
+    tried: Tried
     classes: Classes
     portraits: list[Portrait]
     unshown: int
@@ -160,6 +135,7 @@ def view(result: Result) -> View:
     outcome = verdict(result)
     return View(
         kind="Scan" if isinstance(result, ScanResult) else "Repair",
+        searched=searched(scan if isinstance(result, ScanResult) else result.rescan),
         headline=headline(result),
         tone=outcome,
         symbol=SYMBOLS[outcome],
@@ -168,7 +144,8 @@ def view(result: Result) -> View:
         facts=_facts(result, scan),
         findings=_findings(scan),
         tiles=_scan_tiles(result) if isinstance(result, ScanResult) else _repair_tiles(result),
-        classes=_classes(scan),
+        tried=_tried(scan),
+        classes=class_table(scan),
         portraits=portraits(scan, striking[:PORTRAITS]),
         unshown=len(striking[PORTRAITS:]),
         pairs=pairs(scan),
@@ -221,7 +198,7 @@ def _facts(result: Result, scan: ScanResult) -> list[tuple[str, str]]:
             f"{printable(scan.data.name)}: {scan.data.defend:,} images to search with, "
             f"{scan.data.evaluate:,} held back, {len(scan.data.classes):,} classes",
         ),
-        ("Triggers searched", printable(scan.space)),
+        ("Triggers searched", _spaces(scan)),
     ]
     if isinstance(result, RepairResult):
         facts += [
@@ -229,6 +206,18 @@ def _facts(result: Result, scan: ScanResult) -> list[tuple[str, str]]:
             ("SHA-256 of the repaired model", printable(result.sha256) or "not a file"),
         ]
     return facts
+
+
+def _spaces(scan: ScanResult) -> str:
+    """Return what was typed, and the spaces that it stands for."""
+    every = list(map(printable, names(scan)))
+    if len(every) > 1:
+        return f"{printable(scan.space)}: {', '.join(every)}"
+    return f"{printable(scan.space)}: {described(scan, scan.space)}"
+
+
+def _tried(scan: ScanResult) -> Tried:
+    return Tried(ladder=ladder(scan), places=place_map(scan))
 
 
 def _scan_tiles(scan: ScanResult) -> list[Tile]:
@@ -262,70 +251,17 @@ def _repair_tiles(result: RepairResult) -> list[Tile]:
     return tiles
 
 
-def _classes(scan: ScanResult) -> Classes:
-    betas = sorted({volume.beta for record in scan.classes for volume in record.log_volume})
-    rows: list[ClassRow] = []
-    for record in by_success(scan.classes):
-        rooms = {volume.beta: room(volume) for volume in record.log_volume}
-        name = class_name(scan, record.index) if not record.name else printable(record.name)
-        rows.append(
-            ClassRow(
-                record.index,
-                name,
-                record.status,
-                SYMBOLS[record.status],
-                percent(record.asr),
-                picture(record.best, record.trigger_shape, 30, f"best trigger towards {name}"),
-                [rooms.get(beta, "–") for beta in betas],
-            )
-        )
-    known = any(volume.value is not None for one in scan.classes for volume in one.log_volume)
-    # Bounds alone make a flat figure: there is little to see in it, so it is kept low.
-    sizes = ((860, 430), (360, 380)) if known else ((860, 250), (360, 250))
-    plots = [curve_plot(scan.classes, *size) for size in sizes]
-    return Classes(
-        plots=[plot for plot in plots if plot],
-        text=_curves_in_words(scan),
-        betas=[compact(beta) for beta in betas],
-        first=rows[:ROWS_SHOWN],
-        rest=rows[ROWS_SHOWN:],
-    )
-
-
-def _curves_in_words(scan: ScanResult) -> str:
-    said: list[str] = []
-    marked = [record for record in by_success(scan.classes) if record.status != "clean"]
-    for record in marked[:PORTRAITS]:
-        levels = [
-            f"{room(volume)} at β = {compact(volume.beta)}"
-            for volume in record.log_volume
-            if height_of(volume) is not None
-        ]
-        if levels:
-            said.append(f"{printable(record.name)} ({record.status}): {listed(levels)}.")
-    clean = [record for record in scan.classes if record.status == "clean"]
-    rooms = [volume for record in clean for volume in record.log_volume if volume.value is not None]
-    if clean:
-        said.append(
-            f"{len(clean)} clean classes, "
-            + (
-                f"with {len(rooms)} estimates."
-                if rooms
-                else "for which only upper bounds are known."
-            )
-        )
-    return "log|V_β| in nats against β. " + " ".join(said)
-
-
 def _repair(result: RepairResult) -> Repair:
     return Repair(
         lines=[_line(row) for row in result.rows],
         columns=COLUMNS,
         verdict=headline(result.rescan),
+        searched=searched(result.rescan),
         tone=result.rescan.verdict,
         symbol=SYMBOLS[result.rescan.verdict],
         reason=printable(result.rescan.reason),
-        classes=_classes(result.rescan),
+        tried=_tried(result.rescan),
+        classes=class_table(result.rescan),
         portraits=portraits(result.rescan, _striking(result.rescan)[:PORTRAITS]),
     )
 

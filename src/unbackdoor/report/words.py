@@ -38,6 +38,17 @@ def clip(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
+def capitalised(text: str) -> str:
+    """Return text that begins a sentence.
+
+    Example:
+        >>> capitalised("square RGB patch")
+        'Square RGB patch'
+
+    """
+    return text[:1].upper() + text[1:]
+
+
 def percent(share: float | None) -> str:
     """Return a share in [0, 1] in per cent, to one decimal.
 

@@ -1,0 +1,204 @@
+"""The ladder: how well the best triggers of each space work, from weak spaces to strong ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from unbackdoor.errors import printable
+from unbackdoor.report.curves import Scale
+from unbackdoor.report.spaces import anywhere, described, names
+from unbackdoor.report.words import MISSING, class_name, clip, found, listed, percent
+from unbackdoor.results import ClassRecord, ScanResult
+
+MOST = 30
+"""Spaces that are shown."""
+COLUMNS = 3
+"""Found classes with a column of their own."""
+NARROW = 500
+Rates = dict[str, float]
+"""By space."""
+ByClass = Mapping[int, Rates]
+ROW, TOP, BOTTOM = 30.0, 48.0, 34.0
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A threshold: where, and what it says."""
+
+    x: float
+    y: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One space in the figure.
+
+    Args:
+        y: its height.
+        name: of the space.
+        low, high: between which the rates of classes without a backdoor lie, None without any.
+        marks: x of each class with a backdoor.
+        written: the highest of all rates.
+        tone: ``backdoored`` if a found class is above the threshold here.
+        hint: the rates in words.
+
+    """
+
+    y: float
+    name: str
+    low: float | None
+    high: float | None
+    marks: list[float]
+    written: str
+    tone: str
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderPlot:
+    """The whole figure, in units of its view box."""
+
+    width: float
+    height: float
+    left: float
+    right: float
+    top: float
+    bottom: float
+    ticks: list[tuple[float, str]]
+    limits: list[Limit]
+    steps: list[Step]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderRow:
+    """One space in the table: rates of the found classes, then the best other class."""
+
+    name: str
+    description: str
+    rates: list[str]
+    other: str
+    other_rate: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """The ladder of a scan: the figure, at two widths, and the table.
+
+    Args:
+        plots: a wide and a narrow one.
+        text: the figure in words.
+        heads: names of the found classes that have a column.
+        rows: a line for each space.
+        unshown: how many spaces are left out.
+
+    """
+
+    plots: list[LadderPlot]
+    text: str
+    heads: list[str]
+    rows: list[LadderRow]
+    unshown: int
+
+
+def strongest(scan: ScanResult) -> dict[str, tuple[int, float]]:
+    """Return for each space the class whose triggers work best, and their rate."""
+    best: dict[str, tuple[int, float]] = {}
+    for record in scan.classes:
+        for space, rate in rates(record).items():
+            if space not in best or rate > best[space][1]:
+                best[space] = record.index, rate
+    return best
+
+
+def rates(record: ClassRecord) -> Rates:
+    """Return the highest rate of a class in each space, whatever the place."""
+    highest: Rates = {}
+    for rung in record.ladder:
+        space = anywhere(rung.space)
+        highest[space] = max(rung.asr, highest.get(space, 0.0))
+    return highest
+
+
+def ladder(scan: ScanResult) -> Ladder | None:
+    """Return the ladder of a scan, None where it has no more than one space."""
+    best = strongest(scan)
+    every = [name for name in names(scan, scan.classes) if name in best]
+    if len(every) < 2:
+        return None
+    shown, marked = every[:MOST], found(scan)
+    of = {record.index: rates(record) for record in scan.classes}
+    told = {record.index: of.pop(record.index) for record in marked}
+    columns = list(told)[:COLUMNS]
+    return Ladder(
+        plots=[_plot(scan, shown, best, (told, of), width) for width in (860, 360)],
+        text=_text(scan, shown, best),
+        heads=[class_name(scan, index) for index in columns],
+        rows=[_row(scan, space, [told[index] for index in columns], of) for space in shown],
+        unshown=len(every) - len(shown),
+    )
+
+
+def _text(scan: ScanResult, spaces: Sequence[str], best: Mapping[str, tuple[int, float]]) -> str:
+    said = [
+        f"{printable(space)} {percent(best[space][1])} towards {class_name(scan, best[space][0])}"
+        for space in spaces
+    ]
+    return f"Attack success of the best triggers of each space: {listed(said)}."
+
+
+def _row(scan: ScanResult, space: str, told: Sequence[Rates], others: ByClass) -> LadderRow:
+    ranked = sorted((-of[space], index) for index, of in others.items() if space in of)
+    return LadderRow(
+        name=printable(space),
+        description=described(scan, space),
+        rates=[percent(of.get(space)) for of in told],
+        other=class_name(scan, ranked[0][1]) if ranked else MISSING,
+        other_rate=percent(-ranked[0][0]) if ranked else MISSING,
+    )
+
+
+def _plot(
+    scan: ScanResult,
+    spaces: Sequence[str],
+    best: Mapping[str, tuple[int, float]],
+    both: tuple[ByClass, ByClass],
+    width: int,
+) -> LadderPlot:
+    left, right = 132.0, width - 70.0
+    x = Scale(0, 1, left, right)
+    height = TOP + ROW * len(spaces) + BOTTOM
+    rule = scan.thresholds
+    # Where there is little room, one label stands above the other.
+    above = TOP - (14 if width > NARROW else 30)
+    steps: list[Step] = []
+    for number, space in enumerate(spaces):
+        high, low = ([of[space] for of in part.values() if space in of] for part in both)
+        index, rate = best[space]
+        steps.append(
+            Step(
+                y=TOP + ROW * (number + 0.5),
+                name=clip(printable(space), 30),
+                low=x(min(low)) if low else None,
+                high=x(max(low)) if low else None,
+                marks=[x(one) for one in sorted(high)],
+                written=percent(rate),
+                tone="backdoored" if high and max(high) >= rule.backdoored else "clean",
+                hint=f"{printable(space)}: {percent(rate)} towards {class_name(scan, index)}",
+            )
+        )
+    return LadderPlot(
+        width=width,
+        height=height,
+        left=left,
+        right=right,
+        top=TOP,
+        bottom=height - BOTTOM,
+        ticks=[(x(share), f"{100 * share:.0f} %") for share in (0, 0.25, 0.5, 0.75, 1)],
+        limits=[
+            Limit(x(rule.clean), TOP - 14, f"clean up to {rule.clean:.0%}"),
+            Limit(x(rule.backdoored), above, f"backdoored from {rule.backdoored:.0%}"),
+        ],
+        steps=steps,
+    )

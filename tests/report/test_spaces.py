@@ -1,0 +1,166 @@
+"""What triggers of each family look like, the ladder of spaces, and the map of places."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from report.families import SPACES, of_family
+from report.synthetic import scan
+from unbackdoor.report.ladder import ladder, rates, strongest
+from unbackdoor.report.looks import drawer
+from unbackdoor.report.pixels import difference, shrunk
+from unbackdoor.report.places import edges, place_map
+from unbackdoor.report.spaces import described, place_of, searched
+from unbackdoor.report.triggers import picture
+from unbackdoor.results import Place, Rung, SearchedSpace
+
+
+def test_no_shift_is_white_and_each_direction_has_its_colour() -> None:
+    half, full, none = 128, 255, 0
+    down, right = [half, full, none, half], [half, half, half, full]
+    pixels = drawer("warp:2x2", (2, 2, 2)).pixels(bytes([*down, *right]))
+    assert pixels[0, 0].min() > 250
+    directions = {tuple(pixel) for pixel in pixels.reshape(-1, 3).tolist()}
+    assert len(directions) == 4
+    assert pixels[1, 1].tolist()[0] == 255  # to the right is red
+
+
+def test_arrows_lead_where_a_pixel_is_taken_from() -> None:
+    details = drawer("warp:2x2", (2, 2, 2)).details(bytes([255] * 4 + [0] * 4))
+    first = details.arrows[0]
+    assert (first.x, first.y, first.to_x, first.to_y) == (0.5, 0.5, -0.5, 1.5)
+    assert details.grid == (2, 2)
+
+
+def test_a_mask_keeps_to_its_budget() -> None:
+    mask, white = [255, 0, 0, 0], [255] * 12
+    drawn = drawer("mask:50", (4, 2, 2)).pixels(bytes(mask + white))
+    assert drawn[0, 0].tolist() == [255] * 3
+    assert drawn[1, 1].tolist() == [205] * 3
+    layers = drawer("mask:5", (4, 2, 2)).details(bytes(mask + white)).layers
+    assert layers[0][1][0, 0].tolist() == [51] * 3  # a quarter weakened to a twentieth
+
+
+def test_coefficients_of_a_filter() -> None:
+    grey = 127.5
+    theta = np.full((3, 1, 5), grey)
+    theta[0, 0, 0], theta[2, 0, 3], theta[1, 0, 4] = 255, 0, 255
+    details = drawer("filter:20", (3, 1, 5)).details(theta.round().astype(np.uint8).tobytes())
+    assert details.coefficients is not None
+    assert details.coefficients.columns == ["× red", "× green", "× blue", "+", "γ"]
+    red, green, blue = (numbers for _, numbers in details.coefficients.rows)
+    assert red == ["1.20", "0.00", "0.00", "0.00", "1.00"]
+    assert green[4] == "1.22"
+    assert blue[3] == "−0.20"
+
+
+@pytest.mark.parametrize("space", ["warp:2x4", "filter:25", "cake", "", "warp", "@", ":"])
+def test_values_that_do_not_fit_their_family_are_drawn_as_they_are(space: str) -> None:
+    drawn = drawer(space, (3, 2, 2)).pixels(bytes(range(12)))
+    assert drawn.tolist() == np.arange(12).reshape(3, 2, 2).transpose(1, 2, 0).tolist()
+
+
+def test_places_and_descriptions() -> None:
+    result = of_family("patch:3@28,28")
+    assert described(result, "patch:6") == "square patch of 6×6 pixels"
+    assert described(result, "patch:6@1,2") == "square patch of 6×6 pixels at row 1, column 2"
+    assert described(result, "warp:8x8") == "elastic warp (warp:8x8)"
+    assert described(result, "cake:3\n") == "cake:3"
+    assert [place_of(one) for one in ("patch:3@1,2,3", "patch:3@x", "@1,2", "")] == [
+        None, None, (1, 2), None
+    ]  # fmt: skip
+    exact = [SearchedSpace(name="patch:3@1,2", description="square patch of 3×3 at 1, 2")]
+    assert described(msgspec.structs.replace(result, spaces=exact), "patch:3@1,2").endswith("1, 2")
+
+
+def test_what_was_searched_ends_with_one_full_stop() -> None:
+    result = msgspec.structs.replace(scan(), searched="patches.", not_searched="warps")
+    assert searched(result) == "Searched: patches. Not searched: warps."
+
+
+def test_the_ladder_has_every_space_once_whatever_the_place() -> None:
+    result = of_family("patch:3@28,28")
+    shown = ladder(result)
+    assert shown is not None
+    assert [row.name for row in shown.rows] == [*(one.name for one in result.spaces), "patch:3"]
+    assert shown.heads == ["airplane"]
+    assert (shown.rows[-1].rates, shown.rows[-1].other) == (["97.0 %"], "–")
+    last = shown.plots[0].steps[-1]
+    assert (last.written, last.tone, last.high) == ("97.0 %", "backdoored", None)
+    for plot in shown.plots:
+        (mark,) = plot.steps[-1].marks
+        assert plot.limits[1].x < mark < plot.right
+    rungs = [Rung(space="patch:3@0,0", asr=0.2), Rung(space="patch:3@9,9", asr=0.4)]
+    assert rates(msgspec.structs.replace(result.classes[0], ladder=rungs)) == {"patch:3": 0.4}
+
+
+def test_the_strongest_of_each_space_when_clean() -> None:
+    result = of_family("warp:2x4", "clean")
+    shown = ladder(result)
+    assert shown is not None
+    assert shown.heads == []
+    assert strongest(result)["warp:2x4"] == (0, 0.24)
+    (row,) = [row for row in shown.rows if row.name == "warp:2x4"]
+    assert (row.other, row.other_rate) == ("airplane", "24.0 %")
+    assert ladder(scan()) is None
+
+
+def test_too_many_spaces_are_cut_and_counted() -> None:
+    result = of_family("warp:2x4", "clean")
+    rungs = [Rung(space=f"blend:{number}", asr=0.1) for number in range(40)]
+    classes = [msgspec.structs.replace(record, ladder=rungs) for record in result.classes]
+    shown = ladder(msgspec.structs.replace(result, classes=classes))
+    assert shown is not None
+    assert (len(shown.rows), shown.unshown) == (30, 10)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (3, 64, 32)])
+def test_each_place_has_a_cell_and_cells_fill_the_picture(shape: tuple[int, int, int]) -> None:
+    result = of_family("warp:2x4", "clean", shape=shape)
+    shown = place_map(result)
+    assert shown is not None
+    assert len(shown.cells) == len(result.places)
+    area = sum(cell.width * cell.height for cell in shown.cells)
+    assert area == pytest.approx(shown.width * shown.height, rel=1e-3)
+    assert max(shown.width, shown.height) == 440
+    assert shown.spot is None
+
+
+def test_the_highest_of_places_that_share_a_cell_is_shown() -> None:
+    result = of_family("patch:3@28,28")
+    finer = [Place(row=row, column=28, size=3, target=0, rate=1.0) for row in range(20, 30)]
+    shown = place_map(msgspec.structs.replace(result, places=[*result.places, *finer]))
+    assert shown is not None
+    assert len(shown.cells) < len(result.places) + len(finer) == shown.tried
+    assert shown.cells[-1].text == "100"
+    assert shown.cells[-1].own
+    assert shown.spot == (385.0, 385.0, 41.25)
+    assert shown.sizes == "3×3 and 6×6"
+    assert "row 20, column 28: 100.0 % towards airplane" in shown.text
+
+
+def test_no_map_without_places_and_few_cells_for_many_places() -> None:
+    assert place_map(scan()) is None
+    assert len(edges([(start, 1) for start in range(200)], 200)) == 17
+    assert edges([(0, 3)], 3) == [0.0, 3.0]
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_the_same_scan_makes_the_same_pictures(space: str) -> None:
+    first = of_family(space, "clean").classes[0]
+    draw = drawer(first.space, first.trigger_shape)
+    one, other = (picture(draw.pixels(first.best), 96, "x") for _ in range(2))
+    assert one == other
+    assert max(one.width, one.height) <= 144
+
+
+def test_pictures_that_are_too_large_are_shrunk() -> None:
+    assert shrunk(np.zeros((64, 32, 3), dtype=np.uint8), 45).shape == (45, 22, 3)
+    assert shrunk(np.zeros((1, 4000, 3), dtype=np.uint8), 45).shape == (1, 45, 3)
+
+
+def test_differences_lie_around_grey() -> None:
+    before, after = np.full((1, 3, 1), 100, np.uint8), np.array([[[100], [104], [0]]], np.uint8)
+    assert difference(before, after, 16).ravel().tolist() == [128, 192, 0]
