@@ -75,7 +75,7 @@ def test_a_backdoor_is_found_towards_its_class_alone(found: ScanResult) -> None:
 
 
 def test_its_triggers_are_the_white_pixel(found: ScanResult) -> None:
-    stairs = staircase(found.classes[1], 3)
+    stairs = staircase(found.classes[1])
     draws = stairs.sample(200, stream(0, "draws"))
     assert float(draws.amin(1).mean()) > 0.8
     assert float(stairs.weights.sum()) == pytest.approx(1)
@@ -87,7 +87,7 @@ def test_a_repair_takes_each_stair_as_often_and_so_does_the_default_of_the_paper
     record = found.classes[1]
     equally = from_records(record.stairs, 3, equal=True)
     assert equally.weights.tolist() == [1] * len(record.stairs)
-    draws = to_unlearn(record, 3)(50, stream(0, "draws"))
+    draws = to_unlearn(record)(50, stream(0, "draws"))
     assert torch.equal(draws, equally.sample(50, stream(0, "draws")))
     assert Mesa(equal=True) == paper.DEFAULT
 

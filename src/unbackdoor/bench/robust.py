@@ -154,7 +154,7 @@ class Varied(Spec):
         """Return the success of the planted trigger after a repair, and the accuracy it costs."""
         planted, images = subject.truth, subject.images
         module = copy.deepcopy(subject.network)
-        lesson = Lesson(SPACE, to_unlearn(record, SPACE.dimensions(images.defend.shape)))
+        lesson = Lesson(SPACE, to_unlearn(record))
         unlearn(module, images.defend, lesson, self.repair, Work(seed=self.seed))
         repaired = freeze(module)
         success = attack_success(

@@ -130,7 +130,8 @@ class Bandit:
         played: list[Arms] = []
         for settings in rounds:
             if played:
-                arms = arms.rows(arms.survivors(settings.arms))
+                half = (len(arms) + 1) // 2
+                arms = arms.rows(arms.survivors(min(settings.arms, half)))
             arms = self.play(arms, settings)
             played.append(arms)
         return played
@@ -172,17 +173,16 @@ class Bandit:
         return torch.cat(scores)
 
 
-def every_arm(space: Space, images: Images, settings: Sequence[int]) -> tuple[Tensor, Tensor]:
+def every_arm(space: Space, images: Images, starts: int) -> tuple[Tensor, Tensor]:
     """Return the class and the choice of every arm with which a search in a space begins.
 
     Args:
         space: of the triggers.
         images: the defender's.
-        settings: the number of starts of arms without a fixed place.
+        starts: how many arms there are without a fixed place, for each class.
 
     """
     coarse = space.coarse_arms(images.shape)
-    starts = settings[0]
     if len(coarse) > 1:
         anywhere = torch.full((starts, coarse.shape[1]), ANYWHERE)
         choice = torch.cat([coarse, anywhere])

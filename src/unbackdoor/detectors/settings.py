@@ -39,7 +39,7 @@ class Round:
     """One round of a bandit.
 
     Args:
-        arms: how many of an earlier round go on; the first round takes all.
+        arms: how many of an earlier round go on, but at most half; the first round takes all.
         passes: images that all of them get together; each gets at least :data:`FEWEST`.
         most: images that one of them gets at most.
         reach: how far Adam can move the logit of a value of θ in the round.

@@ -124,23 +124,23 @@ def repair(
     return tuned["repaired"], result
 
 
-def to_unlearn(record: ClassRecord, dimensions: int) -> Sampler:
+def to_unlearn(record: ClassRecord) -> Sampler:
     """Return the source of the triggers that a repair unlearns: the stairs in equal parts.
 
     Weighted by γ, nearly all draws would come from the lowest stair, which is by far the widest,
     and the triggers that work best would hardly ever be among them. For an empty level set the
     draws are the best attempts to reach it.
     """
-    return staircase(record, dimensions, equal=True).sample
+    return staircase(record, equal=True).sample
 
 
 def _courses(found: ScanResult, planted: Planted | None) -> dict[str, Lesson | None]:
     """Return what each network of the table has to unlearn, by the network's name."""
-    samplers = [to_unlearn(found.classes[target], found.dimensions) for target in found.targets]
+    samplers = [to_unlearn(found.classes[target]) for target in found.targets]
 
     def sampler(count: int, generator: Generator) -> Tensor:
         turn = torch.randint(len(samplers), (count,), generator=generator)
-        theta = torch.empty(count, found.dimensions)
+        theta = torch.empty(count, found.classes[found.targets[0]].dimensions)
         for index, one in enumerate(samplers):
             rows = (turn == index).nonzero()[:, 0]
             theta[rows] = one(len(rows), generator)
@@ -195,7 +195,7 @@ def _row(
     recovered: list[float] = []
     anyway: list[float] = []
     for target in found.targets:
-        sampled = to_unlearn(found.classes[target], found.dimensions)
+        sampled = to_unlearn(found.classes[target])
         draws = sampled(len(images), stream(seed, "repair", "draws", target))
         arms = stream(seed, "repair", "measure", target)
         recovered.append(attack_success(model, images, space, draws, target, generator=arms))

@@ -22,7 +22,9 @@ from unbackdoor.results import (
     Example,
     Finding,
     ModelRecord,
+    Rung,
     ScanResult,
+    SearchedSpace,
     versions,
 )
 from unbackdoor.rng import stream
@@ -81,7 +83,8 @@ def scan(
     forward, backward = model.passes, model.backward_passes
     images.require(FEWEST_PER_CLASS)
     shape = images.defend.shape
-    dimensions = space.dimensions(shape)
+    theta = torch.zeros(1, space.dimensions(shape))
+    trigger_shape = list(space.picture(theta, shape).shape[1:])
     detector: Detector = Mesa(settings)
     evidence = detector(model, images, [space], work)
     judged = ByRate(settings.thresholds)(evidence)
@@ -102,8 +105,8 @@ def scan(
         ),
         space=space.name,
         searched=space.description,
-        dimensions=dimensions,
-        trigger_shape=list(space.picture(torch.zeros(1, dimensions), shape).shape[1:]),
+        spaces=[SearchedSpace(name=space.name, description=space.description)],
+        places=evidence.places,
         image_shape=list(shape),
         seed=work.seed,
         settings=msgspec.to_builtins(settings),
@@ -112,7 +115,7 @@ def scan(
         targets=judged.targets,
         reason=judged.reason,
         power_checked=False,
-        classes=[_record(one, status) for one, status in judged.classes],
+        classes=[_record(one, status, trigger_shape) for one, status in judged.classes],
         examples=_examples(model, images.evaluate, space, found, work.seed),
         preflight=list(described.findings),
         image_passes=model.passes - forward,
@@ -127,7 +130,7 @@ def data_hash(images: Split) -> str:
     return hashlib.sha256((images.defend.sha256 + images.evaluate.sha256).encode()).hexdigest()
 
 
-def _record(evidence: ClassEvidence, status: Status) -> ClassRecord:
+def _record(evidence: ClassEvidence, status: Status, shape: list[int]) -> ClassRecord:
     return ClassRecord(
         index=evidence.index,
         name=evidence.name,
@@ -137,6 +140,10 @@ def _record(evidence: ClassEvidence, status: Status) -> ClassRecord:
         best=evidence.best,
         log_volume=evidence.log_volume,
         stairs=evidence.stairs,
+        space=evidence.space,
+        trigger_shape=shape,
+        ladder=evidence.ladder or [Rung(space=evidence.space, asr=evidence.asr)],
+        sources=evidence.sources,
     )
 
 

@@ -19,11 +19,11 @@ def with_planted(result: ScanResult, planted: Planted) -> ScanResult:
     root mean squares over the parameters. If the class was not found, or the trigger has another
     size than the scanned space, the result is returned unchanged.
     """
-    stairs = result.classes[planted.target].stairs
+    record = result.classes[planted.target]
     theta = planted.trigger.theta
-    if not stairs or planted.trigger.space.name != result.space:
+    if not record.stairs or planted.trigger.space.name != record.space:
         return result
-    draws = torch.cat([from_bytes(stair.draws, result.dimensions) for stair in stairs])
+    draws = torch.cat([from_bytes(stair.draws, record.dimensions) for stair in record.stairs])
     chance = torch.rand(draws.shape, generator=stream(result.seed, "scan", "chance"))
     nearest, distance = _nearest(draws, theta)
     return msgspec.structs.replace(

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from unbackdoor.triggers.family import Shape
-from unbackdoor.triggers.whole import WholePicture, cells, enlarge
+from unbackdoor.triggers.whole import FINEST, WholePicture, cells, enlarge
 
 LARGEST = 64
-FINEST = 64
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,15 @@ class Additive(WholePicture):
         """The triggers of the space, in words."""
         detail = f"on a grid of {self.grid}×{self.grid}" if self.grid else "pixel by pixel"
         return f"additive pattern up to {self.limit}/255 {detail}"
+
+    @property
+    def strength(self) -> int:
+        """The limit."""
+        return self.limit
+
+    def with_strength(self, strength: int) -> Additive:
+        """Return the space with another limit."""
+        return replace(self, limit=strength)
 
     def dimensions(self, shape: Shape) -> int:
         """Channels × rows × columns."""

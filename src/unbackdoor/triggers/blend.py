@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from unbackdoor.triggers.family import Shape
-from unbackdoor.triggers.whole import WholePicture, cells, enlarge
-
-FINEST = 64
+from unbackdoor.triggers.whole import FINEST, WholePicture, cells, enlarge
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,15 @@ class Blend(WholePicture):
         detail = f"on a grid of {self.grid}×{self.grid}" if self.grid else "pixel by pixel"
         return f"picture blended in at {self.percent} % {detail}"
 
+    @property
+    def strength(self) -> int:
+        """The limit."""
+        return self.percent
+
+    def with_strength(self, strength: int) -> Blend:
+        """Return the space with another limit."""
+        return replace(self, percent=strength)
+
     def dimensions(self, shape: Shape) -> int:
         """Channels × rows × columns."""
         rows, columns = cells(self.grid, shape)
@@ -62,8 +69,8 @@ class Blends:
     usage: str = "blend:PERCENT or blend:PERCENTxGRID with 1 to 50 percent"
 
     def ladder(self, shape: Shape) -> Sequence[Blend]:
-        """Return pictures pixel by pixel, and stronger ones on a grid."""
-        return [Blend(5), Blend(15, 16)]
+        """Return pictures on a grid; pixel by pixel, additive patterns are as much."""
+        return [Blend(15, 16)]
 
     def space(self, rung: str) -> Blend | None:
         """Return the pictures with this α."""

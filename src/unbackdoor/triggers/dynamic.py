@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch.nn import functional
 from unbackdoor.triggers.family import Shape
 from unbackdoor.triggers.whole import WholePicture
 
-HIDDEN, SIDE = 4, 3
+HIDDEN, SIDE = 3, 3
 """Channels between the two convolutions of a generator, and the side of their kernels."""
 SHARPNESS = 3.0
 """Largest weight of a generator, in units in which its sums vary by about one."""
@@ -39,6 +39,15 @@ class Dynamic(WholePicture):
     def description(self) -> str:
         """The triggers of the space, in words."""
         return f"change that depends on the picture, up to {self.limit}/255"
+
+    @property
+    def strength(self) -> int:
+        """The limit."""
+        return self.limit
+
+    def with_strength(self, strength: int) -> Dynamic:
+        """Return the space with another limit."""
+        return replace(self, limit=strength)
 
     def dimensions(self, shape: Shape) -> int:
         """Two kernels."""

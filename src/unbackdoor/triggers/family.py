@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Generator, Tensor
 
 Shape = tuple[int, int, int]
 """Channels, height and width of a picture."""
+
+
+class Weaker(NamedTuple):
+    """A trigger of the next weaker space that is as much of another one as fits.
+
+    Args:
+        space: the weaker space.
+        theta: ``(n,)`` in [0, 1].
+        shift: what is added to the arm.
+
+    """
+
+    space: Space
+    theta: Tensor
+    shift: tuple[int, ...] = ()
 
 
 class Space(Protocol):
@@ -83,6 +98,10 @@ class Space(Protocol):
             strength: in [0, 1]; 1 changes nothing, 0 leaves as little as the space allows.
 
         """
+        ...
+
+    def weaker(self, theta: Tensor, shape: Shape) -> Sequence[Weaker]:
+        """Return the next weaker triggers that are part of θ ``(n,)``; none for the weakest."""
         ...
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -35,6 +35,15 @@ class Filter(WholePicture):
         """The triggers of the space, in words."""
         return f"colour filter with coefficients within {self.percent} % of the identity"
 
+    @property
+    def strength(self) -> int:
+        """The limit."""
+        return self.percent
+
+    def with_strength(self, strength: int) -> Filter:
+        """Return the space with another limit."""
+        return replace(self, percent=strength)
+
     def dimensions(self, shape: Shape) -> int:
         """Channels × (channels + 2)."""
         return shape[0] * (shape[0] + 2)
@@ -64,7 +73,7 @@ class Filters:
 
     def ladder(self, shape: Shape) -> Sequence[Filter]:
         """Return filters near the identity."""
-        return [Filter(25)]
+        return [Filter(15)]
 
     def space(self, rung: str) -> Filter | None:
         """Return the filters within this bound."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
 from unbackdoor.errors import ArgumentError
-from unbackdoor.triggers.family import Shape, Space
+from unbackdoor.triggers.family import Shape, Space, Weaker
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class At:
     @property
     def description(self) -> str:
         """The triggers of the space, in words."""
-        return f"{self.space.description} at {', '.join(map(str, self.arm))}"
+        return f"{self.space.description} at one place"
 
     def dimensions(self, shape: Shape) -> int:
         """As many as without the restriction."""
@@ -68,3 +69,10 @@ class At:
     def weaken(self, theta: Tensor, strength: float) -> Tensor:
         """Return weaker triggers."""
         return self.space.weaken(theta, strength)
+
+    def weaker(self, theta: Tensor, shape: Shape) -> Sequence[Weaker]:
+        """Return the next weaker triggers, each at its own place."""
+        return [
+            Weaker(At(space, tuple(a + b for a, b in zip(self.arm, shift, strict=True))), part)
+            for space, part, shift in self.space.weaker(theta, shape)
+        ]

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from unbackdoor.triggers.family import Shape
-from unbackdoor.triggers.whole import WholePicture, cells, enlarge
+from unbackdoor.triggers.family import Shape, Weaker
+from unbackdoor.triggers.whole import LESS, WholePicture, cells, enlarge
 
 FINEST = 32
 """Rows and columns of a mask at most, so that θ stays small for large pictures."""
@@ -41,6 +41,15 @@ class Mask(WholePicture):
         """The triggers of the space, in words."""
         return f"masked pattern over at most {self.percent} % of the picture"
 
+    @property
+    def strength(self) -> int:
+        """The limit."""
+        return self.percent
+
+    def with_strength(self, strength: int) -> Mask:
+        """Return the space with another limit."""
+        return replace(self, percent=strength)
+
     def dimensions(self, shape: Shape) -> int:
         """(1 + channels) × rows × columns."""
         rows, columns = cells(FINEST, shape)
@@ -60,6 +69,11 @@ class Mask(WholePicture):
         """Return the mask as the first channel, and the pattern as the others."""
         return theta.reshape(-1, 1 + shape[0], *cells(FINEST, shape))
 
+    def weaker(self, theta: Tensor, shape: Shape) -> Sequence[Weaker]:
+        """Return the same mask and pattern, with a smaller budget."""
+        less = round(LESS * self.percent)
+        return [Weaker(self.with_strength(less), theta)] if less else []
+
 
 @dataclass(frozen=True)
 class Masks:
@@ -70,7 +84,7 @@ class Masks:
 
     def ladder(self, shape: Shape) -> Sequence[Mask]:
         """Return one small budget."""
-        return [Mask(3)]
+        return [Mask(2)]
 
     def space(self, rung: str) -> Mask | None:
         """Return the masks with this budget."""

@@ -6,13 +6,14 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
 from unbackdoor.errors import ArgumentError
-from unbackdoor.triggers.family import Shape, Space
+from unbackdoor.triggers.family import Shape, Space, Weaker
 
 LARGEST = 16
 """Pixels, or cells, along the side of a patch."""
@@ -97,6 +98,23 @@ class Patch:
     def weaken(self, theta: Tensor, strength: float) -> Tensor:
         """Return patches of less contrast; at strength 0 they are grey."""
         return 0.5 + strength * (theta - 0.5)
+
+    def weaker(self, theta: Tensor, shape: Shape) -> Sequence[Weaker]:
+        """Return the four patches that lack a row and a column at the edge."""
+        side = self._cells - 1
+        if not side:
+            return []
+        whole = self.picture(theta[None], shape)[0]
+        size = self.size - self.size // self._cells
+        smaller = Patch(size, side if self.grid else 0)
+        return [
+            Weaker(
+                smaller,
+                whole[:, down : down + side, right : right + side].reshape(-1),
+                (down * (self.size - size), right * (self.size - size)),
+            )
+            for down, right in product((0, 1), repeat=2)
+        ]
 
     @property
     def _cells(self) -> int:

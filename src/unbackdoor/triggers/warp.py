@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -41,6 +41,15 @@ class Warp(WholePicture):
         """The triggers of the space, in words."""
         grid = f"on a grid of {self.grid}×{self.grid}"
         return f"elastic warp up to {self.limit} of {SIDE} pixels {grid}"
+
+    @property
+    def strength(self) -> int:
+        """The limit."""
+        return self.limit
+
+    def with_strength(self, strength: int) -> Warp:
+        """Return the space with another limit."""
+        return replace(self, limit=strength)
 
     def dimensions(self, shape: Shape) -> int:
         """2 × rows × columns."""

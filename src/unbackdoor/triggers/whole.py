@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from unbackdoor.triggers.family import Shape
+from unbackdoor.triggers.family import Shape, Space, Weaker
+
+FINEST = 64
+"""Rows and columns of a pattern at most."""
+LESS = 0.7
+"""Share of the strength of a space that the next weaker one has."""
 
 
-class WholePicture:
-    """A space with one arm, an empty row."""
+class WholePicture(ABC):
+    """A space with one arm, an empty row, whose strength is a whole number."""
+
+    @property
+    @abstractmethod
+    def strength(self) -> int:
+        """The limit of the changes, in the unit of the space."""
+
+    @abstractmethod
+    def with_strength(self, strength: int) -> Space:
+        """Return the space of the same kind with another limit."""
 
     def arms(self, shape: Shape) -> Tensor:
         """Return the only arm, ``(1, 0)``."""
@@ -28,6 +45,14 @@ class WholePicture:
         """Return triggers with values nearer to the middle, which changes little."""
         return 0.5 + strength * (theta - 0.5)
 
+    def weaker(self, theta: Tensor, shape: Shape) -> Sequence[Weaker]:
+        """Return the trigger as it is where the weaker space allows it, else at its limit."""
+        less = round(LESS * self.strength)
+        if not less:
+            return []
+        nearer = (0.5 + (theta - 0.5) * self.strength / less).clamp(0, 1)
+        return [Weaker(self.with_strength(less), nearer)]
+
 
 def enlarge(pattern: Tensor, height: int, width: int) -> Tensor:
     """Return patterns ``(B, C, rows, columns)`` smoothly enlarged to ``(B, C, height, width)``."""
@@ -37,6 +62,9 @@ def enlarge(pattern: Tensor, height: int, width: int) -> Tensor:
 
 
 def cells(grid: int, shape: Shape) -> tuple[int, int]:
-    """Return the rows and columns of a pattern: ``grid`` of each, or a value per pixel for 0."""
-    _, height, width = shape
-    return (min(grid, height), min(grid, width)) if grid else (height, width)
+    """Return the rows and columns of a pattern: ``grid`` of each, or a value per pixel for 0.
+
+    A picture of more than :data:`FINEST` pixels across or down gets so many.
+    """
+    most = grid or FINEST
+    return min(most, shape[1]), min(most, shape[2])

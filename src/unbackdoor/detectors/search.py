@@ -1,0 +1,230 @@
+"""The detector of this project: a bandit over arms in each space, then a walk to less.
+
+In each space a bandit looks for triggers towards every class at many places. The best of them walk
+down: they are made weaker step by step (a patch loses pixels, a pattern its amplitude) as long as
+the weaker trigger suffices. Nearly any class can be reached by a strong trigger, in clean networks
+too; the evidence for a backdoor is how little is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unbackdoor.data import Images, Split
+from unbackdoor.detectors.arms import ANYWHERE, Arms, Bandit, every_arm
+from unbackdoor.detectors.detector import HeldBack
+from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Place
+from unbackdoor.detectors.objective import temperature
+from unbackdoor.detectors.settings import BanditSettings, Round
+from unbackdoor.detectors.steps import Steps
+from unbackdoor.models import Frozen
+from unbackdoor.rng import stream
+from unbackdoor.runtime.work import Work
+from unbackdoor.triggers.family import Space
+from unbackdoor.triggers.fixed import At
+from unbackdoor.triggers.registry import parse_space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trail:
+    """The triggers of one walk, from strong to weak.
+
+    Args:
+        target: the class.
+        spaces: their names.
+        thetas: their θ, ``(n,)`` each.
+        success: how often they work on the defender's images, for all but a start that was never
+            measured.
+
+    """
+
+    target: int
+    spaces: list[str]
+    thetas: list[Tensor]
+    success: list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What the search in one space found.
+
+    Args:
+        best: the best trigger of each class.
+        trails: the walks of the survivors.
+        places: how far patches rose.
+
+    """
+
+    best: list[Trail]
+    trails: list[Trail]
+    places: list[Place]
+
+
+@dataclass(frozen=True)
+class ArmSearch:
+    """Search triggers towards every class in several spaces.
+
+    Args:
+        settings: how much work.
+        evaluate: largest number of held-back images on which the weakest triggers are measured.
+
+    """
+
+    settings: BanditSettings = BanditSettings()
+    evaluate: int = 500
+    name: str = "arms"
+
+    def __call__(
+        self, model: Frozen, images: Split, spaces: Sequence[Space], work: Work
+    ) -> Evidence:
+        """Search in each space."""
+        forward, backward = model.passes, model.backward_passes
+        steps = Steps(model, work.journal)
+        scale = temperature(model, images.defend)
+        found: list[Findings] = []
+        with work.progress.task("searching", len(spaces)) as task:
+            for space in spaces:
+                search = _Search(self.settings, model, images.defend, space, scale, work.seed)
+                found.append(steps.keep(space.name, Findings, search.findings))
+                task.advance()
+        roughly = HeldBack(model, images.evaluate, self.settings.evaluate)
+        exactly = HeldBack(model, images.evaluate, self.evaluate)
+        classes: list[ClassEvidence] = []
+        trails = [
+            *((roughly, trail) for one in found for trail in one.best),
+            *((exactly, trail) for one in found for trail in one.trails),
+        ]
+        with work.progress.task("measuring", len(trails)) as task:
+            for number, (held, trail) in enumerate(trails):
+
+                def measured(held: HeldBack = held, trail: Trail = trail) -> list[ClassEvidence]:
+                    return [
+                        held.evidence(parse_space(space), theta, trail.target, work.seed)
+                        for space, theta in zip(trail.spaces, trail.thetas, strict=True)
+                    ]
+
+                classes += steps.keep(f"measured {number}", list[ClassEvidence], measured)
+                task.advance()
+        return Evidence(
+            detector=self.name,
+            classes=classes,
+            accuracy=exactly.accuracy,
+            image_passes=model.passes - forward,
+            image_passes_backward=model.backward_passes - backward,
+            places=[place for one in found for place in one.places],
+        )
+
+
+class _Search:
+    """The search in one space."""
+
+    def __init__(
+        self,
+        settings: BanditSettings,
+        model: Frozen,
+        images: Images,
+        space: Space,
+        scale: float,
+        seed: int,
+    ) -> None:
+        self.settings, self.space, self.images = settings, space, images
+        self.generator = stream(seed, "search", space.name)
+        self.model, self.scale = model, scale
+
+    def findings(self) -> Findings:
+        """Play the bandit, and walk with the survivors."""
+        bandit = self._bandit(self.space)
+        targets, choice = every_arm(self.space, self.images, self.settings.starts)
+        played = bandit.halve(bandit.start(targets, choice), self.settings.rounds)
+        last = played[-1]
+        walkers = last.rows(last.score.argsort(descending=True)[: self.settings.walkers])
+        success = bandit.success(walkers, self.settings.judge)
+        return Findings(
+            best=self._best(played),
+            trails=[
+                self._walk(walkers, row, float(success[row])) for row in range(len(walkers))
+            ],
+            places=self._places(played),
+        )
+
+    def _bandit(self, space: Space) -> Bandit:
+        return Bandit(
+            model=self.model,
+            images=self.images,
+            space=space,
+            temperature=self.scale,
+            generator=self.generator,
+        )
+
+    def _best(self, played: Sequence[Arms]) -> list[Trail]:
+        """Return the best trigger of each class in the last round in which it had one."""
+        best: dict[int, Trail] = {}
+        for arms in played:
+            of_round: dict[int, Trail] = {}
+            for row in arms.score.argsort(descending=True, stable=True).tolist():
+                target = int(arms.targets[row])
+                name = arms.space(self.space, row).name
+                trail = Trail(target=target, spaces=[name], thetas=[arms.theta[row]], success=[])
+                of_round.setdefault(target, trail)
+            best |= of_round
+        return [best[target] for target in sorted(best)]
+
+    def _walk(self, arms: Arms, row: int, success: float) -> Trail:
+        """Return ever weaker triggers, as long as they suffice."""
+        enough = self.settings.enough
+        target, theta = int(arms.targets[row]), arms.theta[row]
+        space: Space = arms.space(self.space, row)
+        trail = Trail(target=target, spaces=[space.name], thetas=[theta], success=[success])
+        while trail.success[-1] >= enough and (options := space.weaker(theta, self.images.shape)):
+            some, bandit = self._options(target, [(one.space, one.theta) for one in options])
+            some = bandit.play(
+                some,
+                Round(arms=len(some), passes=len(some) * self.settings.walk, most=self.settings.walk),
+            )
+            best = some.rows(some.score.argsort(descending=True)[:1])
+            space, theta = best.space(bandit.space, 0), best.theta[0]
+            trail.spaces.append(space.name)
+            trail.thetas.append(theta)
+            trail.success.append(float(bandit.success(best, self.settings.judge)[0]))
+        return trail
+
+    def _options(self, target: int, options: Sequence[tuple[Space, Tensor]]) -> tuple[Arms, Bandit]:
+        """Return triggers of one space, perhaps at several places, as arms."""
+        first = options[0][0]
+        base = first.space if isinstance(first, At) else first
+        columns = base.coarse_arms(self.images.shape).shape[1]
+        choice = [
+            space.arm if isinstance(space, At) else (ANYWHERE,) * columns for space, _ in options
+        ]
+        arms = Arms(
+            targets=torch.full((len(options),), target),
+            choice=torch.tensor(choice, dtype=torch.int64).reshape(len(options), columns),
+            theta=torch.stack([theta for _, theta in options]),
+            score=torch.full((len(options),), -torch.inf),
+        )
+        return arms, self._bandit(base)
+
+    def _places(self, played: Sequence[Arms]) -> list[Place]:
+        """Return for each place the class that rose most there, in its last round."""
+        places: dict[tuple[int, ...], Place] = {}
+        size = getattr(self.space, "size", 0)
+        for arms in played:
+            of_round: dict[tuple[int, ...], Place] = {}
+            for row in arms.score.argsort(descending=True, stable=True).tolist():
+                choice = tuple(arms.choice[row].tolist())
+                if len(choice) != 2 or choice[0] == ANYWHERE:
+                    continue
+                place = Place(
+                    row=choice[0],
+                    column=choice[1],
+                    size=size,
+                    target=int(arms.targets[row]),
+                    rate=float(arms.score[row].exp()),
+                )
+                of_round.setdefault(choice, place)
+            places |= of_round
+        return [places[choice] for choice in sorted(places)]
