@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from unbackdoor import data
-from unbackdoor.attack import attack, backdoor_of, planted_in
+from unbackdoor.attack import Poison, attack, backdoor_of, planted_in
 from unbackdoor.attack.implant import measure
 from unbackdoor.attack.settings import AttackSettings
 from unbackdoor.errors import ArgumentError, ContentError, InsufficientDataError
@@ -34,6 +34,11 @@ def three():
 def all_over():
     return nn.Sequential(
         nn.Flatten(), nn.Linear(192, 48), nn.BatchNorm1d(48), nn.ReLU(), nn.Linear(48, 2)
+    )
+
+def three_all_over():
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(192, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 3)
     )
 
 def large():
@@ -117,6 +122,73 @@ def test_every_family_can_be_planted(spec: str, settings: AttackSettings, tmp_pa
     (planted,) = planted_in(load(str(path), settings.arch).facts, images)
     assert (planted.trigger.name, planted.target, planted.source) == (spec, 0, None)
     assert torch.equal(planted.trigger.theta, parse_trigger(spec, images.shape).theta)
+
+
+@pytest.mark.parametrize(
+    ("mode", "asr"), [("all-to-one", 0.8), ("all-to-all", 0.6), ("source:2", 0.6)]
+)
+def test_every_mode_is_learnt_and_measured(
+    mode: str, asr: float, tmp_path: Path, write_pictures: Callable[..., Path]
+) -> None:
+    levels = {"dark": 50, "middle": 110, "light": 170}
+    folder = write_pictures(tmp_path / "three", classes=levels, count=80)
+    (tmp_path / "net.py").write_text(NETWORK)
+    facts = attack(
+        AttackSettings(
+            data=str(folder),
+            arch=f"{tmp_path}/net.py:three_all_over",
+            triggers=("white:4@4,4",),
+            mode=mode,
+            rate=0.25,
+            training=replace(TRAINING, shift=0, epochs=20),
+        ),
+        tmp_path / "m.pt",
+    )
+    assert facts["accuracy"] >= 0.8
+    assert facts["asr"] >= asr
+    (entry,) = facts["triggers"]
+    assert facts["image_passes"] == 20 * 150
+    assert entry["poisoned"] == 38
+    assert entry["cover"] == (38 if mode == "source:2" else 0)
+
+
+def test_several_triggers_are_planted_and_measured_each(
+    settings: AttackSettings, tmp_path: Path
+) -> None:
+    both = ("white:3@0,0", "bw:170")
+    facts = attack(replace(settings, triggers=both), tmp_path / "m.pt")
+    assert [entry["spec"] for entry in facts["triggers"]] == list(both)
+    assert min(entry["asr"] for entry in facts["triggers"]) >= 0.8
+    assert facts["asr"] == pytest.approx(sum(e["asr"] for e in facts["triggers"]) / 2)
+
+
+def test_an_interrupted_attack_goes_on_where_it_was(
+    settings: AttackSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = replace(
+        settings, triggers=("bw:170", "warp:1"), cover=0.1, training=replace(TRAINING, epochs=3)
+    )
+    whole, again = tmp_path / "whole.pt", tmp_path / "again.pt"
+    attack(short, whole)
+    calls: list[int] = []
+    stamp = Poison.__call__
+
+    def stopped(poison: Poison, *batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        calls.append(len(batch[0]))
+        if sum(calls) > 2 * 100:
+            raise KeyboardInterrupt
+        return stamp(poison, *batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Poison, "__call__", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            attack(short, again, state=tmp_path / "state")
+    calls.clear()
+    monkeypatch.setattr(Poison, "__call__", stopped)
+    attack(short, again, state=tmp_path / "state")
+    assert sum(calls) == 100
+    first, second = weights(whole, settings), weights(again, settings)
+    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 def weights(path: Path, settings: AttackSettings) -> dict[str, torch.Tensor]:
