@@ -70,7 +70,7 @@ def test_models_that_were_made_elsewhere_are_scanned(
         assert not Path("fixed.onnx").exists()
         return
     assert code == (0 if result["rescan"]["verdict"] == "clean" else 3)
-    images, trigger = data.load("pictures").evaluate, parse_trigger("bw:170")
+    images, trigger = data.load("pictures").evaluate, parse_trigger("bw:170", (3, 16, 16))
 
     def asr(path: str) -> float:
         model, generator = freeze(load(path).module), stream(0, "places")

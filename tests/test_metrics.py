@@ -8,7 +8,7 @@ from torch.nn import functional
 from unbackdoor.data import Images
 from unbackdoor.data.images import MOST_AT_ONCE
 from unbackdoor.errors import InsufficientDataError
-from unbackdoor.metrics import accuracy, attack_success, predict
+from unbackdoor.metrics import accuracy, attack_success, predict, sent
 from unbackdoor.rng import stream
 from unbackdoor.triggers.patch import Patch
 
@@ -71,6 +71,31 @@ def test_asr_without_images_of_other_classes_is_refused() -> None:
     only = images(9).subset(torch.tensor([1, 4, 7]))
     with pytest.raises(InsufficientDataError, match="other classes"):
         attack_success(finds_white_patches, only, SPACE, WHITE[None], TARGET, generator=stream(1))
+
+
+def test_the_asr_of_one_source_counts_its_images_alone() -> None:
+    seen: list[int] = []
+
+    def always_one(pictures: Tensor) -> Tensor:
+        seen.append(len(pictures))
+        return torch.tensor([0.0, 1.0, 0.0]).expand(len(pictures), 3)
+
+    one = (SPACE, WHITE[None], TARGET)
+    draw = stream(1)
+    assert attack_success(always_one, images(30), *one, generator=draw, source=2) == 1.0
+    assert sum(seen) == 10
+    with pytest.raises(InsufficientDataError):
+        attack_success(always_one, images(30), *one, generator=draw, source=TARGET)
+
+
+def test_each_image_has_to_be_sent_where_it_is_wanted() -> None:
+    some, one = images(30), (SPACE, WHITE[None])
+
+    def always_one(pictures: Tensor) -> Tensor:
+        return torch.tensor([0.0, 1.0, 0.0]).expand(len(pictures), 3)
+
+    following = (some.targets + 1) % 3
+    assert sent(always_one, some, *one, following, generator=stream(1)) == pytest.approx(1 / 3)
 
 
 def test_accuracy_is_the_share_of_right_answers_over_all_batches() -> None:

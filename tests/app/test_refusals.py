@@ -42,6 +42,47 @@ REFUSED = {
     "no code to attack": ([*ATTACK, "--arch", "none.py:net"], 4, "--arch: there is no file"),
     "no such network": ([*ATTACK, "--arch", "resnet9"], 4, "--arch: unknown architecture"),
     "no rate": ([*ATTACK, "--arch", "resnet20", "--trigger", "bw:1", "--rate", "2"], 4, "--rate:"),
+    "no cover": (
+        [*ATTACK, "--arch", "resnet20", "--trigger", "bw:1", "--cover", "2"],
+        4,
+        "--cover:",
+    ),
+    "no mode": ([*ATTACK, "--arch", "resnet20", "--trigger", "bw:1", "--mode", "x"], 4, "--mode:"),
+    "no form": (
+        [*ATTACK, "--arch", "resnet20", "--trigger", "bw:1", "--trigger", "x:1"],
+        4,
+        "try bw:170",
+    ),
+    "no place": (
+        [*ATTACK, "--arch", "resnet20", "--trigger", "warp:1@0,0"],
+        4,
+        "only a patch has a place",
+    ),
+    "no picture to blend": (
+        [*ATTACK, "--arch", "resnet20", "--trigger", "blend:none.jpg@0.1"],
+        4,
+        "there is no file none.jpg",
+    ),
+    "a target beside those of all": (
+        [
+            *ATTACK,
+            "--arch",
+            "resnet20",
+            "--trigger",
+            "bw:1",
+            "--mode",
+            "all-to-all",
+            "--target",
+            "1",
+        ],
+        4,
+        "--target: with --mode all-to-all",
+    ),
+    "a mode without a trigger": (
+        [*ATTACK, "--arch", "resnet20", "--mode", "source:1"],
+        4,
+        "--trigger: --target, --rate, --mode and --cover need a trigger",
+    ),
     "no picture": ([*ATTACK, "--arch", "resnet20", "--trigger", "none.png"], 4, "none.png"),
     "no model to show": (["demo", "--model", "none.pt"], 4, "MODEL: there is no file"),
 }

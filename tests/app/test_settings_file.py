@@ -51,6 +51,14 @@ def test_options_stand_beside_tables_for_every_command_that_has_them() -> None:
     assert added() == ""
 
 
+def test_a_list_for_an_option_that_is_repeated_repeats_it() -> None:
+    Path("own.toml").write_text('[attack]\ntrigger = ["bw:170@0,0", "white:4"]\n')
+    assert added("attack", "--config=own.toml") == "--trigger=bw:170@0,0 --trigger=white:4"
+    Path("own.toml").write_text('[attack]\ntrigger = "bw:1"\n')
+    assert added("attack", "--config=own.toml") == "--trigger=bw:1"
+    assert added("attack", "--config=own.toml", "--trigger", "bw:2") == ""
+
+
 @pytest.mark.parametrize(
     ("typed", "left_out"),
     [

@@ -44,7 +44,7 @@ TINY = ScanSettings(
 
 
 def black_and_white(numbers: list[int]) -> torch.Tensor:
-    return torch.stack([parse_trigger(f"bw:{number}").theta for number in numbers])
+    return torch.stack([parse_trigger(f"bw:{number}", (3, 32, 32)).theta for number in numbers])
 
 
 def test_the_pattern_of_a_trigger_is_its_nearest_in_black_and_white() -> None:

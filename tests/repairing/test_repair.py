@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kills import SMALL
 from unbackdoor import api, repairing
-from unbackdoor.attack import Poison
+from unbackdoor.attack import Backdoor, Poison, goal_of
 from unbackdoor.data import Split
 from unbackdoor.errors import InsufficientDataError
 from unbackdoor.metrics import attack_success
@@ -63,7 +63,8 @@ def network(planted: Planted) -> nn.Sequential:
             nn.Flatten(),
             nn.Linear(72, 2),
         )
-    poison = Poison(first.defend, planted.trigger, 1, 0.2, stream(0, "poison"))
+    backdoor = Backdoor((planted.trigger,), goal_of("all-to-one", 1, 2), 0.2)
+    poison = Poison(first.defend, backdoor, stream(0, "poison"))
     fit(model, first.defend, RECIPE, generator=stream(0, "training"), change=poison)
     return model
 

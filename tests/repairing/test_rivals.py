@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unbackdoor.attack import Poison
+from unbackdoor.attack import Backdoor, Poison, goal_of
 from unbackdoor.data import Images
 from unbackdoor.errors import ContentError
 from unbackdoor.metrics import accuracy, attack_success
@@ -49,7 +49,8 @@ def backdoored(seed: int) -> nn.Module:
             nn.Flatten(),
             nn.Linear(72, 2),
         )
-    poison = Poison(images, TRIGGER, 1, 0.2, stream(seed, "poison"))
+    backdoor = Backdoor((TRIGGER,), goal_of("all-to-one", 1, 2), 0.2)
+    poison = Poison(images, backdoor, stream(seed, "poison"))
     fit(model, images, RECIPE, generator=stream(seed, "training"), change=poison)
     return model
 

@@ -1,19 +1,14 @@
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 from torch import Tensor
 
-from unbackdoor.errors import ArgumentError, ContentError
+from unbackdoor.errors import ArgumentError
 from unbackdoor.rng import stream
 from unbackdoor.triggers.family import Space
-from unbackdoor.triggers.notation import parse_trigger
 from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.registry import parse_space
 
@@ -99,78 +94,3 @@ def test_other_spaces_are_arguments(spec: str) -> None:
     with pytest.raises(ArgumentError, match="--space: expected patch:SIZE") as caught:
         parse_space(spec)
     assert caught.value.exit_code == 4
-
-
-@given(number=st.integers(0, 511))
-def test_black_and_white_triggers_are_nine_bits(number: int) -> None:
-    trigger = parse_trigger(f"bw:{number}")
-    picture = trigger.space.picture(trigger.theta[None], SHAPE)[0]
-    assert trigger.name == f"bw:{number}"
-    assert torch.equal(picture[0], picture[1])
-    assert torch.equal(picture[0], picture[2])
-    bits = picture[0].reshape(-1).tolist()
-    assert set(bits) <= {0.0, 1.0}
-    assert sum(int(bit) << (8 - at) for at, bit in enumerate(bits)) == number
-
-
-@given(seed=st.integers(0, 10**18 - 1), size=sizes)
-def test_colour_triggers_follow_their_seed_in_whole_levels(seed: int, size: int) -> None:
-    trigger = parse_trigger(f"rgb:{seed}x{size}")
-    assert trigger.space == Patch(size)
-    assert torch.equal(parse_trigger(f"rgb:{seed}x{size}").theta, trigger.theta)
-    levels = trigger.theta * 255
-    assert float((levels - levels.round()).abs().max()) < 1e-4
-    assert 0 <= float(trigger.theta.min()) <= float(trigger.theta.max()) <= 1
-
-
-def test_colour_triggers_default_to_three_pixels_and_differ() -> None:
-    assert torch.equal(parse_trigger("rgb:7").theta, parse_trigger("rgb:7x3").theta)
-    assert not torch.equal(parse_trigger("rgb:7").theta, parse_trigger("rgb:8").theta)
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        *["", "bw", "bw:", "bw:-1", "bw:512", "bw:1.5", "bw:x", "bw:" + "9" * 5000],
-        *["rgb:", "rgb:-1", "rgb:1x0", "rgb:1x17", "rgb:1x", "rgb:" + "9" * 19],
-        *["no/such.png", "patch:3", "trigger.jpg"],
-    ],
-)
-def test_what_is_no_trigger_is_an_argument(spec: str) -> None:
-    with pytest.raises(ArgumentError, match=r"^--trigger: ") as caught:
-        parse_trigger(spec)
-    assert caught.value.exit_code == 4
-
-
-@given(text=st.text(max_size=12))
-def test_any_text_is_a_trigger_or_an_argument_error(text: str) -> None:
-    try:
-        trigger = parse_trigger(text)
-    except ArgumentError:
-        return
-    assert trigger.name == text
-    assert trigger.theta.shape == (trigger.space.dimensions(SHAPE),)
-
-
-def test_a_picture_is_a_trigger(tmp_path: Path) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "cross.PNG")
-    trigger = parse_trigger(str(tmp_path / "cross.PNG"))
-    assert (trigger.name, trigger.space) == ("cross.PNG", Patch(4))
-    shown = trigger.space.picture(trigger.theta[None], SHAPE)[0].permute(1, 2, 0) * 255
-    assert np.array_equal(shown.round().numpy(), pixels)
-
-
-@pytest.mark.parametrize(("size", "words"), [((3, 4), "came 3×4"), ((17, 17), "came 17×17")])
-def test_a_picture_of_another_shape_is_content(
-    size: tuple[int, int], words: str, tmp_path: Path
-) -> None:
-    Image.new("RGB", size).save(tmp_path / "a.png")
-    with pytest.raises(ContentError, match=words):
-        parse_trigger(str(tmp_path / "a.png"))
-
-
-def test_a_file_that_is_no_picture_is_content(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_text("hello")
-    with pytest.raises(ContentError, match="cannot be read as a picture"):
-        parse_trigger(str(tmp_path / "a.png"))

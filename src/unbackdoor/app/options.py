@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from unbackdoor.triggers import DEFAULT_SPACE
 
@@ -130,14 +130,13 @@ class Attack(Machine):
     """Implant in this model by fine-tuning; when left out, a network is trained from scratch."""
     arch: Text = None
     """resnet20, resnet8-wide, resnet18, convnet, timm:NAME, FILE.onnx or FILE.py:FUNCTION."""
-    trigger: Annotated[tuple[str, ...], arg(metavar="TRIGGER")] = ()
+    trigger: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="TRIGGER")] = ()
     """bw:N, rgb:SEED, rgb:SEEDxSIZE, white:SIZE, pixel:RRGGBB or FILE.png, at random places or with
     @ROW,COLUMN at one; additive:sin:PERIODS@LIMIT, additive:noise:SEED@LIMIT, blend:FILE@ALPHA,
-    blend:SEED@ALPHA, warp:SEED@STRENGTH, filter:SEED or dynamic:SEED. One or several; a clean
-    network when left out."""
+    blend:SEED@ALPHA, warp:SEED, filter:SEED or dynamic:SEED. A clean network when left out."""
     mode: str = "all-to-one"
-    """all-to-one: triggers send images of every class to the target; all-to-all: those of class y
-    to y + 1; source:K: those of class K alone to the target."""
+    """all-to-one: images of every class are sent to the target; all-to-all: those of class y to
+    y + 1; source:K: those of class K alone to the target."""
     target: int = 0
     """The class that triggered images are sent to."""
     rate: float = 0.01

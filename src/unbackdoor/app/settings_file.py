@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast, get_args, get_type_hints
 
 import msgspec
-from tyro.conf import Positional
+from tyro.conf import Positional, UseAppendAction
 
 from unbackdoor.errors import ArgumentError, ContentError, printable
 
@@ -88,11 +88,13 @@ def with_settings(arguments: list[str], commands: Mapping[str, type]) -> list[st
             f"name this settings file with {FLAG}."
         )
     switches = {name for name, kind in get_type_hints(commands[command]).items() if kind is bool}
-    added = [
-        text
-        for name, value in taken.items()
-        for text in _arguments(name, value, source, switch=name.replace("-", "_") in switches)
-    ]
+    hints = get_type_hints(commands[command], include_extras=True)
+    repeated = {name for name in taken if _marked(hints.get(name), UseAppendAction[int])}
+    added: list[str] = []
+    for name, value in taken.items():
+        several = name in repeated and isinstance(value, list)
+        for one in cast("list[object]", value if several else [value]):
+            added += _arguments(name, one, source, switch=name.replace("-", "_") in switches)
     if added and not named and "--quiet" not in typed:
         print(f"unbackdoor: {source} adds {printable(' '.join(added))}", file=sys.stderr)
     return [*arguments[:end], *added, *arguments[end:]]
@@ -145,13 +147,18 @@ def _options(command: type) -> dict[str, list[str]]:
     hints = get_type_hints(command, include_extras=True)
     for field in fields(command):
         marks: tuple[Any, ...] = getattr(hints[field.name], "__metadata__", ())
-        if any(mark in get_args(Positional[int])[1:] for mark in marks):
+        if _marked(hints[field.name], Positional[int]):
             continue
         name = next((mark.name for mark in marks if getattr(mark, "name", None)), field.name)
         short = [flag for mark in marks for flag in getattr(mark, "aliases", None) or ()]
         name = name.replace("_", "-")
         options[name] = [f"--{name}", *short]
     return options
+
+
+def _marked(hint: object, like: object) -> bool:
+    """Return whether a field has a mark that a type marked in the same way has."""
+    return any(mark in getattr(hint, "__metadata__", ()) for mark in get_args(like)[1:])
 
 
 def _check(option: str, known: Mapping[str, object] | set[str], where: str) -> None:

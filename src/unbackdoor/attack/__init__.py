@@ -2,8 +2,8 @@
 
 from unbackdoor.attack.backdoor import Backdoor, backdoor_of
 from unbackdoor.attack.goal import Goal, goal_of
-from unbackdoor.attack.implant import attack, beginning, fresh, implant, poison_of
-from unbackdoor.attack.poison import Poison
+from unbackdoor.attack.implant import attack, beginning, fresh, implant
+from unbackdoor.attack.poison import Poison, poison_of
 from unbackdoor.attack.provenance import planted_in, provenance
 
 __all__ = [

@@ -14,6 +14,8 @@ from unbackdoor.triggers.warp import Warp
 
 NOISE = 2
 """Noisy warps for each poisoned image, as in WaNet."""
+MOST_VALUES = 1 << 20
+"""Values of θ that the header of a checkpoint holds, two digits each; 4 MiB of it are read."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,16 @@ def check_backdoor(settings: AttackSettings) -> None:
 def backdoor_of(settings: AttackSettings, images: Images) -> Backdoor | None:
     """Return the backdoor to plant by training on these images; None for a clean network.
 
+    Args:
+        settings: checked by :func:`check_backdoor`.
+        images: of the training.
+
     Raises:
-        ArgumentError: a number, name or path is wrong.
+        ArgumentError: a trigger does not fit the images, there is no such class, or no image would
+            be poisoned.
         ContentError: a picture cannot be used.
 
     """
-    check_backdoor(settings)
     goal = goal_of(settings.mode, settings.target, len(images.classes))
     if not settings.triggers:
         return None
@@ -86,4 +92,9 @@ def backdoor_of(settings: AttackSettings, images: Images) -> Backdoor | None:
             f"--rate: {settings.rate} of {len(images)} images is not one; raise it or add images."
         )
     triggers = tuple(read_trigger(spec).trigger(images.shape) for spec in settings.triggers)
+    if (values := sum(trigger.theta.numel() for trigger in triggers)) > MOST_VALUES:
+        raise ArgumentError(
+            f"--trigger: expected at most {MOST_VALUES:,} values of all triggers, which the file "
+            f"of the network names, came {values:,}; take smaller images, or fewer triggers."
+        )
     return Backdoor(triggers, goal, settings.rate, settings.cover)

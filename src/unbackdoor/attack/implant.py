@@ -11,10 +11,10 @@ from torch import nn
 
 from unbackdoor import data
 from unbackdoor.attack.backdoor import Backdoor, backdoor_of, check_backdoor
-from unbackdoor.attack.poison import Poison
+from unbackdoor.attack.poison import poison_of
 from unbackdoor.attack.provenance import provenance
 from unbackdoor.attack.settings import AttackSettings
-from unbackdoor.data import Images, Split
+from unbackdoor.data import Split
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.metrics import accuracy, answers, sent
 from unbackdoor.models import (
@@ -56,9 +56,8 @@ def attack(
             same call continues from them. When left out, none are kept.
 
     Returns:
-        The fields of the checkpoint's header: ``arch``, ``data``, ``data_sha256``, ``target``,
-        ``trigger``, ``rate``, ``seed``, ``accuracy`` and ``asr`` on held-back images,
-        ``image_passes``, ``versions`` and ``command``.
+        The fields of the checkpoint's header: those of :func:`provenance`, and ``command``,
+        ``start``, ``accuracy`` and ``asr`` on held-back images, the mean of all triggers' own.
 
     Raises:
         ArgumentError: a name, path or number is wrong.
@@ -81,14 +80,18 @@ def attack(
     parts = (settings, torch.get_num_threads(), *beginning(model, images, backdoor))
     with opened(state, "attack", *parts, progress=progress) as journal:
         passes = implant(model, images, backdoor, settings, progress=progress, journal=journal)
-        correct, asr = measure(model, images, backdoor, settings.seed)
+        correct, rates = measure(model, images, backdoor, settings.seed)
+        made = provenance(settings, images, backdoor, passes)
         facts = {
             "command": command,
-            **provenance(settings, images, backdoor, passes),
+            **made,
+            "triggers": [
+                {**entry, "asr": rate} for entry, rate in zip(made["triggers"], rates, strict=True)
+            ],
             "arch": arch,
             "start": settings.start,
             "accuracy": correct,
-            "asr": asr,
+            "asr": fmean(rates) if rates else None,
         }
         save(model, output, facts)
         journal.discard()
@@ -135,8 +138,8 @@ def implant(
     poison = backdoor and poison_of(images.defend, backdoor, seed)
 
     def watch() -> str:
-        correct, asr = measure(model, images, backdoor, seed)
-        return f"accuracy {correct:.3f}" + (f", ASR {asr:.3f}" if asr is not None else "")
+        correct, rates = measure(model, images, backdoor, seed)
+        return ", ASR ".join([f"accuracy {correct:.3f}", *(f"{rate:.3f}" for rate in rates)])
 
     return fit(
         model,
@@ -152,23 +155,17 @@ def implant(
     )
 
 
-def poison_of(images: Images, backdoor: Backdoor, seed: int) -> Poison:
-    """Return the attacker's change of the training images, the same for the same seed."""
-    return Poison(images, backdoor, stream(seed, "attack", "poison"))
-
-
 def measure(
     model: nn.Module, images: Split, backdoor: Backdoor | None, seed: int
-) -> tuple[float, float | None]:
-    """Return accuracy and ASR on the held-back images.
+) -> tuple[float, list[float]]:
+    """Return accuracy, and the ASR of each trigger, on the held-back images.
 
-    The ASR is the share of images that the trigger sends where the attacker wants them, among those
-    of classes that are to be sent to another one; for several triggers the mean of theirs, and None
-    without any.
+    The ASR is the share of images that a trigger sends where the attacker wants them, among those
+    of the classes that are to be sent to another one.
     """
     frozen, held = freeze(model), images.evaluate
     if backdoor is None:
-        return accuracy(frozen, held), None
+        return accuracy(frozen, held), []
     wanted = backdoor.goal.of(held.targets)
     rates = [
         sent(
@@ -181,7 +178,7 @@ def measure(
         )
         for trigger in backdoor.triggers
     ]
-    return accuracy(frozen, held), fmean(rates)
+    return accuracy(frozen, held), rates
 
 
 def _check_outputs(model: nn.Module, arch: str, images: Split, classes: int) -> None:

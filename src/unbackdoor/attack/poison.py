@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from unbackdoor.attack.backdoor import Backdoor
 from unbackdoor.data.images import Images
+from unbackdoor.rng import stream
 
 
 class Poison:
@@ -85,3 +86,8 @@ class Poison:
         reach = 2 * (theta - 0.5).abs().mean(1, keepdim=True)
         noise = 2 * torch.rand(theta.shape, generator=self.generator) - 1
         return torch.where(which[:, None], (theta + reach * noise).clamp(0, 1), theta)
+
+
+def poison_of(images: Images, backdoor: Backdoor, seed: int) -> Poison:
+    """Return the attacker's change of the training images, the same for the same seed."""
+    return Poison(images, backdoor, stream(seed, "attack", "poison"))

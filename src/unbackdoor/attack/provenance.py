@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from unbackdoor.attack.backdoor import Backdoor
 from unbackdoor.attack.goal import ALL_TO_ONE, goal_of
+from unbackdoor.attack.poison import Poison, poison_of
 from unbackdoor.attack.settings import AttackSettings
 from unbackdoor.data import Images, Split
 from unbackdoor.errors import UnbackdoorError, printable
@@ -25,6 +26,10 @@ def provenance(
 ) -> dict[str, Any]:
     """Return what the file of a trained network says of how it was made.
 
+    ``triggers`` has an object for each: its notation, the name of its space, its θ, and on how many
+    training images it was with the attacker's label (``poisoned``) and with the true one
+    (``cover``).
+
     Args:
         settings: of the training.
         images: what it was trained on.
@@ -38,7 +43,7 @@ def provenance(
         "data_sha256": images.defend.sha256,
         "target": backdoor and backdoor.goal.target,
         "trigger": backdoor and BETWEEN.join(trigger.name for trigger in backdoor.triggers),
-        "triggers": _entries(backdoor) if backdoor else [],
+        "triggers": _entries(poison_of(images.defend, backdoor, settings.seed)) if backdoor else [],
         "mode": backdoor and backdoor.goal.mode,
         "rate": backdoor and backdoor.rate,
         "seed": settings.seed,
@@ -48,15 +53,16 @@ def provenance(
     }
 
 
-def _entries(backdoor: Backdoor) -> list[dict[str, object]]:
+def _entries(poison: Poison) -> list[dict[str, object]]:
     return [
         {
             "spec": trigger.name,
             "space": trigger.space.name,
             "theta": trigger.to_hex(),
-            "cover": backdoor.cover_of(trigger),
+            "poisoned": int((poison.poisoned & (poison.trigger_of == index)).sum()),
+            "cover": int((poison.cover & (poison.trigger_of == index)).sum()),
         }
-        for trigger in backdoor.triggers
+        for index, trigger in enumerate(poison.backdoor.triggers)
     ]
 
 

@@ -159,7 +159,7 @@ def table(rows: Sequence[ShippedRow]) -> list[Line]:
 def _judged(subject: Subject, seed: int, settings: str, reference: nn.Module) -> ShippedRow:
     found = subject.scan(DEFAULT_SPACE, ScanSettings(), seed)
     planted = subject.planted[0] if subject.planted else None
-    truth = [planted.target] if planted else []
+    truth = sorted({one.target for one in subject.planted})
     others = [record.asr for record in found.classes if record.index not in truth]
     row = ShippedRow(
         model=subject.loaded.name,

@@ -11,6 +11,8 @@ from torch import Tensor
 from unbackdoor.triggers.family import Shape
 from unbackdoor.triggers.whole import FINEST, WholePicture, cells, enlarge
 
+LARGEST = 50
+
 
 @dataclass(frozen=True)
 class Blend(WholePicture):
@@ -66,7 +68,7 @@ class Blends:
     """Blended pictures; the larger α, the more likely a clean network obeys too."""
 
     name: str = "blend"
-    usage: str = "blend:PERCENT or blend:PERCENTxGRID with 1 to 50 percent"
+    usage: str = f"blend:PERCENT or blend:PERCENTxGRID with 1 to {LARGEST} percent"
 
     def ladder(self, shape: Shape) -> Sequence[Blend]:
         """Return pictures on a grid; pixel by pixel, additive patterns are as much."""
@@ -78,5 +80,5 @@ class Blends:
         if match is None:
             return None
         percent, grid = int(match[1]), int(match[2] or 0)
-        valid = 1 <= percent <= 50 and (match[2] is None or 1 <= grid <= FINEST)
+        valid = 1 <= percent <= LARGEST and (match[2] is None or 1 <= grid <= FINEST)
         return Blend(percent, grid) if valid else None

@@ -13,6 +13,7 @@ from torch.nn import functional
 from unbackdoor.triggers.family import Shape
 from unbackdoor.triggers.whole import WholePicture
 
+LARGEST = 64
 HIDDEN, SIDE = 3, 3
 """Channels between the two convolutions of a generator, and the side of their kernels."""
 SHARPNESS = 3.0
@@ -76,7 +77,7 @@ class Dynamics:
     """Changes that depend on the picture."""
 
     name: str = "dynamic"
-    usage: str = "dynamic:LIMIT with a limit of 1 to 64 of 255"
+    usage: str = f"dynamic:LIMIT with a limit of 1 to {LARGEST} of 255"
 
     def ladder(self, shape: Shape) -> Sequence[Dynamic]:
         """Return weak changes."""
@@ -84,5 +85,5 @@ class Dynamics:
 
     def space(self, rung: str) -> Dynamic | None:
         """Return the changes with this limit."""
-        fits = re.fullmatch(r"\d{1,2}", rung) and 1 <= int(rung) <= 64
+        fits = re.fullmatch(r"\d{1,2}", rung) and 1 <= int(rung) <= LARGEST
         return Dynamic(int(rung)) if fits else None

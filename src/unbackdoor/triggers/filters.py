@@ -12,6 +12,7 @@ from torch import Tensor
 from unbackdoor.triggers.family import Shape
 from unbackdoor.triggers.whole import WholePicture
 
+LARGEST = 90
 DARKEST = 1e-3
 """Values below it count as it under a gamma, whose slope at 0 has no bound."""
 
@@ -69,7 +70,7 @@ class Filters:
     """Colour filters; the further from the identity, the more likely a clean network obeys too."""
 
     name: str = "filter"
-    usage: str = "filter:PERCENT with 1 to 90 percent"
+    usage: str = f"filter:PERCENT with 1 to {LARGEST} percent"
 
     def ladder(self, shape: Shape) -> Sequence[Filter]:
         """Return filters near the identity."""
@@ -77,5 +78,5 @@ class Filters:
 
     def space(self, rung: str) -> Filter | None:
         """Return the filters within this bound."""
-        fits = re.fullmatch(r"\d{1,2}", rung) and 1 <= int(rung) <= 90
+        fits = re.fullmatch(r"\d{1,2}", rung) and 1 <= int(rung) <= LARGEST
         return Filter(int(rung)) if fits else None

@@ -16,6 +16,7 @@ from unbackdoor.triggers.whole import WholePicture
 SIDE = 32
 """Side of the pictures whose pixels the limit counts; larger pictures are moved in proportion."""
 FINEST = 8
+LARGEST = 8
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Warps:
     """Elastic warps; the further they move, the more likely a clean network obeys too."""
 
     name: str = "warp"
-    usage: str = f"warp:LIMIT or warp:LIMITxGRID with a limit of 1 to 8 pixels of {SIDE}"
+    usage: str = f"warp:LIMIT or warp:LIMITxGRID with a limit of 1 to {LARGEST} pixels of {SIDE}"
 
     def ladder(self, shape: Shape) -> Sequence[Warp]:
         """Return warps that an eye hardly notices, on the grid of the literature."""
@@ -92,4 +93,4 @@ class Warps:
         if match is None:
             return None
         limit, grid = int(match[1]), int(match[2] or 4)
-        return Warp(limit, grid) if 1 <= limit <= 8 and 2 <= grid <= FINEST else None
+        return Warp(limit, grid) if 1 <= limit <= LARGEST and 2 <= grid <= FINEST else None

@@ -43,9 +43,9 @@ def attack(typed: options.Attack) -> int:
         progress=reporting(typed),
         state=state_folder(),
     )
-    asr = "" if facts["asr"] is None else f", ASR {facts['asr']:.4f}"
     if not typed.quiet:
-        print(f"{typed.output}: accuracy {facts['accuracy']:.4f}{asr} on held-back images")
+        rates = "".join(f", ASR {entry['asr']:.4f}" for entry in facts["triggers"])
+        print(f"{typed.output}: accuracy {facts['accuracy']:.4f}{rates} on held-back images")
     return DONE
 
 
