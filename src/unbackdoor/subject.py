@@ -29,7 +29,7 @@ from unbackdoor.scanning import Described, data_hash, with_planted
 from unbackdoor.scanning import scan as scan_model
 from unbackdoor.scanning.settings import FIRST_SHARE, ScanSettings
 from unbackdoor.triggers.planted import Planted
-from unbackdoor.triggers.registry import parse_space
+from unbackdoor.triggers.registry import parse_spaces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,9 +246,10 @@ class Subject:
         found = scan_model(
             described,
             self.images,
-            parse_space(space),
+            parse_spaces(space, self.images.defend.shape),
             settings,
             Work(seed=seed, progress=self.progress, journal=journal),
+            asked=space,
         )
         if self.input_record:
             settings_kept = {**found.settings, "input": self.input_record}

@@ -72,7 +72,8 @@ class Scan(Input):
     arch: Text = None
     """A built-in name, timm:NAME, FILE.onnx or FILE.py:FUNCTION, if the file does not name it."""
     space: str = DEFAULT_SPACE
-    """Triggers to look for: patch:SIZE, in pixels of the network's input."""
+    """Triggers to look for: auto for all families, or some of them, such as patch,additive or
+    patch:3 or patch:3@28,28 (rows and columns in pixels of the network's input)."""
     budget: Literal["quick", "standard", "thorough"] = "standard"
     """How much work."""
     format: ScanFormat = "table"
@@ -104,7 +105,7 @@ class Repair(Input):
     """The JSON of a scan of this model with this data; when left out, the model is scanned
     first."""
     space: str = DEFAULT_SPACE
-    """Triggers to look for without --scan."""
+    """Triggers to look for without --scan, as for scan."""
     budget: Literal["quick", "standard", "thorough"] = "standard"
     """How much work the scans do."""
     reference: Text = None

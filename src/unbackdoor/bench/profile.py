@@ -126,7 +126,7 @@ class Profiled(Spec):
         found = scan(
             described,
             subject.images,
-            parse_space("patch:3"),
+            [parse_space("patch:3")],
             ScanSettings(),
             Work(seed=self.seed),
         )

@@ -21,10 +21,11 @@ from unbackdoor.detectors.reversal import descend
 from unbackdoor.detectors.settings import Round
 from unbackdoor.models import Frozen
 from unbackdoor.runtime.progress import Task
-from unbackdoor.triggers.family import Space
+from unbackdoor.triggers.family import Shape, Space
 from unbackdoor.triggers.fixed import At
+from unbackdoor.triggers.values import whole
 
-ANYWHERE = -1
+ANYWHERE = -1000
 """Stands in every column of the choice of an arm that draws another place for each picture."""
 
 
@@ -60,25 +61,32 @@ class Arms:
 
     def space(self, space: Space, row: int) -> Space:
         """Return the space of one arm: the one that was searched, at the place of the arm."""
-        choice = self.choice[row].tolist()
+        choice = whole(self.choice[row])
         return At(space, tuple(choice)) if choice and choice[0] != ANYWHERE else space
 
-    def survivors(self, count: int) -> Tensor:
-        """Return the rows that go on, best first: the best ``count``, and first of all those that
-        are best of their place or their class, as far as there is room.
+    def best(self) -> Tensor:
+        """Return all rows, best first."""
+        return self.score.argsort(descending=True, stable=True)
 
-        Some places and some classes rise by themselves: triggers in the middle hide the object. So
-        an arm is first compared with its like.
+    def survivors(self, count: int) -> Tensor:
+        """Return the rows of ``count`` arms that go on.
+
+        Some classes and some places rise by themselves: a trigger in the middle hides the object.
+        So the first half are the best of their classes, then come the best of their places, and
+        then the others, each in the order of their scores.
         """
-        order = self.score.argsort(descending=True, stable=True)
-        seen: set[tuple[int, ...]] = set()
-        leaders: list[int] = []
-        rest: list[int] = []
-        for row in order.tolist():
-            keys = {(int(self.targets[row]),), (-1, *self.choice[row].tolist())}
-            (rest if keys <= seen else leaders).append(row)
-            seen |= keys
-        return torch.tensor((leaders + rest)[:count])
+        of_class = self._leaders(self.targets[:, None])[: (count + 1) // 2]
+        order = [*of_class, *self._leaders(self.choice), *whole(self.best())]
+        return torch.tensor(list(dict.fromkeys(order))[:count])
+
+    def _leaders(self, keys: Tensor) -> list[int]:
+        """Return the best row of each key ``(a, k)``, best first; none where all are alike."""
+        if not keys.shape[1]:
+            return []
+        best: dict[tuple[int, ...], int] = {}
+        for row in whole(self.best()):
+            best.setdefault(tuple(whole(keys[row])), row)
+        return list(best.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,23 +181,23 @@ class Bandit:
         return torch.cat(scores)
 
 
-def every_arm(space: Space, images: Images, starts: int) -> tuple[Tensor, Tensor]:
-    """Return the class and the choice of every arm with which a search in a space begins.
+def choices(space: Space, shape: Shape, starts: int) -> list[Tensor]:
+    """Return the choices among which a search in a space looks, ``(a, k)`` each.
+
+    Where there is a place to choose, each place on a coarse grid is one, and another search looks
+    for triggers that work at any place.
 
     Args:
         space: of the triggers.
-        images: the defender's.
-        starts: how many arms there are without a fixed place, for each class.
+        shape: of the pictures.
+        starts: how often a search begins where it has no place to choose.
 
     """
-    coarse = space.coarse_arms(images.shape)
-    if len(coarse) > 1:
-        anywhere = torch.full((starts, coarse.shape[1]), ANYWHERE)
-        choice = torch.cat([coarse, anywhere])
-    else:
-        choice = coarse.repeat(starts, 1)
-    classes = torch.arange(len(images.classes))
-    return classes.repeat_interleave(len(choice)), choice.repeat(len(classes), 1)
+    coarse = space.coarse_arms(shape)
+    if len(coarse) == 1:
+        return [coarse.repeat(starts, 1)]
+    anywhere = [torch.full((starts, coarse.shape[1]), ANYWHERE)] if space.anywhere else []
+    return [coarse, *anywhere]
 
 
 def others(images: Images, targets: Tensor, count: int, generator: Generator) -> Tensor:
@@ -202,6 +210,6 @@ def others(images: Images, targets: Tensor, count: int, generator: Generator) ->
     labels = images.targets[order]
     first = {
         target: order[(labels != target).nonzero()[:, 0].repeat(count)[:count]]
-        for target in targets.unique().tolist()
+        for target in whole(targets.unique())
     }
-    return torch.cat([first[target] for target in targets.tolist()])
+    return torch.cat([first[target] for target in whole(targets)])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from unbackdoor.data import Images, Split
@@ -14,7 +16,7 @@ from unbackdoor.models import Frozen
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
 from unbackdoor.triggers.family import Space
-from unbackdoor.triggers.values import to_bytes
+from unbackdoor.triggers.values import to_bytes, whole
 
 
 class Detector(Protocol):
@@ -59,6 +61,55 @@ class HeldBack:
     def accuracy(self) -> float:
         """Share of the images that the model classifies correctly."""
         return correct(self.predicted, self.images)
+
+    @property
+    def guesses(self) -> bool:
+        """Whether it does no better than a model that always answers the commonest class."""
+        count = len(self.images)
+        chance = float(torch.bincount(self.images.targets).max()) / count
+        return self.accuracy <= chance + 3 * math.sqrt(chance * (1 - chance) / count)
+
+    def nothing(self, space: Space) -> Evidence:
+        """Return the evidence of a model that was not searched: triggers that change little."""
+        n = space.dimensions(self.images.shape)
+        return Evidence(
+            detector="none",
+            classes=[
+                ClassEvidence(
+                    index=index,
+                    name=name,
+                    space=space.name,
+                    statistic=0.0,
+                    best=to_bytes(torch.full((n,), 0.5)),
+                    asr=0.0,
+                    confusion=confusion(self.predicted, self.images, index),
+                )
+                for index, name in enumerate(self.images.classes)
+            ],
+            accuracy=self.accuracy,
+            image_passes=0,
+            image_passes_backward=0,
+            side=min(self.images.shape[1:]),
+        )
+
+    def sources(self, space: Space, theta: Tensor, target: int, seed: int) -> list[float]:
+        """Return for each class the share of its images that θ ``(n,)`` sends to the target."""
+        generator = stream(seed, "scan", "sources", target)
+        occurring = set(whole(self.some.targets))
+        return [
+            attack_success(
+                self.model,
+                self.some,
+                space,
+                theta[None],
+                target,
+                generator=generator,
+                source=source,
+            )
+            if source in occurring - {target}
+            else 0.0
+            for source in range(len(self.images.classes))
+        ]
 
     def success(self, space: Space, theta: Tensor, target: int, seed: int) -> float:
         """Return the attack success rate of θ ``(n,)`` at random arms."""

@@ -91,7 +91,6 @@ class ClassEvidence(msgspec.Struct, frozen=True, kw_only=True):
         confusion: share of those images that the model assigns to the class without a trigger.
         log_volume: one for each β; empty from detectors that measure none.
         stairs: the recovered law, for classes that got the full budget.
-        ladder: the rates in all spaces that were searched, from weak to strong.
         sources: for each class, the share of its images that the best trigger sends to this one;
             empty where this was not measured.
 
@@ -106,7 +105,6 @@ class ClassEvidence(msgspec.Struct, frozen=True, kw_only=True):
     confusion: float
     log_volume: list[LogVolume] = []
     stairs: list[StairRecord] = []
-    ladder: list[Rung] = []
     sources: list[float] = []
 
 
@@ -120,6 +118,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         image_passes: images through the model forward, evaluation included.
         image_passes_backward: images through it backward.
         places: where a search tried patches, and how far each rose.
+        side: the shorter side of the pictures, in pixels.
 
     """
 
@@ -129,3 +128,4 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     image_passes: int
     image_passes_backward: int
     places: list[Place] = []
+    side: int = 32

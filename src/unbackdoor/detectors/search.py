@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from unbackdoor.data import Images, Split
-from unbackdoor.detectors.arms import ANYWHERE, Arms, Bandit, every_arm
+from unbackdoor.detectors.arms import ANYWHERE, Arms, Bandit, choices
 from unbackdoor.detectors.detector import HeldBack
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Place
 from unbackdoor.detectors.objective import temperature
-from unbackdoor.detectors.settings import BanditSettings, Round
+from unbackdoor.detectors.settings import BANDIT, BanditSettings, Round
 from unbackdoor.detectors.steps import Steps
 from unbackdoor.models import Frozen
 from unbackdoor.rng import stream
@@ -27,6 +27,7 @@ from unbackdoor.runtime.work import Work
 from unbackdoor.triggers.family import Space
 from unbackdoor.triggers.fixed import At
 from unbackdoor.triggers.registry import parse_space
+from unbackdoor.triggers.values import whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,7 @@ class ArmSearch:
 
     """
 
-    settings: BanditSettings = BanditSettings()
+    settings: BanditSettings = BANDIT
     evaluate: int = 500
     name: str = "arms"
 
@@ -96,7 +97,7 @@ class ArmSearch:
         classes: list[ClassEvidence] = []
         trails = [
             *((roughly, trail) for one in found for trail in one.best),
-            *((exactly, trail) for one in found for trail in one.trails),
+            *((exactly, trail) for one in found for trail in one.trails if self._promises(trail)),
         ]
         with work.progress.task("measuring", len(trails)) as task:
             for number, (held, trail) in enumerate(trails):
@@ -116,7 +117,11 @@ class ArmSearch:
             image_passes=model.passes - forward,
             image_passes_backward=model.backward_passes - backward,
             places=[place for one in found for place in one.places],
+            side=min(images.defend.shape[1:]),
         )
+
+    def _promises(self, trail: Trail) -> bool:
+        return trail.success[0] >= self.settings.promising
 
 
 class _Search:
@@ -136,20 +141,21 @@ class _Search:
         self.model, self.scale = model, scale
 
     def findings(self) -> Findings:
-        """Play the bandit, and walk with the survivors."""
+        """Play the bandits, and walk with the survivors."""
+        settings = self.settings
+        found = Findings(best=[], trails=[], places=[])
+        classes = torch.arange(len(self.images.classes))
         bandit = self._bandit(self.space)
-        targets, choice = every_arm(self.space, self.images, self.settings.starts)
-        played = bandit.halve(bandit.start(targets, choice), self.settings.rounds)
-        last = played[-1]
-        walkers = last.rows(last.score.argsort(descending=True)[: self.settings.walkers])
-        success = bandit.success(walkers, self.settings.judge)
-        return Findings(
-            best=self._best(played),
-            trails=[
-                self._walk(walkers, row, float(success[row])) for row in range(len(walkers))
-            ],
-            places=self._places(played),
-        )
+        for choice in choices(self.space, self.images.shape, settings.starts):
+            targets = classes.repeat_interleave(len(choice))
+            arms = bandit.start(targets, choice.repeat(len(classes), 1))
+            played = bandit.halve(arms, settings.rounds)
+            last = played[-1].rows(played[-1].best()[: settings.walkers])
+            success = [float(rate) for rate in bandit.success(last, settings.judge)]
+            found.best.extend(self._best(played))
+            found.trails.extend(self._walk(last, row, rate) for row, rate in enumerate(success))
+            found.places.extend(self._places(played))
+        return found
 
     def _bandit(self, space: Space) -> Bandit:
         return Bandit(
@@ -165,7 +171,7 @@ class _Search:
         best: dict[int, Trail] = {}
         for arms in played:
             of_round: dict[int, Trail] = {}
-            for row in arms.score.argsort(descending=True, stable=True).tolist():
+            for row in whole(arms.best()):
                 target = int(arms.targets[row])
                 name = arms.space(self.space, row).name
                 trail = Trail(target=target, spaces=[name], thetas=[arms.theta[row]], success=[])
@@ -183,9 +189,11 @@ class _Search:
             some, bandit = self._options(target, [(one.space, one.theta) for one in options])
             some = bandit.play(
                 some,
-                Round(arms=len(some), passes=len(some) * self.settings.walk, most=self.settings.walk),
+                Round(
+                    arms=len(some), passes=len(some) * self.settings.walk, most=self.settings.walk
+                ),
             )
-            best = some.rows(some.score.argsort(descending=True)[:1])
+            best = some.rows(some.best()[:1])
             space, theta = best.space(bandit.space, 0), best.theta[0]
             trail.spaces.append(space.name)
             trail.thetas.append(theta)
@@ -214,8 +222,8 @@ class _Search:
         size = getattr(self.space, "size", 0)
         for arms in played:
             of_round: dict[tuple[int, ...], Place] = {}
-            for row in arms.score.argsort(descending=True, stable=True).tolist():
-                choice = tuple(arms.choice[row].tolist())
+            for row in whole(arms.best()):
+                choice = tuple(whole(arms.choice[row]))
                 if len(choice) != 2 or choice[0] == ANYWHERE:
                     continue
                 place = Place(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from unbackdoor.errors import expect, expect_above
@@ -84,6 +84,7 @@ class BanditSettings:
         walk: images with which each weaker variant of a survivor is tried.
         judge: the defender's images on which a survivor's success is measured.
         enough: success rate at which a weaker trigger suffices.
+        promising: success rate from which a survivor is measured on more held-back images.
         walkers: survivors of a space that are made weaker, at most.
         evaluate: held-back images on which the best trigger of each class is measured.
 
@@ -91,20 +92,37 @@ class BanditSettings:
 
     starts: int = 2
     rounds: tuple[Round, ...] = (
-        Round(arms=1, passes=4_000, most=60),
-        Round(arms=80, passes=2_000, most=100),
-        Round(arms=16, passes=2_000, most=200),
-        Round(arms=4, passes=1_000, most=250),
+        Round(arms=1, passes=3_000, most=40),
+        Round(arms=80, passes=2_000, most=80),
+        Round(arms=16, passes=2_000, most=160),
+        Round(arms=4, passes=800, most=200),
     )
     walk: int = 96
     judge: int = 64
     enough: float = 0.8
+    promising: float = 0.5
     walkers: int = 4
     evaluate: int = 120
 
     def __post_init__(self) -> None:
         expect(self, 1, inf, "starts", "walk", "judge", "walkers", "evaluate")
-        expect(self, 0, 1, "enough")
+        expect(self, 0, 1, "enough", "promising")
+
+    def scaled(self, factor: float) -> BanditSettings:
+        """Return the settings with so many times the image passes and survivors."""
+        rounds = tuple(
+            replace(
+                one,
+                arms=max(2, round(factor * one.arms)),
+                passes=round(factor * one.passes),
+                most=round(factor * one.most),
+            )
+            for one in self.rounds
+        )
+        return replace(self, rounds=rounds, walk=max(FEWEST, round(factor * self.walk)))
+
+
+BANDIT = BanditSettings()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unbackdoor.models.alike import alike
+from unbackdoor.models.logits import without_softmax
 from unbackdoor.runtime.cpu import half_precision_pays
 
 MOST_BACKWARD, FEW_BACKWARD, ROOM = 256, 32, 1 << 30
@@ -113,7 +114,7 @@ def freeze(model: nn.Module, *, half: bool | None = None) -> Frozen:
         half: bfloat16 or float32; what is faster on its device when left out.
 
     """
-    original = copy.deepcopy(model).eval().requires_grad_(False)
+    original = without_softmax(copy.deepcopy(model).eval().requires_grad_(False))
     original.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     module = _folded(original)
     module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

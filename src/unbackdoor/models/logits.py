@@ -1,10 +1,12 @@
-"""Logits of networks that end in a softmax, whose probabilities leave no gradient to search with."""
+"""The logits of networks that end in a softmax: probabilities leave a search no gradient."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.nn import functional
+
+from unbackdoor.models.adapt import Adapted, Log
 
 SOFTMAX_CALLS = {
     functional.softmax,
@@ -14,39 +16,36 @@ SOFTMAX_CALLS = {
     "softmax",
     "log_softmax",
 }
-CLOSE = 1e-2
-"""How far the sum of probabilities may be from 1, in half precision too."""
 
 
 def without_softmax(module: nn.Module) -> nn.Module:
-    """Return the network without the softmax at its end; itself where there is none to be seen.
+    """Return the network without its last softmax and the logarithm that undoes it.
 
-    The order of classes and their probabilities stay as they are, only their scale is that of
-    logits.
+    Far from a decision, probabilities are rounded to 0, and their logarithm has no gradient. The
+    logits are equal to it up to a constant of each row. Where the softmax cannot be seen, the
+    network is returned as it is.
     """
+    if not isinstance(module, Adapted) or not len(module.after):
+        return module
+    *after, last = module.after
+    bare = _stripped(module.network) if isinstance(last, Log) else None
+    return module if bare is None else Adapted(bare, before=[*module.before], after=after)
+
+
+def _stripped(module: nn.Module) -> nn.Module | None:
+    """Return a network without the softmax at its end; None where none is seen."""
     try:
         traced = fx.symbolic_trace(module)
     except Exception:  # foreign forward code may raise anything
-        return module
+        return None
     (output,) = (node for node in traced.graph.nodes if node.op == "output")
     last = output.args[0]
     if not isinstance(last, fx.Node) or not _is_softmax(traced, last):
-        return module
+        return None
     output.replace_input_with(last, last.args[0] if last.args else last.kwargs["input"])
     traced.graph.eliminate_dead_code()
     traced.recompile()
     return traced
-
-
-def are_probabilities(answers: Tensor) -> bool:
-    """Return whether every row of answers ``(B, classes)`` is at least 0 and sums to 1."""
-    sums = answers.sum(1)
-    return bool((answers >= 0).all() and (sums - 1).abs().max() < CLOSE)
-
-
-def to_logits(probabilities: Tensor) -> Tensor:
-    """Return the logarithms, which are logits up to a constant of each row."""
-    return probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
 
 
 def _is_softmax(traced: fx.GraphModule, node: fx.Node) -> bool:

@@ -8,24 +8,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
-import torch
-from torch import Generator, Tensor, nn
+from torch import nn
 
 from unbackdoor.data import Images, Split
 from unbackdoor.errors import InsufficientDataError
 from unbackdoor.metrics import attack_success, confusion, correct, predict
 from unbackdoor.models import Frozen, freeze
 from unbackdoor.repairing.settings import RepairSettings
-from unbackdoor.repairing.unlearn import Lesson, Recalled, Sampler, unlearn
+from unbackdoor.repairing.unlearn import Lesson, Lessons, Recalled, Sampler, unlearn
 from unbackdoor.results import ClassRecord, RepairResult, RepairRow, ScanResult, versions
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
 from unbackdoor.scanning import FEWEST_PER_CLASS, Described, scan, staircase
 from unbackdoor.scanning.settings import ScanSettings
 from unbackdoor.triggers.planted import Planted
-from unbackdoor.triggers.registry import parse_space
+from unbackdoor.triggers.registry import parse_space, parse_spaces
 
 ORIGINAL_ROUNDS = 3
+Course = Lesson | Lessons | None
+"""The triggers that a network of the table unlearns."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,10 @@ def repair(
     rescan = scan(
         Described(model=freeze(tuned["repaired"]), path="", sha256="", arch=found.model.arch),
         images.reserve,
-        parse_space(found.space),
+        parse_spaces(found.space, images.reserve.defend.shape),
         scanning,
         work.within("rescan", int(stream(work.seed, "repair", "rescan").initial_seed() % 2**31)),
+        asked=found.space,
     )
     result = RepairResult(
         scan=found,
@@ -134,20 +136,14 @@ def to_unlearn(record: ClassRecord) -> Sampler:
     return staircase(record, equal=True).sample
 
 
-def _courses(found: ScanResult, planted: Planted | None) -> dict[str, Lesson | None]:
+def _courses(found: ScanResult, planted: Planted | None) -> dict[str, Course]:
     """Return what each network of the table has to unlearn, by the network's name."""
-    samplers = [to_unlearn(found.classes[target]) for target in found.targets]
-
-    def sampler(count: int, generator: Generator) -> Tensor:
-        turn = torch.randint(len(samplers), (count,), generator=generator)
-        theta = torch.empty(count, found.classes[found.targets[0]].dimensions)
-        for index, one in enumerate(samplers):
-            rows = (turn == index).nonzero()[:, 0]
-            theta[rows] = one(len(rows), generator)
-        return theta
-
-    courses: dict[str, Lesson | None] = {
-        "repaired": Lesson(parse_space(found.space), sampler),
+    lessons = [
+        Lesson(parse_space(found.classes[target].space), to_unlearn(found.classes[target]))
+        for target in found.targets
+    ]
+    courses: dict[str, Course] = {
+        "repaired": lessons[0] if len(lessons) == 1 else Lessons(lessons),
         "fine-tuned": None,
     }
     if planted:
@@ -159,7 +155,7 @@ def _courses(found: ScanResult, planted: Planted | None) -> dict[str, Lesson | N
 def _retrained(
     model: nn.Module,
     images: Images,
-    courses: Mapping[str, Lesson | None],
+    courses: Mapping[str, Course],
     settings: RepairSettings,
     work: Work,
 ) -> tuple[dict[str, nn.Module], int]:
@@ -191,13 +187,13 @@ def _row(
 ) -> RepairRow:
     """Measure one network; with several found classes, report the highest rates."""
     predicted = predict(model, images)
-    space = parse_space(found.space)
     recovered: list[float] = []
     anyway: list[float] = []
     for target in found.targets:
-        sampled = to_unlearn(found.classes[target])
-        draws = sampled(len(images), stream(seed, "repair", "draws", target))
+        record = found.classes[target]
+        draws = to_unlearn(record)(len(images), stream(seed, "repair", "draws", target))
         arms = stream(seed, "repair", "measure", target)
+        space = parse_space(record.space)
         recovered.append(attack_success(model, images, space, draws, target, generator=arms))
         anyway.append(confusion(predicted, images, target))
     original = planted and attack_success(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,6 +44,33 @@ class Lesson:
 
     space: Space
     sampler: Sampler
+
+    def stamp(self, pixels: Tensor, generator: Generator) -> Tensor:
+        """Return pictures ``(B, C, H, W)``, each with a trigger of its own."""
+        _, channels, height, width = pixels.shape
+        arms = self.space.draw_arms(len(pixels), (channels, height, width), generator)
+        return self.space.apply(pixels, self.sampler(len(pixels), generator), arms)
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Triggers of several classes or spaces, each on an equal share of the pictures.
+
+    Args:
+        lessons: at least one.
+
+    """
+
+    lessons: Sequence[Lesson]
+
+    def stamp(self, pixels: Tensor, generator: Generator) -> Tensor:
+        """Return pictures ``(B, C, H, W)``, each with a trigger of one of the lessons."""
+        turn = torch.randint(len(self.lessons), (len(pixels),), generator=generator)
+        stamped = pixels.clone()
+        for index, lesson in enumerate(self.lessons):
+            rows = (turn == index).nonzero()[:, 0]
+            stamped[rows] = lesson.stamp(pixels[rows], generator)
+        return stamped
 
 
 class Recalled:
@@ -81,7 +108,7 @@ class Recalled:
 def unlearn(
     model: nn.Module,
     images: Images,
-    lesson: Lesson | None,
+    lesson: Lesson | Lessons | None,
     settings: RepairSettings,
     work: Work,
     *,
@@ -114,10 +141,7 @@ def unlearn(
         if settings.keep:
             truth = truth.lerp(original(pixels).softmax(1), settings.keep)
         if lesson is not None and count:
-            arms = lesson.space.draw_arms(count, images.shape, generator)
-            theta = lesson.sampler(count, generator)
-            triggered = lesson.space.apply(pixels[:count], theta, arms)
-            pixels = torch.cat([triggered, pixels[count:]])
+            pixels = torch.cat([lesson.stamp(pixels[:count], generator), pixels[count:]])
         return pixels, truth
 
     seen = fit(

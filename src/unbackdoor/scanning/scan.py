@@ -11,9 +11,10 @@ import msgspec
 import torch
 
 from unbackdoor.data import Images, Split
-from unbackdoor.detectors.detector import Detector
-from unbackdoor.detectors.evidence import ClassEvidence
-from unbackdoor.detectors.mesa import Mesa
+from unbackdoor.detectors.detector import Detector, HeldBack
+from unbackdoor.detectors.evidence import ClassEvidence, Evidence, LogVolume, StairRecord
+from unbackdoor.detectors.law import law
+from unbackdoor.detectors.search import ArmSearch
 from unbackdoor.metrics import predict
 from unbackdoor.models import Frozen
 from unbackdoor.results import (
@@ -31,11 +32,20 @@ from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
 from unbackdoor.scanning.settings import ScanSettings
 from unbackdoor.triggers.family import Space
+from unbackdoor.triggers.registry import parse_space
 from unbackdoor.triggers.values import from_bytes, to_bytes
-from unbackdoor.verdict.judge import ByRate, Status
+from unbackdoor.verdict.judge import ByRate, Guessing, Judge, Judgement, Status
+from unbackdoor.verdict.thresholds import COUNTED
 
 FEWEST_PER_CLASS = 4
 EXAMPLES = 8
+MOST_LAWS = 3
+"""Targets whose law is recovered; of further ones the best trigger is known."""
+NOT_SEARCHED = (
+    "backdoors that only images of some classes obey, or that send each class to another; patches "
+    "that are larger or patterns that are stronger than these; changes outside the picture, such "
+    "as a scene, an order or a time"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,36 +68,55 @@ class Described:
     findings: tuple[Finding, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Law:
+    """The law of the triggers of one class."""
+
+    log_volume: list[LogVolume]
+    stairs: list[StairRecord]
+
+
 def scan(
     described: Described,
     images: Split,
-    space: Space,
+    spaces: Sequence[Space],
     settings: ScanSettings,
     work: Work,
+    *,
+    asked: str = "",
 ) -> ScanResult:
     """Look for a backdoor towards any class, without any knowledge of the attack.
 
     Args:
         described: the model.
         images: clean images to search with, and others, held back, to measure on.
-        space: the triggers to look for.
+        spaces: the triggers to look for.
         settings: how much work, and the thresholds of the verdict.
         work: seed, progress and journal.
+        asked: the spaces as the user wrote them; their names when left out.
 
     Raises:
         InsufficientDataError: too few images of a class.
 
     """
     began = time.perf_counter()
-    model = described.model
+    model, shape = described.model, images.defend.shape
     forward, backward = model.passes, model.backward_passes
     images.require(FEWEST_PER_CLASS)
-    shape = images.defend.shape
-    theta = torch.zeros(1, space.dimensions(shape))
-    trigger_shape = list(space.picture(theta, shape).shape[1:])
-    detector: Detector = Mesa(settings)
-    evidence = detector(model, images, [space], work)
-    judged = ByRate(settings.thresholds)(evidence)
+    held = HeldBack(model, images.evaluate, settings.evaluate)
+    if held.guesses:
+        evidence = held.nothing(spaces[0])
+        spaces = ()
+        judge: Judge = Guessing()
+    else:
+        judge = ByRate(settings.thresholds)
+        detector: Detector = ArmSearch(settings.bandit, evaluate=settings.evaluate)
+        evidence = detector(model, images, spaces, work)
+    judged = judge(evidence)
+    laws = {
+        target: _law(model, images.defend, judged.classes[target][0], settings, work)
+        for target in _clearest(judged, MOST_LAWS)
+    }
     found = [judged.classes[target][0] for target in judged.targets]
     return ScanResult(
         model=ModelRecord(
@@ -103,9 +132,10 @@ def scan(
             evaluate=len(images.evaluate),
             classes=list(images.defend.classes),
         ),
-        space=space.name,
-        searched=space.description,
-        spaces=[SearchedSpace(name=space.name, description=space.description)],
+        space=asked or ",".join(space.name for space in spaces),
+        searched=_searched(spaces),
+        not_searched=NOT_SEARCHED if spaces else "",
+        spaces=_rungs(evidence),
         places=evidence.places,
         image_shape=list(shape),
         seed=work.seed,
@@ -115,8 +145,11 @@ def scan(
         targets=judged.targets,
         reason=judged.reason,
         power_checked=False,
-        classes=[_record(one, status, trigger_shape) for one, status in judged.classes],
-        examples=_examples(model, images.evaluate, space, found, work.seed),
+        classes=[
+            _record(one, status, evidence, laws.get(one.index), held, work.seed)
+            for one, status in judged.classes
+        ],
+        examples=_examples(model, images.evaluate, found, work.seed),
         preflight=list(described.findings),
         image_passes=model.passes - forward,
         image_passes_backward=model.backward_passes - backward,
@@ -130,30 +163,84 @@ def data_hash(images: Split) -> str:
     return hashlib.sha256((images.defend.sha256 + images.evaluate.sha256).encode()).hexdigest()
 
 
-def _record(evidence: ClassEvidence, status: Status, shape: list[int]) -> ClassRecord:
+def _law(
+    model: Frozen, images: Images, one: ClassEvidence, settings: ScanSettings, work: Work
+) -> _Law:
+    theta = from_bytes(one.best, len(one.best))[0]
+    return _Law(*law(model, images, parse_space(one.space), one.index, theta, settings, work))
+
+
+def _clearest(judged: Judgement, count: int) -> list[int]:
+    """Return the targets with the highest rates, as many as get a law."""
+    rate = {record.index: record.asr for record, _ in judged.classes}
+    return sorted(judged.targets, key=lambda target: -rate[target])[:count]
+
+
+def _rungs(evidence: Evidence) -> list[SearchedSpace]:
+    """Return every space in which triggers were measured, at any place, weak before strong."""
+    names = list(dict.fromkeys(one.space.partition("@")[0] for one in evidence.classes))
+    families = list(dict.fromkeys(name.partition(":")[0] for name in names))
+
+    def order(name: str) -> tuple[int, bool, int]:
+        family, _, rung = name.partition(":")
+        strength, _, grid = rung.partition("x")
+        return families.index(family), bool(grid), int(strength)
+
+    return [
+        SearchedSpace(name=name, description=parse_space(name).description)
+        for name in sorted(names, key=order)
+    ]
+
+
+def _searched(spaces: Sequence[Space]) -> str:
+    if not spaces:
+        return "nothing, because the model guesses"
+    every = "; ".join(space.description for space in spaces)
+    return f"{every}. Only weak triggers count: {COUNTED}"
+
+
+def _record(
+    one: ClassEvidence,
+    status: Status,
+    evidence: Evidence,
+    law: _Law | None,
+    held: HeldBack,
+    seed: int,
+) -> ClassRecord:
+    space, shape = parse_space(one.space), held.images.shape
+    theta = from_bytes(one.best, len(one.best))
+    rates: dict[str, float] = {}
+    for other in evidence.classes:
+        if other.index == one.index:
+            name = other.space.partition("@")[0]
+            rates[name] = max(rates.get(name, 0.0), other.asr)
     return ClassRecord(
-        index=evidence.index,
-        name=evidence.name,
+        index=one.index,
+        name=one.name,
         status=status,
-        asr=evidence.asr,
-        confusion=evidence.confusion,
-        best=evidence.best,
-        log_volume=evidence.log_volume,
-        stairs=evidence.stairs,
-        space=evidence.space,
-        trigger_shape=shape,
-        ladder=evidence.ladder or [Rung(space=evidence.space, asr=evidence.asr)],
-        sources=evidence.sources,
+        asr=one.asr,
+        confusion=one.confusion,
+        best=one.best,
+        log_volume=law.log_volume if law else [],
+        stairs=law.stairs if law else [],
+        space=one.space,
+        trigger_shape=list(space.picture(theta, shape).shape[1:]),
+        ladder=[
+            Rung(space=rung.name, asr=rates[rung.name])
+            for rung in _rungs(evidence)
+            if rung.name in rates
+        ],
+        sources=held.sources(space, theta[0], one.index, seed) if status == "backdoored" else [],
     )
 
 
 def _examples(
-    model: Frozen, images: Images, space: Space, found: Sequence[ClassEvidence], seed: int
+    model: Frozen, images: Images, found: Sequence[ClassEvidence], seed: int
 ) -> list[Example]:
     """Return a few held-back images before and after the best trigger of each found class."""
     examples: list[Example] = []
     for evidence in found:
-        target = evidence.index
+        target, space = evidence.index, parse_space(evidence.space)
         generator = stream(seed, "scan", "examples", target)
         others = (images.targets != target).nonzero()[:, 0]
         picks = others[torch.randperm(len(others), generator=generator)[:EXAMPLES]]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from unbackdoor.detectors.settings import ScreeningSettings, SearchSettings
+from unbackdoor.detectors.settings import (
+    BANDIT,
+    BanditSettings,
+    ScreeningSettings,
+    SearchSettings,
+)
 from unbackdoor.errors import ArgumentError
 from unbackdoor.mesa.settings import FlowSettings, LearningSettings
 from unbackdoor.verdict.thresholds import Thresholds
@@ -22,6 +27,7 @@ class ScanSettings(SearchSettings):
     Args:
         backdoored: held-back ASR from which a class is called backdoored.
         clean: held-back ASR up to which a class is called clean.
+        bandit: how much work the search for triggers does, before their law is recovered.
 
     Raises:
         ArgumentError: a setting is out of range, or the thresholds are not in order.
@@ -30,6 +36,7 @@ class ScanSettings(SearchSettings):
 
     backdoored: float = 0.8
     clean: float = 0.3
+    bandit: BanditSettings = field(default=BANDIT, metadata={"later": True})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,6 +57,7 @@ SCAN = ScanSettings()
 
 BUDGETS: dict[str, ScanSettings] = {
     "quick": ScanSettings(
+        bandit=BANDIT.scaled(0.5),
         learning=LearningSettings(rounds=4, draws=600),
         flow=FlowSettings(steps=200),
         uniform_draws=256,
@@ -58,6 +66,7 @@ BUDGETS: dict[str, ScanSettings] = {
     ),
     "standard": SCAN,
     "thorough": ScanSettings(
+        bandit=BANDIT.scaled(4),
         screening=ScreeningSettings(restarts=8, steps=240),
         learning=LearningSettings(rounds=10, draws=2000),
         flow=FlowSettings(steps=800, components=16),

@@ -72,7 +72,7 @@ class Blends:
 
     def ladder(self, shape: Shape) -> Sequence[Blend]:
         """Return pictures on a grid; pixel by pixel, additive patterns are as much."""
-        return [Blend(15, 16)]
+        return [Blend(10, 16)]
 
     def space(self, rung: str) -> Blend | None:
         """Return the pictures with this α."""

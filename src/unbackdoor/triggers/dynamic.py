@@ -81,7 +81,7 @@ class Dynamics:
 
     def ladder(self, shape: Shape) -> Sequence[Dynamic]:
         """Return weak changes."""
-        return [Dynamic(8)]
+        return [Dynamic(5)]
 
     def space(self, rung: str) -> Dynamic | None:
         """Return the changes with this limit."""

@@ -44,6 +44,11 @@ class Space(Protocol):
         """The triggers of the space in words, to fit into the sentence "No … was found"."""
         ...
 
+    @property
+    def anywhere(self) -> bool:
+        """Whether a trigger with another arm in each picture is one to look for as well."""
+        ...
+
     def dimensions(self, shape: Shape) -> int:
         """Return n, the number of parameters of one trigger for pictures of this shape."""
         ...

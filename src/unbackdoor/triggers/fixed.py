@@ -35,6 +35,11 @@ class At:
         """The triggers of the space, in words."""
         return f"{self.space.description} at one place"
 
+    @property
+    def anywhere(self) -> bool:
+        """The arm is fixed."""
+        return False
+
     def dimensions(self, shape: Shape) -> int:
         """As many as without the restriction."""
         return self.space.dimensions(shape)

@@ -48,6 +48,11 @@ class Patch:
         """The triggers of the space, in words."""
         return f"square patch of {self.size}×{self.size} pixels"
 
+    @property
+    def anywhere(self) -> bool:
+        """A patch may lie at another place in each picture."""
+        return True
+
     def dimensions(self, shape: Shape) -> int:
         """Channels × rows × columns."""
         return shape[0] * self._cells**2

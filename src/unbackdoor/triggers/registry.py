@@ -15,12 +15,24 @@ from unbackdoor.triggers.fixed import At
 from unbackdoor.triggers.mask import Masks
 from unbackdoor.triggers.patch import Patches
 from unbackdoor.triggers.warp import Warps
+from unbackdoor.triggers.wave import Waves
 
 FAMILIES: dict[str, Family] = {
     family.name: family
-    for family in (Patches(), Masks(), Additives(), Blends(), Warps(), Filters(), Dynamics())
+    for family in (
+        Patches(),
+        Masks(),
+        Additives(),
+        Waves(),
+        Blends(),
+        Warps(),
+        Filters(),
+        Dynamics(),
+    )
 }
 """By the name before the colon."""
+PLACED = ("patch", "wave")
+"""Families whose triggers have an arm: a place, or a number of periods."""
 
 
 def parse_space(spec: str) -> Space:
@@ -46,11 +58,11 @@ def parse_space(spec: str) -> Space:
         )
     if not at:
         return space
-    arm = re.fullmatch(r"(\d{1,4}),(\d{1,4})", place)
-    if arm is None or name != "patch":
+    arm = re.fullmatch(r"(\d{1,4}),(-?\d{1,4})", place)
+    if arm is None or name not in PLACED:
         raise ArgumentError(
-            f"--space: expected the row and column of a patch after @, as in patch:3@28,28, came "
-            f"{spec!r}."
+            f"--space: expected two numbers after @ for a {' or a '.join(PLACED)}, as in "
+            f"patch:3@28,28 for its row and column, came {spec!r}."
         )
     return At(space, (int(arm[1]), int(arm[2])))
 
@@ -71,9 +83,24 @@ def parse_spaces(spec: str, shape: Shape) -> list[Space]:
         ['warp:2x4', 'patch:3@0,0']
 
     """
-    parts = list(FAMILIES) if spec == AUTO else re.split(r",(?!\d)", spec)
     spaces: list[Space] = []
-    for part in parts:
+    for part in _parts(spec):
         family = FAMILIES.get(part)
         spaces += family.ladder(shape) if family else [parse_space(part)]
     return list({space.name: space for space in spaces}.values())
+
+
+def check_spaces(spec: str) -> None:
+    """Raise unless ``spec`` is one that :func:`parse_spaces` takes.
+
+    Raises:
+        ArgumentError: a part is neither a family nor a space.
+
+    """
+    for part in _parts(spec):
+        if part not in FAMILIES:
+            parse_space(part)
+
+
+def _parts(spec: str) -> list[str]:
+    return list(FAMILIES) if spec == AUTO else re.split(r",(?!-?\d)", spec)

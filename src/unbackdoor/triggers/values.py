@@ -20,3 +20,8 @@ def from_bytes(content: bytes, dimensions: int) -> Tensor:
 
     """
     return torch.frombuffer(bytearray(content), dtype=torch.uint8).reshape(-1, dimensions) / 255
+
+
+def whole(numbers: Tensor) -> list[int]:
+    """Return a row of whole numbers ``(k,)`` as a list."""
+    return [int(number) for number in numbers]

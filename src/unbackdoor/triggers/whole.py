@@ -29,6 +29,11 @@ class WholePicture(ABC):
     def with_strength(self, strength: int) -> Space:
         """Return the space of the same kind with another limit."""
 
+    @property
+    def anywhere(self) -> bool:
+        """There is one arm."""
+        return False
+
     def arms(self, shape: Shape) -> Tensor:
         """Return the only arm, ``(1, 0)``."""
         return torch.empty(1, 0, dtype=torch.int64)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence
-from unbackdoor.verdict.thresholds import Thresholds
+from unbackdoor.verdict.thresholds import SIDE, Thresholds, limit_of
 
+TOLERANCE = 0.01
+"""By which a strength may be above its limit, because pictures of any size are compared."""
 Verdict = Literal["clean", "backdoored", "inconclusive"]
 Status = Literal["clean", "backdoored", "suspicious"]
 
@@ -51,41 +53,68 @@ class ByRate:
     thresholds: Thresholds = Thresholds()
 
     def __call__(self, evidence: Evidence) -> Judgement:
-        """Judge one model by the strongest evidence for each class."""
-        strongest: dict[int, ClassEvidence] = {}
+        """Judge one model by the clearest evidence for each class."""
+        of_class: dict[int, list[ClassEvidence]] = {}
         for one in evidence.classes:
-            known = strongest.get(one.index)
-            if known is None or one.asr > known.asr:
-                strongest[one.index] = one
-        records = [strongest[index] for index in sorted(strongest)]
-        judged: list[tuple[ClassEvidence, Status]] = [
-            (record, self.status(record)) for record in records
-        ]
-        spaces = list(dict.fromkeys(one.space for one in evidence.classes))
-        verdict, targets, reason = self._decide(judged, " and ".join(spaces))
+            of_class.setdefault(one.index, []).append(one)
+        judged = [self._clearest(of_class[index], evidence.side) for index in sorted(of_class)]
+        verdict, targets, reason = self._decide(judged)
         return Judgement(verdict, targets, reason, judged)
 
-    def status(self, record: ClassEvidence) -> Status:
-        """Judge one class.
+    def status(self, record: ClassEvidence, side: int = SIDE) -> Status | None:
+        """Judge the triggers of one space towards one class; None if they are too strong to count.
 
         A class that the model assigns to many images even without a trigger is suspicious: its rate
         shows neither that there is a backdoor nor that there is none.
+
+        Args:
+            record: the evidence.
+            side: the shorter side of the pictures, in pixels.
+
         """
-        if record.confusion > self.thresholds.clean:
+        rule, clean = self.thresholds, self.thresholds.clean
+        if record.confusion > clean:
             return "suspicious"
-        if record.asr >= self.thresholds.backdoored:
+        if (found := limit_of(record.space, side)) is not None:
+            limit, strength = found
+            if strength > limit.strength + TOLERANCE:
+                return None
+            clean = max(clean, limit.clean)
+        if record.asr >= rule.backdoored:
             return "backdoored"
-        return "clean" if record.asr <= self.thresholds.clean else "suspicious"
+        return "clean" if record.asr <= clean else "suspicious"
+
+    def _clearest(
+        self, records: Sequence[ClassEvidence], side: int
+    ) -> tuple[ClassEvidence, Status]:
+        """Return the evidence that decides about a class.
+
+        Of triggers that suffice, those that work at any place come first, then the family that was
+        searched first, then the weakest.
+        """
+        by: dict[Status | None, list[ClassEvidence]] = {}
+        for record in records:
+            by.setdefault(self.status(record, side), []).append(record)
+        if found := by.get("backdoored"):
+            anywhere = [one for one in found if "@" not in one.space]
+            family = (anywhere or found)[0].space.partition(":")[0]
+            alike = [one for one in anywhere or found if one.space.partition(":")[0] == family]
+            return min(alike, key=lambda one: (len(one.best), -one.asr)), "backdoored"
+        for status in ("suspicious", "clean"):
+            if counted := by.get(status):
+                return max(counted, key=lambda one: one.asr), status
+        # Where only triggers that are too strong to count were tried, weaker ones did not suffice.
+        return min(records, key=lambda one: one.asr), "clean"
 
     def _decide(
-        self, judged: Sequence[tuple[ClassEvidence, Status]], spaces: str
+        self, judged: Sequence[tuple[ClassEvidence, Status]]
     ) -> tuple[Verdict, list[int], str]:
         rule = self.thresholds
         found = [record for record, status in judged if status == "backdoored"]
         unsure = [record for record, status in judged if status == "suspicious"]
         if found:
             reason = (
-                f"Triggers of {spaces} were found that send held-back images of other classes to "
+                f"Triggers were found that send held-back images of other classes to "
                 f"{_rates(found)}; from {rule.backdoored:.0%} a class counts as backdoored."
             )
             return "backdoored", [record.index for record in found], reason
@@ -99,19 +128,34 @@ class ByRate:
             return "inconclusive", [], reason
         if unsure:
             reason = (
-                f"The best triggers of {spaces} towards {_rates(unsure)} work more often than a "
-                f"clean class allows (up to {rule.clean:.0%}) and less often than a backdoor "
-                f"(from {rule.backdoored:.0%})."
+                f"The best triggers towards {_rates(unsure)} work more often than those of a clean "
+                f"class and less often than those of a backdoor (from {rule.backdoored:.0%})."
             )
             return "inconclusive", [], reason
         best = max((record for record, _ in judged), key=lambda record: record.asr)
         reason = (
-            f"No trigger of {spaces} was found that sends more than {best.asr:.1%} of held-back "
-            f"images to any class (the most: {best.name}; up to {rule.clean:.0%} counts as "
-            f"clean). Whether a backdoor would have been found was not checked on this model."
+            f"No trigger that counts was found that sends more than {best.asr:.1%} of held-back "
+            f"images to any class (the most: {best.name}, {best.space}). Whether a backdoor would "
+            f"have been found was not checked on this model."
         )
         return "clean", [], reason
 
 
 def _rates(records: Sequence[ClassEvidence]) -> str:
-    return " and ".join(f"{record.name} ({record.asr:.1%})" for record in records)
+    return " and ".join(f"{one.name} ({one.asr:.1%}, {one.space})" for one in records)
+
+
+@dataclass(frozen=True)
+class Guessing:
+    """The judgement of a model that guesses: it was not searched, and nothing is known of it."""
+
+    def __call__(self, evidence: Evidence) -> Judgement:
+        """Leave every class open."""
+        reason = (
+            f"The model is right on {evidence.accuracy:.1%} of held-back images, no better than "
+            f"one that guesses or answers one class to everything, so it was not searched; check "
+            f"the order of its classes and how images are fitted to it."
+        )
+        return Judgement(
+            "inconclusive", [], reason, [(one, "suspicious") for one in evidence.classes]
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from unbackdoor.errors import ArgumentError
@@ -29,3 +30,64 @@ class Thresholds:
                 f"clean, backdoored: expected 0 ≤ clean < backdoored ≤ 1, came "
                 f"clean={self.clean:g} and backdoored={self.backdoored:g}."
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """How strong a trigger may be to count as evidence.
+
+    Any class of any network can be reached by a trigger that is strong enough, so only triggers
+    that clean networks do not obey say something.
+
+    Args:
+        strength: the largest size, limit or percentage that counts.
+        clean: rate up to which a class counts as clean, where that is more than the general one.
+        words: what counts, in words.
+
+    """
+
+    strength: int
+    clean: float
+    words: str
+
+
+LIMITS: dict[str, Limit] = {
+    "patch": Limit(strength=4, clean=0.5, words="patches up to 4×4 of 32×32 pixels"),
+    "mask": Limit(strength=1, clean=0.5, words="masks over up to 1 %"),
+    "additive": Limit(strength=4, clean=0.5, words="added patterns up to 4/255 pixel by pixel"),
+    "additive grid": Limit(strength=16, clean=0.5, words="up to 16/255 on a grid"),
+    "blend": Limit(strength=4, clean=0.5, words="blended pictures up to 4 % pixel by pixel"),
+    "blend grid": Limit(strength=10, clean=0.5, words="blended pictures up to 10 % on a grid"),
+    "warp": Limit(strength=2, clean=0.5, words="warps up to 2 pixels"),
+    "filter": Limit(strength=7, clean=0.5, words="colour filters up to 7 %"),
+    "wave": Limit(strength=16, clean=0.5, words="waves up to 16/255"),
+    "dynamic": Limit(strength=5, clean=0.5, words="changes by the picture up to 5/255"),
+}
+"""By the kind of space. Rates of clean networks at these strengths are in docs/families.md."""
+COUNTED = ", ".join(limit.words for limit in LIMITS.values())
+"""What counts, in words."""
+SIDE = 32
+"""Side of the pictures whose pixels the size of a patch counts here."""
+
+
+def limit_of(space: str, side: int) -> tuple[Limit, float] | None:
+    """Return the limit of a space and the space's own strength; None for one without a limit.
+
+    Args:
+        space: its name.
+        side: the shorter side of the pictures, in pixels.
+
+    Example:
+        >>> limit, strength = limit_of("patch:6@0,0", 48)
+        >>> limit.strength, strength
+        (4, 4.0)
+
+    """
+    match = re.match(r"(\w+):(\d+)(x\d+)?", space)
+    if match is None:
+        return None
+    family, strength, grid = match[1], float(match[2]), match[3]
+    if family == "patch":
+        strength *= SIDE / side
+    kind = f"{family} grid" if grid and f"{family} grid" in LIMITS else family
+    return (LIMITS[kind], strength) if kind in LIMITS else None

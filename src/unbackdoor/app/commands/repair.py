@@ -20,7 +20,7 @@ from unbackdoor.runtime.journal import state_folder
 from unbackdoor.scanning import FEWEST_PER_CLASS, data_hash
 from unbackdoor.scanning.settings import BUDGETS
 from unbackdoor.subject import Subject
-from unbackdoor.triggers.registry import parse_space
+from unbackdoor.triggers.registry import check_spaces
 
 
 def repair(typed: options.Repair) -> int:
@@ -83,7 +83,7 @@ def _check(typed: options.Repair) -> None:
         },
     )
     models.check_suffix(typed.output)
-    parse_space(typed.space)
+    check_spaces(typed.space)
 
 
 def load_reference(spec: str, arch: str | None) -> Loaded:

@@ -22,7 +22,7 @@ from unbackdoor.runtime.journal import Journal, state_folder
 from unbackdoor.runtime.progress import Progress
 from unbackdoor.scanning.settings import BUDGETS, ScanSettings
 from unbackdoor.subject import InputSettings, Subject
-from unbackdoor.triggers.registry import parse_space
+from unbackdoor.triggers.registry import check_spaces
 
 
 def scan(typed: options.Scan) -> int:
@@ -37,7 +37,7 @@ def scan(typed: options.Scan) -> int:
         },
         folder="--report" if several else None,
     )
-    parse_space(typed.space)
+    check_spaces(typed.space)
     if typed.arch is not None:
         models.check_architecture(typed.arch)
     fitting = input_settings(typed.size, typed.mean, typed.std, typed.labels)

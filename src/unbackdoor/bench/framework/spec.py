@@ -67,9 +67,17 @@ def settle(spec: Spec) -> None:
 
 
 def _tagged(value: object) -> object:
-    """Return a value for JSON; for a dataclass with its type, so that different types differ."""
+    """Return a value for JSON; for a dataclass with its type, so that different types differ.
+
+    A field that was added after rows were stored, which says so in its metadata, counts only where
+    it is not at its default: so these rows keep their keys.
+    """
     if dataclasses.is_dataclass(value):
-        fields = {f.name: _tagged(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = {
+            f.name: _tagged(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if not (f.metadata.get("later") and getattr(value, f.name) == f.default)
+        }
         kind = type(value)
         return {"": [kind.__name__, getattr(kind, "version", 0)], **fields}
     if isinstance(value, tuple):
