@@ -208,7 +208,7 @@ def others(images: Images, targets: Tensor, count: int, generator: Generator) ->
     """
     order = torch.randperm(len(images), generator=generator)
     labels = images.targets[order]
-    first = {
+    first: dict[int, Tensor] = {
         target: order[(labels != target).nonzero()[:, 0].repeat(count)[:count]]
         for target in whole(targets.unique())
     }
