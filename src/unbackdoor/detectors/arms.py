@@ -210,6 +210,6 @@ def others(images: Images, targets: Tensor, count: int, generator: Generator) ->
     labels = images.targets[order]
     first: dict[int, Tensor] = {
         target: order[(labels != target).nonzero()[:, 0].repeat(count)[:count]]
-        for target in whole(targets.unique())
+        for target in set(whole(targets))
     }
     return torch.cat([first[target] for target in whole(targets)])

@@ -92,9 +92,10 @@ class ArmSearch:
                 search = _Search(self.settings, model, images.defend, space, scale, work.seed)
                 found.append(steps.keep(space.name, Findings, search.findings))
                 task.advance()
-        roughly = HeldBack(model, images.evaluate, self.settings.evaluate)
+        classes = len(images.defend.classes)
         exactly = HeldBack(model, images.evaluate, self.evaluate)
-        classes: list[ClassEvidence] = []
+        roughly = exactly.fewer(self.settings.images_of_each(classes))
+        measured: list[ClassEvidence] = []
         trails = [
             *((roughly, trail) for one in found for trail in one.best),
             *((exactly, trail) for one in found for trail in one.trails if self._promises(trail)),
@@ -102,17 +103,17 @@ class ArmSearch:
         with work.progress.task("measuring", len(trails)) as task:
             for number, (held, trail) in enumerate(trails):
 
-                def measured(held: HeldBack = held, trail: Trail = trail) -> list[ClassEvidence]:
+                def measure(held: HeldBack = held, trail: Trail = trail) -> list[ClassEvidence]:
                     return [
                         held.evidence(parse_space(space), theta, trail.target, work.seed)
                         for space, theta in zip(trail.spaces, trail.thetas, strict=True)
                     ]
 
-                classes += steps.keep(f"measured {number}", list[ClassEvidence], measured)
+                measured += steps.keep(f"measured {number}", list[ClassEvidence], measure)
                 task.advance()
         return Evidence(
             detector=self.name,
-            classes=classes,
+            classes=measured,
             accuracy=exactly.accuracy,
             image_passes=model.passes - forward,
             image_passes_backward=model.backward_passes - backward,

@@ -70,8 +70,12 @@ class Round:
         return images, round(each / images)
 
 
-FEWEST = 6
-"""Images that an arm gets at least in a round: one in each of six steps."""
+FEWEST = 5
+"""Images that an arm gets at least in a round: one in each of five steps."""
+
+
+FEW, MANY = 24, 120
+"""Held-back images on which the best trigger of a class is measured, at least and at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,13 +90,14 @@ class BanditSettings:
         enough: success rate at which a weaker trigger suffices.
         promising: success rate from which a survivor is measured on more held-back images.
         walkers: survivors of a space that are made weaker, at most.
-        evaluate: held-back images on which the best trigger of each class is measured.
+        evaluate: held-back images on which the best triggers of all classes of a space are measured
+            together; each gets at least :data:`FEW` and at most :data:`MANY`.
 
     """
 
     starts: int = 2
     rounds: tuple[Round, ...] = (
-        Round(arms=1, passes=3_000, most=40),
+        Round(arms=1, passes=2_400, most=40),
         Round(arms=80, passes=2_000, most=80),
         Round(arms=16, passes=2_000, most=160),
         Round(arms=4, passes=800, most=200),
@@ -102,11 +107,21 @@ class BanditSettings:
     enough: float = 0.8
     promising: float = 0.5
     walkers: int = 4
-    evaluate: int = 120
+    evaluate: int = 2_400
 
     def __post_init__(self) -> None:
         expect(self, 1, inf, "starts", "walk", "judge", "walkers", "evaluate")
         expect(self, 0, 1, "enough", "promising")
+
+    def images_of_each(self, classes: int) -> int:
+        """Return the held-back images on which the best trigger of each class is measured.
+
+        Example:
+            >>> [BanditSettings().images_of_each(classes) for classes in (10, 43, 100)]
+            [120, 55, 24]
+
+        """
+        return min(MANY, max(FEW, self.evaluate // classes))
 
     def scaled(self, factor: float) -> BanditSettings:
         """Return the settings with so many times the image passes and survivors."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -11,6 +12,8 @@ from unbackdoor.verdict.thresholds import SIDE, Thresholds, limit_of
 
 TOLERANCE = 0.01
 """By which a strength may be above its limit, because pictures of any size are compared."""
+NEARLY = 0.95
+"""Share of the best rate that a weaker trigger has to reach to be the one that is told."""
 Verdict = Literal["clean", "backdoored", "inconclusive"]
 Status = Literal["clean", "backdoored", "suspicious"]
 
@@ -87,22 +90,16 @@ class ByRate:
     def _clearest(
         self, records: Sequence[ClassEvidence], side: int
     ) -> tuple[ClassEvidence, Status]:
-        """Return the evidence that decides about a class.
-
-        Of triggers that suffice, those that work at any place come first, then the family that was
-        searched first, then the weakest.
-        """
+        """Return the evidence that decides about a class, and its status."""
         by: dict[Status | None, list[ClassEvidence]] = {}
         for record in records:
             by.setdefault(self.status(record, side), []).append(record)
         if found := by.get("backdoored"):
-            anywhere = [one for one in found if "@" not in one.space]
-            family = (anywhere or found)[0].space.partition(":")[0]
-            alike = [one for one in anywhere or found if one.space.partition(":")[0] == family]
-            return min(alike, key=lambda one: (len(one.best), -one.asr)), "backdoored"
-        for status in ("suspicious", "clean"):
-            if counted := by.get(status):
-                return max(counted, key=lambda one: one.asr), status
+            return _telling(found), "backdoored"
+        counted: tuple[Status, ...] = ("suspicious", "clean")
+        for status in counted:
+            if status in by:
+                return max(by[status], key=lambda one: one.asr), status
         # Where only triggers that are too strong to count were tried, weaker ones did not suffice.
         return min(records, key=lambda one: one.asr), "clean"
 
@@ -139,6 +136,26 @@ class ByRate:
             f"have been found was not checked on this model."
         )
         return "clean", [], reason
+
+
+def _telling(found: Sequence[ClassEvidence]) -> ClassEvidence:
+    """Return the trigger that says most: it works at any place, and is as little as suffices.
+
+    Triggers that work at any place come before those of one place, then counts which family was
+    searched first. Of these it is the weakest that works nearly as well as the best.
+    """
+    anywhere = [one for one in found if "@" not in one.space] or found
+    family = anywhere[0].space.partition(":")[0]
+    alike = [one for one in anywhere if one.space.partition(":")[0] == family]
+    best = max(one.asr for one in alike)
+    good = [one for one in alike if one.asr >= NEARLY * best]
+    return min(good, key=lambda one: (_amount(one.space), -one.asr))
+
+
+def _amount(space: str) -> int:
+    """Return the size, limit or percentage in the name of a space."""
+    digits = re.search(r":(\d+)", space)
+    return int(digits[1]) if digits else 0
 
 
 def _rates(records: Sequence[ClassEvidence]) -> str:

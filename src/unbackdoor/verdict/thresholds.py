@@ -59,7 +59,7 @@ LIMITS: dict[str, Limit] = {
     "blend": Limit(strength=4, clean=0.5, words="blended pictures up to 4 % pixel by pixel"),
     "blend grid": Limit(strength=10, clean=0.5, words="blended pictures up to 10 % on a grid"),
     "warp": Limit(strength=2, clean=0.5, words="warps up to 2 pixels"),
-    "filter": Limit(strength=7, clean=0.5, words="colour filters up to 7 %"),
+    "filter": Limit(strength=7, clean=0.7, words="colour filters up to 7 %"),
     "wave": Limit(strength=16, clean=0.5, words="waves up to 16/255"),
     "dynamic": Limit(strength=5, clean=0.5, words="changes by the picture up to 5/255"),
 }
