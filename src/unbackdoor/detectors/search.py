@@ -30,6 +30,9 @@ from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.registry import parse_space
 from unbackdoor.triggers.values import whole
 
+CERTAIN = 0.95
+"""Success rate above which more work on a survivor would show nothing new."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trail:
@@ -163,7 +166,7 @@ class _Search:
         """Return the survivors and their success, after more work on those that nearly suffice."""
         settings = self.settings
         success = bandit.success(arms, settings.judge)
-        nearly = (success >= settings.promising) & (success < settings.enough)
+        nearly = (success >= settings.promising) & (success < CERTAIN)
         if bool(nearly.any()):
             rows = nearly.nonzero()[:, 0]
             deeper = Round(arms=len(rows), passes=len(rows) * settings.deep, most=settings.deep)
