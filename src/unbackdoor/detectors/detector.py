@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Protocol
@@ -56,6 +57,12 @@ class HeldBack:
         self.model, self.images = model, images
         self.some = images.thinned(most)
         self.predicted = predict(model, images)
+
+    def fewer(self, most: int) -> HeldBack:
+        """Return the same measurements on at most so many images."""
+        part = copy.copy(self)
+        part.some = self.images.thinned(most)
+        return part
 
     @property
     def accuracy(self) -> float:

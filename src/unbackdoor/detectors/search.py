@@ -26,8 +26,12 @@ from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
 from unbackdoor.triggers.family import Space
 from unbackdoor.triggers.fixed import At
+from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.registry import parse_space
 from unbackdoor.triggers.values import whole
+
+CERTAIN = 0.95
+"""Success rate above which more work on a survivor would show nothing new."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +96,10 @@ class ArmSearch:
                 search = _Search(self.settings, model, images.defend, space, scale, work.seed)
                 found.append(steps.keep(space.name, Findings, search.findings))
                 task.advance()
-        roughly = HeldBack(model, images.evaluate, self.settings.evaluate)
+        classes = len(images.defend.classes)
         exactly = HeldBack(model, images.evaluate, self.evaluate)
-        classes: list[ClassEvidence] = []
+        roughly = exactly.fewer(self.settings.images_of_each(classes))
+        measured: list[ClassEvidence] = []
         trails = [
             *((roughly, trail) for one in found for trail in one.best),
             *((exactly, trail) for one in found for trail in one.trails if self._promises(trail)),
@@ -102,17 +107,17 @@ class ArmSearch:
         with work.progress.task("measuring", len(trails)) as task:
             for number, (held, trail) in enumerate(trails):
 
-                def measured(held: HeldBack = held, trail: Trail = trail) -> list[ClassEvidence]:
+                def measure(held: HeldBack = held, trail: Trail = trail) -> list[ClassEvidence]:
                     return [
                         held.evidence(parse_space(space), theta, trail.target, work.seed)
                         for space, theta in zip(trail.spaces, trail.thetas, strict=True)
                     ]
 
-                classes += steps.keep(f"measured {number}", list[ClassEvidence], measured)
+                measured += steps.keep(f"measured {number}", list[ClassEvidence], measure)
                 task.advance()
         return Evidence(
             detector=self.name,
-            classes=classes,
+            classes=measured,
             accuracy=exactly.accuracy,
             image_passes=model.passes - forward,
             image_passes_backward=model.backward_passes - backward,
@@ -151,11 +156,26 @@ class _Search:
             arms = bandit.start(targets, choice.repeat(len(classes), 1))
             played = bandit.halve(arms, settings.rounds)
             last = played[-1].rows(played[-1].best()[: settings.walkers])
-            success = [float(rate) for rate in bandit.success(last, settings.judge)]
+            last, success = self._deepened(bandit, last)
             found.best.extend(self._best(played))
             found.trails.extend(self._walk(last, row, rate) for row, rate in enumerate(success))
             found.places.extend(self._places(played))
         return found
+
+    def _deepened(self, bandit: Bandit, arms: Arms) -> tuple[Arms, list[float]]:
+        """Return the survivors and their success, after more work on those that nearly suffice."""
+        settings = self.settings
+        success = bandit.success(arms, settings.judge)
+        nearly = (success >= settings.promising) & (success < CERTAIN)
+        if bool(nearly.any()):
+            rows = nearly.nonzero()[:, 0]
+            deeper = Round(arms=len(rows), passes=len(rows) * settings.deep, most=settings.deep)
+            played = bandit.play(arms.rows(rows), deeper)
+            again = bandit.success(played, settings.judge)
+            better = again > success[rows]
+            arms.theta[rows[better]] = played.theta[better]
+            success[rows[better]] = again[better]
+        return arms, [float(rate) for rate in success]
 
     def _bandit(self, space: Space) -> Bandit:
         return Bandit(
@@ -219,12 +239,14 @@ class _Search:
     def _places(self, played: Sequence[Arms]) -> list[Place]:
         """Return for each place the class that rose most there, in its last round."""
         places: dict[tuple[int, ...], Place] = {}
-        size = getattr(self.space, "size", 0)
+        if not isinstance(self.space, Patch):
+            return []
+        size = self.space.size
         for arms in played:
             of_round: dict[tuple[int, ...], Place] = {}
             for row in whole(arms.best()):
                 choice = tuple(whole(arms.choice[row]))
-                if len(choice) != 2 or choice[0] == ANYWHERE:
+                if choice[0] == ANYWHERE:
                     continue
                 place = Place(
                     row=choice[0],

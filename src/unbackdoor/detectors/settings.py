@@ -42,6 +42,7 @@ class Round:
         arms: how many of an earlier round go on, but at most half; the first round takes all.
         passes: images that all of them get together; each gets at least :data:`FEWEST`.
         most: images that one of them gets at most.
+        nudge: pixels by which patches are moved before it, to where they work best; 0 for none.
         reach: how far Adam can move the logit of a value of θ in the round.
 
     """
@@ -49,6 +50,7 @@ class Round:
     arms: int
     passes: int
     most: int
+    nudge: int = 0
     reach: float = 7.0
 
     def __post_init__(self) -> None:
@@ -70,8 +72,12 @@ class Round:
         return images, round(each / images)
 
 
-FEWEST = 6
-"""Images that an arm gets at least in a round: one in each of six steps."""
+FEWEST = 5
+"""Images that an arm gets at least in a round: one in each of five steps."""
+
+
+FEW, MANY = 24, 120
+"""Held-back images on which the best trigger of a class is measured, at least and at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,29 +90,43 @@ class BanditSettings:
         walk: images with which each weaker variant of a survivor is tried.
         judge: the defender's images on which a survivor's success is measured.
         enough: success rate at which a weaker trigger suffices.
-        promising: success rate from which a survivor is measured on more held-back images.
+        promising: success rate from which a survivor gets more work, and is measured on more
+            held-back images.
+        deep: images of that work.
         walkers: survivors of a space that are made weaker, at most.
-        evaluate: held-back images on which the best trigger of each class is measured.
+        evaluate: held-back images on which the best triggers of all classes of a space are measured
+            together; each gets at least :data:`FEW` and at most :data:`MANY`.
 
     """
 
     starts: int = 2
     rounds: tuple[Round, ...] = (
-        Round(arms=1, passes=3_000, most=40),
-        Round(arms=80, passes=2_000, most=80),
-        Round(arms=16, passes=2_000, most=160),
-        Round(arms=4, passes=800, most=200),
+        Round(arms=1, passes=2_400, most=40),
+        Round(arms=80, passes=1_600, most=60),
+        Round(arms=12, passes=1_500, most=120, nudge=2),
+        Round(arms=4, passes=600, most=150, nudge=1),
     )
     walk: int = 96
     judge: int = 64
     enough: float = 0.8
     promising: float = 0.5
+    deep: int = 600
     walkers: int = 4
-    evaluate: int = 120
+    evaluate: int = 2_400
 
     def __post_init__(self) -> None:
-        expect(self, 1, inf, "starts", "walk", "judge", "walkers", "evaluate")
+        expect(self, 1, inf, "starts", "walk", "judge", "deep", "walkers", "evaluate")
         expect(self, 0, 1, "enough", "promising")
+
+    def images_of_each(self, classes: int) -> int:
+        """Return the held-back images on which the best trigger of each class is measured.
+
+        Example:
+            >>> [BanditSettings().images_of_each(classes) for classes in (10, 43, 100)]
+            [120, 55, 24]
+
+        """
+        return min(MANY, max(FEW, self.evaluate // classes))
 
     def scaled(self, factor: float) -> BanditSettings:
         """Return the settings with so many times the image passes and survivors."""

@@ -47,6 +47,11 @@ class Wave:
         """A trigger is one wave."""
         return False
 
+    @property
+    def moves(self) -> bool:
+        """Neighbouring numbers of periods are other waves."""
+        return False
+
     def dimensions(self, shape: Shape) -> int:
         """Two for each channel."""
         return 2 * shape[0]
@@ -95,7 +100,7 @@ class Wave:
 
     def weaker(self, theta: Tensor, shape: Shape) -> Sequence[Weaker]:
         """Return the same wave with a lower limit."""
-        less = round(LESS * self.limit)
+        less = int(LESS * self.limit)
         return [Weaker(Wave(less), theta, (0, 0))] if less else []
 
 

@@ -34,6 +34,11 @@ class WholePicture(ABC):
         """There is one arm."""
         return False
 
+    @property
+    def moves(self) -> bool:
+        """There is one arm."""
+        return False
+
     def arms(self, shape: Shape) -> Tensor:
         """Return the only arm, ``(1, 0)``."""
         return torch.empty(1, 0, dtype=torch.int64)
@@ -52,7 +57,7 @@ class WholePicture(ABC):
 
     def weaker(self, theta: Tensor, shape: Shape) -> Sequence[Weaker]:
         """Return the trigger as it is where the weaker space allows it, else at its limit."""
-        less = round(LESS * self.strength)
+        less = int(LESS * self.strength)
         if not less:
             return []
         nearer = (0.5 + (theta - 0.5) * self.strength / less).clamp(0, 1)

@@ -53,21 +53,41 @@ class Limit:
 
 LIMITS: dict[str, Limit] = {
     "patch": Limit(strength=4, clean=0.5, words="patches up to 4×4 of 32×32 pixels"),
+    "patch blocks": Limit(strength=8, clean=0.5, words="patches of four colours up to 8×8"),
     "mask": Limit(strength=1, clean=0.5, words="masks over up to 1 %"),
     "additive": Limit(strength=4, clean=0.5, words="added patterns up to 4/255 pixel by pixel"),
     "additive grid": Limit(strength=16, clean=0.5, words="up to 16/255 on a grid"),
     "blend": Limit(strength=4, clean=0.5, words="blended pictures up to 4 % pixel by pixel"),
     "blend grid": Limit(strength=10, clean=0.5, words="blended pictures up to 10 % on a grid"),
     "warp": Limit(strength=2, clean=0.5, words="warps up to 2 pixels"),
-    "filter": Limit(strength=7, clean=0.5, words="colour filters up to 7 %"),
+    "filter": Limit(strength=7, clean=0.7, words="colour filters up to 7 %"),
     "wave": Limit(strength=16, clean=0.5, words="waves up to 16/255"),
     "dynamic": Limit(strength=5, clean=0.5, words="changes by the picture up to 5/255"),
 }
 """By the kind of space. Rates of clean networks at these strengths are in docs/families.md."""
 COUNTED = ", ".join(limit.words for limit in LIMITS.values())
 """What counts, in words."""
+BLOCKS = 2
+"""Rows and columns of colours up to which a patch counts as one of few colours."""
+TOLERANCE = 0.01
+"""By which a strength may be above its limit, because pictures of any size are compared."""
 SIDE = 32
 """Side of the pictures whose pixels the size of a patch counts here."""
+
+
+def counted(space: str, side: int, thresholds: Thresholds) -> tuple[bool, float]:
+    """Return whether triggers of a space count, and the rate up to which a class is clean.
+
+    Args:
+        space: its name.
+        side: the shorter side of the pictures, in pixels.
+        thresholds: of spaces without a limit.
+
+    """
+    if (found := limit_of(space, side)) is None:
+        return True, thresholds.clean
+    limit, strength = found
+    return strength <= limit.strength + TOLERANCE, max(thresholds.clean, limit.clean)
 
 
 def limit_of(space: str, side: int) -> tuple[Limit, float] | None:
@@ -83,11 +103,13 @@ def limit_of(space: str, side: int) -> tuple[Limit, float] | None:
         (4, 4.0)
 
     """
-    match = re.match(r"(\w+):(\d+)(x\d+)?", space)
+    match = re.match(r"(\w+):(\d+)(?:x(\d+))?", space)
     if match is None:
         return None
-    family, strength, grid = match[1], float(match[2]), match[3]
+    family, strength, grid = match[1], float(match[2]), int(match[3] or 0)
     if family == "patch":
         strength *= SIDE / side
-    kind = f"{family} grid" if grid and f"{family} grid" in LIMITS else family
+        kind = "patch blocks" if 0 < grid <= BLOCKS else "patch"
+    else:
+        kind = f"{family} grid" if grid and f"{family} grid" in LIMITS else family
     return (LIMITS[kind], strength) if kind in LIMITS else None
