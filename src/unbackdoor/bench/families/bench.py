@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from unbackdoor.bench.families.networks import Trained, differences
+from unbackdoor.bench.families.networks import Trained, differences, training_images
 from unbackdoor.bench.families.others import listed
 from unbackdoor.bench.families.recipes import RECIPES
 from unbackdoor.bench.families.scanned import FamiliesRow, Network, Scanned
@@ -45,6 +45,7 @@ def plan(request: Request) -> list[Spec]:
             scans = [scan for scan in scans if scan in archive]
             absent += [] if scans else [network.name]
         planned += scans
+    training_images.cache_clear()  # as large as a scan
     if absent and not planned and not others:
         raise ArgumentError(
             "--make: none of the networks is there; add --make to train them, or name their "

@@ -9,8 +9,7 @@ from statistics import fmean
 from unbackdoor.bench.families.scanned import FamiliesRow
 from unbackdoor.bench.families.truth import WORSE, outcome, same_family
 from unbackdoor.bench.framework.table import Line, averaged, share
-from unbackdoor.verdict.judge import TOLERANCE
-from unbackdoor.verdict.thresholds import limit_of
+from unbackdoor.verdict.thresholds import Thresholds, counted
 
 GROUPS = ("one target", "beyond what is searched", "clean")
 """Networks that a scan is to find, others with a backdoor, and those without one."""
@@ -31,14 +30,17 @@ def table(rows: Sequence[FamiliesRow]) -> list[Line]:
     return lines + totals
 
 
-def counted(row: FamiliesRow, index: int) -> list[tuple[float, str]]:
+def rates_that_count(row: FamiliesRow, index: int) -> list[tuple[float, str]]:
     """Return the rates towards a class in the spaces that count, the highest first."""
-    rates: list[tuple[float, str]] = []
-    for rung in row.classes[index].ladder:
-        found = limit_of(rung.space, row.side)
-        if found is None or found[1] <= found[0].strength + TOLERANCE:
-            rates.append((rung.asr, rung.space))
-    return sorted(rates, reverse=True)
+    ladder = row.classes[index].ladder
+    return sorted(
+        (
+            (rung.asr, rung.space)
+            for rung in ladder
+            if counted(rung.space, row.side, Thresholds())[0]
+        ),
+        reverse=True,
+    )
 
 
 def _group(row: FamiliesRow) -> str:
@@ -76,7 +78,7 @@ def _highest_clean(row: FamiliesRow) -> tuple[float, str] | None:
     if attacked is None:
         return None
     others = [one.index for one in row.classes if one.index not in attacked]
-    return max((counted(row, index)[0] for index in others if counted(row, index)), default=None)
+    return max((one for index in others for one in rates_that_count(row, index)), default=None)
 
 
 def _family(row: FamiliesRow) -> bool:
