@@ -35,7 +35,7 @@ from unbackdoor.triggers.family import Space
 from unbackdoor.triggers.registry import parse_space
 from unbackdoor.triggers.values import from_bytes, to_bytes
 from unbackdoor.verdict.judge import ByRate, Guessing, Judge, Judgement, Status
-from unbackdoor.verdict.thresholds import COUNTED, Thresholds, counted
+from unbackdoor.verdict.thresholds import COUNTED, Thresholds, thresholds_of
 
 FEWEST_PER_CLASS = 4
 EXAMPLES = 8

@@ -42,6 +42,7 @@ class Limit:
     Args:
         strength: the largest size, limit or percentage that counts.
         clean: rate up to which a class counts as clean, where that is more than the general one.
+        backdoored: rate from which it counts as backdoored, where that is more.
         words: what counts, in words.
 
     """
@@ -49,6 +50,7 @@ class Limit:
     strength: int
     clean: float
     words: str
+    backdoored: float = 0.0
 
 
 LIMITS: dict[str, Limit] = {
@@ -60,7 +62,7 @@ LIMITS: dict[str, Limit] = {
     "blend": Limit(strength=4, clean=0.5, words="blended pictures up to 4 % pixel by pixel"),
     "blend grid": Limit(strength=10, clean=0.5, words="blended pictures up to 10 % on a grid"),
     "warp": Limit(strength=2, clean=0.5, words="warps up to 2 pixels"),
-    "filter": Limit(strength=7, clean=0.7, words="colour filters up to 7 %"),
+    "filter": Limit(strength=7, clean=0.7, words="colour filters up to 7 %", backdoored=0.9),
     "wave": Limit(strength=16, clean=0.5, words="waves up to 16/255"),
     "dynamic": Limit(strength=5, clean=0.5, words="changes by the picture up to 5/255"),
 }
@@ -75,19 +77,23 @@ SIDE = 32
 """Side of the pictures whose pixels the size of a patch counts here."""
 
 
-def counted(space: str, side: int, thresholds: Thresholds) -> tuple[bool, float]:
-    """Return whether triggers of a space count, and the rate up to which a class is clean.
+def thresholds_of(space: str, side: int, general: Thresholds) -> Thresholds | None:
+    """Return the thresholds of a space; None if its triggers are too strong to count.
 
     Args:
         space: its name.
         side: the shorter side of the pictures, in pixels.
-        thresholds: of spaces without a limit.
+        general: of spaces without a limit.
 
     """
     if (found := limit_of(space, side)) is None:
-        return True, thresholds.clean
+        return general
     limit, strength = found
-    return strength <= limit.strength + TOLERANCE, max(thresholds.clean, limit.clean)
+    if strength > limit.strength + TOLERANCE:
+        return None
+    backdoored = max(general.backdoored, limit.backdoored)
+    clean = min(max(general.clean, limit.clean), 0.99 * backdoored)
+    return Thresholds(backdoored=backdoored, clean=clean)
 
 
 def limit_of(space: str, side: int) -> tuple[Limit, float] | None:
