@@ -188,9 +188,15 @@ def _rungs(evidence: Evidence, thresholds: Thresholds) -> list[SearchedSpace]:
 
     rungs: list[SearchedSpace] = []
     for name in sorted(names, key=order):
-        counts, clean = counted(name, evidence.side, thresholds)
-        description = parse_space(name).description
-        rungs.append(SearchedSpace(name=name, description=description, counts=counts, clean=clean))
+        rule = thresholds_of(name, evidence.side, thresholds)
+        rungs.append(
+            SearchedSpace(
+                name=name,
+                description=parse_space(name).description,
+                counts=rule is not None,
+                clean=(rule or thresholds).clean,
+            )
+        )
     return rungs
 
 
