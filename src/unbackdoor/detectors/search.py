@@ -26,6 +26,7 @@ from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
 from unbackdoor.triggers.family import Space
 from unbackdoor.triggers.fixed import At
+from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.registry import parse_space
 from unbackdoor.triggers.values import whole
 
@@ -220,12 +221,14 @@ class _Search:
     def _places(self, played: Sequence[Arms]) -> list[Place]:
         """Return for each place the class that rose most there, in its last round."""
         places: dict[tuple[int, ...], Place] = {}
-        size = getattr(self.space, "size", 0)
+        if not isinstance(self.space, Patch):
+            return []
+        size = self.space.size
         for arms in played:
             of_round: dict[tuple[int, ...], Place] = {}
             for row in whole(arms.best()):
                 choice = tuple(whole(arms.choice[row]))
-                if len(choice) != 2 or choice[0] == ANYWHERE:
+                if choice[0] == ANYWHERE:
                     continue
                 place = Place(
                     row=choice[0],

@@ -121,11 +121,15 @@ class SearchedSpace(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         name: such as ``additive:8``.
         description: the triggers in words, to fit into "No … was found".
+        counts: whether its triggers are weak enough to be evidence of a backdoor.
+        clean: rate up to which a class counts as clean.
 
     """
 
     name: str
     description: str
+    counts: bool = True
+    clean: float = 0.3
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):

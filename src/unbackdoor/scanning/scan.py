@@ -35,7 +35,7 @@ from unbackdoor.triggers.family import Space
 from unbackdoor.triggers.registry import parse_space
 from unbackdoor.triggers.values import from_bytes, to_bytes
 from unbackdoor.verdict.judge import ByRate, Guessing, Judge, Judgement, Status
-from unbackdoor.verdict.thresholds import COUNTED
+from unbackdoor.verdict.thresholds import COUNTED, Thresholds, counted
 
 FEWEST_PER_CLASS = 4
 EXAMPLES = 8
@@ -135,7 +135,7 @@ def scan(
         space=asked or ",".join(space.name for space in spaces),
         searched=_searched(spaces),
         not_searched=NOT_SEARCHED if spaces else "",
-        spaces=_rungs(evidence),
+        spaces=_rungs(evidence, settings.thresholds),
         places=evidence.places,
         image_shape=list(shape),
         seed=work.seed,
@@ -176,7 +176,7 @@ def _clearest(judged: Judgement, count: int) -> list[int]:
     return sorted(judged.targets, key=lambda target: -rate[target])[:count]
 
 
-def _rungs(evidence: Evidence) -> list[SearchedSpace]:
+def _rungs(evidence: Evidence, thresholds: Thresholds) -> list[SearchedSpace]:
     """Return every space in which triggers were measured, at any place, weak before strong."""
     names = list(dict.fromkeys(one.space.partition("@")[0] for one in evidence.classes))
     families = list(dict.fromkeys(name.partition(":")[0] for name in names))
@@ -186,10 +186,12 @@ def _rungs(evidence: Evidence) -> list[SearchedSpace]:
         strength, _, grid = rung.partition("x")
         return families.index(family), bool(grid), int(strength)
 
-    return [
-        SearchedSpace(name=name, description=parse_space(name).description)
-        for name in sorted(names, key=order)
-    ]
+    rungs: list[SearchedSpace] = []
+    for name in sorted(names, key=order):
+        counts, clean = counted(name, evidence.side, thresholds)
+        description = parse_space(name).description
+        rungs.append(SearchedSpace(name=name, description=description, counts=counts, clean=clean))
+    return rungs
 
 
 def _searched(spaces: Sequence[Space]) -> str:
@@ -225,11 +227,7 @@ def _record(
         stairs=law.stairs if law else [],
         space=one.space,
         trigger_shape=list(space.picture(theta, shape).shape[1:]),
-        ladder=[
-            Rung(space=rung.name, asr=rates[rung.name])
-            for rung in _rungs(evidence)
-            if rung.name in rates
-        ],
+        ladder=[Rung(space=name, asr=rate) for name, rate in rates.items()],
         sources=held.sources(space, theta[0], one.index, seed) if status == "backdoored" else [],
     )
 

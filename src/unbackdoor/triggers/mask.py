@@ -71,7 +71,7 @@ class Mask(WholePicture):
 
     def weaker(self, theta: Tensor, shape: Shape) -> Sequence[Weaker]:
         """Return the same mask and pattern, with a smaller budget."""
-        less = round(LESS * self.percent)
+        less = int(LESS * self.percent)
         return [Weaker(self.with_strength(less), theta)] if less else []
 
 

@@ -95,7 +95,7 @@ class Wave:
 
     def weaker(self, theta: Tensor, shape: Shape) -> Sequence[Weaker]:
         """Return the same wave with a lower limit."""
-        less = round(LESS * self.limit)
+        less = int(LESS * self.limit)
         return [Weaker(Wave(less), theta, (0, 0))] if less else []
 
 

@@ -52,7 +52,7 @@ class WholePicture(ABC):
 
     def weaker(self, theta: Tensor, shape: Shape) -> Sequence[Weaker]:
         """Return the trigger as it is where the weaker space allows it, else at its limit."""
-        less = round(LESS * self.strength)
+        less = int(LESS * self.strength)
         if not less:
             return []
         nearer = (0.5 + (theta - 0.5) * self.strength / less).clamp(0, 1)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence
-from unbackdoor.verdict.thresholds import SIDE, Thresholds, limit_of
+from unbackdoor.verdict.thresholds import SIDE, Thresholds, counted, limit_of
 
-TOLERANCE = 0.01
-"""By which a strength may be above its limit, because pictures of any size are compared."""
+MORE = 1.5
+"""A class beside a backdoored one that needs triggers so many times as strong is suspicious only: a
+network with a backdoor is weaker against other triggers too."""
 NEARLY = 0.95
 """Share of the best rate that a weaker trigger has to reach to be the one that is told."""
 Verdict = Literal["clean", "backdoored", "inconclusive"]
@@ -60,7 +61,17 @@ class ByRate:
         of_class: dict[int, list[ClassEvidence]] = {}
         for one in evidence.classes:
             of_class.setdefault(one.index, []).append(one)
-        judged = [self._clearest(of_class[index], evidence.side) for index in sorted(of_class)]
+        side = evidence.side
+        judged = [self._clearest(of_class[index], side) for index in sorted(of_class)]
+        needs = {
+            record.index: self._need(of_class[record.index], side)
+            for record, status in judged
+            if status == "backdoored"
+        }
+        least = min(needs.values(), default=0.0)
+        for number, (record, _) in enumerate(judged):
+            if needs.get(record.index, 0.0) > MORE * least:
+                judged[number] = (record, "suspicious")
         verdict, targets, reason = self._decide(judged)
         return Judgement(verdict, targets, reason, judged)
 
@@ -75,14 +86,12 @@ class ByRate:
             side: the shorter side of the pictures, in pixels.
 
         """
-        rule, clean = self.thresholds, self.thresholds.clean
-        if record.confusion > clean:
+        rule = self.thresholds
+        if record.confusion > rule.clean:
             return "suspicious"
-        if (found := limit_of(record.space, side)) is not None:
-            limit, strength = found
-            if strength > limit.strength + TOLERANCE:
-                return None
-            clean = max(clean, limit.clean)
+        counts, clean = counted(record.space, side, rule)
+        if not counts:
+            return None
         if record.asr >= rule.backdoored:
             return "backdoored"
         return "clean" if record.asr <= clean else "suspicious"
@@ -102,6 +111,15 @@ class ByRate:
                 return max(by[status], key=lambda one: one.asr), status
         # Where only triggers that are too strong to count were tried, weaker ones did not suffice.
         return min(records, key=lambda one: one.asr), "clean"
+
+    def _need(self, records: Sequence[ClassEvidence], side: int) -> float:
+        """Return how strong a trigger has to be to suffice, as a share of what counts."""
+        needs: list[float] = []
+        for record in records:
+            if self.status(record, side) == "backdoored":
+                found = limit_of(record.space, side)
+                needs.append(found[1] / found[0].strength if found else 1.0)
+        return min(needs)
 
     def _decide(
         self, judged: Sequence[tuple[ClassEvidence, Status]]

@@ -66,8 +66,25 @@ LIMITS: dict[str, Limit] = {
 """By the kind of space. Rates of clean networks at these strengths are in docs/families.md."""
 COUNTED = ", ".join(limit.words for limit in LIMITS.values())
 """What counts, in words."""
+TOLERANCE = 0.01
+"""By which a strength may be above its limit, because pictures of any size are compared."""
 SIDE = 32
 """Side of the pictures whose pixels the size of a patch counts here."""
+
+
+def counted(space: str, side: int, thresholds: Thresholds) -> tuple[bool, float]:
+    """Return whether triggers of a space count, and the rate up to which a class is clean.
+
+    Args:
+        space: its name.
+        side: the shorter side of the pictures, in pixels.
+        thresholds: of spaces without a limit.
+
+    """
+    if (found := limit_of(space, side)) is None:
+        return True, thresholds.clean
+    limit, strength = found
+    return strength <= limit.strength + TOLERANCE, max(thresholds.clean, limit.clean)
 
 
 def limit_of(space: str, side: int) -> tuple[Limit, float] | None:
