@@ -95,10 +95,7 @@ def write_pictures() -> WritePictures:
 @pytest.fixture
 def _little_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tested here is the way, not how well the scan sees."""
-    screening = replace(SMALL.screening, restarts=1, steps=40)
-    monkeypatch.setitem(
-        settings.BUDGETS, "quick", replace(SMALL, screening=screening, evaluate=100)
-    )
+    monkeypatch.setitem(settings.BUDGETS, "quick", replace(SMALL, evaluate=100))
 
 
 @pytest.fixture
