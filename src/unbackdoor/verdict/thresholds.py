@@ -54,21 +54,21 @@ class Limit:
 
 
 LIMITS: dict[str, Limit] = {
-    "patch": Limit(strength=4, clean=0.5, words="patches up to 4×4 of 32×32 pixels"),
-    "patch blocks": Limit(strength=8, clean=0.5, words="patches of four colours up to 8×8"),
-    "mask": Limit(strength=1, clean=0.5, words="masks over up to 1 %"),
+    "patch": Limit(strength=4, clean=0.5, words="patches up to 4×4 of 32×32 pixels at any place"),
+    "patch blocks": Limit(strength=8, clean=0.5, words="patches up to 8×8 of four colours"),
+    "mask": Limit(strength=1, clean=0.5, words="masked patterns over up to 1 % of the picture"),
     "additive": Limit(strength=4, clean=0.5, words="added patterns up to 4/255 pixel by pixel"),
-    "additive grid": Limit(strength=16, clean=0.5, words="up to 16/255 on a grid"),
-    "blend": Limit(strength=4, clean=0.5, words="blended pictures up to 4 % pixel by pixel"),
-    "blend grid": Limit(strength=10, clean=0.5, words="blended pictures up to 10 % on a grid"),
-    "warp": Limit(strength=2, clean=0.5, words="warps up to 2 pixels"),
-    "filter": Limit(strength=7, clean=0.7, words="colour filters up to 7 %", backdoored=0.9),
+    "additive grid": Limit(strength=16, clean=0.5, words="added patterns up to 16/255 on a grid"),
     "wave": Limit(strength=16, clean=0.5, words="waves up to 16/255"),
+    "blend": Limit(strength=4, clean=0.5, words="pictures blended in up to 4 % pixel by pixel"),
+    "blend grid": Limit(strength=10, clean=0.5, words="pictures blended in up to 10 % on a grid"),
+    "warp": Limit(strength=2, clean=0.5, words="elastic warps up to 2 of 32 pixels"),
+    "filter": Limit(
+        strength=7, clean=0.7, backdoored=0.9, words="colour filters within 7 % of the identity"
+    ),
     "dynamic": Limit(strength=5, clean=0.5, words="changes by the picture up to 5/255"),
 }
 """By the kind of space. Rates of clean networks at these strengths are in docs/families.md."""
-COUNTED = ", ".join(limit.words for limit in LIMITS.values())
-"""What counts, in words."""
 BLOCKS = 2
 """Rows and columns of colours up to which a patch counts as one of few colours."""
 TOLERANCE = 0.01
