@@ -101,7 +101,7 @@ class BanditSettings:
 
     starts: int = 2
     rounds: tuple[Round, ...] = (
-        Round(arms=1, passes=2_400, most=40),
+        Round(arms=1, passes=2_000, most=40),
         Round(arms=80, passes=1_600, most=60),
         Round(arms=12, passes=1_500, most=120, nudge=2),
         Round(arms=4, passes=600, most=150, nudge=1),
@@ -112,7 +112,7 @@ class BanditSettings:
     promising: float = 0.5
     deep: int = 600
     walkers: int = 4
-    evaluate: int = 2_400
+    evaluate: int = 800
 
     def __post_init__(self) -> None:
         expect(self, 1, inf, "starts", "walk", "judge", "deep", "walkers", "evaluate")
@@ -123,7 +123,7 @@ class BanditSettings:
 
         Example:
             >>> [BanditSettings().images_of_each(classes) for classes in (10, 43, 100)]
-            [120, 55, 24]
+            [80, 24, 24]
 
         """
         return min(MANY, max(FEW, self.evaluate // classes))
