@@ -55,7 +55,7 @@ class Limit:
 
 LIMITS: dict[str, Limit] = {
     "patch": Limit(strength=4, clean=0.5, words="patches up to 4×4 of 32×32 pixels at any place"),
-    "patch blocks": Limit(strength=8, clean=0.5, words="patches up to 8×8 of four colours"),
+    "patch blocks": Limit(strength=8, clean=0.65, words="patches up to 8×8 of four colours"),
     "mask": Limit(strength=1, clean=0.5, words="masked patterns over up to 1 % of the picture"),
     "additive": Limit(strength=4, clean=0.5, words="added patterns up to 4/255 pixel by pixel"),
     "additive grid": Limit(strength=16, clean=0.5, words="added patterns up to 16/255 on a grid"),
