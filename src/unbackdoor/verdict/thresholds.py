@@ -44,6 +44,8 @@ class Limit:
         clean: rate up to which a class counts as clean, where that is more than the general one.
         backdoored: rate from which it counts as backdoored, where that is more.
         words: what counts, in words.
+        middle: rate from which a class counts as backdoored where the trigger is a patch in the
+            middle, which hides what the picture shows.
 
     """
 
@@ -51,11 +53,18 @@ class Limit:
     clean: float
     words: str
     backdoored: float = 0.0
+    middle: float = 0.9
 
 
 LIMITS: dict[str, Limit] = {
     "patch": Limit(strength=4, clean=0.5, words="patches up to 4×4 of 32×32 pixels at any place"),
-    "patch blocks": Limit(strength=8, clean=0.65, words="patches up to 8×8 of four colours"),
+    "patch blocks": Limit(
+        strength=8,
+        clean=0.65,
+        backdoored=0.85,
+        middle=1.0,
+        words="patches up to 8×8 of four colours",
+    ),
     "mask": Limit(strength=1, clean=0.5, words="masked patterns over up to 1 % of the picture"),
     "additive": Limit(strength=4, clean=0.5, words="added patterns up to 4/255 pixel by pixel"),
     "additive grid": Limit(strength=16, clean=0.5, words="added patterns up to 16/255 on a grid"),
@@ -92,8 +101,25 @@ def thresholds_of(space: str, side: int, general: Thresholds) -> Thresholds | No
     if strength > limit.strength + TOLERANCE:
         return None
     backdoored = max(general.backdoored, limit.backdoored)
+    if in_the_middle(space, side):
+        backdoored = max(backdoored, limit.middle)
     clean = min(max(general.clean, limit.clean), 0.99 * backdoored)
     return Thresholds(backdoored=backdoored, clean=clean)
+
+
+def in_the_middle(space: str, side: int) -> bool:
+    """Return whether the centre of a patch at one place lies in the inner half of the picture.
+
+    Example:
+        >>> in_the_middle("patch:4@14,14", 32), in_the_middle("patch:4@0,14", 32)
+        (True, False)
+
+    """
+    match = re.match(r"patch:(\d+)(?:x\d+)?@(\d+),(\d+)$", space)
+    if match is None:
+        return False
+    size, *corner = map(int, match.groups())
+    return all(abs(place + size / 2 - side / 2) < side / 4 for place in corner)
 
 
 def limit_of(space: str, side: int) -> tuple[Limit, float] | None:
