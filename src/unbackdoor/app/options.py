@@ -196,18 +196,18 @@ class Bench(Machine):
     """Repeat the measurements of the documentation and print the table."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
-    """shipped, profile, toys, modes, reference, robust, panels, or paper, paper-features,
-    paper-robust."""
+    """shipped, families, profile, toys, modes, reference, robust, panels, or paper,
+    paper-features, paper-robust."""
     models: Annotated[tuple[str, ...], arg(metavar="MODEL")] = ()
     """Which models, for benchmarks that take models; every shipped one when left out."""
     seeds: int | None = None
-    """How many seeds, counted up from --seed; when left out 5, but 1 for profile, paper and
-    paper-features."""
+    """How many seeds, counted up from --seed; when left out 5, but 3 for families and 1 for
+    profile, paper and paper-features."""
     store: Path = Path("results")
     """Folder that keeps finished rows, so that a second run computes only the missing ones."""
     only: Text = None
     """For paper and paper-features: only these attacks, such as cifar10-bw:170,cifar10-rgb:0; for
-    paper-robust: one attack."""
+    paper-robust: one attack; for families: only these networks, such as slim-sin,convnet-warp."""
     columns: Literal["main", "all"] = "main"
     """For paper: no defence, fine-tuning, the original, one reversed trigger and our default; or
     all."""
@@ -217,6 +217,12 @@ class Bench(Machine):
     arch: Text = None
     """For the same: another architecture than the default of the data set; its clean network is
     trained too."""
+    make: bool = False
+    """For families: train the networks that are not there, one to three minutes each."""
+    networks: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """For families: a folder of NAME.safetensors that were trained by the same recipes."""
+    list: File = None
+    """For families: a TOML or JSON file of networks of others, with what was planted in them."""
     engine: Literal["serial", "processes", "ray"] = "serial"
     """Where the pieces run: one after the other, side by side here, or through Ray."""
     workers: Number = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from unbackdoor.bench import profile, robust, shipped
+from unbackdoor.bench.families import bench as families
 from unbackdoor.bench.framework.bench import Bench, Measured, Request, measure
 from unbackdoor.bench.framework.engine import Engine, Processes, Ray, Serial
 from unbackdoor.bench.framework.table import markdown
@@ -32,6 +33,7 @@ BENCHES: dict[str, Bench[Any]] = {
     bench.name: bench
     for bench in (
         shipped.BENCH,
+        families.BENCH,
         profile.BENCH,
         toys.BENCH,
         modes.BENCH,

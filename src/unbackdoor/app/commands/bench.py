@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -95,8 +96,17 @@ def _request(chosen: Bench[Any], asked: options.Bench) -> Request:
         columns=asked.columns,
         variant=asked.variant,
         arch=asked.arch,
+        make=asked.make,
+        networks=_networks(asked.networks),
+        listed=asked.list,
         limit=math.inf if asked.minutes is None else 60 * asked.minutes,
     )
+
+
+def _networks(folder: Path | None) -> Path | None:
+    if folder is not None and not folder.is_dir():
+        raise ArgumentError(f"--networks: there is no folder {folder}; check the path.")
+    return folder
 
 
 def _print(chosen: Bench[Any], measured: Measured[Any], form: str) -> None:

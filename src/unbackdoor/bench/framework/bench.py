@@ -34,10 +34,13 @@ class Request:
         device: where models run.
         progress: where to report.
         only: names of the paper's attacks, separated by commas; when left out, all attacks, or one
-            for ``paper-robust``.
+            for ``paper-robust``; of families, names of networks.
         columns: of the paper's table, ``main`` or ``all``.
         variant: how the paper's backdoors are made, ``implanted`` or ``scratch``.
         arch: of the paper's networks; the data set's own when left out.
+        make: whether the networks of families that are not there are trained.
+        networks: folder of networks of families that were trained before.
+        listed: file that lists networks of others, for families.
         limit: seconds after which no further piece is started.
 
     """
@@ -53,6 +56,9 @@ class Request:
     columns: str = "main"
     variant: str = "implanted"
     arch: str | None = None
+    make: bool = False
+    networks: Path | None = None
+    listed: Path | None = None
     limit: float = math.inf
 
 
@@ -109,7 +115,8 @@ class Bench(Generic[R]):
         flat: returns the rows as JSON values.
         figure: the figure of ``-f svg``; none when left out.
         seeds: the default number of seeds.
-        flags: which of ``models``, ``only``, ``columns``, ``variant`` and ``arch`` it takes.
+        flags: which of ``models``, ``only``, ``columns``, ``variant``, ``arch``, ``make``,
+            ``networks`` and ``list`` it takes.
 
     """
 

@@ -1,0 +1,104 @@
+"""``bench families``: scans of networks with backdoors of each family, and of clean ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from unbackdoor.bench.families.networks import Trained, differences, training_images
+from unbackdoor.bench.families.others import listed
+from unbackdoor.bench.families.recipes import RECIPES
+from unbackdoor.bench.families.scanned import FamiliesRow, Network, Scanned
+from unbackdoor.bench.families.table import table
+from unbackdoor.bench.framework.archive import Archive
+from unbackdoor.bench.framework.bench import Bench, Request
+from unbackdoor.bench.framework.spec import Spec
+from unbackdoor.errors import ArgumentError, ContentError
+from unbackdoor.models import check_readable
+
+
+def development_set() -> Sequence[Trained]:
+    """Return every network that has a recipe."""
+    return [Trained(recipe=recipe) for recipe in RECIPES]
+
+
+def plan(request: Request) -> list[Spec]:
+    """Return a scan for each network and seed.
+
+    Without ``--make`` these are the networks that are there, in the store or in a folder.
+
+    Raises:
+        ArgumentError: there is none, or no network of a name.
+        ContentError: a file cannot be used.
+
+    """
+    networks = _chosen(request)
+    others: list[Network] = list(listed(request.listed)) if request.listed else []
+    archive = Archive(request.store)
+    planned: list[Spec] = []
+    absent: list[str] = []
+    for trained in networks:
+        network = trained if trained in archive else _with_file(trained, request)
+        scans = [Scanned(network=network, seed=seed) for seed in request.seeds]
+        if not (request.make or network.found or network in archive):
+            scans = [scan for scan in scans if scan in archive]
+            absent += [] if scans else [network.name]
+        planned += scans
+    training_images.cache_clear()  # as large as a scan
+    if absent and not planned and not others:
+        raise ArgumentError(
+            "--make: none of the networks is there; add --make to train them, or name their "
+            "folder by --networks."
+        )
+    if absent and request.limit > 0:
+        request.progress.say(
+            f"note: {len(absent)} networks are not there and left out ({', '.join(absent)}); "
+            f"--make trains them."
+        )
+    return planned + [Scanned(network=one, seed=seed) for one in others for seed in request.seeds]
+
+
+def _chosen(request: Request) -> list[Trained]:
+    every = {trained.name: trained for trained in development_set()}
+    if request.only is None:
+        return list(every.values())
+    names = [name for name in request.only.split(",") if name]
+    if unknown := [name for name in names if name not in every]:
+        raise ArgumentError(
+            f"--only: there is no network {unknown[0]!r} of this benchmark; there are "
+            f"{', '.join(every)}."
+        )
+    return [every[name] for name in names]
+
+
+def _with_file(trained: Trained, request: Request) -> Trained:
+    """Return a network with its file in the folder of ``--networks``, if it has one there."""
+    if request.networks is None:
+        return trained
+    path = Path(request.networks) / f"{trained.name}.safetensors"
+    if not path.is_file():
+        return trained
+    check_readable(str(path), "--networks")
+    try:
+        differ = differences(trained.recipe, path)
+    except ContentError as error:
+        request.progress.say(f"warning: {path} is passed over: {error}")
+        return trained
+    if differ:
+        request.progress.say(
+            f"warning: {path} is passed over: it is not of this recipe "
+            f"({', '.join(differ)} differ)."
+        )
+        return trained
+    return replace(trained, found=path)
+
+
+BENCH = Bench[FamiliesRow](
+    name="families",
+    summary="Whether a scan finds backdoors of each family, and leaves clean networks alone.",
+    plan=plan,
+    table=table,
+    seeds=3,
+    flags=frozenset({"only", "make", "networks", "list"}),
+)

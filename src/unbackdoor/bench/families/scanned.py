@@ -1,0 +1,270 @@
+"""One scan of one network of the development set, beside what was planted in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import msgspec
+import torch
+
+from unbackdoor.attack.implant import measure
+from unbackdoor.bench.families.truth import SHAPE, Truth
+from unbackdoor.bench.framework.spec import Spec
+from unbackdoor.data import Split
+from unbackdoor.errors import ContentError
+from unbackdoor.results import Rung, ScanResult, versions
+from unbackdoor.runtime.journal import key_of
+from unbackdoor.scanning.settings import SCAN, ScanSettings
+from unbackdoor.subject import Subject
+from unbackdoor.triggers import AUTO
+from unbackdoor.triggers.registry import parse_spaces
+from unbackdoor.verdict.thresholds import LIMITS
+
+WORK = 200_000.0
+"""About what a scan costs, in forward passes."""
+MEMORY = Path("/proc/self")
+
+
+class Network(Protocol):
+    """A network whose truth is known."""
+
+    @property
+    def key(self) -> str:
+        """Its identity."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        ...
+
+    @property
+    def truth(self) -> Truth:
+        """What was planted in it."""
+        ...
+
+    @property
+    def specs(self) -> tuple[Spec, ...]:
+        """What has to be computed before its scan."""
+        ...
+
+    def opened(self, inputs: Mapping[Spec, Any], device: str) -> Subject:
+        """Return the network with the images of its scan."""
+        ...
+
+
+class ClassRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What a scan says of one class.
+
+    Args:
+        index: of the class.
+        status: in the verdict.
+        space: of its clearest evidence, with the place.
+        asr: rate of that trigger.
+        confusion: share of images of other classes that it is the answer to without a trigger.
+        ladder: the highest rate in each space, at any place.
+
+    """
+
+    index: int
+    status: str
+    space: str
+    asr: float
+    confusion: float
+    ladder: list[Rung]
+
+
+class FamiliesRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One scan; rates are on held-back images.
+
+    Args:
+        network: its name.
+        sha256: of its file.
+        arch: its architecture.
+        trigger: the planted trigger; None in a clean network.
+        family: its family.
+        mode: the attacker's goal.
+        target: the attacked class; None where each class has its own, or none is attacked.
+        accuracy: on clean images.
+        planted_asr: of the planted trigger.
+        data: the clean images.
+        space: what was searched, as on the command line.
+        seed: of the scan.
+        verdict: of the scan; ``not scanned`` where the network was refused.
+        reason: the verdict in a sentence.
+        targets: classes it named.
+        side: the shorter side of the pictures, in pixels.
+        classes: what it says of each class; from these thresholds can be set anew.
+        image_passes: images forward.
+        image_passes_backward: images backward.
+        seconds: wall-clock time.
+        memory: the most that the process held during the scan, in MiB; None where that is unknown.
+        versions: of the software on which the figures depend.
+
+    """
+
+    network: str
+    sha256: str
+    arch: str
+    trigger: str | None
+    family: str | None
+    mode: str
+    target: int | None
+    accuracy: float | None = None
+    planted_asr: float | None = None
+    data: str
+    space: str
+    seed: int
+    verdict: str
+    reason: str
+    targets: list[int] = []
+    side: int = 32
+    classes: list[ClassRow] = []
+    image_passes: int = 0
+    image_passes_backward: int = 0
+    seconds: float = 0.0
+    memory: float | None = None
+    versions: dict[str, str]
+
+    @property
+    def truth(self) -> Truth:
+        """What was planted."""
+        return Truth(trigger=self.trigger, mode=self.mode, target=self.target or 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scanned(Spec):
+    """A scan of one network.
+
+    Args:
+        network: which.
+        seed: of the scan.
+        space: what is searched.
+        settings: how much work, and the thresholds.
+
+    """
+
+    network: Network
+    seed: int
+    space: str = AUTO
+    settings: ScanSettings = SCAN
+
+    table: ClassVar[str] = "families"
+    result: ClassVar[type] = FamiliesRow
+    version: ClassVar[int] = 1
+
+    @property
+    def key(self) -> str:
+        """The network, what is searched how far, what counts, and the seed."""
+        return key_of(
+            self.version,
+            self.network.key,
+            [space.name for space in parse_spaces(self.space, SHAPE)],
+            {name: (limit.strength, limit.clean) for name, limit in LIMITS.items()},
+            self.settings,
+            self.seed,
+        )
+
+    @property
+    def needs(self) -> tuple[Spec, ...]:
+        """What the network needs."""
+        return self.network.specs
+
+    @property
+    def work(self) -> float:
+        """About the passes of a scan."""
+        return WORK
+
+    def run(self, inputs: Mapping[Spec, Any], device: str) -> FamiliesRow:
+        """Scan the network, and measure what was planted in it."""
+        try:
+            subject = self.network.opened(inputs, device)
+        except ContentError as error:
+            return self._row(verdict="not scanned", reason=str(error))
+        _forget_memory()
+        found = subject.scan(self.space, self.settings, self.seed)
+        memory = _memory(device)
+        images = _held_back(subject)
+        shape, classes = images.evaluate.shape, len(images.evaluate.classes)
+        backdoor = self.network.truth.backdoor(classes, shape)
+        correct, rates = measure(subject.network, images, backdoor, seed=0)
+        return self._row(
+            sha256=subject.loaded.sha256,
+            arch=subject.loaded.arch,
+            accuracy=correct,
+            planted_asr=rates[0] if rates else None,
+            data=found.data.name,
+            verdict=found.verdict,
+            reason=found.reason,
+            targets=found.targets,
+            side=min(shape[1:]),
+            classes=_classes(found),
+            image_passes=found.image_passes,
+            image_passes_backward=found.image_passes_backward,
+            seconds=found.seconds,
+            memory=memory,
+        )
+
+    def _row(self, **measured: Any) -> FamiliesRow:
+        truth = self.network.truth
+        known: dict[str, Any] = {
+            "network": self.network.name,
+            "sha256": "",
+            "arch": "",
+            "trigger": truth.trigger,
+            "family": truth.family,
+            "mode": truth.mode,
+            "target": truth.targets[0] if truth.targets else None,
+            "data": "",
+            "space": self.space,
+            "seed": self.seed,
+            "versions": versions(),
+        }
+        return FamiliesRow(**{**known, **measured})
+
+
+def _classes(found: ScanResult) -> list[ClassRow]:
+    return [
+        ClassRow(
+            index=record.index,
+            status=record.status,
+            space=record.space,
+            asr=record.asr,
+            confusion=record.confusion,
+            ladder=record.ladder,
+        )
+        for record in found.classes
+    ]
+
+
+def _held_back(subject: Subject) -> Split:
+    """Return all images that the search never sees, also those for a second scan."""
+    first, later = subject.images.evaluate, subject.reserve.evaluate
+    both = replace(first, rows=torch.cat([first.rows, later.rows]))
+    return Split(subject.images.defend, both)
+
+
+def _forget_memory() -> None:
+    """Let the most memory that was held be counted from here, where the system can do that."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        (MEMORY / "clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def _memory(device: str) -> float | None:
+    """Return the most memory that was held since then, in MiB: that of the device of the model."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        status = (MEMORY / "status").read_text()
+    except OSError:
+        return None
+    match = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
+    return int(match[1]) / 1024 if match else None

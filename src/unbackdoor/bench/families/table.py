@@ -1,0 +1,147 @@
+"""The table of the development set: a line for each network, then one for each group."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from statistics import fmean
+
+from unbackdoor.bench.families.scanned import FamiliesRow
+from unbackdoor.bench.families.truth import WORSE, outcome, same_family
+from unbackdoor.bench.framework.table import Line, averaged, share
+from unbackdoor.verdict.thresholds import Thresholds, counted
+
+GROUPS = ("one target", "beyond what is searched", "clean")
+"""Networks that a scan is to find, others with a backdoor, and those without one."""
+NONE = "–"
+
+
+def table(rows: Sequence[FamiliesRow]) -> list[Line]:
+    """Return one line for each network, the worst of its seeds, and one for each group."""
+    lines: list[Line] = []
+    totals: list[Line] = []
+    for group in GROUPS:
+        of_group = [row for row in rows if _group(row) == group]
+        names = list(dict.fromkeys(row.network for row in of_group))
+        networks = [[row for row in of_group if row.network == name] for name in names]
+        lines += [_line(own) for own in networks]
+        if networks:
+            totals.append(_total(group, networks))
+    return lines + totals
+
+
+def rates_that_count(row: FamiliesRow, index: int) -> list[tuple[float, str]]:
+    """Return the rates towards a class in the spaces that count, the highest first."""
+    ladder = row.classes[index].ladder
+    return sorted(
+        (
+            (rung.asr, rung.space)
+            for rung in ladder
+            if counted(rung.space, row.side, Thresholds())[0]
+        ),
+        reverse=True,
+    )
+
+
+def _group(row: FamiliesRow) -> str:
+    if row.trigger is None:
+        return "clean"
+    searched = row.mode == "all-to-one" and row.family != "dynamic"
+    return "one target" if searched else "beyond what is searched"
+
+
+def _outcome(row: FamiliesRow) -> str:
+    return outcome(row.truth.targets, row.verdict, row.targets)
+
+
+def _worst(rows: Sequence[FamiliesRow]) -> str:
+    return max((_outcome(row) for row in rows), key=WORSE.index)
+
+
+def _right(row: FamiliesRow) -> bool:
+    return _outcome(row) in {"found", "clean"}
+
+
+def _evidence(row: FamiliesRow) -> tuple[str, float] | None:
+    """Return the space of the evidence for the attacked class, and its rate."""
+    attacked = row.truth.targets
+    if attacked == [] or not row.classes:
+        return None
+    of = [one for one in row.classes if attacked is None or one.index in attacked]
+    best = max(of, key=lambda one: (one.status == "backdoored", one.asr))
+    return best.space, best.asr
+
+
+def _highest_clean(row: FamiliesRow) -> tuple[float, str] | None:
+    """Return the highest rate that counts towards a class without a backdoor."""
+    attacked = row.truth.targets
+    if attacked is None:
+        return None
+    others = [one.index for one in row.classes if one.index not in attacked]
+    return max((one for index in others for one in rates_that_count(row, index)), default=None)
+
+
+def _family(row: FamiliesRow) -> bool:
+    found = _evidence(row)
+    return found is not None and _found(row) and same_family(row.family, found[0])
+
+
+def _found(row: FamiliesRow) -> bool:
+    return _outcome(row) in {"found", "found, others too"}
+
+
+def _line(rows: Sequence[FamiliesRow]) -> Line:
+    first = rows[0]
+    evidence = [one for one in map(_evidence, rows) if one]
+    clean = [one for one in map(_highest_clean, rows) if one]
+    spaces = dict.fromkeys(space for space, _ in evidence)
+    highest = max(clean, default=None)
+    return {
+        "network": first.network,
+        "planted": first.truth.words,
+        "accuracy": averaged([row.accuracy for row in rows]),
+        "its ASR": averaged([row.planted_asr for row in rows]),
+        "worst of the seeds": _worst(rows),
+        "right verdict": share([_right(row) for row in rows]),
+        "right family": share([_family(row) for row in rows]) if first.trigger else NONE,
+        "evidence": ", ".join(f"`{space}`" for space in spaces) or NONE,
+        "ASR found": averaged([rate for _, rate in evidence], lowest=True),
+        "highest ASR, other classes": f"{highest[0]:.1%} (`{highest[1]}`)" if highest else NONE,
+        **_costs(rows),
+    }
+
+
+def _total(group: str, networks: Sequence[Sequence[FamiliesRow]]) -> Line:
+    rows = [row for own in networks for row in own]
+    outcomes = Counter(map(_worst, networks))
+    clean = [one for one in map(_highest_clean, rows) if one]
+    highest = max(clean, default=None)
+    attacked = group != "clean"
+    return {
+        "network": f"**{group}: {len(networks)}**",
+        "planted": NONE,
+        "accuracy": averaged([row.accuracy for row in rows], lowest=True),
+        "its ASR": averaged([row.planted_asr for row in rows], lowest=True),
+        "worst of the seeds": ", ".join(
+            f"{outcomes[one]} {one}" for one in WORSE if one in outcomes
+        ),
+        "right verdict": share([_right(row) for row in rows]),
+        "right family": share([_family(row) for row in rows]) if attacked else NONE,
+        "evidence": NONE,
+        "ASR found": averaged([one[1] for one in map(_evidence, rows) if one], lowest=True),
+        "highest ASR, other classes": f"{highest[0]:.1%} (`{highest[1]}`)" if highest else NONE,
+        **_costs(rows),
+    }
+
+
+def _costs(rows: Sequence[FamiliesRow]) -> Line:
+    scanned = [row for row in rows if row.classes]
+    if not scanned:
+        return {"passes": NONE, "seconds": NONE, "MiB": NONE}
+    passes = fmean(row.image_passes + row.image_passes_backward for row in scanned)
+    memory = max((row.memory for row in scanned if row.memory is not None), default=None)
+    return {
+        "passes": f"{passes:,.0f}",
+        "seconds": f"{fmean(row.seconds for row in scanned):.0f}",
+        "MiB": NONE if memory is None else f"{memory:.0f}",
+    }
