@@ -141,6 +141,8 @@ class Bandit:
             if played:
                 half = (len(arms) + 1) // 2
                 arms = arms.rows(arms.survivors(min(settings.arms, half)))
+                if settings.nudge and self.space.moves and int(arms.choice.min()) != ANYWHERE:
+                    arms = self.nudged(arms, settings.nudge)
             arms = self.play(arms, settings)
             played.append(arms)
         return played
@@ -156,6 +158,27 @@ class Bandit:
             stamped = self.space.apply(self.images.batch(picks[rows]), theta, chosen[rows])
             hits.append(self.model(stamped).argmax(1).cpu() == wanted[rows])
         return torch.cat(hits).reshape(-1, count).double().mean(1)
+
+    def nudged(self, arms: Arms, step: int, count: int = 16) -> Arms:
+        """Return arms at the neighbouring places at which they work best, as they are.
+
+        Args:
+            arms: at fixed places.
+            step: distance to the neighbours, in pixels.
+            count: the defender's images for each arm and place.
+
+        """
+        every = {tuple(whole(arm)) for arm in self.space.arms(self.images.shape)}
+        moves = torch.cartesian_prod(*[torch.tensor([0, -step, step])] * 2)
+        moved: list[Tensor] = []
+        for row in range(len(arms)):
+            places = arms.choice[row] + moves
+            fits = torch.tensor([tuple(whole(place)) in every for place in places])
+            places = places[fits]
+            some = arms.rows(torch.full((len(places),), row))
+            rate = self.success(replace(some, choice=places), count)
+            moved.append(places[int(rate.argmax())])
+        return replace(arms, choice=torch.stack(moved))
 
     def _draw(self, arms: Arms, count: int) -> tuple[Tensor, Tensor]:
         """Return ``count`` images for each arm, and the place in each."""

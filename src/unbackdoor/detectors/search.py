@@ -30,6 +30,9 @@ from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.registry import parse_space
 from unbackdoor.triggers.values import whole
 
+CERTAIN = 0.95
+"""Success rate above which more work on a survivor would show nothing new."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trail:
@@ -153,11 +156,26 @@ class _Search:
             arms = bandit.start(targets, choice.repeat(len(classes), 1))
             played = bandit.halve(arms, settings.rounds)
             last = played[-1].rows(played[-1].best()[: settings.walkers])
-            success = [float(rate) for rate in bandit.success(last, settings.judge)]
+            last, success = self._deepened(bandit, last)
             found.best.extend(self._best(played))
             found.trails.extend(self._walk(last, row, rate) for row, rate in enumerate(success))
             found.places.extend(self._places(played))
         return found
+
+    def _deepened(self, bandit: Bandit, arms: Arms) -> tuple[Arms, list[float]]:
+        """Return the survivors and their success, after more work on those that nearly suffice."""
+        settings = self.settings
+        success = bandit.success(arms, settings.judge)
+        nearly = (success >= settings.promising) & (success < CERTAIN)
+        if bool(nearly.any()):
+            rows = nearly.nonzero()[:, 0]
+            deeper = Round(arms=len(rows), passes=len(rows) * settings.deep, most=settings.deep)
+            played = bandit.play(arms.rows(rows), deeper)
+            again = bandit.success(played, settings.judge)
+            better = again > success[rows]
+            arms.theta[rows[better]] = played.theta[better]
+            success[rows[better]] = again[better]
+        return arms, [float(rate) for rate in success]
 
     def _bandit(self, space: Space) -> Bandit:
         return Bandit(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from unbackdoor.errors import expect, expect_above
-from unbackdoor.mesa.settings import FlowSettings, LearningSettings
+from unbackdoor.mesa.settings import FlowSettings, LearningSettings, SwiftSettings
 from unbackdoor.mesa.testing import check_betas
 
 
@@ -42,6 +42,7 @@ class Round:
         arms: how many of an earlier round go on, but at most half; the first round takes all.
         passes: images that all of them get together; each gets at least :data:`FEWEST`.
         most: images that one of them gets at most.
+        nudge: pixels by which patches are moved before it, to where they work best; 0 for none.
         reach: how far Adam can move the logit of a value of θ in the round.
 
     """
@@ -49,6 +50,7 @@ class Round:
     arms: int
     passes: int
     most: int
+    nudge: int = 0
     reach: float = 7.0
 
     def __post_init__(self) -> None:
@@ -88,7 +90,9 @@ class BanditSettings:
         walk: images with which each weaker variant of a survivor is tried.
         judge: the defender's images on which a survivor's success is measured.
         enough: success rate at which a weaker trigger suffices.
-        promising: success rate from which a survivor is measured on more held-back images.
+        promising: success rate from which a survivor gets more work, and is measured on more
+            held-back images.
+        deep: images of that work.
         walkers: survivors of a space that are made weaker, at most.
         evaluate: held-back images on which the best triggers of all classes of a space are measured
             together; each gets at least :data:`FEW` and at most :data:`MANY`.
@@ -97,20 +101,21 @@ class BanditSettings:
 
     starts: int = 2
     rounds: tuple[Round, ...] = (
-        Round(arms=1, passes=2_400, most=40),
-        Round(arms=80, passes=2_000, most=80),
-        Round(arms=16, passes=2_000, most=160),
-        Round(arms=4, passes=800, most=200),
+        Round(arms=1, passes=2_000, most=40),
+        Round(arms=80, passes=1_600, most=60),
+        Round(arms=12, passes=1_500, most=120, nudge=2),
+        Round(arms=4, passes=600, most=150, nudge=1),
     )
     walk: int = 96
     judge: int = 64
     enough: float = 0.8
     promising: float = 0.5
+    deep: int = 600
     walkers: int = 4
-    evaluate: int = 2_400
+    evaluate: int = 800
 
     def __post_init__(self) -> None:
-        expect(self, 1, inf, "starts", "walk", "judge", "walkers", "evaluate")
+        expect(self, 1, inf, "starts", "walk", "judge", "deep", "walkers", "evaluate")
         expect(self, 0, 1, "enough", "promising")
 
     def images_of_each(self, classes: int) -> int:
@@ -118,7 +123,7 @@ class BanditSettings:
 
         Example:
             >>> [BanditSettings().images_of_each(classes) for classes in (10, 43, 100)]
-            [120, 55, 24]
+            [80, 24, 24]
 
         """
         return min(MANY, max(FEW, self.evaluate // classes))
@@ -170,8 +175,8 @@ class SearchSettings:
     Args:
         betas: levels of the stairs, rising.
         screening: how every class is screened first.
-        learning: how F is learnt.
-        flow: how a stair is fitted to the learnt F.
+        learning: how F is learnt: image by image (``SwiftSettings``) or as the mean of images.
+        flow: how a stair is fitted to the learnt F, where it is learnt as a mean.
         temperature: T of a stair, in units of the logit of F; the paper's α.
         images_per_draw: images for each θ at which F is evaluated for learning.
         panel: images in the fixed set that volumes and validity refer to.
@@ -185,7 +190,7 @@ class SearchSettings:
 
     betas: tuple[float, ...] = (0.5, 0.8, 0.9)
     screening: ScreeningSettings = ScreeningSettings()
-    learning: LearningSettings = LearningSettings()
+    learning: LearningSettings | SwiftSettings = LearningSettings()
     flow: FlowSettings = FlowSettings()
     temperature: float = 0.1
     images_per_draw: int = 2

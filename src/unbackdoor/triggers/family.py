@@ -49,6 +49,11 @@ class Space(Protocol):
         """Whether a trigger with another arm in each picture is one to look for as well."""
         ...
 
+    @property
+    def moves(self) -> bool:
+        """Whether its arms are places, so that neighbouring ones are alike."""
+        ...
+
     def dimensions(self, shape: Shape) -> int:
         """Return n, the number of parameters of one trigger for pictures of this shape."""
         ...

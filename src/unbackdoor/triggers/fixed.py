@@ -40,6 +40,11 @@ class At:
         """The arm is fixed."""
         return False
 
+    @property
+    def moves(self) -> bool:
+        """The arm is fixed."""
+        return False
+
     def dimensions(self, shape: Shape) -> int:
         """As many as without the restriction."""
         return self.space.dimensions(shape)

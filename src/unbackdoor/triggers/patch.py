@@ -19,8 +19,10 @@ LARGEST = 16
 """Pixels, or cells, along the side of a patch."""
 WIDEST = 512
 """Pixels along the side of a patch of fewer cells."""
-SEARCHED, SIDE = 6, 32
+SEARCHED, SIDE = (6, 8), 32
 """A search begins with patches of so many of so many pixels."""
+BLOCKS = 2
+"""Rows and columns of colours of the larger of them."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,17 @@ class Patch:
     @property
     def description(self) -> str:
         """The triggers of the space, in words."""
-        return f"square patch of {self.size}×{self.size} pixels"
+        colours = f" of {self.grid}×{self.grid} colours" if self.grid else ""
+        return f"square patch of {self.size}×{self.size} pixels{colours}"
 
     @property
     def anywhere(self) -> bool:
-        """A patch may lie at another place in each picture."""
+        """A patch may lie at another place in each picture; then its pixels have to matter."""
+        return self._cells > BLOCKS
+
+    @property
+    def moves(self) -> bool:
+        """A patch moves by pixels."""
         return True
 
     def dimensions(self, shape: Shape) -> int:
@@ -106,6 +114,8 @@ class Patch:
 
     def weaker(self, theta: Tensor, shape: Shape) -> Sequence[Weaker]:
         """Return the four patches that lack a row and a column at the edge."""
+        if self.grid and self.grid <= BLOCKS:
+            return self._narrower(theta)
         side = self._cells - 1
         if not side:
             return []
@@ -118,6 +128,17 @@ class Patch:
                 whole[:, down : down + side, right : right + side].reshape(-1),
                 (down * (self.size - size), right * (self.size - size)),
             )
+            for down, right in product((0, 1), repeat=2)
+        ]
+
+    def _narrower(self, theta: Tensor) -> Sequence[Weaker]:
+        """Return the same colours on a smaller square, at the four corners of this one."""
+        less = max(1, self.size // (2 * self._cells))
+        smaller = self.size - less
+        if smaller < self._cells:
+            return []
+        return [
+            Weaker(Patch(smaller, self.grid), theta, (down * less, right * less))
             for down, right in product((0, 1), repeat=2)
         ]
 
@@ -146,10 +167,11 @@ class Patches:
     )
 
     def ladder(self, shape: Shape) -> Sequence[Space]:
-        """Return patches of six pixels of a picture of 32×32, or as much of a larger one."""
+        """Return patches of six of 32 pixels and, of four colours, of eight."""
         side = min(shape[1:])
-        size = max(1, min(side, round(side * SEARCHED / SIDE)))
-        return [Patch(size, SEARCHED if size > LARGEST else 0)]
+        six, eight = (max(1, min(side, round(side * size / SIDE))) for size in SEARCHED)
+        fine = Patch(six, SEARCHED[0] if six > LARGEST else 0)
+        return [fine, Patch(eight, BLOCKS)] if eight > BLOCKS else [fine]
 
     def space(self, rung: str) -> Patch | None:
         """Return the patches of this size."""

@@ -47,6 +47,11 @@ class Wave:
         """A trigger is one wave."""
         return False
 
+    @property
+    def moves(self) -> bool:
+        """Neighbouring numbers of periods are other waves."""
+        return False
+
     def dimensions(self, shape: Shape) -> int:
         """Two for each channel."""
         return 2 * shape[0]

@@ -34,6 +34,11 @@ class WholePicture(ABC):
         """There is one arm."""
         return False
 
+    @property
+    def moves(self) -> bool:
+        """There is one arm."""
+        return False
+
     def arms(self, shape: Shape) -> Tensor:
         """Return the only arm, ``(1, 0)``."""
         return torch.empty(1, 0, dtype=torch.int64)
