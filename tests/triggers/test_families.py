@@ -21,8 +21,6 @@ RUNGS = [
     *(space for family in FAMILIES.values() for space in family.ladder(SHAPE)),
     *map(parse_space, BESIDE),
 ]
-LOSSY = ("mask", "dynamic")
-"""Families of which not every weaker trigger is the stronger one at the weaker one's limit."""
 
 
 def named(space: Space) -> str:
@@ -127,8 +125,8 @@ def test_weaker_triggers_lead_down_to_none(space: Space) -> None:
             assert len(one.shift) in (0, space.arms(SHAPE).shape[1])
         now, at = options[-1].space, options[-1].theta
         steps += 1
-    assert 0 < steps < 20
-    assert amount(now) == 1
+    assert steps < 20
+    assert amount(now) == 1 or now.name.partition("@")[0].endswith("x1")
 
 
 def changed_by(space: Space, theta: Tensor, arm: Tensor, images: Tensor) -> Tensor:
@@ -142,12 +140,23 @@ def test_a_weaker_trigger_changes_less_and_in_the_same_direction(space: Space) -
     _, theta, arms = some(space, 1)
     strong = changed_by(space, theta, arms, images)
     for one in space.weaker(theta[0], SHAPE):
-        arm = arms + torch.tensor(one.shift, dtype=torch.int64)
-        if isinstance(one.space, At):
-            arm = one.space.arms(SHAPE)
+        placed = isinstance(one.space, At)
+        arm = one.space.arms(SHAPE) if placed else arms + torch.tensor(one.shift).long()
         weak = changed_by(one.space, one.theta, arm, images)
         assert float(weak.abs().sum()) <= float(strong.abs().sum()) + 1e-5
         assert float((weak * strong).min()) >= -1e-6
+
+
+@pytest.mark.parametrize("name", ["additive:8", "additive:20x4", "warp:3", "filter:20", "wave:9@1,2"])
+def test_what_a_weaker_space_allows_stays_as_it_is(name: str) -> None:
+    space, draw = parse_space(name), stream(0, "weaker")
+    images = 0.3 + 0.4 * torch.rand(2, *SHAPE, generator=draw)
+    theta = 0.4 + 0.2 * torch.rand(space.dimensions(SHAPE), generator=draw)
+    arm = space.arms(SHAPE)[0]
+    (one,) = space.weaker(theta, SHAPE)
+    want, have = (changed_by(*pair, arm, images) for pair in ((space, theta), one[:2]))
+    assert torch.allclose(have, want, atol=1e-6) == (not name.startswith("wave"))
+    assert float(have.abs().max()) <= float(want.abs().max()) + 1e-6
 
 
 @pytest.mark.parametrize("name", ["patch:6", "patch:5x5", "patch:8x4", "patch:2", "patch:12x3"])
