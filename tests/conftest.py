@@ -13,6 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core; before torch 
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings as hypothesis
 from PIL import Image
 
 from cifar_layouts import NAMES, PER_FILE, Files, random_files
@@ -22,6 +23,8 @@ from unbackdoor.data import cifar
 from unbackdoor.scanning import settings
 
 WritePictures = Callable[..., Path]
+hypothesis.register_profile("unhurried", deadline=None)  # how busy the machine is says nothing
+hypothesis.load_profile("unhurried")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -95,10 +98,7 @@ def write_pictures() -> WritePictures:
 @pytest.fixture
 def _little_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tested here is the way, not how well the scan sees."""
-    screening = replace(SMALL.screening, restarts=1, steps=40)
-    monkeypatch.setitem(
-        settings.BUDGETS, "quick", replace(SMALL, screening=screening, evaluate=100)
-    )
+    monkeypatch.setitem(settings.BUDGETS, "quick", replace(SMALL, evaluate=100))
 
 
 @pytest.fixture

@@ -33,14 +33,23 @@ from unbackdoor import api, bench
 from unbackdoor.app.cli import main
 from unbackdoor.bench import Bench, Request
 from unbackdoor.bench.framework.spec import Spec
-from unbackdoor.detectors.settings import ScreeningSettings
+from unbackdoor.detectors.settings import BanditSettings, Round, ScreeningSettings
 from unbackdoor.mesa.settings import FlowSettings, LearningSettings
 from unbackdoor.scanning import settings
 from unbackdoor.scanning.settings import ScanSettings
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 CODES = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
+BANDIT = BanditSettings(
+    starts=1,
+    rounds=(Round(arms=1, passes=800, most=24), Round(arms=6, passes=200, most=36)),
+    walk=36,
+    judge=16,
+    walkers=2,
+    evaluate=80,
+)
 SMALL = ScanSettings(
+    bandit=BANDIT,
     betas=(0.5, 0.8),
     screening=ScreeningSettings(restarts=2, steps=60, images_to_judge=16),
     learning=LearningSettings(

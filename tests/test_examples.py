@@ -42,9 +42,7 @@ def test_models_that_were_made_elsewhere_are_scanned(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    screening = replace(SMALL.screening, restarts=2)
-    few = replace(SMALL, screening=screening, evaluate=50, survives=0.5)
-    monkeypatch.setitem(BUDGETS, "standard", few)
+    monkeypatch.setitem(BUDGETS, "standard", replace(SMALL, evaluate=50))
     write_pictures(Path("pictures"), classes=BRIGHTNESS, count=150, side=16)
     arch = ["--arch", "timm:test_resnet", "--data", "pictures"]
     planted = ["--trigger", "bw:170", "--target", str(TARGET), "--rate", "0.3"]

@@ -8,7 +8,13 @@ import pytest
 
 from unbackdoor.detectors.settings import ReversalSettings, ScreeningSettings, SearchSettings
 from unbackdoor.errors import ArgumentError
-from unbackdoor.mesa.settings import FlowSettings, LearningSettings, MineSettings, SmcSettings
+from unbackdoor.mesa.settings import (
+    FlowSettings,
+    LearningSettings,
+    MineSettings,
+    SmcSettings,
+    SwiftSettings,
+)
 from unbackdoor.repairing.settings import RepairSettings
 from unbackdoor.scanning.settings import ScanSettings
 from unbackdoor.training import TrainingSettings
@@ -31,6 +37,7 @@ NAN = float("nan")
         (FlowSettings, {"components": 0}, "components"),
         (SmcSettings, {"survive": 1.5}, "survive"),
         (LearningSettings, {"networks": -1}, "networks"),
+        (SwiftSettings, {"particles": 0}, "particles"),
         (MineSettings, {"batch": 0}, "batch"),
         (TrainingSettings, {"epochs": 0}, "epochs"),
         (TrainingSettings, {"learning_rate": -1.0}, "learning_rate"),

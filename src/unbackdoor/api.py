@@ -15,7 +15,7 @@ from unbackdoor.models import Loaded, bare
 from unbackdoor.repairing.settings import RepairSettings
 from unbackdoor.results import RepairResult, ScanResult
 from unbackdoor.runtime.progress import Progress
-from unbackdoor.scanning.settings import ScanSettings
+from unbackdoor.scanning.settings import BUDGETS, ScanSettings
 from unbackdoor.subject import Subject
 from unbackdoor.triggers import DEFAULT_SPACE
 
@@ -68,7 +68,7 @@ def scan(
 
     """
     subject = _subject(model, images, labels, classes, progress)
-    settings = settings or ScanSettings()
+    settings = settings or BUDGETS["standard"]
     with subject.journal(state, "scan", space, settings, seed) as journal:
         result = subject.scan(space, settings, seed, journal=journal)
         journal.discard()
@@ -107,7 +107,7 @@ def repair(
 
     """
     subject = _subject(model, images, labels, found.data.classes, progress)
-    settings, scanning = settings or RepairSettings(), scanning or ScanSettings()
+    settings, scanning = settings or RepairSettings(), scanning or BUDGETS["standard"]
     with subject.journal(state, "repair", found, settings, scanning, seed) as journal:
         module, result = subject.repair(found, scanning, seed, settings=settings, journal=journal)
         journal.discard()

@@ -6,15 +6,16 @@ import pytest
 import torch
 
 from unbackdoor.bench.toys.problems import Ball, Box, Corners, HalfSpace, LevelSets, Shell
-from unbackdoor.mesa import Automatic, Estimator, FlowEstimator, Smc, ThriftyFlow
-from unbackdoor.mesa.settings import FlowSettings, LearningSettings, SmcSettings
+from unbackdoor.mesa import Automatic, Estimator, FlowEstimator, Smc, Swift, ThriftyFlow
+from unbackdoor.mesa.settings import FlowSettings, LearningSettings, SmcSettings, SwiftSettings
 
 ESTIMATORS = {
     "flow": FlowEstimator(),
     "smc": Smc(),
+    "swift": Swift(draws=2000),
     "thrifty": ThriftyFlow(LearningSettings(networks=5, steps=300), draws=2000),
 }
-LARGEST = {"thrifty": 9}  # beyond, uniform draws show it nothing: see its own tests
+LARGEST = {"swift": 9, "thrifty": 9}  # beyond, uniform draws show it nothing: see its own tests
 BETAS = (0.5, 0.9)
 PROBLEMS: list[LevelSets] = [
     HalfSpace(2, 1.5),
@@ -56,6 +57,7 @@ FEW = FlowEstimator(FlowSettings(steps=30, components=2), draws=500)
         FEW,
         Smc(SmcSettings(particles=100, repeats=2)),
         Automatic(flow=FEW),
+        Swift(SwiftSettings(rounds=1, draws=60, networks=2, steps=30, particles=200), draws=100),
         ThriftyFlow(LearningSettings(rounds=1, draws=60, networks=2, steps=30), FEW, draws=100),
     ],
     ids=lambda estimator: type(estimator).__name__,

@@ -72,9 +72,9 @@ def test_the_ensemble_is_the_mean_of_its_members() -> None:
     surrogate = Surrogate(5, QUICK, stream(0, "weights"))
     theta = torch.rand(7, 5, generator=stream(0, "theta"))
     logits = surrogate.logits(theta)
-    assert logits.shape == (4, 7)
-    assert torch.allclose(surrogate(theta), torch.sigmoid(logits.mean(0)))
-    assert torch.allclose(surrogate.member(2)(theta), torch.sigmoid(logits[2]))
+    assert logits.shape == (4, 7, 1)
+    assert torch.allclose(surrogate(theta), torch.sigmoid(logits.mean(0))[:, 0])
+    assert torch.allclose(surrogate.member(2)(theta), torch.sigmoid(logits[2])[:, 0])
     alone = surrogate.logits(theta.expand(4, -1, -1))
     assert torch.allclose(alone, logits, atol=1e-6)
 

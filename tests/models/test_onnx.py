@@ -23,14 +23,14 @@ from torch import nn
 from conftest import WritePictures
 from kills import SMALL
 from unbackdoor.app.cli import main
-from unbackdoor.detectors.settings import ScreeningSettings
+from unbackdoor.detectors.settings import BanditSettings, Round
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.models import Graph, build, freeze, load, save
 from unbackdoor.models.onnx import _node
 from unbackdoor.models.onnxtensors import Beside
 from unbackdoor.models.operators import OPERATORS, Context
 from unbackdoor.runtime.files import sha256_of
-from unbackdoor.scanning.settings import BUDGETS, ScanSettings
+from unbackdoor.scanning.settings import BUDGETS
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 REFUSED = {
@@ -269,14 +269,14 @@ def test_a_graph_of_another_exporter_is_scanned(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    screening = ScreeningSettings(restarts=1, steps=1, images_per_step=1, images_to_judge=2)
-    small = replace(
-        SMALL, screening=screening, uniform_draws=2, panel=2, pool=4, stair_draws=2, survives=0.8
-    )
+    one = (Round(arms=1, passes=1, most=1),)
+    bandit = BanditSettings(starts=1, rounds=one, walk=1, judge=2, walkers=1, evaluate=1)
+    small = replace(SMALL, bandit=bandit, uniform_draws=2, panel=2, pool=4, stair_draws=2)
     monkeypatch.setitem(BUDGETS, "quick", small)
     model = enlivened(name, 2, tmp_path / "m.onnx")
     data = write_pictures(tmp_path / "data", classes={"dark": 30, "light": 220}, count=16)
-    command = ["scan", model, "--data", str(data), "--budget", "quick", "-f", "json"]
+    quick = ["--space", "blend:10x4", "--budget", "quick", "-f", "json"]
+    command = ["scan", model, "--data", str(data), *quick]
     code = main(command)
     said = capsys.readouterr()
     assert code in {0, 1, 3}, said.err
@@ -325,8 +325,7 @@ def test_a_command_scans_a_graph_and_says_what_it_adapted(
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)]), model)
     classes = {"dark": 30, "light": 220}
     images = str(write_pictures(tmp_path / "data", classes=classes, count=70, side=10))
-    small = ScanSettings(screening=ScreeningSettings(restarts=1, steps=5), uniform_draws=16)
-    monkeypatch.setitem(BUDGETS, "quick", small)
+    monkeypatch.setitem(BUDGETS, "quick", SMALL)
     command = [str(model), "--data", images, "--space", "patch:1", "--budget", "quick"]
     assert main(["scan", *command, "-f", "json"]) == 0
     said = capsys.readouterr()

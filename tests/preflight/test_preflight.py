@@ -9,14 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kills import SMALL
 from unbackdoor import api, results
 from unbackdoor.data import Images, Split
-from unbackdoor.detectors.settings import ScreeningSettings
 from unbackdoor.errors import ContentError, InsufficientDataError
 from unbackdoor.models import Adapted, bare
 from unbackdoor.preflight import adapt, check
 from unbackdoor.rng import stream
-from unbackdoor.scanning.settings import ScanSettings
 
 CLASSES = 4
 
@@ -183,14 +182,13 @@ def test_no_image_of_a_class_is_too_few() -> None:
 
 
 def test_the_result_of_a_scan_says_what_was_seen() -> None:
-    settings = ScanSettings(screening=ScreeningSettings(restarts=1, steps=2), uniform_draws=16)
     images = levels(64).defend
     result = api.scan(
         lambda x: logits(x).softmax(1),
         images.pixels,
         images.labels,
         space="patch:1",
-        settings=settings,
+        settings=SMALL,
     )
     assert [finding.check for finding in result.preflight] == ["softmax"]
     assert results.encode(result).count(b"probabilities") == 1

@@ -73,7 +73,7 @@ def network(planted: Planted) -> nn.Sequential:
 def found(network: nn.Sequential) -> ScanResult:
     first, _ = api._split(*pictures(), None).divide(FIRST_SHARE)
     described = Described(model=freeze(network), path="", sha256="", arch="toy")
-    return scan(described, first, SPACE, SCANNING, Work(seed=0))
+    return scan(described, first, [SPACE], SCANNING, Work(seed=0))
 
 
 def rate(model: nn.Module, planted: Planted) -> float:

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from kills import BANDIT
 from unbackdoor import api, results
 from unbackdoor.bench.paper import table as paper
 from unbackdoor.bench.paper.defences import Mesa
 from unbackdoor.detectors.objective import Panel, balanced, margins
-from unbackdoor.detectors.settings import ScreeningSettings
+from unbackdoor.detectors.settings import Round
 from unbackdoor.detectors.stairs import from_records
 from unbackdoor.errors import ContentError, InsufficientDataError
 from unbackdoor.mesa.settings import FlowSettings, LearningSettings
@@ -31,7 +32,7 @@ from unbackdoor.triggers.registry import FAMILIES
 from unbackdoor.triggers.values import from_bytes, to_bytes
 
 SMALL = ScanSettings(
-    screening=ScreeningSettings(restarts=2, steps=60, images_to_judge=16),
+    bandit=BANDIT,
     learning=LearningSettings(rounds=2, draws=200, networks=3, steps=100),
     flow=FlowSettings(steps=50),
     panel=12,
@@ -110,12 +111,20 @@ def test_the_result_survives_its_file(found: ScanResult, tmp_path: Path) -> None
 
 
 def test_passes_are_counted(found: ScanResult) -> None:
-    screening = 4 * 60 * 4
-    around = (64 + 4) * 12
-    pool = 30 * 2 * 2
+    first, last = BANDIT.rounds
+
+    def played(one: Round, arms: int) -> int:
+        images, steps = one.shared(arms)
+        return arms * images * steps
+
+    places = played(first, 2 * 64) + played(last, 6)
+    anywhere = played(first, 2) + played(last, 1)
+    restarts = played(Round(arms=4, passes=4 * 300, most=300), 4)
+    assert found.image_passes_backward == places + anywhere + restarts
+    around = (64 + 5) * 12
+    pool = 30 * 2 * 5
     learning, drawing = (2 + 2) * 200 * 2, 3 * 100 * 12
-    assert found.image_passes_backward == screening
-    assert found.image_passes > screening + around + pool + learning + drawing
+    assert found.image_passes > places + anywhere + restarts + around + pool + learning + drawing
 
 
 def test_examples_show_the_trigger_at_work(found: ScanResult) -> None:
@@ -229,7 +238,7 @@ def test_bytes_are_exact_for_bytes() -> None:
 def test_every_family_goes_all_the_way_to_the_page(family: Family, tmp_path: Path) -> None:
     weakest = family.ladder((3, 8, 8))[0]
     result = api.scan(obeys, *pictures(), space=weakest.name, settings=SMALL)
-    assert result.searched == weakest.description
+    assert result.searched.startswith(f"{weakest.description}. ")
     results.write(result, tmp_path / "scan.json")
     again = results.read(tmp_path / "scan.json")
     assert results.encode(again) == results.encode(result)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 from hypothesis import given
@@ -9,7 +11,7 @@ from torch import Tensor
 from unbackdoor.errors import ArgumentError
 from unbackdoor.rng import stream
 from unbackdoor.triggers.family import Space
-from unbackdoor.triggers.patch import Patch
+from unbackdoor.triggers.patch import Patch, Patches
 from unbackdoor.triggers.registry import parse_space
 
 SHAPE = (3, 9, 7)
@@ -88,9 +90,65 @@ def test_a_space_is_read_from_its_name(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", ["", "patch", "patch:", "patch:0", "patch:17", "patch:-1", "patch:3x3", "blend:3"]
+    "spec",
+    [
+        *["", "patch", "patch:", "patch:0", "patch:17", "patch:-1", "patch:3x0", "patch:3x4"],
+        *["patch:3x3x3", "patch:513x6", "patch:32x17", "patch: 3", "patch:3 ", "Patch:3"],
+    ],
 )
 def test_other_spaces_are_arguments(spec: str) -> None:
-    with pytest.raises(ArgumentError, match="--space: expected patch:SIZE") as caught:
+    with pytest.raises(ArgumentError, match="^--space: expected .* or patch:SIZE") as caught:
         parse_space(spec)
     assert caught.value.exit_code == 4
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["", "1", "1,", ",1", "1,2,3", "-1,2", "1,-12345", "a,b", "1, 2"])
+def test_a_place_is_two_numbers(place: str) -> None:
+    with pytest.raises(ArgumentError, match="^--space: expected two numbers after @") as caught:
+        parse_space(f"patch:3@{place}")
+    assert caught.value.exit_code == 4
+
+
+def whole_in(trigger: int, places: Tensor, patch: int, arms: Tensor) -> bool:
+    """Whether a square of ``trigger`` pixels at each place lies in one of the patches."""
+    inside = places[:, None] - arms
+    return bool(((inside >= 0) & (inside + trigger <= patch)).all(2).any(1).all())
+
+
+def test_any_trigger_of_3_pixels_lies_whole_in_a_coarse_patch_of_6() -> None:
+    coarse = Patch(6).coarse_arms((3, 32, 32))
+    assert len(coarse) < 70  # of 729
+    assert whole_in(3, Patch(3).arms((3, 32, 32)), 6, coarse)
+
+
+@given(size=sizes, extra=st.tuples(st.integers(0, 25), st.integers(0, 25)))
+def test_coarse_places_reach_from_edge_to_edge(size: int, extra: tuple[int, int]) -> None:
+    shape = (3, size + extra[0], size + extra[1])
+    space = Patch(size)
+    coarse = space.coarse_arms(shape)
+    every = {tuple(arm) for arm in space.arms(shape).tolist()}
+    listed = [tuple(arm) for arm in coarse.tolist()]
+    assert len(set(listed)) == len(listed) <= len(every)
+    assert set(listed) <= every
+    assert {(top, left) for top in (0, extra[0]) for left in (0, extra[1])} <= set(listed)
+    half = size - max(1, 2 * size // 3) + 1  # of those that lie whole in one
+    assert whole_in(half, Patch(half).arms(shape), size, coarse)
+
+
+def test_a_grid_is_squares_of_one_colour() -> None:
+    space, images = parse_space("patch:6x2"), torch.zeros(1, 3, 9, 7)
+    theta = torch.arange(1, 13)[None] / 12
+    stamped = space.apply(images, theta, torch.tensor([[2, 1]]))[0, :, 2:8, 1:7]
+    for channel, row, column in product(range(3), range(2), range(2)):
+        part = stamped[channel, 3 * row : 3 * row + 3, 3 * column : 3 * column + 3]
+        assert torch.equal(part, theta[0, 4 * channel + 2 * row + column].expand(3, 3))
+
+
+@pytest.mark.parametrize("side", [4, 9, 28, 32, 64, 96, 224, 299])
+def test_the_ladder_has_as_much_of_larger_pictures(side: int) -> None:
+    (space,) = Patches().ladder((3, side, side + 5))
+    assert space.size == round(side * 6 / 32)
+    assert space.dimensions((3, side, side)) <= 3 * 16**2
+    assert len(space.coarse_arms((3, side, side))) <= 81
+    assert parse_space(space.name) == space

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import torch
 from torch import Generator, Tensor
@@ -189,19 +190,20 @@ class Bandit:
     def _add_gradient(self, x: Tensor, arms: Arms, each: int) -> Tensor:
         """Add the gradient of the loss to ``x.grad``; return the score of each arm."""
         picks, chosen = self._draw(arms, each)
-        room = max(1, self.model.at_once(self.images.shape) // each)
-        scores: list[Tensor] = []
-        for some in torch.split(torch.arange(len(arms)), room):
+        room = self.model.at_once(self.images.shape)
+        scores = torch.zeros(len(arms))
+        together = torch.split(torch.arange(len(arms)), max(1, room // each))
+        for some, part in product(together, torch.split(torch.arange(each), room)):
             at = slice(int(some[0]), int(some[-1]) + 1)
-            rows = slice(at.start * each, at.stop * each)
-            theta = torch.sigmoid(x[at]).repeat_interleave(each, 0)
+            rows = (some[:, None] * each + part).reshape(-1)
+            theta = torch.sigmoid(x[at]).repeat_interleave(len(part), 0)
             pixels = self.images.batch(picks[rows])
             logits = self.model(self.space.apply(pixels, theta, chosen[rows]))
-            wanted = arms.targets[at].repeat_interleave(each).to(logits.device)
+            wanted = arms.targets[at].repeat_interleave(len(part)).to(logits.device)
             score = functional.logsigmoid(margins(logits, wanted) / self.temperature)
             (-score.sum() / each).backward()
-            scores.append(score.detach().cpu().reshape(-1, each).mean(1))
-        return torch.cat(scores)
+            scores[at] += score.detach().cpu().reshape(-1, len(part)).sum(1) / each
+        return scores
 
 
 def choices(space: Space, shape: Shape, starts: int) -> list[Tensor]:

@@ -13,7 +13,8 @@ from unbackdoor.detectors.objective import Panel, balanced, temperature
 from unbackdoor.detectors.screening import Screener, Screening
 from unbackdoor.detectors.settings import SearchSettings
 from unbackdoor.detectors.steps import Steps
-from unbackdoor.mesa import FlowEstimator, Landing, Stair, ThriftyFlow
+from unbackdoor.mesa import FlowEstimator, Landing, Parts, Stair, Swift, ThriftyFlow
+from unbackdoor.mesa.settings import LearningSettings, SwiftSettings
 from unbackdoor.models import Frozen
 from unbackdoor.rng import stream
 from unbackdoor.runtime.progress import Progress
@@ -149,6 +150,13 @@ def objective_of_class(
     )
 
 
+@dataclass(frozen=True)
+class _Stairs:
+    """A finished staircase."""
+
+    stairs: tuple[Stair, ...]
+
+
 def recover(
     on: ClassObjective,
     settings: SearchSettings,
@@ -163,12 +171,57 @@ def recover(
         settings: levels and work.
         seed: of every draw.
         advance: called :func:`steps_of_a_staircase` times.
-        steps: keeps each stair.
+        steps: keeps each stair, or all of them together.
 
     """
     steps = steps or Steps(on.panel.model)
+    if isinstance(settings.learning, SwiftSettings):
+        return _swift(on, settings, settings.learning, seed, advance, steps)
+    return _thrifty(on, settings, settings.learning, seed, advance, steps)
+
+
+def _swift(
+    on: ClassObjective,
+    settings: SearchSettings,
+    learning: SwiftSettings,
+    seed: int,
+    advance: Callable[[], None],
+    steps: Steps,
+) -> tuple[Stair, ...]:
+    """Learn F image by image, and climb the level sets of what is learnt."""
+    panel, target = on.panel, on.target
+    images = panel.others(target)
+
+    def success(theta: Tensor, which: Tensor) -> Tensor:
+        return panel.success(theta, images[which], target)
+
+    def climb() -> _Stairs:
+        estimator = Swift(learning, settings.stair_draws, settings.temperature)
+        stairs = estimator(
+            panel.towards(target),
+            settings.betas,
+            on.theta.shape[1],
+            seed=int(torch.randint(2**31, (), generator=stream(seed, "scan", "swift", target))),
+            parts=Parts(success, len(images)),
+            known=on.theta,
+            advance=advance,
+        )
+        return _Stairs(stairs)
+
+    return steps.keep(f"class {target} staircase", _Stairs, climb).stairs
+
+
+def _thrifty(
+    on: ClassObjective,
+    settings: SearchSettings,
+    learning: LearningSettings,
+    seed: int,
+    advance: Callable[[], None],
+    steps: Steps,
+) -> tuple[Stair, ...]:
+    """Learn the mean of all images, and fit flows to what is learnt."""
     estimator = ThriftyFlow(
-        settings.learning,
+        learning,
         FlowEstimator(settings.flow),
         draws=settings.stair_draws,
         temperature=settings.temperature,
@@ -194,4 +247,6 @@ def recover(
 def steps_of_a_staircase(settings: SearchSettings) -> int:
     """Return how often :func:`recover` reports progress."""
     stairs = len(settings.betas)
+    if isinstance(settings.learning, SwiftSettings):
+        return settings.learning.rounds + stairs
     return settings.learning.rounds + stairs - 1 + stairs * settings.flow.steps

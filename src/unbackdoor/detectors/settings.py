@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from unbackdoor.errors import expect, expect_above
-from unbackdoor.mesa.settings import FlowSettings, LearningSettings
+from unbackdoor.mesa.settings import FlowSettings, LearningSettings, SwiftSettings
 from unbackdoor.mesa.testing import check_betas
 
 
@@ -101,7 +101,7 @@ class BanditSettings:
 
     starts: int = 2
     rounds: tuple[Round, ...] = (
-        Round(arms=1, passes=2_400, most=40),
+        Round(arms=1, passes=2_000, most=40),
         Round(arms=80, passes=1_600, most=60),
         Round(arms=12, passes=1_500, most=120, nudge=2),
         Round(arms=4, passes=600, most=150, nudge=1),
@@ -112,7 +112,7 @@ class BanditSettings:
     promising: float = 0.5
     deep: int = 600
     walkers: int = 4
-    evaluate: int = 2_400
+    evaluate: int = 800
 
     def __post_init__(self) -> None:
         expect(self, 1, inf, "starts", "walk", "judge", "deep", "walkers", "evaluate")
@@ -123,7 +123,7 @@ class BanditSettings:
 
         Example:
             >>> [BanditSettings().images_of_each(classes) for classes in (10, 43, 100)]
-            [120, 55, 24]
+            [80, 24, 24]
 
         """
         return min(MANY, max(FEW, self.evaluate // classes))
@@ -175,8 +175,8 @@ class SearchSettings:
     Args:
         betas: levels of the stairs, rising.
         screening: how every class is screened first.
-        learning: how F is learnt.
-        flow: how a stair is fitted to the learnt F.
+        learning: how F is learnt: image by image (``SwiftSettings``) or as the mean of images.
+        flow: how a stair is fitted to the learnt F, where it is learnt as a mean.
         temperature: T of a stair, in units of the logit of F; the paper's α.
         images_per_draw: images for each θ at which F is evaluated for learning.
         panel: images in the fixed set that volumes and validity refer to.
@@ -190,7 +190,7 @@ class SearchSettings:
 
     betas: tuple[float, ...] = (0.5, 0.8, 0.9)
     screening: ScreeningSettings = ScreeningSettings()
-    learning: LearningSettings = LearningSettings()
+    learning: LearningSettings | SwiftSettings = LearningSettings()
     flow: FlowSettings = FlowSettings()
     temperature: float = 0.1
     images_per_draw: int = 2

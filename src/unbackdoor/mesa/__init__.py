@@ -10,6 +10,7 @@ from unbackdoor.mesa.mine import Mine
 from unbackdoor.mesa.smc import Smc
 from unbackdoor.mesa.stair import Estimator, Law, Stair, draw_stair
 from unbackdoor.mesa.staircase import Staircase, gammas
+from unbackdoor.mesa.swift import Parts, Swift
 from unbackdoor.mesa.testing import TestingFunction, logit, shortfall
 from unbackdoor.mesa.thrifty import Landing, ThriftyFlow
 
@@ -21,9 +22,11 @@ __all__ = [
     "Landing",
     "Law",
     "Mine",
+    "Parts",
     "Smc",
     "Stair",
     "Staircase",
+    "Swift",
     "TestingFunction",
     "ThriftyFlow",
     "choose_betas",

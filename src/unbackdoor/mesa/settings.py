@@ -110,6 +110,50 @@ class LearningSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SwiftSettings:
+    """How a surrogate learns an expensive F from its parts, and how its level sets are sampled.
+
+    Args:
+        rounds: how often, at most, populations climb the level sets of the learnt F and F is
+            evaluated on their way.
+        settled: no further round follows one whose values were foreseen with a mean error below
+            this share of their mean.
+        draws: θ at which F is evaluated in a round.
+        parts: of F that are evaluated at each of them.
+        networks: perceptrons in the ensemble.
+        hidden: width of their two hidden layers.
+        steps: of training in a round, and twice as many at the end.
+        batch: θ in a step.
+        learning_rate: the peak of a one-cycle schedule.
+        weight_decay: of AdamW.
+        sweeps: Markov moves at each level of a climb.
+        climbers: particles in the population of each perceptron that looks for draws.
+        particles: particles in the population from which the stairs are taken.
+
+    """
+
+    rounds: int = 10
+    settled: float = 0.1
+    draws: int = 500
+    parts: int = 2
+    networks: int = 4
+    hidden: int = 48
+    steps: int = 300
+    batch: int = 256
+    learning_rate: float = 1e-2
+    weight_decay: float = 0.01
+    sweeps: int = 5
+    climbers: int = 250
+    particles: int = 4000
+
+    def __post_init__(self) -> None:
+        expect(self, 1, inf, "rounds", "draws", "parts", "networks", "hidden", "steps", "batch")
+        expect(self, 1, inf, "sweeps", "climbers", "particles")
+        expect(self, 0, 1, "settled")
+        expect_above(self, 0, "learning_rate")
+
+
+@dataclass(frozen=True, kw_only=True)
 class MineSettings:
     """How the paper's generator is fitted.
 
@@ -186,6 +230,10 @@ FLOW = FlowSettings()
 
 LEARNING = LearningSettings()
 """For an F whose every value costs many images."""
+
+
+SWIFT = SwiftSettings()
+"""The same, where F is a mean of parts that can be evaluated one by one."""
 
 
 SCOUTS = SmcSettings(particles=500, sweeps=8, repeats=1)

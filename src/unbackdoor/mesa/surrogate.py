@@ -18,7 +18,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, gelu
 
 from unbackdoor.mesa.normal import clusters, probit
-from unbackdoor.mesa.settings import LearningSettings, SmcSettings
+from unbackdoor.mesa.settings import LearningSettings, SmcSettings, SwiftSettings
 from unbackdoor.mesa.smc import Rung, climb
 from unbackdoor.mesa.testing import TestingFunction
 from unbackdoor.rng import stream
@@ -29,17 +29,27 @@ MOST_RUNGS = 100
 class Surrogate(nn.Module):
     """The learnt F: the sigmoid of the mean logit of an ensemble of perceptrons that take 2θ − 1.
 
+    Where F is a mean of parts, the perceptrons have an output for each, and F is the mean of the
+    sigmoids.
+
     Args:
         dimensions: n.
         settings: how many perceptrons, and their width.
         generator: initial weights.
+        parts: of F.
 
     """
 
-    def __init__(self, dimensions: int, settings: LearningSettings, generator: Generator) -> None:
+    def __init__(
+        self,
+        dimensions: int,
+        settings: LearningSettings | SwiftSettings,
+        generator: Generator,
+        parts: int = 1,
+    ) -> None:
         super().__init__()
         count, hidden = settings.networks, settings.hidden
-        sizes = ((dimensions, hidden), (hidden, hidden), (hidden, 1))
+        sizes = ((dimensions, hidden), (hidden, hidden), (hidden, parts))
         self.weights = nn.ParameterList(
             _uniform((count, a, b), a**-0.5, generator) for a, b in sizes
         )
@@ -48,7 +58,7 @@ class Surrogate(nn.Module):
         )
 
     def logits(self, theta: Tensor, which: slice = slice(None)) -> Tensor:
-        """Return the logit of each perceptron at θ, ``(networks, B)``.
+        """Return the logits of each perceptron at θ, ``(networks, B, parts)``.
 
         Args:
             theta: ``(B, n)``, or ``(networks, B, n)`` where each perceptron gets its own θ.
@@ -62,15 +72,15 @@ class Surrogate(nn.Module):
         x = (2 * theta.float() - 1).expand(len(last[0]), -1, -1)
         for weight, bias in hidden:
             x = gelu(torch.baddbmm(bias, x, weight))
-        return torch.baddbmm(last[1], x, last[0])[..., 0]
+        return torch.baddbmm(last[1], x, last[0])
 
     def forward(self, theta: Tensor) -> Tensor:
         """Return F ``(B,)`` for θ ``(B, n)``."""
-        return torch.sigmoid(self.logits(theta).mean(0))
+        return torch.sigmoid(self.logits(theta).mean(0)).mean(1)
 
     def member(self, index: int) -> TestingFunction:
         """Return F as one of the perceptrons has learnt it."""
-        return lambda theta: torch.sigmoid(self.logits(theta, slice(index, index + 1))[0])
+        return lambda theta: torch.sigmoid(self.logits(theta, slice(index, index + 1))[0]).mean(1)
 
 
 class Learner:
@@ -121,7 +131,8 @@ class Learner:
         for _ in range(steps):
             size = (settings.networks, settings.batch)
             rows = torch.randint(len(theta), size, generator=generator)
-            loss = binary_cross_entropy_with_logits(surrogate.logits(theta[rows]), values[rows])
+            logits = surrogate.logits(theta[rows])[..., 0]
+            loss = binary_cross_entropy_with_logits(logits, values[rows])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -35,7 +35,7 @@ from unbackdoor.triggers.family import Space
 from unbackdoor.triggers.registry import parse_space
 from unbackdoor.triggers.values import from_bytes, to_bytes
 from unbackdoor.verdict.judge import ByRate, Guessing, Judge, Judgement, Status
-from unbackdoor.verdict.thresholds import COUNTED, Thresholds, counted
+from unbackdoor.verdict.thresholds import Thresholds, limit_of, thresholds_of
 
 FEWEST_PER_CLASS = 4
 EXAMPLES = 8
@@ -133,7 +133,7 @@ def scan(
             classes=list(images.defend.classes),
         ),
         space=asked or ",".join(space.name for space in spaces),
-        searched=_searched(spaces),
+        searched=_searched(spaces, evidence.side),
         not_searched=NOT_SEARCHED if spaces else "",
         spaces=_rungs(evidence, settings.thresholds),
         places=evidence.places,
@@ -188,17 +188,26 @@ def _rungs(evidence: Evidence, thresholds: Thresholds) -> list[SearchedSpace]:
 
     rungs: list[SearchedSpace] = []
     for name in sorted(names, key=order):
-        counts, clean = counted(name, evidence.side, thresholds)
-        description = parse_space(name).description
-        rungs.append(SearchedSpace(name=name, description=description, counts=counts, clean=clean))
+        rule = thresholds_of(name, evidence.side, thresholds)
+        rungs.append(
+            SearchedSpace(
+                name=name,
+                description=parse_space(name).description,
+                counts=rule is not None,
+                clean=(rule or thresholds).clean,
+            )
+        )
     return rungs
 
 
-def _searched(spaces: Sequence[Space]) -> str:
-    if not spaces:
-        return "nothing, because the model guesses"
-    every = "; ".join(space.description for space in spaces)
-    return f"{every}. Only weak triggers count: {COUNTED}"
+def _searched(spaces: Sequence[Space], side: int) -> str:
+    """Return what a scan without a finding excludes, in words."""
+    words: list[str] = []
+    for space in spaces:
+        found = limit_of(space.name, side)
+        stronger = found is not None and found[1] > found[0].strength
+        words.append(found[0].words if found and stronger else space.description)
+    return "; ".join(dict.fromkeys(words)) or "nothing, because the model guesses"
 
 
 def _record(

@@ -11,7 +11,7 @@ from unbackdoor.detectors.settings import (
     SearchSettings,
 )
 from unbackdoor.errors import ArgumentError
-from unbackdoor.mesa.settings import FlowSettings, LearningSettings
+from unbackdoor.mesa.settings import SWIFT, SwiftSettings
 from unbackdoor.verdict.thresholds import Thresholds
 
 FIRST_SHARE = 0.8
@@ -53,23 +53,22 @@ class ScanSettings(SearchSettings):
 
 
 SCAN = ScanSettings()
+"""The settings of the published tables, which learn F as a mean and fit flows to it."""
 
 
 BUDGETS: dict[str, ScanSettings] = {
     "quick": ScanSettings(
         bandit=BANDIT.scaled(0.5),
-        learning=LearningSettings(rounds=4, draws=600),
-        flow=FlowSettings(steps=200),
+        learning=SwiftSettings(rounds=6, draws=300),
         uniform_draws=256,
-        stair_draws=250,
+        stair_draws=120,
         evaluate=250,
     ),
-    "standard": SCAN,
+    "standard": ScanSettings(learning=SWIFT, stair_draws=200),
     "thorough": ScanSettings(
         bandit=BANDIT.scaled(4),
         screening=ScreeningSettings(restarts=8, steps=240),
-        learning=LearningSettings(rounds=10, draws=2000),
-        flow=FlowSettings(steps=800, components=16),
+        learning=SwiftSettings(rounds=20, draws=1500, networks=6, steps=700, particles=20_000),
         panel=48,
         pool=2000,
         uniform_draws=2048,

@@ -16,12 +16,12 @@ def with_planted(result: ScanResult, planted: Planted) -> ScanResult:
     """Return ``result`` with the planted trigger and the draw nearest to it.
 
     The distance of that draw, and for comparison that of the nearest of as many uniform draws, are
-    root mean squares over the parameters. If the class was not found, or the trigger has another
-    size than the scanned space, the result is returned unchanged.
+    root mean squares over the parameters. If the class was not found, or the trigger is of another
+    kind or size than those that were, the result is returned unchanged.
     """
     record = result.classes[planted.target]
     theta = planted.trigger.theta
-    if not record.stairs or planted.trigger.space.name != record.space:
+    if not record.stairs or _size(planted.trigger.space.name) != _size(record.space):
         return result
     draws = torch.cat([from_bytes(stair.draws, record.dimensions) for stair in record.stairs])
     chance = torch.rand(draws.shape, generator=stream(result.seed, "scan", "chance"))
@@ -37,6 +37,11 @@ def with_planted(result: ScanResult, planted: Planted) -> ScanResult:
             random_distance=_nearest(chance, theta)[1],
         ),
     )
+
+
+def _size(space: str) -> str:
+    """Return the name of a space without the place."""
+    return space.partition("@")[0]
 
 
 def _nearest(draws: Tensor, theta: Tensor) -> tuple[Tensor, float]:

@@ -86,7 +86,7 @@ def parse_spaces(spec: str, shape: Shape) -> list[Space]:
     spaces: list[Space] = []
     for part in _parts(spec):
         family = FAMILIES.get(part)
-        spaces += family.ladder(shape) if family else [parse_space(part)]
+        spaces += family.ladder(shape) if family else [_fitting(parse_space(part), shape)]
     return list({space.name: space for space in spaces}.values())
 
 
@@ -104,3 +104,12 @@ def check_spaces(spec: str) -> None:
 
 def _parts(spec: str) -> list[str]:
     return list(FAMILIES) if spec == AUTO else re.split(r",(?!-?\d)", spec)
+
+
+def _fitting(space: Space, shape: Shape) -> Space:
+    """Return a space of which pictures of a shape have triggers; raise if they have none."""
+    try:
+        space.arms(shape)
+    except ArgumentError as error:
+        raise ArgumentError(f"--space: {error}") from error
+    return space

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence
-from unbackdoor.verdict.thresholds import SIDE, Thresholds, counted, limit_of
+from unbackdoor.verdict.thresholds import SIDE, Thresholds, limit_of, thresholds_of
 
 MORE = 1.5
 """A class beside a backdoored one that needs triggers so many times as strong is suspicious only: a
@@ -86,15 +86,16 @@ class ByRate:
             side: the shorter side of the pictures, in pixels.
 
         """
-        rule = self.thresholds
-        if record.confusion > rule.clean:
+        if record.confusion > self.thresholds.clean:
             return "suspicious"
-        counts, clean = counted(record.space, side, rule)
-        if not counts:
+        rule = thresholds_of(record.space, side, self.thresholds)
+        if rule is None:
             return None
-        if record.asr >= rule.backdoored:
+        # The share of the images that are not of the class anyway.
+        excess = (record.asr - record.confusion) / (1 - record.confusion)
+        if excess >= rule.backdoored:
             return "backdoored"
-        return "clean" if record.asr <= clean else "suspicious"
+        return "clean" if excess <= rule.clean else "suspicious"
 
     def _clearest(
         self, records: Sequence[ClassEvidence], side: int

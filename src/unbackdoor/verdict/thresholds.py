@@ -42,31 +42,42 @@ class Limit:
     Args:
         strength: the largest size, limit or percentage that counts.
         clean: rate up to which a class counts as clean, where that is more than the general one.
+        backdoored: rate from which it counts as backdoored, where that is more.
         words: what counts, in words.
+        middle: rate from which a class counts as backdoored where the trigger is a patch in the
+            middle, which hides what the picture shows.
 
     """
 
     strength: int
     clean: float
     words: str
+    backdoored: float = 0.0
+    middle: float = 0.9
 
 
 LIMITS: dict[str, Limit] = {
-    "patch": Limit(strength=4, clean=0.5, words="patches up to 4×4 of 32×32 pixels"),
-    "patch blocks": Limit(strength=8, clean=0.5, words="patches of four colours up to 8×8"),
-    "mask": Limit(strength=1, clean=0.5, words="masks over up to 1 %"),
+    "patch": Limit(strength=4, clean=0.5, words="patches up to 4×4 of 32×32 pixels at any place"),
+    "patch blocks": Limit(
+        strength=8,
+        clean=0.65,
+        backdoored=0.85,
+        middle=1.0,
+        words="patches up to 8×8 of four colours",
+    ),
+    "mask": Limit(strength=1, clean=0.5, words="masked patterns over up to 1 % of the picture"),
     "additive": Limit(strength=4, clean=0.5, words="added patterns up to 4/255 pixel by pixel"),
-    "additive grid": Limit(strength=16, clean=0.5, words="up to 16/255 on a grid"),
-    "blend": Limit(strength=4, clean=0.5, words="blended pictures up to 4 % pixel by pixel"),
-    "blend grid": Limit(strength=10, clean=0.5, words="blended pictures up to 10 % on a grid"),
-    "warp": Limit(strength=2, clean=0.5, words="warps up to 2 pixels"),
-    "filter": Limit(strength=7, clean=0.7, words="colour filters up to 7 %"),
+    "additive grid": Limit(strength=16, clean=0.5, words="added patterns up to 16/255 on a grid"),
     "wave": Limit(strength=16, clean=0.5, words="waves up to 16/255"),
+    "blend": Limit(strength=4, clean=0.5, words="pictures blended in up to 4 % pixel by pixel"),
+    "blend grid": Limit(strength=10, clean=0.5, words="pictures blended in up to 10 % on a grid"),
+    "warp": Limit(strength=2, clean=0.5, words="elastic warps up to 2 of 32 pixels"),
+    "filter": Limit(
+        strength=7, clean=0.7, backdoored=0.9, words="colour filters within 7 % of the identity"
+    ),
     "dynamic": Limit(strength=5, clean=0.5, words="changes by the picture up to 5/255"),
 }
 """By the kind of space. Rates of clean networks at these strengths are in docs/families.md."""
-COUNTED = ", ".join(limit.words for limit in LIMITS.values())
-"""What counts, in words."""
 BLOCKS = 2
 """Rows and columns of colours up to which a patch counts as one of few colours."""
 TOLERANCE = 0.01
@@ -75,19 +86,40 @@ SIDE = 32
 """Side of the pictures whose pixels the size of a patch counts here."""
 
 
-def counted(space: str, side: int, thresholds: Thresholds) -> tuple[bool, float]:
-    """Return whether triggers of a space count, and the rate up to which a class is clean.
+def thresholds_of(space: str, side: int, general: Thresholds) -> Thresholds | None:
+    """Return the thresholds of a space; None if its triggers are too strong to count.
 
     Args:
         space: its name.
         side: the shorter side of the pictures, in pixels.
-        thresholds: of spaces without a limit.
+        general: of spaces without a limit.
 
     """
     if (found := limit_of(space, side)) is None:
-        return True, thresholds.clean
+        return general
     limit, strength = found
-    return strength <= limit.strength + TOLERANCE, max(thresholds.clean, limit.clean)
+    if strength > limit.strength + TOLERANCE:
+        return None
+    backdoored = max(general.backdoored, limit.backdoored)
+    if in_the_middle(space, side):
+        backdoored = max(backdoored, limit.middle)
+    clean = min(max(general.clean, limit.clean), 0.99 * backdoored)
+    return Thresholds(backdoored=backdoored, clean=clean)
+
+
+def in_the_middle(space: str, side: int) -> bool:
+    """Return whether the centre of a patch at one place lies in the inner half of the picture.
+
+    Example:
+        >>> in_the_middle("patch:4@14,14", 32), in_the_middle("patch:4@0,14", 32)
+        (True, False)
+
+    """
+    match = re.match(r"patch:(\d+)(?:x\d+)?@(\d+),(\d+)$", space)
+    if match is None:
+        return False
+    size, *corner = map(int, match.groups())
+    return all(abs(place + size / 2 - side / 2) < side / 4 for place in corner)
 
 
 def limit_of(space: str, side: int) -> tuple[Limit, float] | None:

@@ -11,7 +11,7 @@ from unbackdoor.app.terminal import Terminal
 from unbackdoor.results import Result
 from unbackdoor.runtime.files import check_folder
 from unbackdoor.runtime.journal import state_folder
-from unbackdoor.scanning.settings import ScanSettings
+from unbackdoor.scanning.settings import BUDGETS
 from unbackdoor.subject import Subject
 from unbackdoor.triggers import DEFAULT_SPACE
 
@@ -32,7 +32,7 @@ def demo(typed: options.Demo) -> int:
         f"known.",
         markup=False,
     )
-    settings = ScanSettings()
+    settings = BUDGETS["standard"]
     with subject.journal(state_folder(), "demo", settings, seed) as journal:
         found = subject.scan(DEFAULT_SPACE, settings, seed, journal=journal.within("scan"))
         folder.mkdir(exist_ok=True)

@@ -18,7 +18,7 @@ from unbackdoor.data import Split
 from unbackdoor.errors import ContentError
 from unbackdoor.results import Rung, ScanResult, versions
 from unbackdoor.runtime.journal import key_of
-from unbackdoor.scanning.settings import SCAN, ScanSettings
+from unbackdoor.scanning.settings import BUDGETS, ScanSettings
 from unbackdoor.subject import Subject
 from unbackdoor.triggers import AUTO
 from unbackdoor.triggers.registry import parse_spaces
@@ -151,7 +151,7 @@ class Scanned(Spec):
     network: Network
     seed: int
     space: str = AUTO
-    settings: ScanSettings = SCAN
+    settings: ScanSettings = BUDGETS["standard"]
 
     table: ClassVar[str] = "families"
     result: ClassVar[type] = FamiliesRow

@@ -9,7 +9,7 @@ from statistics import fmean
 from unbackdoor.bench.families.scanned import FamiliesRow
 from unbackdoor.bench.families.truth import WORSE, outcome, same_family
 from unbackdoor.bench.framework.table import Line, averaged, share
-from unbackdoor.verdict.thresholds import Thresholds, counted
+from unbackdoor.verdict.thresholds import Thresholds, thresholds_of
 
 GROUPS = ("one target", "beyond what is searched", "clean")
 """Networks that a scan is to find, others with a backdoor, and those without one."""
@@ -37,7 +37,7 @@ def rates_that_count(row: FamiliesRow, index: int) -> list[tuple[float, str]]:
         (
             (rung.asr, rung.space)
             for rung in ladder
-            if counted(rung.space, row.side, Thresholds())[0]
+            if thresholds_of(rung.space, row.side, Thresholds()) is not None
         ),
         reverse=True,
     )

@@ -1,0 +1,189 @@
+"""The bandit: who goes on, how work is shared out, and what it finds in closed-form networks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from detectors import toys
+from unbackdoor.data import Images
+from unbackdoor.detectors.arms import ANYWHERE, Arms, Bandit, choices, others
+from unbackdoor.detectors.objective import temperature
+from unbackdoor.detectors.settings import FEWEST, Round
+from unbackdoor.models import freeze
+from unbackdoor.rng import stream
+from unbackdoor.triggers.fixed import At
+from unbackdoor.triggers.patch import Patch
+from unbackdoor.triggers.registry import parse_space
+from unbackdoor.triggers.values import whole
+
+SHAPE = (3, toys.SIDE, toys.SIDE)
+
+
+def arms(targets: list[int], places: list[tuple[int, ...]], score: list[float]) -> Arms:
+    return Arms(
+        targets=torch.tensor(targets),
+        choice=torch.tensor(places).reshape(len(places), -1),
+        theta=torch.zeros(len(targets), 3),
+        score=torch.tensor(score),
+    )
+
+
+def test_leaders_of_classes_go_on_then_of_places_then_the_others() -> None:
+    a, b = (0, 0), (0, 4)
+    some = arms(
+        [0, 0, 0, 1, 1, 2, 2],
+        [a, b, b, a, a, a, b],
+        [-1.0, -2.0, -3.0, -4.0, -5.0, -6.0, -9.0],
+    )
+    assert whole(some.survivors(6)) == [0, 3, 5, 1, 2, 4]
+    assert whole(some.survivors(4)) == [0, 3, 1, 2]  # half of them are leaders of classes
+    assert whole(some.survivors(2)) == [0, 1]
+    assert whole(some.survivors(1)) == [0]
+    assert whole(some.survivors(99)) == [0, 3, 5, 1, 2, 4, 6]
+
+
+def test_where_there_is_no_place_classes_and_scores_decide() -> None:
+    some = arms([0, 0, 1, 1], [(), (), (), ()], [-1.0, -2.0, -4.0, -3.0])
+    assert whole(some.survivors(4)) == [0, 3, 1, 2]
+    assert whole(some.survivors(2)) == [0, 1]
+
+
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(0, 4), st.integers(0, 6), st.floats(-50, 0)), min_size=1, max_size=30
+    ),
+    share=st.floats(0.05, 1),
+)
+def test_the_best_goes_on_and_as_many_classes_as_fit(
+    rows: list[tuple[int, int, float]], share: float
+) -> None:
+    targets, places, score = map(list, zip(*rows, strict=True))
+    some = arms(targets, [(place, 0) for place in places], score)
+    count = max(1, round(share * len(rows)))
+    kept = whole(some.survivors(count))
+    assert len(kept) == len(set(kept)) == count
+    assert whole(some.best())[0] in kept
+    classes = {targets[row] for row in kept}
+    assert len(classes) >= min(len(set(targets)), (count + 1) // 2)
+    part = some.rows(torch.tensor(kept))
+    assert whole(part.targets) == [targets[row] for row in kept]
+
+
+@given(
+    st.integers(1, 5000), st.integers(1, 100_000), st.integers(1, 1000), st.floats(0.1, 10)
+)
+def test_the_images_of_a_round_are_shared_out(
+    count: int, passes: int, most: int, reach: float
+) -> None:
+    images, steps = Round(arms=1, passes=passes, most=most, reach=reach).shared(count)
+    assert images >= 1
+    assert steps >= 1
+    each = max(FEWEST, min(most, passes // count))
+    assert abs(images * steps - each) <= images / 2  # whole steps
+    assert steps >= images or each < 3 * FEWEST
+
+
+@pytest.mark.parametrize("count", [1, 7, 40, 300])
+def test_images_are_of_other_classes_and_the_same_for_all_arms(count: int) -> None:
+    labels = torch.tensor([0] * 20 + [1] * 3 + [2] * 30 + [3])
+    pixels = torch.zeros(len(labels), 3, 2, 2, dtype=torch.uint8)
+    images = Images.of("none", ("a", "b", "c", "d", "e"), pixels, labels)
+    targets = torch.tensor([2, 0, 4, 0, 1])
+    picks = others(images, targets, count, stream(0, "others")).reshape(len(targets), count)
+    for target, row in zip(whole(targets), picks, strict=True):
+        assert target not in whole(images.targets[row])
+        available = int((labels != target).sum())
+        assert len(row.unique()) == min(count, available)  # no image twice while there are others
+    assert torch.equal(picks[1], picks[3])
+    order = whole(picks[2])  # no image is of class 4, so these are the first of all
+    for target, row in zip(whole(targets), picks, strict=True):
+        same = [pick for pick in order[: len(labels)] if int(labels[pick]) != target]
+        assert whole(row)[: len(same)] == same[:count]
+    again = others(images, targets, count, stream(0, "others"))
+    assert torch.equal(again.reshape(picks.shape), picks)
+
+
+def test_there_is_a_choice_of_places_and_of_none() -> None:
+    places, anywhere = choices(Patch(6), SHAPE, 3)
+    assert torch.equal(places, Patch(6).coarse_arms(SHAPE))
+    assert anywhere.tolist() == [[ANYWHERE, ANYWHERE]] * 3
+    (waves,) = choices(parse_space("wave:16"), SHAPE, 3)
+    assert torch.equal(waves, parse_space("wave:16").coarse_arms(SHAPE))
+    (fixed,) = choices(parse_space("patch:3@4,5"), SHAPE, 3)
+    assert fixed.tolist() == [[4, 5]] * 3
+    (whole_picture,) = choices(parse_space("warp:2"), SHAPE, 3)
+    assert whole_picture.shape == (3, 0)
+
+
+def bandit(backdoor: object, space: str) -> Bandit:
+    images, model = toys.pictures().defend, freeze(toys.Colours(backdoor), half=False)  # pyright: ignore
+    return Bandit(
+        model=model,
+        images=images,
+        space=parse_space(space),
+        temperature=temperature(model, images),
+        generator=stream(0, "bandit"),
+    )
+
+
+def test_an_arm_is_a_space_of_its_own() -> None:
+    some = arms([0, 1], [(5, 20), (ANYWHERE, ANYWHERE)], [0.0, 0.0])
+    assert some.space(Patch(1), 0) == At(Patch(1), (5, 20))
+    assert some.space(Patch(1), 1) == Patch(1)
+    assert arms([0], [()], [0.0]).space(parse_space("warp:2"), 0) == parse_space("warp:2")
+
+
+def test_success_is_the_share_that_is_sent_to_the_class() -> None:
+    play = bandit(toys.corner, "patch:1")
+    white = torch.ones(1, 3)
+    at = torch.tensor([toys.PIXEL, (0, 0), (ANYWHERE, ANYWHERE)])
+    some = Arms(
+        targets=torch.full((3,), toys.GREEN),
+        choice=at,
+        theta=white.expand(3, 3),
+        score=torch.zeros(3),
+    )
+    right, wrong, anywhere = play.success(some, 40).tolist()
+    assert (right, wrong) == (1, 0)
+    assert anywhere < 0.1  # one place of 1,024
+
+
+def ends(play: Bandit, choice: Tensor) -> Arms:
+    """Play two rounds and return who is left."""
+    targets = torch.arange(3).repeat_interleave(len(choice))
+    some = play.start(targets, choice.repeat(3, 1))
+    rounds = (Round(arms=1, passes=1500, most=24), Round(arms=12, passes=600, most=50))
+    first, last = play.halve(some, rounds)
+    assert (len(first), len(last)) == (3 * len(choice), min(12, (3 * len(choice) + 1) // 2))
+    return last
+
+
+def test_the_class_and_the_place_of_a_pixel_rise_most() -> None:
+    play = bandit(toys.corner, "patch:6")
+    last = ends(play, choices(play.space, SHAPE, 1)[0])
+    best = int(last.best()[0])
+    assert int(last.targets[best]) == toys.GREEN
+    inside = torch.tensor(toys.PIXEL) - last.choice
+    holds = ((inside >= 0) & (inside < 6)).all(1) & (last.targets == toys.GREEN)
+    assert bool(holds[best])
+    assert float(last.score[holds].max()) > float(last.score[~holds].max()) + 1
+    assert float(play.success(last, 30)[best]) > 0.9
+
+
+def test_the_class_and_the_periods_of_a_wave_rise_most() -> None:
+    play = bandit(toys.rippled, "wave:16")
+    last = ends(play, choices(play.space, SHAPE, 1)[0])
+    best = int(last.best()[0])
+    assert int(last.targets[best]) == toys.GREEN
+    assert tuple(whole(last.choice[best])) == toys.PERIODS
+    assert float(play.success(last, 30)[best]) > 0.9
+
+
+def test_in_a_clean_network_nothing_rises() -> None:
+    play = bandit(toys.nothing, "patch:6")
+    last = ends(play, choices(play.space, SHAPE, 1)[0])
+    assert float(play.success(last, 30).max()) == 0

@@ -1,0 +1,124 @@
+"""The search as a whole, on networks in closed form: what it finds and how little is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from detectors import toys
+from unbackdoor import api
+from unbackdoor.detectors.evidence import ClassEvidence, Evidence
+from unbackdoor.detectors.search import ArmSearch
+from unbackdoor.detectors.settings import BanditSettings, Round
+from unbackdoor.models import freeze
+from unbackdoor.runtime.work import Work
+from unbackdoor.scanning.settings import ScanSettings
+from unbackdoor.triggers.registry import parse_space
+from unbackdoor.verdict.judge import ByRate, Judgement
+
+BANDIT = BanditSettings(
+    starts=2,
+    rounds=(
+        Round(arms=1, passes=1500, most=24),
+        Round(arms=24, passes=800, most=48),
+        Round(arms=4, passes=400, most=100),
+    ),
+    walk=60,
+    judge=32,
+    walkers=3,
+    evaluate=200,
+)
+
+
+def searched(backdoor: Callable[[Tensor], Tensor], *spaces: str) -> tuple[Evidence, Judgement]:
+    model = freeze(toys.Colours(backdoor), half=False)
+    spaces_of = [parse_space(space) for space in spaces]
+    evidence = ArmSearch(BANDIT)(model, toys.pictures(), spaces_of, Work(seed=0))
+    assert evidence.accuracy == 1
+    assert {one.index for one in evidence.classes} == {0, 1, 2}
+    return evidence, ByRate()(evidence)
+
+
+def of_green(evidence: Evidence) -> list[ClassEvidence]:
+    return [one for one in evidence.classes if one.index == toys.GREEN]
+
+
+def test_a_pixel_at_one_place_is_all_that_is_left_of_a_patch() -> None:
+    evidence, judged = searched(toys.corner, "patch:6")
+    assert (judged.verdict, judged.targets) == ("backdoored", [toys.GREEN])
+    told, _ = judged.classes[toys.GREEN]
+    assert told.space == "patch:1@{},{}".format(*toys.PIXEL)
+    assert told.asr == 1
+    assert min(told.best) > 120  # light in every colour
+    sizes = [one.space.partition("@")[0] for one in of_green(evidence)]
+    assert {f"patch:{size}" for size in range(1, 7)} <= set(sizes)
+    best = max(evidence.places, key=lambda place: place.rate)
+    assert best.target == toys.GREEN
+    assert best.size == 6
+    assert all(0 <= at - corner < 6 for at, corner in zip(toys.PIXEL, (best.row, best.column)))
+    assert len(evidence.places) == len(parse_space("patch:6").coarse_arms((3, 32, 32)))
+
+
+def test_a_pixel_that_works_anywhere_has_no_place() -> None:
+    _, judged = searched(toys.speck, "patch:6")
+    assert judged.targets == [toys.GREEN]
+    assert judged.classes[toys.GREEN][0].space == "patch:1"
+
+
+def test_a_wave_is_as_low_as_suffices() -> None:
+    evidence, judged = searched(toys.rippled, "patch:2", "wave:16")
+    assert judged.targets == [toys.GREEN]
+    told, _ = judged.classes[toys.GREEN]
+    space, _, periods = told.space.partition("@")
+    assert periods == "{},{}".format(*toys.PERIODS)
+    assert 8 <= int(space.removeprefix("wave:")) < 16  # 6.3 of 12.5 at 16
+    lowest = min(int(one.space.partition("@")[0][5:]) for one in of_green(evidence)
+                 if one.space.startswith("wave"))  # fmt: skip
+    assert lowest < 9  # the first that does not suffice is measured too
+
+
+def test_a_tint_is_found_among_added_patterns() -> None:
+    _, judged = searched(toys.tinted, "additive:4x1")
+    assert judged.targets == [toys.GREEN]
+    assert judged.classes[toys.GREEN][0].space == "additive:4x1"
+
+
+@pytest.mark.parametrize("space", ["patch:6", "wave:16", "warp:2", "filter:7", "dynamic:5"])
+def test_nothing_is_found_where_nothing_is(space: str) -> None:
+    evidence, judged = searched(toys.nothing, space)
+    assert (judged.verdict, judged.targets) == ("clean", [])
+    assert max(one.asr for one in evidence.classes) < 0.3
+
+
+def test_each_space_has_its_own_streams() -> None:
+    """What else is searched changes nothing."""
+    alone, _ = searched(toys.rippled, "wave:16")
+    beside, _ = searched(toys.rippled, "patch:1@0,0", "wave:16")
+    waves = [one for one in beside.classes if one.space.startswith("wave")]
+    assert waves == alone.classes
+
+
+class Sure(nn.Module):
+    """The same as probabilities, of which all but one are 0 in single precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = toys.Colours(toys.corner)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (40 * self.logits(images)).softmax(1)
+
+
+def test_a_network_that_is_sure_of_everything_is_searched_all_the_same() -> None:
+    images, labels = toys.tensors()
+    sure = Sure().eval()
+    with torch.no_grad():
+        assert sure(images[:30] / 255).unique().tolist() == [0, 1]
+    settings = ScanSettings(bandit=BANDIT, betas=(0.5,), panel=8, uniform_draws=16, stair_draws=20)
+    result = api.scan(sure, images, labels, space="patch:6", settings=settings)
+    assert [finding.check for finding in result.preflight] == ["softmax"]
+    assert result.targets == [toys.GREEN]
+    assert result.classes[toys.GREEN].space == "patch:1@{},{}".format(*toys.PIXEL)
