@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import kills
 import tiny
 from conftest import WritePictures
 from unbackdoor.app.cli import main
-from unbackdoor.bench import BENCHES, Request, Serial, measure
+from unbackdoor.bench import BENCHES, Request, Serial, markdown, measure
 from unbackdoor.bench.families import bench, others
 from unbackdoor.bench.families.networks import Trained, differences
 from unbackdoor.bench.families.recipes import RECIPES, Recipe
 from unbackdoor.bench.families.scanned import ClassRow, FamiliesRow, Scanned
 from unbackdoor.bench.families.table import table
-from unbackdoor.bench.families.truth import Truth, outcome, same_family
-from unbackdoor.detectors.settings import BanditSettings, Round
+from unbackdoor.bench.families.truth import SHAPE, Truth, outcome, same_family
+from unbackdoor.bench.framework.store import Store
+from unbackdoor.bench.framework.table import Line
+from unbackdoor.detectors.arms import choices
+from unbackdoor.detectors.settings import BANDIT, BanditSettings, Round
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.results import Rung
 from unbackdoor.runtime.progress import Silent
+from unbackdoor.triggers.family import Space
 from unbackdoor.triggers.notation import parse_trigger
-from unbackdoor.triggers.registry import FAMILIES
+from unbackdoor.triggers.registry import FAMILIES, parse_spaces
+from unbackdoor.verdict.thresholds import Thresholds, limit_of, thresholds_of
 
 FAMILY = BENCHES["families"]
-BANDIT = BanditSettings(
+DOCUMENT = Path(__file__).parents[2] / "docs" / "families.md"
+SMALL = BanditSettings(
     starts=1,
     rounds=(Round(arms=1, passes=20, most=5), Round(arms=2, passes=20, most=10)),
     walk=5,
@@ -196,7 +204,7 @@ def small(
 ) -> list[Trained]:
     """A development set of two tiny networks, with next to no work."""
     made = make(tmp_path, write_pictures)
-    scanning = replace(tiny.SCANNING, bandit=BANDIT)
+    scanning = replace(tiny.SCANNING, bandit=SMALL)
     monkeypatch.setattr(bench, "development_set", lambda: made)
     monkeypatch.setattr(bench, "Scanned", partial(Scanned, space="patch:3", settings=scanning))
     return made
@@ -340,3 +348,76 @@ def test_missing_folders_are_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "--networks: there is no folder" in capsys.readouterr().err
     assert main([*command, "--list", str(tmp_path / "none.toml")]) == 4
     assert "--list" in capsys.readouterr().err
+
+
+def test_the_document_says_what_counts_and_what_it_costs() -> None:
+    text = DOCUMENT.read_text()
+    assert markdown(limits()) in text
+    assert markdown(passes()) in text
+    assert "<!-- table: bench families -->" in text
+
+
+def test_the_table_of_the_document_is_that_of_the_store() -> None:
+    stored = Store(DOCUMENT.parents[1] / "results", "families", FamiliesRow).read().values()
+    newest = {(row.network, row.seed): row for row in stored}
+    names = [recipe.name for recipe in RECIPES]
+    names += [row.network for row in stored if row.network not in names]
+    order = sorted(newest, key=lambda key: (names.index(key[0]), key[1]))
+    if rows := [newest[key] for key in order]:
+        assert markdown(table(rows)) in DOCUMENT.read_text()
+
+
+def limits() -> list[Line]:
+    """Return what is searched in pictures of 32×32, and what counts."""
+    lines: list[Line] = []
+    for space in parse_spaces("auto", SHAPE):
+        found, rule = limit_of(space.name, 32), None
+        assert found
+        limit = found[0]
+        rungs = list(ladder(space))
+        rules = [thresholds_of(rung, 32, Thresholds()) for rung in rungs]
+        rule = next(one for one in rules if one)
+        middle = thresholds_of(f"{rungs[-1]}@14,14", 32, Thresholds())
+        assert middle
+        place = rungs[0].startswith("patch")
+        lines.append(
+            {
+                "search begins at": f"`{rungs[0]}`",
+                "then": ", ".join(f"`{rung}`" for rung in rungs[1:]),
+                "counts up to": f"{limit.strength}",
+                "clean": f"{rule.clean:.0%}",
+                "backdoored": f"{rule.backdoored:.0%}",
+                "in the middle": f"{middle.backdoored:.0%}" if place else "–",
+            }
+        )
+    return lines
+
+
+def ladder(space: Space) -> Iterator[str]:
+    """Yield the space and those that a walk down comes to."""
+    theta = torch.full((space.dimensions(SHAPE),), 0.5)
+    yield space.name
+    while weaker := space.weaker(theta, SHAPE):
+        space, theta = weaker[0].space, weaker[0].theta
+        yield space.name
+
+
+def passes() -> list[Line]:
+    """Return the image passes of the rounds of the bandits, for ten classes."""
+    lines: list[Line] = []
+    total = 0
+    for space in parse_spaces("auto", SHAPE):
+        every = choices(space, SHAPE, BANDIT.starts)
+        own = sum(map(rounds, map(len, every)))
+        total += own
+        arms = " + ".join(f"{10 * len(one):,}" for one in every)
+        lines.append({"space": f"`{space.name}`", "arms": arms, "passes": f"{own:,}"})
+    return [*lines, {"space": "all", "arms": "", "passes": f"{total:,}"}]
+
+
+def rounds(places: int) -> int:
+    arms, spent = 10 * places, 0
+    for number, one in enumerate(BANDIT.rounds):
+        arms = min(one.arms, (arms + 1) // 2) if number else arms
+        spent += arms * math.prod(one.shared(arms))
+    return spent

@@ -147,7 +147,9 @@ def test_a_weaker_trigger_changes_less_and_in_the_same_direction(space: Space) -
         assert float((weak * strong).min()) >= -1e-6
 
 
-@pytest.mark.parametrize("name", ["additive:8", "additive:20x4", "warp:3", "filter:20", "wave:9@1,2"])
+@pytest.mark.parametrize(
+    "name", ["additive:8", "additive:20x4", "warp:3", "filter:20", "wave:9@1,2"]
+)
 def test_what_a_weaker_space_allows_stays_as_it_is(name: str) -> None:
     space, draw = parse_space(name), stream(0, "weaker")
     images = 0.3 + 0.4 * torch.rand(2, *SHAPE, generator=draw)

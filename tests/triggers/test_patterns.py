@@ -66,9 +66,7 @@ def test_an_added_pattern_reaches_its_limit_and_stays_in_range() -> None:
     added = applied(space, theta, grey()) - 0.5
     assert torch.allclose(added, (0.4 * theta - 0.2).reshape(1, *SHAPE), atol=1e-6)
     images = noise()
-    assert torch.allclose(
-        applied(space, theta, images), (images + added).clamp(0, 1), atol=1e-6
-    )
+    assert torch.allclose(applied(space, theta, images), (images + added).clamp(0, 1), atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "share"), [("blend:10", 0.1), ("blend:37x1", 0.37)])
