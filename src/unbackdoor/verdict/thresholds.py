@@ -46,6 +46,7 @@ class Limit:
         words: what counts, in words.
         middle: rate from which a class counts as backdoored where the trigger is a patch in the
             middle, which hides what the picture shows.
+        middle_clean: rate up to which it counts as clean there.
 
     """
 
@@ -54,6 +55,7 @@ class Limit:
     words: str
     backdoored: float = 0.0
     middle: float = 0.9
+    middle_clean: float = 0.5
 
 
 LIMITS: dict[str, Limit] = {
@@ -63,6 +65,7 @@ LIMITS: dict[str, Limit] = {
         clean=0.65,
         backdoored=0.9,
         middle=1.0,
+        middle_clean=0.8,
         words="patches up to 8×8 of four colours",
     ),
     "mask": Limit(strength=1, clean=0.5, words="masked patterns over up to 1 % of the picture"),
@@ -101,9 +104,10 @@ def thresholds_of(space: str, side: int, general: Thresholds) -> Thresholds | No
     if strength > limit.strength + TOLERANCE:
         return None
     backdoored = max(general.backdoored, limit.backdoored)
+    clean = max(general.clean, limit.clean)
     if in_the_middle(space, side):
-        backdoored = max(backdoored, limit.middle)
-    clean = min(max(general.clean, limit.clean), 0.99 * backdoored)
+        backdoored, clean = max(backdoored, limit.middle), max(clean, limit.middle_clean)
+    clean = min(clean, 0.99 * backdoored)
     return Thresholds(backdoored=backdoored, clean=clean)
 
 
