@@ -147,8 +147,11 @@ def test_a_grid_is_squares_of_one_colour() -> None:
 
 @pytest.mark.parametrize("side", [4, 9, 28, 32, 64, 96, 224, 299])
 def test_the_ladder_has_as_much_of_larger_pictures(side: int) -> None:
-    (space,) = Patches().ladder((3, side, side + 5))
-    assert space.size == round(side * 6 / 32)
-    assert space.dimensions((3, side, side)) <= 3 * 16**2
-    assert len(space.coarse_arms((3, side, side))) <= 81
-    assert parse_space(space.name) == space
+    shape = (3, side, side + 5)
+    fine, *coarse = Patches().ladder(shape)
+    assert isinstance(fine, Patch)
+    assert (fine.size, fine.dimensions(shape) <= 3 * 16**2) == (round(side * 6 / 32), True)
+    assert coarse == [Patch(round(side * 8 / 32), 2)][: side >= 10]  # where it is more than 2×2
+    for space in (fine, *coarse):
+        assert len(space.coarse_arms((3, side, side))) <= 81
+        assert parse_space(space.name) == space
