@@ -421,3 +421,7 @@ def rounds(places: int) -> int:
         arms = min(one.arms, (arms + 1) // 2) if number else arms
         spent += arms * math.prod(one.shared(arms))
     return spent
+
+
+if __name__ == "__main__":  # for the document
+    print(markdown(limits()), markdown(passes()), sep="\n\n")
