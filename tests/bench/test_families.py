@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -23,7 +24,7 @@ from unbackdoor.bench import BENCHES, Request, Serial, markdown, measure
 from unbackdoor.bench.families import bench, others
 from unbackdoor.bench.families.networks import Trained, differences
 from unbackdoor.bench.families.recipes import RECIPES, Recipe
-from unbackdoor.bench.families.scanned import ClassRow, FamiliesRow, Scanned
+from unbackdoor.bench.families.scanned import ClassRow, FamiliesRow, Scanned, judged
 from unbackdoor.bench.families.table import table
 from unbackdoor.bench.families.truth import SHAPE, Truth, outcome, same_family
 from unbackdoor.bench.framework.store import Store
@@ -36,6 +37,7 @@ from unbackdoor.runtime.progress import Silent
 from unbackdoor.triggers.family import Space
 from unbackdoor.triggers.notation import parse_trigger
 from unbackdoor.triggers.registry import FAMILIES, parse_spaces
+from unbackdoor.verdict.judge import ByRate
 from unbackdoor.verdict.thresholds import Thresholds, limit_of, thresholds_of
 
 FAMILY = BENCHES["families"]
@@ -135,7 +137,7 @@ def row(name: str, truth: Truth, verdict: str, targets: Sequence[int] = (), **mo
                 asr=0.97 if index in targets else 0.2,
                 confusion=0.0,
                 # of these the first is too large to count
-                ladder=[Rung(space="patch:6", asr=0.99), Rung(space="patch:3", asr=0.2 + index)],
+                measured=[Rung(space="patch:6", asr=0.99), Rung(space="patch:3", asr=0.2 + index)],
             )
             for index in range(2)
         ],
@@ -185,6 +187,23 @@ def test_a_line_tells_the_worst_of_the_seeds_and_the_last_lines_count_networks()
     assert total["right verdict"] == "3/5"
 
 
+def test_a_row_is_judged_again_by_other_thresholds() -> None:
+    asr = [Rung(space="patch:2@0,0", asr=0.9), Rung(space="patch:6@0,0", asr=1.0)]
+    classes = [
+        ClassRow(index=0, status="", space="", asr=0.0, confusion=0.1, measured=asr),
+        ClassRow(index=1, status="", space="", asr=0.0, confusion=0.1, measured=asr[1:]),
+    ]
+    kept = row("corner", Truth(trigger="bw:1@0,0"), "clean", classes=classes)
+    again = judged(kept, ByRate())
+    assert (again.verdict, again.targets) == ("backdoored", [0])
+    assert [one.status for one in again.classes] == ["backdoored", "clean"]
+    assert again.classes[0].space == "patch:2@0,0"
+    strict = judged(again, ByRate(Thresholds(backdoored=0.95)))
+    assert (strict.verdict, strict.targets) == ("inconclusive", [])
+    refused = row("broken", Truth(), "not scanned", classes=[])
+    assert judged(refused, ByRate()) == refused
+
+
 def make(folder: Path, write_pictures: WritePictures) -> list[Trained]:
     pictures = write_pictures(folder / "pictures", classes={"a": 80, "b": 160}, count=60)
     (folder / "network.py").write_text(kills.NETWORK)
@@ -227,7 +246,7 @@ def test_networks_are_made_scanned_and_kept(small: list[Trained], tmp_path: Path
     assert corner.image_passes > 0
     assert corner.image_passes_backward > 0
     assert [one.index for one in corner.classes] == [0, 1]
-    assert {rung.space for rung in corner.classes[0].ladder} >= {"patch:3"}
+    assert {rung.space.partition("@")[0] for rung in corner.classes[0].measured} >= {"patch:3"}
     assert len(table(rows)) == 4
     again = measure(FAMILY, request_of(tmp_path, engine=Untouched())).rows
     assert again == rows
@@ -363,7 +382,7 @@ def test_the_table_of_the_document_is_that_of_the_store() -> None:
     names = [recipe.name for recipe in RECIPES]
     names += [row.network for row in stored if row.network not in names]
     order = sorted(newest, key=lambda key: (names.index(key[0]), key[1]))
-    if rows := [newest[key] for key in order]:
+    if rows := [judged(newest[key], ByRate()) for key in order]:
         assert markdown(table(rows)) in DOCUMENT.read_text()
 
 
@@ -377,8 +396,8 @@ def limits() -> list[Line]:
         rungs = list(ladder(space))
         rules = [thresholds_of(rung, 32, Thresholds()) for rung in rungs]
         rule = next(one for one in rules if one)
-        middle = thresholds_of(f"{rungs[-1]}@14,14", 32, Thresholds())
-        assert middle
+        inside = thresholds_of(f"{rungs[-1]}@14,14", 32, Thresholds())
+        assert inside
         place = rungs[0].startswith("patch")
         lines.append(
             {
@@ -387,10 +406,14 @@ def limits() -> list[Line]:
                 "counts up to": f"{limit.strength}",
                 "clean": f"{rule.clean:.0%}",
                 "backdoored": f"{rule.backdoored:.0%}",
-                "in the middle": f"{middle.backdoored:.0%}" if place else "–",
+                "in the middle": words(inside) if place else "–",
             }
         )
     return lines
+
+
+def words(rule: Thresholds) -> str:
+    return f"{rule.clean:.0%}, {rule.backdoored:.0%}"
 
 
 def ladder(space: Space) -> Iterator[str]:
@@ -423,5 +446,9 @@ def rounds(places: int) -> int:
     return spent
 
 
-if __name__ == "__main__":  # for the document
-    print(markdown(limits()), markdown(passes()), sep="\n\n")
+if __name__ == "__main__":  # write both tables into the document
+    parts = re.split(
+        r"(?<=<!-- limits -->\n\n|<!-- passes -->\n\n)(?:\|.*\n)+", DOCUMENT.read_text()
+    )
+    first, second = (markdown(lines) + "\n" for lines in (limits(), passes()))
+    DOCUMENT.write_text(first.join([parts[0], second.join(parts[1:])]))
