@@ -10,6 +10,7 @@ from report.families import SPACES, of_family
 from report.synthetic import scan
 from unbackdoor.report.ladder import ladder, rates, strongest
 from unbackdoor.report.looks import drawer
+from unbackdoor.report.page import page
 from unbackdoor.report.pixels import difference, shrunk
 from unbackdoor.report.places import edges, place_map
 from unbackdoor.report.spaces import described, place_of, searched
@@ -91,7 +92,7 @@ def test_the_ladder_has_every_space_once_whatever_the_place() -> None:
     assert (last.written, last.tone, last.high) == ("97.0 %", "backdoored", None)
     for plot in shown.plots:
         (mark,) = plot.steps[-1].marks
-        assert plot.limits[1].x < mark < plot.right
+        assert plot.limit.x < mark < plot.right
     rungs = [Rung(space="patch:3@0,0", asr=0.2), Rung(space="patch:3@9,9", asr=0.4)]
     assert rates(msgspec.structs.replace(result.classes[0], ladder=rungs)) == {"patch:3": 0.4}
 
@@ -105,6 +106,44 @@ def test_the_strongest_of_each_space_when_clean() -> None:
     (row,) = [row for row in shown.rows if row.name == "warp:2x4"]
     assert (row.other, row.other_rate) == ("airplane", "24.0 %")
     assert ladder(scan()) is None
+
+
+def test_what_counts_is_shown_for_each_space() -> None:
+    result = of_family("warp:2x4")
+    rules = {
+        "mask": {"counts": False},
+        "filter": {"clean": 0.7, "backdoored": 0.9},
+        "warp": {"clean": 0.5},
+    }
+    spaces = [
+        msgspec.structs.replace(one, **rules.get(one.name.partition(":")[0], {}))
+        for one in result.spaces
+    ]
+    result = msgspec.structs.replace(result, spaces=spaces)
+    shown = ladder(result)
+    assert shown is not None
+    assert shown.muted
+    for row in shown.rows:
+        if row.name.startswith("mask"):
+            assert (row.note, row.clean) == ("too strong to count", "–")
+        else:
+            clean = {"filter": "70 %", "warp": "50 %"}.get(row.name.partition(":")[0], "30 %")
+            assert (row.note, row.clean) == ("", clean)
+    for plot in shown.plots:
+        assert plot.limit.steps
+        assert len({point.split(",")[0] for point in plot.limit.points.split()}) == 2
+        for step in plot.steps:
+            muted = step.name.startswith("mask")
+            assert (step.clean is None, step.tone == "muted") == (muted, muted)
+    assert "mask:2" in shown.text
+    assert shown.text.count("(too strong to count)") == 1
+    text = page(result)
+    assert "clean up to 30" not in text
+    assert text.count("too strong to count</text>") == 2
+    plain = ladder(of_family("warp:2x4"))
+    assert plain is not None
+    assert not plain.muted
+    assert not plain.plots[0].limit.steps
 
 
 def test_too_many_spaces_are_cut_and_counted() -> None:
