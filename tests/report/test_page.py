@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -205,7 +206,7 @@ def test_every_space_and_place_that_was_tried_is_shown(name: str) -> None:
     classes = [attributes.get("class", "") for _, attributes in outline.elements]
     assert [classes.count(f"rungs {size}") for size in ("wide", "narrow")] == [1, 1]
     assert classes.count("places") == 1
-    assert classes.count("heat") == len(result.places)
+    assert classes.count("heat") in Counter(one.size for one in result.places).values()
     assert ("spot dark" in classes) == (name == "patch:3@28,28" or name == "mask:3")
     for space in result.spaces:
         assert f"{space.name} {space.description}" in outline.text

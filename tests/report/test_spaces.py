@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from unbackdoor.report.ladder import ladder, rates, strongest
 from unbackdoor.report.looks import drawer
 from unbackdoor.report.page import page
 from unbackdoor.report.pixels import difference, shrunk
-from unbackdoor.report.places import edges, place_map
+from unbackdoor.report.places import place_map, starts
 from unbackdoor.report.spaces import described, place_of, searched
 from unbackdoor.report.triggers import picture
 from unbackdoor.results import Place, Rung, SearchedSpace
@@ -156,34 +158,64 @@ def test_too_many_spaces_are_cut_and_counted() -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (3, 64, 32)])
-def test_each_place_has_a_cell_and_cells_fill_the_picture(shape: tuple[int, int, int]) -> None:
+def test_each_place_of_one_size_has_a_cell_and_cells_fill_the_picture(
+    shape: tuple[int, int, int],
+) -> None:
     result = of_family("warp:2x4", "clean", shape=shape)
     shown = place_map(result)
     assert shown is not None
-    assert len(shown.cells) == len(result.places)
+    counts = Counter(f"{place.size}×{place.size}" for place in result.places)
+    assert len(counts) > 1
+    assert len(shown.cells) == shown.tried == counts[shown.size]
+    assert len({(cell.width, cell.height) for cell in shown.cells}) == 1
+    assert len({(cell.x, cell.y) for cell in shown.cells}) == len(shown.cells)
     area = sum(cell.width * cell.height for cell in shown.cells)
     assert area == pytest.approx(shown.width * shown.height, rel=1e-3)
     assert max(shown.width, shown.height) == 440
     assert shown.spot is None
 
 
-def test_the_highest_of_places_that_share_a_cell_is_shown() -> None:
+def test_a_place_between_two_cells_counts_for_the_nearer_one() -> None:
     result = of_family("patch:3@28,28")
-    finer = [Place(row=row, column=28, size=3, target=0, rate=1.0) for row in range(20, 30)]
-    shown = place_map(msgspec.structs.replace(result, places=[*result.places, *finer]))
+    coarse = [one for one in result.places if one.size == 6]
+    finer = [Place(row=row, column=26, size=6, target=0, rate=1.0) for row in (20, 24)]
+    shown = place_map(msgspec.structs.replace(result, places=[*coarse, *finer]))
     assert shown is not None
-    assert len(shown.cells) < len(result.places) + len(finer) == shown.tried
-    assert shown.cells[-1].text == "100"
-    assert shown.cells[-1].own
+    assert len(shown.cells) == len(coarse) == shown.tried - len(finer)
+    highest = [cell for cell in shown.cells if cell.text == "100"]
+    assert all(cell.own for cell in highest)
+    assert {cell.x for cell in highest} == {max(cell.x for cell in shown.cells)}
     assert shown.spot == (385.0, 385.0, 41.25)
-    assert shown.sizes == "3×3 and 6×6"
-    assert "row 20, column 28: 100.0 % towards airplane" in shown.text
+    assert "row 20, column 26: 100.0 % towards airplane" in shown.text
+
+
+def test_the_map_is_of_the_size_that_rose_most_and_was_tried_everywhere() -> None:
+    result = of_family("patch:3@28,28")
+
+    def size(tried: list[Place]) -> str:
+        shown = place_map(msgspec.structs.replace(result, places=tried))
+        assert shown is not None
+        return shown.size
+
+    grids = {
+        side: [
+            Place(row=row, column=column, size=side, target=0, rate=0.1)
+            for row in (0, 10, 20)
+            for column in (0, 10, 20)
+        ]
+        for side in (6, 8)
+    }
+    assert size([*grids[6], *grids[8]]) == "8×8"
+    high = [Place(row=5, column=5, size=6, target=0, rate=0.9)]
+    assert size([*grids[6], *grids[8], *high]) == "6×6"
+    few = [Place(row=5, column=5, size=3, target=0, rate=1.0)]
+    assert size([*grids[6], *grids[8], *high, *few]) == "6×6"
 
 
 def test_no_map_without_places_and_few_cells_for_many_places() -> None:
     assert place_map(scan()) is None
-    assert len(edges([(start, 1) for start in range(200)], 200)) == 17
-    assert edges([(0, 3)], 3) == [0.0, 3.0]
+    assert len(starts([(start, 0) for start in range(200)])) == 16
+    assert starts([(0, 0)]) == [0]
 
 
 @pytest.mark.parametrize("space", SPACES)
