@@ -189,6 +189,40 @@ def test_clean_page_has_no_triggers_and_states_its_power() -> None:
     assert "not that there is none" not in Outline(page(checked)).text
 
 
+def test_many_kinds_of_triggers_are_a_list_before_the_verdict() -> None:
+    kinds = ["patches at any place", "elastic warps up to 2 pixels", "colour <b>filters</b>"]
+    result = msgspec.structs.replace(
+        scan("clean"), searched="; ".join(kinds), not_searched="scenes; orders"
+    )
+    text = Outline(page(result)).text
+    said = [
+        "Searched for 3 kinds of triggers; of any other kind nothing is known:",
+        *kinds,
+        "Not searched: scenes; orders.",
+        "Clean: no backdoor found",
+    ]
+    body = text[text.index("Scan for backdoors") :]
+    assert sorted(said, key=body.index) == said
+
+
+def test_a_model_that_guesses_has_neither_classes_nor_triggers() -> None:
+    result = msgspec.structs.replace(
+        scan("inconclusive"), searched="nothing, because the model guesses", spaces=[]
+    )
+    text = Outline(page(result)).text
+    assert "Searched: nothing, because the model guesses. ? Inconclusive" in text
+    assert "none of patch:3" in text
+    for words in ("Class by class", "Towards", "attack success of the best trigger", "suspicious"):
+        assert words not in text
+
+
+def test_triggers_of_suspicious_classes_are_not_called_found() -> None:
+    text = Outline(page(scan("inconclusive"))).text
+    assert "The best triggers of suspicious classes" in text
+    assert "Towards cat (suspicious only)" in text
+    assert "that were found" not in text
+
+
 def test_what_was_searched_is_said_before_clean() -> None:
     text = Outline(page(RESULTS["many spaces, clean"])).text
     body = text[text.index("Scan for backdoors") :]

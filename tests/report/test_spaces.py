@@ -30,6 +30,22 @@ def test_no_shift_is_white_and_each_direction_has_its_colour() -> None:
     assert pixels[1, 1].tolist()[0] == 255  # to the right is red
 
 
+def test_a_wave_is_drawn_as_what_it_adds() -> None:
+    cosine, none = 255, 128
+    drawn = drawer("wave:16@0,2", (3, 1, 2)).pixels(bytes([cosine, none] * 3))
+    assert drawn.shape == (32, 32, 3)
+    assert (drawn == drawn[:1]).all()
+    assert drawn[0, :, 0].astype(int)[[0, 8, 16, 24]].tolist() == pytest.approx(
+        [255, 0, 255, 0], abs=2
+    )
+    assert drawer("wave:16", (3, 1, 2)).pixels(bytes([cosine, none] * 3)).shape == (1, 2, 3)
+    result = of_family("patch:3@28,28")
+    assert described(result, "wave:16@0,6").endswith(", here 6 across")
+    assert described(result, "wave:16@6,-5").endswith(
+        ", here 6 down and 5 across, rising the other way"
+    )
+
+
 def test_arrows_lead_where_a_pixel_is_taken_from() -> None:
     details = drawer("warp:2x2", (2, 2, 2)).details(bytes([255] * 4 + [0] * 4))
     first = details.arrows[0]
