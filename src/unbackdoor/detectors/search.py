@@ -99,21 +99,29 @@ class ArmSearch:
         classes = len(images.defend.classes)
         exactly = HeldBack(model, images.evaluate, self.evaluate)
         roughly = exactly.fewer(self.settings.images_of_each(classes))
+        best = [trail for one in found for trail in one.best]
+        walks = [trail for one in found for trail in one.trails if self._promises(trail)]
         measured: list[ClassEvidence] = []
-        trails = [
-            *((roughly, trail) for one in found for trail in one.best),
-            *((exactly, trail) for one in found for trail in one.trails if self._promises(trail)),
-        ]
-        with work.progress.task("measuring", len(trails)) as task:
-            for number, (held, trail) in enumerate(trails):
 
-                def measure(held: HeldBack = held, trail: Trail = trail) -> list[ClassEvidence]:
-                    return [
-                        held.evidence(parse_space(space), theta, trail.target, work.seed)
-                        for space, theta in zip(trail.spaces, trail.thetas, strict=True)
-                    ]
+        def evidence(trail: Trail) -> list[ClassEvidence]:
+            """Measure a promising trigger on many images, any other on a few."""
+            of: list[ClassEvidence] = []
+            for space, theta in zip(trail.spaces, trail.thetas, strict=True):
+                about = (parse_space(space), theta, trail.target, work.seed)
+                promises = bool(trail.success)
+                rough = None if promises else roughly.evidence(*about)
+                if rough is None or rough.asr >= self.settings.promising:
+                    of.append(exactly.evidence(*about))
+                else:
+                    of.append(rough)
+            return of
 
-                measured += steps.keep(f"measured {number}", list[ClassEvidence], measure)
+        with work.progress.task("measuring", len(best) + len(walks)) as task:
+            for number, trail in enumerate([*best, *walks]):
+                name = f"measured {number}"
+                measured += steps.keep(
+                    name, list[ClassEvidence], lambda trail=trail: evidence(trail)
+                )
                 task.advance()
         return Evidence(
             detector=self.name,

@@ -101,9 +101,9 @@ class BanditSettings:
 
     starts: int = 2
     rounds: tuple[Round, ...] = (
-        Round(arms=1, passes=2_000, most=40),
-        Round(arms=80, passes=1_600, most=60),
-        Round(arms=12, passes=1_500, most=120, nudge=2),
+        Round(arms=1, passes=2_000, most=36),
+        Round(arms=80, passes=1_500, most=54),
+        Round(arms=12, passes=1_400, most=110, nudge=2),
         Round(arms=4, passes=600, most=150, nudge=1),
     )
     walk: int = 96

@@ -13,7 +13,7 @@ from unbackdoor.verdict.thresholds import SIDE, Thresholds, limit_of, thresholds
 MORE = 1.5
 """A class beside a backdoored one that needs triggers so many times as strong is suspicious only: a
 network with a backdoor is weaker against other triggers too."""
-NEARLY = 0.95
+NEARLY = 0.98
 """Share of the best rate that a weaker trigger has to reach to be the one that is told."""
 Verdict = Literal["clean", "backdoored", "inconclusive"]
 Status = Literal["clean", "backdoored", "suspicious"]
