@@ -63,7 +63,8 @@ class Arms:
     def space(self, space: Space, row: int) -> Space:
         """Return the space of one arm: the one that was searched, at the place of the arm."""
         choice = whole(self.choice[row])
-        return At(space, tuple(choice)) if choice and choice[0] != ANYWHERE else space
+        fixed = isinstance(space, At) or not choice or choice[0] == ANYWHERE
+        return space if fixed else At(space, tuple(choice))
 
     def best(self) -> Tensor:
         """Return all rows, best first."""
