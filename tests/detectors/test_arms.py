@@ -73,9 +73,7 @@ def test_the_best_goes_on_and_as_many_classes_as_fit(
     assert whole(part.targets) == [targets[row] for row in kept]
 
 
-@given(
-    st.integers(1, 5000), st.integers(1, 100_000), st.integers(1, 1000), st.floats(0.1, 10)
-)
+@given(st.integers(1, 5000), st.integers(1, 100_000), st.integers(1, 1000), st.floats(0.1, 10))
 def test_the_images_of_a_round_are_shared_out(
     count: int, passes: int, most: int, reach: float
 ) -> None:

@@ -155,7 +155,9 @@ def test_a_weaker_trigger_changes_less_and_in_the_same_direction(space: Space) -
         assert float((weak * strong).min()) >= -1e-6
 
 
-@pytest.mark.parametrize("name", ["additive:8", "additive:20x4", "warp:3", "filter:20", "wave:9@1,2"])
+@pytest.mark.parametrize(
+    "name", ["additive:8", "additive:20x4", "warp:3", "filter:20", "wave:9@1,2"]
+)
 def test_what_a_weaker_space_allows_stays_as_it_is(name: str) -> None:
     space, draw = parse_space(name), stream(0, "weaker")
     images = 0.3 + 0.4 * torch.rand(2, *SHAPE, generator=draw)
@@ -214,10 +216,10 @@ def test_a_rung_that_is_not_there_is_refused_with_what_is(family: Family) -> Non
     for wrong in (f"{family.name}:", f"{family.name}:none", f"{family.name}:0", "none", ""):
         with pytest.raises(ArgumentError, match=f"^--space: expected .*try {DEFAULT_SPACE}"):
             parse_space(wrong)
-        with pytest.raises(ArgumentError, match="^--space: expected"):
+        with pytest.raises(ArgumentError, match=r"^--space: expected"):
             check_spaces(wrong)
     for space in family.ladder(SHAPE):
-        with pytest.raises(ArgumentError, match="^--space: expected two numbers after @"):
+        with pytest.raises(ArgumentError, match=r"^--space: expected two numbers after @"):
             parse_space(f"{space.name}@1")
         if family.name not in PLACED:
             with pytest.raises(ArgumentError, match="for a patch or a wave"):
