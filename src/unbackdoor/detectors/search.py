@@ -30,8 +30,9 @@ from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.registry import parse_space
 from unbackdoor.triggers.values import whole
 
-CERTAIN = 0.95
-"""Success rate above which more work on a survivor would show nothing new."""
+CERTAIN, STEPS = 0.95, 2
+"""Success rate above which more work on a survivor would show nothing new; and after so many steps
+to weaker triggers, other spaces get less work."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,9 @@ class ArmSearch:
         found: list[Findings] = []
         with work.progress.task("searching", len(spaces)) as task:
             for space in spaces:
-                search = _Search(self.settings, model, images.defend, space, scale, work.seed)
+                certain = any(_is_certain(trail) for one in found for trail in one.trails)
+                effort = self.settings.scaled(self.settings.after) if certain else self.settings
+                search = _Search(effort, model, images.defend, space, scale, work.seed)
                 found.append(steps.keep(space.name, Findings, search.findings))
                 task.advance()
         classes = len(images.defend.classes)
@@ -135,6 +138,11 @@ class ArmSearch:
 
     def _promises(self, trail: Trail) -> bool:
         return trail.success[0] >= self.settings.promising
+
+
+def _is_certain(trail: Trail) -> bool:
+    """Return whether triggers suffice even after two steps to weaker ones."""
+    return len(trail.success) > STEPS and trail.success[STEPS] >= CERTAIN
 
 
 class _Search:
