@@ -296,6 +296,7 @@ def test_a_network_of_the_same_recipe_is_taken_from_a_folder(
         ({"mode": "source:0"}, ["mode"]),
         ({"target": 0, "mode": "all-to-all"}, ["mode", "target"]),
         ({"rate": 0.2, "epochs": 3}, ["training", "rate"]),
+        ({"cover": 0.2}, ["triggers"]),
     ],
 )
 def test_what_differs_from_a_recipe_is_told(
