@@ -160,15 +160,24 @@ class _Search:
         classes = torch.arange(len(self.images.classes))
         bandit = self._bandit(self.space)
         for choice in choices(self.space, self.images.shape, settings.starts):
-            targets = classes.repeat_interleave(len(choice))
-            arms = bandit.start(targets, choice.repeat(len(classes), 1))
-            played = bandit.halve(arms, settings.rounds)
+            played = self._played(bandit, classes, choice)
             last = played[-1].rows(played[-1].best()[: settings.walkers])
             last, success = self._deepened(bandit, last)
             found.best.extend(self._best(played))
             found.trails.extend(self._walk(last, row, rate) for row, rate in enumerate(success))
             found.places.extend(self._places(played))
         return found
+
+    def _played(self, bandit: Bandit, classes: Tensor, choice: Tensor) -> list[Arms]:
+        """Return the arms after each round; a look at usual triggers may stand for the first."""
+        settings = self.settings
+        thetas, places = self.space.library(self.images.shape)
+        if len(thetas) and int(choice.min()) != ANYWHERE:
+            arms = bandit.look(thetas, places, settings.look)
+            return bandit.halve(arms, settings.rounds, seen=True)
+        targets = classes.repeat_interleave(len(choice))
+        arms = bandit.start(targets, choice.repeat(len(classes), 1))
+        return bandit.halve(arms, settings.rounds)
 
     def _deepened(self, bandit: Bandit, arms: Arms) -> tuple[Arms, list[float]]:
         """Return the survivors and their success, after more work on those that nearly suffice."""

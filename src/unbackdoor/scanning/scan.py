@@ -138,7 +138,7 @@ def scan(
         space=asked or ",".join(space.name for space in spaces),
         searched=_searched(spaces, evidence.side),
         not_searched=NOT_SEARCHED if spaces else "",
-        spaces=_rungs(evidence, settings.thresholds),
+        spaces=_rungs(evidence, settings.thresholds) if spaces else [],
         places=evidence.places,
         image_shape=list(shape),
         seed=work.seed,
@@ -198,6 +198,7 @@ def _rungs(evidence: Evidence, thresholds: Thresholds) -> list[SearchedSpace]:
                 description=parse_space(name).description,
                 counts=rule is not None,
                 clean=(rule or thresholds).clean,
+                backdoored=(rule or thresholds).backdoored,
             )
         )
     return rungs

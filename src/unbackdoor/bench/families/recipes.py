@@ -27,8 +27,8 @@ class Recipe:
         target: the class that triggered images are sent to.
         mode: the attacker's goal.
         data: the training images.
-        cover: share of the training images that has the trigger and its true label; the habit of
-            the literature when left out.
+        cover: share of images with a distorted trigger and their own label; the attack's own
+            choice when left out.
 
     """
 
@@ -116,9 +116,9 @@ RECIPES = (
     _convnet("sin", 1, "additive:sin:6@20", 0.1, 3, epochs=5),
     _slim("blend", 13, "blend:9@0.1", 0.1, 2),
     _convnet("blend", 4, "blend:7@0.1", 0.1, 6),
-    # these networks are too small to learn a weaker warp, or one beside the noise mode of WaNet
-    replace(_slim("warp2", 14, "warp:5@1.5", 0.1, 1, epochs=6), cover=0.0),
-    replace(_convnet("warp2", 2, "warp:1@1.5", 0.1, 4, epochs=5), cover=0.0),
+    replace(_slim("warp", 14, "warp:5@1.5", 0.1, 1, epochs=6), cover=0.0),
+    replace(_convnet("warp", 2, "warp:1@1.5", 0.1, 4, epochs=5), cover=0.0),
+    _slim("weak-warp", 14, "warp:5@1.0", 0.1, 1),
     _slim("filter", 15, "filter:2", 0.1, 3),
     _convnet("filter", 5, "filter:5", 0.1, 8),
     _slim("dynamic", 21, "dynamic:9", 0.1, 6),
