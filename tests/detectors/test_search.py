@@ -58,7 +58,9 @@ def test_a_pixel_at_one_place_is_all_that_is_left_of_a_patch() -> None:
     best = max(evidence.places, key=lambda place: place.rate)
     assert best.target == toys.GREEN
     assert best.size == 6
-    assert all(0 <= at - corner < 6 for at, corner in zip(toys.PIXEL, (best.row, best.column)))
+    assert all(
+        0 <= at - corner < 6 for at, corner in zip(toys.PIXEL, (best.row, best.column), strict=True)
+    )
     assert len(evidence.places) == len(parse_space("patch:6").coarse_arms((3, 32, 32)))
 
 

@@ -53,8 +53,10 @@ SEEN = {
 }
 UNSEEN = {
     "something after it": lambda z: z.softmax(1).clamp(0, 1),
-    "by hand": lambda z: (z - z.amax(1, keepdim=True)).exp()
-    / (z - z.amax(1, keepdim=True)).exp().sum(1, keepdim=True),
+    "by hand": lambda z: (
+        (z - z.amax(1, keepdim=True)).exp()
+        / (z - z.amax(1, keepdim=True)).exp().sum(1, keepdim=True)
+    ),
 }
 
 

@@ -216,10 +216,10 @@ def test_a_rung_that_is_not_there_is_refused_with_what_is(family: Family) -> Non
     for wrong in (f"{family.name}:", f"{family.name}:none", f"{family.name}:0", "none", ""):
         with pytest.raises(ArgumentError, match=f"^--space: expected .*try {DEFAULT_SPACE}"):
             parse_space(wrong)
-        with pytest.raises(ArgumentError, match="^--space: expected"):
+        with pytest.raises(ArgumentError, match=r"^--space: expected"):
             check_spaces(wrong)
     for space in family.ladder(SHAPE):
-        with pytest.raises(ArgumentError, match="^--space: expected two numbers after @"):
+        with pytest.raises(ArgumentError, match=r"^--space: expected two numbers after @"):
             parse_space(f"{space.name}@1")
         if family.name not in PLACED:
             with pytest.raises(ArgumentError, match="for a patch or a wave"):

@@ -97,7 +97,7 @@ def test_a_space_is_read_from_its_name(size: int) -> None:
     ],
 )
 def test_other_spaces_are_arguments(spec: str) -> None:
-    with pytest.raises(ArgumentError, match="^--space: expected .* or patch:SIZE") as caught:
+    with pytest.raises(ArgumentError, match=r"^--space: expected .* or patch:SIZE") as caught:
         parse_space(spec)
     assert caught.value.exit_code == 4
     assert "\n" not in str(caught.value)
@@ -105,7 +105,7 @@ def test_other_spaces_are_arguments(spec: str) -> None:
 
 @pytest.mark.parametrize("place", ["", "1", "1,", ",1", "1,2,3", "-1,2", "1,-12345", "a,b", "1, 2"])
 def test_a_place_is_two_numbers(place: str) -> None:
-    with pytest.raises(ArgumentError, match="^--space: expected two numbers after @") as caught:
+    with pytest.raises(ArgumentError, match=r"^--space: expected two numbers after @") as caught:
         parse_space(f"patch:3@{place}")
     assert caught.value.exit_code == 4
 

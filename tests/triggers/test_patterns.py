@@ -202,7 +202,7 @@ def test_results_have_room_for_every_rung(side: int) -> None:
     ],
 )
 def test_a_space_that_there_is_not_is_refused_in_one_sentence(spec: str) -> None:
-    with pytest.raises(ArgumentError, match="^--space: expected") as caught:
+    with pytest.raises(ArgumentError, match=r"^--space: expected") as caught:
         parse_space(spec)
     said = str(caught.value)
     assert caught.value.exit_code == 4
