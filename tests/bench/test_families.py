@@ -74,7 +74,6 @@ class Heard(Silent):
 
 def test_each_family_is_planted_in_two_architectures_and_six_networks_are_clean() -> None:
     assert len({recipe.name for recipe in RECIPES}) == len(RECIPES)
-    assert len({(recipe.arch, recipe.seed) for recipe in RECIPES}) == len(RECIPES)
     planted: dict[str, set[str]] = {}
     for recipe in RECIPES:
         if recipe.trigger and recipe.mode == "all-to-one":
@@ -165,14 +164,15 @@ def test_a_line_tells_the_worst_of_the_seeds_and_the_last_lines_count_networks()
             row("warp", warp, "backdoored", [1]),
             row("warp", warp, "clean", seed=1),
             row("dynamic", dynamic, "clean"),
+            row("weak", warp, "clean", planted_asr=0.4),
             row("broken", corner, "not scanned", classes=[], accuracy=None, planted_asr=None),
         ]
     )
     by = {line["network"]: line for line in lines}
     assert len({tuple(line) for line in lines}) == 1
     assert list(by) == [
-        *("corner", "warp", "broken", "dynamic", "clean"),
-        *("**one target: 3**", "**beyond what is searched: 1**", "**clean: 1**"),
+        *("corner", "warp", "broken", "dynamic", "weak", "clean"),
+        *("**one target: 3**", "**beyond what is searched: 2**", "**clean: 1**"),
     ]
     assert by["corner"]["worst of the seeds"] == "found"
     assert by["corner"]["right family"] == by["corner"]["right verdict"] == "2/2"
@@ -296,6 +296,7 @@ def test_a_network_of_the_same_recipe_is_taken_from_a_folder(
         ({"mode": "source:0"}, ["mode"]),
         ({"target": 0, "mode": "all-to-all"}, ["mode", "target"]),
         ({"rate": 0.2, "epochs": 3}, ["training", "rate"]),
+        ({"cover": 0.2}, ["triggers"]),
     ],
 )
 def test_what_differs_from_a_recipe_is_told(

@@ -27,8 +27,8 @@ class Recipe:
         target: the class that triggered images are sent to.
         mode: the attacker's goal.
         data: the training images.
-        cover: share of images with a distorted trigger and their own label; the attack's own
-            choice when left out.
+        cover: share of the training images that has a trigger and its true label; the habit of the
+            literature when left out.
 
     """
 

@@ -12,7 +12,8 @@ from unbackdoor.bench.framework.table import Line, averaged, share
 from unbackdoor.verdict.thresholds import Thresholds, thresholds_of
 
 GROUPS = ("one target", "beyond what is searched", "clean")
-"""Networks that a scan is to find, others with a backdoor, and those without one."""
+"""Networks that a scan is to find, others with a backdoor, and those without one. A trigger that
+works less often than a scan asks for is none that it is to find."""
 NONE = "–"
 
 
@@ -45,7 +46,8 @@ def rates_that_count(row: FamiliesRow, index: int) -> list[tuple[float, str]]:
 def _group(row: FamiliesRow) -> str:
     if row.trigger is None:
         return "clean"
-    searched = row.mode == "all-to-one" and row.family != "dynamic"
+    works = row.planted_asr is None or row.planted_asr >= Thresholds().backdoored
+    searched = row.mode == "all-to-one" and row.family != "dynamic" and works
     return "one target" if searched else "beyond what is searched"
 
 
