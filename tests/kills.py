@@ -33,8 +33,8 @@ from unbackdoor import api, bench
 from unbackdoor.app.cli import main
 from unbackdoor.bench import Bench, Request
 from unbackdoor.bench.framework.spec import Spec
-from unbackdoor.detectors.settings import BanditSettings, Round, ScreeningSettings
-from unbackdoor.mesa.settings import FlowSettings, LearningSettings
+from unbackdoor.detectors.settings import BanditSettings, Round
+from unbackdoor.mesa.settings import SwiftSettings
 from unbackdoor.scanning import settings
 from unbackdoor.scanning.settings import ScanSettings
 
@@ -45,17 +45,16 @@ BANDIT = BanditSettings(
     rounds=(Round(arms=1, passes=800, most=24), Round(arms=6, passes=200, most=36)),
     walk=36,
     judge=16,
+    deep=60,
     walkers=2,
     evaluate=80,
 )
 SMALL = ScanSettings(
     bandit=BANDIT,
     betas=(0.5, 0.8),
-    screening=ScreeningSettings(restarts=2, steps=60, images_to_judge=16),
-    learning=LearningSettings(
-        rounds=1, draws=150, networks=2, hidden=16, steps=60, sweeps=1, climbers=40, islands=2
+    learning=SwiftSettings(
+        rounds=1, draws=100, networks=2, hidden=16, steps=60, sweeps=2, climbers=40, particles=200
     ),
-    flow=FlowSettings(components=2, transforms=1, bins=0, steps=20, draws=32),
     panel=12,
     uniform_draws=64,
     stair_draws=60,
@@ -192,7 +191,7 @@ def prepare(folder: Path) -> dict[str, Work]:
     state["last.bias"] = torch.zeros(2)
     save_file(state, folder / "net.safetensors")
     arch = ("--arch", f"{folder / 'net.py'}:net", "--data", str(folder / "data"), "--threads", "1")
-    quick = ("--space", "patch:1", "--budget", "quick", "-f", "json")
+    quick = ("--space", "patch:2,additive:4x2", "--budget", "quick", "-f", "json")
     net = str(folder / "net.safetensors")
     fixed = ("-o", "OUT/fixed.safetensors", "--result", "OUT/repair.json")
     poison = ("--trigger", "bw:170", "--target", "1", "--rate", "0.1", "--epochs", "30")

@@ -153,3 +153,9 @@ def test_values_of_a_file_are_checked_like_typed_ones(capsys: pytest.CaptureFixt
     Path("own.toml").write_text("seed = 'many'\ndata = 'x'")
     assert main(["scan", "m.pt", "--config", "own.toml"]) == 4
     assert "seed" in capsys.readouterr().err
+
+
+def test_a_list_of_networks_can_name_code_and_is_refused_too() -> None:
+    Path("pyproject.toml").write_text("[tool.unbackdoor.bench]\nlist = 'theirs.toml'")
+    with pytest.raises(ContentError, match="list must not name a file there"):
+        added("bench", "families")

@@ -34,6 +34,9 @@ FLAGS = {
     "columns": ["--columns", "all"],
     "variant": ["--variant", "scratch"],
     "arch": ["--arch", "resnet18"],
+    "make": ["--make"],
+    "networks": ["--networks", str(ROOT)],
+    "list": ["--list", "list.toml"],
 }
 
 
@@ -49,6 +52,7 @@ def request_of(folder: Path, **asked: Any) -> Request:
         "models": ("shipped:bw170",),
         "seeds": range(2),
         "progress": Silent(),
+        "make": True,
     }
     return Request(**{"store": folder, **usual, **asked})
 

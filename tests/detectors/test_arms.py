@@ -73,9 +73,7 @@ def test_the_best_goes_on_and_as_many_classes_as_fit(
     assert whole(part.targets) == [targets[row] for row in kept]
 
 
-@given(
-    st.integers(1, 5000), st.integers(1, 100_000), st.integers(1, 1000), st.floats(0.1, 10)
-)
+@given(st.integers(1, 5000), st.integers(1, 100_000), st.integers(1, 1000), st.floats(0.1, 10))
 def test_the_images_of_a_round_are_shared_out(
     count: int, passes: int, most: int, reach: float
 ) -> None:
@@ -134,7 +132,8 @@ def test_an_arm_is_a_space_of_its_own() -> None:
     some = arms([0, 1], [(5, 20), (ANYWHERE, ANYWHERE)], [0.0, 0.0])
     assert some.space(Patch(1), 0) == At(Patch(1), (5, 20))
     assert some.space(Patch(1), 1) == Patch(1)
-    assert arms([0], [()], [0.0]).space(parse_space("warp:2"), 0) == parse_space("warp:2")
+    for name, choice in {"warp:2": (), "patch:1@5,20": (5, 20)}.items():
+        assert arms([0], [choice], [0.0]).space(parse_space(name), 0) == parse_space(name)
 
 
 def test_success_is_the_share_that_is_sent_to_the_class() -> None:

@@ -29,7 +29,7 @@ from unbackdoor.triggers.planted import Planted, Trigger
 SPACE = Patch(2)
 SCANNING = replace(
     SMALL,
-    learning=replace(SMALL.learning, draws=300, steps=100, sweeps=2, climbers=100, islands=4),
+    learning=replace(SMALL.learning, rounds=3, draws=150, steps=100, climbers=100, particles=500),
     panel=20,
     stair_draws=200,
 )

@@ -17,7 +17,7 @@ from unbackdoor.detectors.objective import Panel, balanced, margins
 from unbackdoor.detectors.settings import Round
 from unbackdoor.detectors.stairs import from_records
 from unbackdoor.errors import ContentError, InsufficientDataError
-from unbackdoor.mesa.settings import FlowSettings, LearningSettings
+from unbackdoor.mesa.settings import SwiftSettings
 from unbackdoor.models import freeze
 from unbackdoor.repairing import to_unlearn
 from unbackdoor.report.page import page
@@ -30,11 +30,11 @@ from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.planted import Planted, Trigger
 from unbackdoor.triggers.registry import FAMILIES
 from unbackdoor.triggers.values import from_bytes, to_bytes
+from unbackdoor.verdict.thresholds import LIMITS
 
 SMALL = ScanSettings(
     bandit=BANDIT,
-    learning=LearningSettings(rounds=2, draws=200, networks=3, steps=100),
-    flow=FlowSettings(steps=50),
+    learning=SwiftSettings(rounds=3, draws=150, networks=2, steps=150, particles=1000),
     panel=12,
     uniform_draws=64,
     stair_draws=100,
@@ -118,13 +118,12 @@ def test_passes_are_counted(found: ScanResult) -> None:
         return arms * images * steps
 
     places = played(first, 2 * 64) + played(last, 6)
-    anywhere = played(first, 2) + played(last, 1)
     restarts = played(Round(arms=4, passes=4 * 300, most=300), 4)
-    assert found.image_passes_backward == places + anywhere + restarts
+    assert found.image_passes_backward == places + restarts
     around = (64 + 5) * 12
     pool = 30 * 2 * 5
-    learning, drawing = (2 + 2) * 200 * 2, 3 * 100 * 12
-    assert found.image_passes > places + anywhere + restarts + around + pool + learning + drawing
+    learning, drawing = 150 * 2, 3 * 100 * 12
+    assert found.image_passes > places + restarts + around + pool + learning + drawing
 
 
 def test_examples_show_the_trigger_at_work(found: ScanResult) -> None:
@@ -238,7 +237,8 @@ def test_bytes_are_exact_for_bytes() -> None:
 def test_every_family_goes_all_the_way_to_the_page(family: Family, tmp_path: Path) -> None:
     weakest = family.ladder((3, 8, 8))[0]
     result = api.scan(obeys, *pictures(), space=weakest.name, settings=SMALL)
-    assert result.searched.startswith(f"{weakest.description}. ")
+    words = {weakest.description, *(limit.words for limit in LIMITS.values())}
+    assert result.searched in words
     results.write(result, tmp_path / "scan.json")
     again = results.read(tmp_path / "scan.json")
     assert results.encode(again) == results.encode(result)

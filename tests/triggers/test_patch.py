@@ -97,7 +97,7 @@ def test_a_space_is_read_from_its_name(size: int) -> None:
     ],
 )
 def test_other_spaces_are_arguments(spec: str) -> None:
-    with pytest.raises(ArgumentError, match="^--space: expected .* or patch:SIZE") as caught:
+    with pytest.raises(ArgumentError, match=r"^--space: expected .* or patch:SIZE") as caught:
         parse_space(spec)
     assert caught.value.exit_code == 4
     assert "\n" not in str(caught.value)
@@ -105,7 +105,7 @@ def test_other_spaces_are_arguments(spec: str) -> None:
 
 @pytest.mark.parametrize("place", ["", "1", "1,", ",1", "1,2,3", "-1,2", "1,-12345", "a,b", "1, 2"])
 def test_a_place_is_two_numbers(place: str) -> None:
-    with pytest.raises(ArgumentError, match="^--space: expected two numbers after @") as caught:
+    with pytest.raises(ArgumentError, match=r"^--space: expected two numbers after @") as caught:
         parse_space(f"patch:3@{place}")
     assert caught.value.exit_code == 4
 
@@ -147,8 +147,11 @@ def test_a_grid_is_squares_of_one_colour() -> None:
 
 @pytest.mark.parametrize("side", [4, 9, 28, 32, 64, 96, 224, 299])
 def test_the_ladder_has_as_much_of_larger_pictures(side: int) -> None:
-    (space,) = Patches().ladder((3, side, side + 5))
-    assert space.size == round(side * 6 / 32)
-    assert space.dimensions((3, side, side)) <= 3 * 16**2
-    assert len(space.coarse_arms((3, side, side))) <= 81
-    assert parse_space(space.name) == space
+    shape = (3, side, side + 5)
+    fine, *coarse = Patches().ladder(shape)
+    assert isinstance(fine, Patch)
+    assert (fine.size, fine.dimensions(shape) <= 3 * 16**2) == (round(side * 6 / 32), True)
+    assert coarse == [Patch(round(side * 8 / 32), 2)][: side >= 10]  # where it is more than 2×2
+    for space in (fine, *coarse):
+        assert len(space.coarse_arms((3, side, side))) <= 81
+        assert parse_space(space.name) == space

@@ -66,9 +66,7 @@ def test_an_added_pattern_reaches_its_limit_and_stays_in_range() -> None:
     added = applied(space, theta, grey()) - 0.5
     assert torch.allclose(added, (0.4 * theta - 0.2).reshape(1, *SHAPE), atol=1e-6)
     images = noise()
-    assert torch.allclose(
-        applied(space, theta, images), (images + added).clamp(0, 1), atol=1e-6
-    )
+    assert torch.allclose(applied(space, theta, images), (images + added).clamp(0, 1), atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "share"), [("blend:10", 0.1), ("blend:37x1", 0.37)])
@@ -204,7 +202,7 @@ def test_results_have_room_for_every_rung(side: int) -> None:
     ],
 )
 def test_a_space_that_there_is_not_is_refused_in_one_sentence(spec: str) -> None:
-    with pytest.raises(ArgumentError, match="^--space: expected") as caught:
+    with pytest.raises(ArgumentError, match=r"^--space: expected") as caught:
         parse_space(spec)
     said = str(caught.value)
     assert caught.value.exit_code == 4

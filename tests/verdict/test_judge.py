@@ -6,28 +6,52 @@ import pytest
 
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence
 from unbackdoor.errors import ArgumentError
-from unbackdoor.verdict.judge import ByRate, Judge
-from unbackdoor.verdict.thresholds import Thresholds
+from unbackdoor.triggers.registry import FAMILIES, parse_space
+from unbackdoor.verdict.judge import MORE, NEARLY, ByRate, Guessing, Judge
+from unbackdoor.verdict.thresholds import LIMITS, Thresholds, limit_of, thresholds_of
 
 JUDGES: list[Judge] = [ByRate(), ByRate(Thresholds(backdoored=0.9, clean=0.1))]
+LIMITED = {
+    "patch": "patch:{}",
+    "patch blocks": "patch:{}x2",
+    "mask": "mask:{}",
+    "additive": "additive:{}",
+    "additive grid": "additive:{}x16",
+    "wave": "wave:{}@1,2",
+    "blend": "blend:{}",
+    "blend grid": "blend:{}x16",
+    "warp": "warp:{}x4",
+    "filter": "filter:{}",
+    "dynamic": "dynamic:{}",
+}
+"""How a space of each kind is written, by its strength."""
+
+
+def one(index: int, asr: float, space: str = "patch:3", confusion: float = 0.0) -> ClassEvidence:
+    return ClassEvidence(
+        index=index,
+        name=f"class {index}",
+        space=space,
+        statistic=asr,
+        best=b"",
+        asr=asr,
+        confusion=confusion,
+    )
+
+
+def of(*classes: ClassEvidence, side: int = 32) -> Evidence:
+    return Evidence(
+        detector="none",
+        classes=list(classes),
+        accuracy=1.0,
+        image_passes=0,
+        image_passes_backward=0,
+        side=side,
+    )
 
 
 def evidence(*asrs: float, confusion: float = 0.0, space: str = "patch:3") -> Evidence:
-    classes = [
-        ClassEvidence(
-            index=index,
-            name=f"class {index}",
-            space=space,
-            statistic=asr,
-            best=b"",
-            asr=asr,
-            confusion=confusion,
-        )
-        for index, asr in enumerate(asrs)
-    ]
-    return Evidence(
-        detector="none", classes=classes, accuracy=1.0, image_passes=0, image_passes_backward=0
-    )
+    return of(*(one(index, asr, space, confusion) for index, asr in enumerate(asrs)))
 
 
 @pytest.mark.parametrize("judge", JUDGES)
@@ -45,9 +69,9 @@ def test_every_judge_says_what_it_found_and_why(judge: Judge) -> None:
 @pytest.mark.parametrize(
     ("asrs", "verdict", "targets"),
     [
-        ([0.1, 0.3], "clean", []),
-        ([0.1, 0.5], "inconclusive", []),
-        ([0.9, 0.5], "backdoored", [0]),
+        ([0.1, 0.5], "clean", []),
+        ([0.1, 0.7], "inconclusive", []),
+        ([0.9, 0.7], "backdoored", [0]),
         ([0.9, 0.8], "backdoored", [0, 1]),
     ],
 )
@@ -59,7 +83,12 @@ def test_the_rule_of_the_verdict(asrs: list[float], verdict: str, targets: list[
 def test_other_thresholds_judge_otherwise() -> None:
     strict = ByRate(Thresholds(backdoored=0.95, clean=0.05))
     assert strict(evidence(0.1, 0.9)).verdict == "inconclusive"
-    assert "up to 5%" in strict(evidence(0.1, 0.9)).reason
+    assert "(from 95%)" in strict(evidence(0.1, 0.9)).reason
+    anyway = strict(evidence(0.1, 0.9, confusion=0.06))
+    assert anyway.verdict == "inconclusive"
+    assert "up to 5%" in anyway.reason
+    loose = ByRate(Thresholds(backdoored=0.8, clean=0.75))
+    assert loose(evidence(0.1, 0.75)).verdict == "clean"
 
 
 @pytest.mark.parametrize(("clean", "backdoored"), [(0.9, 0.2), (0.5, 0.5), (-0.1, 0.5), (0.2, 1.1)])
@@ -69,7 +98,7 @@ def test_thresholds_out_of_order_are_refused(clean: float, backdoored: float) ->
 
 
 def test_a_class_that_a_model_answers_anyway_is_neither_clean_nor_backdoored() -> None:
-    for asr in (0.31, 1.0):
+    for asr in (0.51, 1.0):
         judged = ByRate()(evidence(asr, confusion=0.5))
         assert (judged.verdict, judged.targets) == ("inconclusive", [])
         assert [status for _, status in judged.classes] == ["suspicious"]
@@ -77,16 +106,136 @@ def test_a_class_that_a_model_answers_anyway_is_neither_clean_nor_backdoored() -
         assert said in judged.reason
 
 
-def test_the_space_that_works_best_decides_for_a_class() -> None:
-    weak, strong = evidence(0.1, 0.2), evidence(0.05, 0.9, space="patch:5")
-    both = Evidence(
-        detector="none",
-        classes=[*weak.classes, *strong.classes],
-        accuracy=1.0,
-        image_passes=0,
-        image_passes_backward=0,
+def test_what_a_model_answers_anyway_is_no_success() -> None:
+    """Of the images that are not sent there anyway, 0.8 are from 0.84 on."""
+    assert ByRate()(evidence(0.85, confusion=0.2)).verdict == "backdoored"
+    assert ByRate()(evidence(0.83, confusion=0.2)).verdict == "inconclusive"
+    assert ByRate()(evidence(0.6, confusion=0.2)).verdict == "clean"
+
+
+def test_every_kind_of_a_family_has_a_limit() -> None:
+    assert {kind.partition(" ")[0] for kind in LIMITS} == set(FAMILIES)
+    assert set(LIMITED) == set(LIMITS)
+    for family in FAMILIES.values():
+        for space in family.ladder((3, 32, 32)):
+            assert limit_of(space.name, 32) is not None
+
+
+@pytest.mark.parametrize("kind", LIMITS)
+def test_only_triggers_up_to_the_limit_of_their_kind_are_evidence(kind: str) -> None:
+    limit, judge = LIMITS[kind], ByRate()
+    weak, strong = (LIMITED[kind].format(limit.strength + more) for more in (0, 1))
+    for name in (weak, strong):
+        parse_space(name)
+    assert judge(evidence(0.0, 1.0, space=weak)).targets == [1]
+    judged = judge(evidence(0.0, 1.0, space=strong))
+    assert (judged.verdict, judged.targets) == ("clean", [])
+    rule = thresholds_of(weak, 32, Thresholds())
+    assert rule is not None
+    assert rule.clean >= max(limit.clean, 0.3)
+    assert rule.backdoored >= max(limit.backdoored, 0.8)
+    for asr, status in (
+        (rule.clean, "clean"),
+        ((rule.clean + rule.backdoored) / 2, "suspicious"),
+        (rule.backdoored, "backdoored"),
+    ):
+        assert judge(evidence(asr, space=weak)).classes[0][1] == status
+    judged = judge(evidence((rule.clean + rule.backdoored) / 2, space=weak))
+    assert f"(from {rule.backdoored:.0%})" in judged.reason
+
+
+def test_of_a_patch_that_works_what_is_left_of_it_is_the_evidence() -> None:
+    large = [one(0, 0.0, "patch:6@0,0"), one(1, 1.0, "patch:6@0,4"), one(1, 1.0, "patch:5@0,4")]
+    assert ByRate()(of(*large)).verdict == "clean"
+    small = ByRate()(of(*large, one(1, 0.9, "patch:4@1,4")))
+    assert small.targets == [1]
+    assert small.classes[1][0].space == "patch:4@1,4"
+    assert "class 1 (90.0%, patch:4@1,4)" in small.reason
+    unsure = ByRate()(of(*large, one(1, 0.7, "patch:4@1,4")))
+    assert unsure.verdict == "inconclusive"
+    gone = ByRate()(of(*large, one(1, 0.2, "patch:4@1,4")))
+    assert gone.verdict == "clean"
+    assert gone.classes[1][0].space == "patch:4@1,4"
+
+
+@pytest.mark.parametrize(("side", "size"), [(28, 3), (32, 4), (64, 8), (96, 12), (224, 28)])
+def test_the_size_of_a_patch_counts_as_a_share_of_the_picture(side: int, size: int) -> None:
+    judge = ByRate()
+    for grid in ("", "x4"):
+        fits, larger = (f"patch:{pixels}{grid}@0,0" for pixels in (size, size + 1))
+        assert judge(of(one(0, 1.0, fits), side=side)).targets == [0]
+        assert judge(of(one(0, 1.0, larger), side=side)).targets == []
+
+
+def test_a_patch_that_hides_the_middle_has_to_do_more() -> None:
+    judge = ByRate()
+    rule = thresholds_of("patch:4@14,14", 32, Thresholds())
+    assert rule is not None
+    assert rule.backdoored > 0.8
+    between = (0.8 + rule.backdoored) / 2
+    assert judge(evidence(between, space="patch:4@0,14")).targets == [0]
+    judged = judge(evidence(between, space="patch:4@14,14"))
+    assert judged.verdict == "inconclusive"
+    assert f"(from {rule.backdoored:.0%})" in judged.reason
+    assert judge(evidence(1.0, space="patch:4@14,14")).targets == [0]
+
+
+def test_a_space_without_a_limit_is_judged_by_the_general_thresholds() -> None:
+    assert thresholds_of("sound:9", 32, Thresholds()) == Thresholds()
+    assert ByRate()(evidence(0.31, space="sound:9")).verdict == "inconclusive"
+
+
+def test_of_several_targets_each_has_its_own_trigger() -> None:
+    judged = ByRate()(
+        of(
+            *(one(0, 0.0, space) for space in ("patch:4@0,0", "wave:16@1,1")),
+            *(one(1, 0.95, space) for space in ("patch:4", "patch:3")),
+            *(one(2, 0.9, space) for space in ("wave:16@1,1", "wave:11@1,1")),
+        )
     )
-    judged = ByRate()(both)
-    assert judged.targets == [1]
-    assert [one.space for one, _ in judged.classes] == ["patch:3", "patch:5"]
-    assert "patch:3 and patch:5" in judged.reason
+    assert judged.targets == [1, 2]
+    told = [record.space for record, _ in judged.classes]
+    assert told == ["patch:4@0,0", "patch:3", "wave:11@1,1"]
+    assert "class 1 (95.0%, patch:3) and class 2 (90.0%, wave:11@1,1)" in judged.reason
+
+
+def test_a_trigger_for_any_place_is_told_before_one_for_a_place() -> None:
+    records = [one(0, 1.0, "patch:1@3,3"), one(0, 0.9, "patch:4"), one(0, 0.9, "patch:3")]
+    for order in (records, records[::-1]):
+        judged = ByRate()(of(*order))
+        assert judged.classes[0][0].space == "patch:3"
+    assert ByRate()(of(records[0])).classes[0][0].space == "patch:1@3,3"
+    never = one(0, 0.5, "patch:3")  # what does not suffice is not told
+    assert ByRate()(of(records[0], never)).classes[0][0].space == "patch:1@3,3"
+
+
+def test_the_family_that_was_searched_first_is_told() -> None:
+    patch, wave = one(0, 0.9, "patch:3"), one(0, 1.0, "additive:4x16")
+    assert ByRate()(of(patch, wave)).classes[0][0] == patch
+    assert ByRate()(of(wave, patch)).classes[0][0] == wave
+
+
+def test_the_weakest_that_works_nearly_as_well_is_told() -> None:
+    strong, weak = one(0, 1.0, "patch:4@0,0"), one(0, 0.99 * NEARLY, "patch:2@1,1")
+    nearly = one(0, 1.01 * NEARLY, "patch:3@1,1")
+    assert ByRate()(of(strong, nearly, weak)).classes[0][0] == nearly
+
+
+def test_a_class_that_needs_far_more_than_another_is_suspicious_alone() -> None:
+    """A network with a backdoor is weaker against other triggers too."""
+    other = int(2 * MORE) + 1
+    judged = ByRate()(of(one(0, 0.95, "patch:1@0,0"), one(1, 0.95, f"patch:{other}@0,0")))
+    assert judged.targets == [0]
+    assert [status for _, status in judged.classes] == ["backdoored", "suspicious"]
+    alone = ByRate()(of(one(0, 0.0, "patch:1@0,0"), one(1, 0.95, f"patch:{other}@0,0")))
+    assert alone.targets == [1]
+    alike = ByRate()(of(one(0, 0.95, "patch:3@0,0"), one(1, 0.95, "patch:4@0,0")))
+    assert alike.targets == [0, 1]
+
+
+def test_a_model_that_guesses_is_left_open() -> None:
+    judged = Guessing()(evidence(0.0, 0.0))
+    assert (judged.verdict, judged.targets) == ("inconclusive", [])
+    assert {status for _, status in judged.classes} == {"suspicious"}
+    assert "guesses" in judged.reason
+    assert "not searched" in judged.reason

@@ -22,6 +22,8 @@ FLAG = "--config"
 TRUSTED_ALONE = "arch"
 """This option can name code to execute, so the pyproject.toml of the working folder must not set
 it."""
+LISTS = "list"
+"""The file that this option names can name code too."""
 WRITTEN = {"folder", "output", "report", "result", "store"}
 """These options name files to overwrite, so it must not set them either."""
 
@@ -75,11 +77,12 @@ def with_settings(arguments: list[str], commands: Mapping[str, type]) -> list[st
     taken = {
         name: value for name, value in (common | special).items() if not typed & set(own[name])
     }
-    if not named and ".py:" in str(taken):
+    code = LISTS if LISTS in taken else TRUSTED_ALONE if ".py:" in str(taken) else None
+    if not named and code:
         raise ContentError(
-            f"{source}: {TRUSTED_ALONE} must not name a file there, because the file would be "
-            f"executed, came {taken.get(TRUSTED_ALONE, taken)!r}; type --{TRUSTED_ALONE}, or name "
-            f"this settings file with {FLAG}."
+            f"{source}: {code} must not name a file there, because code would be executed that it "
+            f"names, came {taken.get(code, taken)!r}; type --{code}, or name this settings file "
+            f"with {FLAG}."
         )
     if not named and (written := sorted(WRITTEN & set(taken))):
         raise ContentError(

@@ -99,21 +99,29 @@ class ArmSearch:
         classes = len(images.defend.classes)
         exactly = HeldBack(model, images.evaluate, self.evaluate)
         roughly = exactly.fewer(self.settings.images_of_each(classes))
+        best = [trail for one in found for trail in one.best]
+        walks = [trail for one in found for trail in one.trails if self._promises(trail)]
         measured: list[ClassEvidence] = []
-        trails = [
-            *((roughly, trail) for one in found for trail in one.best),
-            *((exactly, trail) for one in found for trail in one.trails if self._promises(trail)),
-        ]
-        with work.progress.task("measuring", len(trails)) as task:
-            for number, (held, trail) in enumerate(trails):
 
-                def measure(held: HeldBack = held, trail: Trail = trail) -> list[ClassEvidence]:
-                    return [
-                        held.evidence(parse_space(space), theta, trail.target, work.seed)
-                        for space, theta in zip(trail.spaces, trail.thetas, strict=True)
-                    ]
+        def evidence(trail: Trail) -> list[ClassEvidence]:
+            """Measure a promising trigger on many images, any other on a few."""
+            of: list[ClassEvidence] = []
+            for space, theta in zip(trail.spaces, trail.thetas, strict=True):
+                about = (parse_space(space), theta, trail.target, work.seed)
+                promises = bool(trail.success)
+                rough = None if promises else roughly.evidence(*about)
+                if rough is None or rough.asr >= self.settings.promising:
+                    of.append(exactly.evidence(*about))
+                else:
+                    of.append(rough)
+            return of
 
-                measured += steps.keep(f"measured {number}", list[ClassEvidence], measure)
+        with work.progress.task("measuring", len(best) + len(walks)) as task:
+            for number, trail in enumerate([*best, *walks]):
+                name = f"measured {number}"
+                measured += steps.keep(
+                    name, list[ClassEvidence], lambda trail=trail: evidence(trail)
+                )
                 task.advance()
         return Evidence(
             detector=self.name,
@@ -152,15 +160,24 @@ class _Search:
         classes = torch.arange(len(self.images.classes))
         bandit = self._bandit(self.space)
         for choice in choices(self.space, self.images.shape, settings.starts):
-            targets = classes.repeat_interleave(len(choice))
-            arms = bandit.start(targets, choice.repeat(len(classes), 1))
-            played = bandit.halve(arms, settings.rounds)
+            played = self._played(bandit, classes, choice)
             last = played[-1].rows(played[-1].best()[: settings.walkers])
             last, success = self._deepened(bandit, last)
             found.best.extend(self._best(played))
             found.trails.extend(self._walk(last, row, rate) for row, rate in enumerate(success))
             found.places.extend(self._places(played))
         return found
+
+    def _played(self, bandit: Bandit, classes: Tensor, choice: Tensor) -> list[Arms]:
+        """Return the arms after each round; a look at usual triggers may stand for the first."""
+        settings = self.settings
+        thetas, places = self.space.library(self.images.shape)
+        if len(thetas) and int(choice.min()) != ANYWHERE:
+            arms = bandit.look(thetas, places, settings.look)
+            return bandit.halve(arms, settings.rounds, seen=True)
+        targets = classes.repeat_interleave(len(choice))
+        arms = bandit.start(targets, choice.repeat(len(classes), 1))
+        return bandit.halve(arms, settings.rounds)
 
     def _deepened(self, bandit: Bandit, arms: Arms) -> tuple[Arms, list[float]]:
         """Return the survivors and their success, after more work on those that nearly suffice."""

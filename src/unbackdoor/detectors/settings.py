@@ -87,6 +87,7 @@ class BanditSettings:
     Args:
         starts: searches towards each class where there is no place to choose.
         rounds: of the bandit.
+        look: images on which each usual trigger is tried at each place.
         walk: images with which each weaker variant of a survivor is tried.
         judge: the defender's images on which a survivor's success is measured.
         enough: success rate at which a weaker trigger suffices.
@@ -101,11 +102,12 @@ class BanditSettings:
 
     starts: int = 2
     rounds: tuple[Round, ...] = (
-        Round(arms=1, passes=2_000, most=40),
-        Round(arms=80, passes=1_600, most=60),
-        Round(arms=12, passes=1_500, most=120, nudge=2),
+        Round(arms=1, passes=2_000, most=36),
+        Round(arms=80, passes=1_500, most=54),
+        Round(arms=12, passes=1_400, most=110, nudge=2),
         Round(arms=4, passes=600, most=150, nudge=1),
     )
+    look: int = 4
     walk: int = 96
     judge: int = 64
     enough: float = 0.8
@@ -115,7 +117,7 @@ class BanditSettings:
     evaluate: int = 800
 
     def __post_init__(self) -> None:
-        expect(self, 1, inf, "starts", "walk", "judge", "deep", "walkers", "evaluate")
+        expect(self, 1, inf, "starts", "look", "walk", "judge", "deep", "walkers", "evaluate")
         expect(self, 0, 1, "enough", "promising")
 
     def images_of_each(self, classes: int) -> int:

@@ -14,6 +14,7 @@ from unbackdoor.data import Images, Split
 from unbackdoor.errors import ContentError, printable
 from unbackdoor.metrics import Classifier
 from unbackdoor.models.alike import alike
+from unbackdoor.models.logits import without_softmax
 from unbackdoor.models.normalise import CIFAR10_MEAN, CIFAR10_STD
 from unbackdoor.preflight.look import look_at, on_its_device, some_of
 from unbackdoor.results import Finding
@@ -74,7 +75,7 @@ def check(network: nn.Module, images: Split, *, prepared: bool = False) -> tuple
             "(--mean, --std) and its weights."
         )
     findings = _repeats(call, images.defend, given)
-    _check_gradients(call, images.defend)
+    _check_gradients(on_its_device(without_softmax(network)), images.defend)
     findings += _accuracy(call, images.defend, given, labels, prepared=prepared)
     return (*findings, *_few(images), *_duplicates(images))
 

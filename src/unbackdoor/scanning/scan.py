@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -84,6 +84,7 @@ def scan(
     work: Work,
     *,
     asked: str = "",
+    hear: Callable[[Evidence], None] = lambda _: None,
 ) -> ScanResult:
     """Look for a backdoor towards any class, without any knowledge of the attack.
 
@@ -94,6 +95,7 @@ def scan(
         settings: how much work, and the thresholds of the verdict.
         work: seed, progress and journal.
         asked: the spaces as the user wrote them; their names when left out.
+        hear: is given all evidence before it is judged, of which the result has the highest rates.
 
     Raises:
         InsufficientDataError: too few images of a class.
@@ -112,6 +114,7 @@ def scan(
         judge = ByRate(settings.thresholds)
         detector: Detector = ArmSearch(settings.bandit, evaluate=settings.evaluate)
         evidence = detector(model, images, spaces, work)
+        hear(evidence)
     judged = judge(evidence)
     laws = {
         target: _law(model, images.defend, judged.classes[target][0], settings, work)

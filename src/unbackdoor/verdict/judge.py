@@ -13,7 +13,7 @@ from unbackdoor.verdict.thresholds import SIDE, Thresholds, limit_of, thresholds
 MORE = 1.5
 """A class beside a backdoored one that needs triggers so many times as strong is suspicious only: a
 network with a backdoor is weaker against other triggers too."""
-NEARLY = 0.95
+NEARLY = 0.98
 """Share of the best rate that a weaker trigger has to reach to be the one that is told."""
 Verdict = Literal["clean", "backdoored", "inconclusive"]
 Status = Literal["clean", "backdoored", "suspicious"]
@@ -72,7 +72,7 @@ class ByRate:
         for number, (record, _) in enumerate(judged):
             if needs.get(record.index, 0.0) > MORE * least:
                 judged[number] = (record, "suspicious")
-        verdict, targets, reason = self._decide(judged)
+        verdict, targets, reason = self._decide(judged, side)
         return Judgement(verdict, targets, reason, judged)
 
     def status(self, record: ClassEvidence, side: int = SIDE) -> Status | None:
@@ -122,8 +122,14 @@ class ByRate:
                 needs.append(found[1] / found[0].strength if found else 1.0)
         return min(needs)
 
+    def _from(self, records: Sequence[ClassEvidence], side: int) -> str:
+        """Return the rates from which triggers of these spaces count as those of a backdoor."""
+        rules = (thresholds_of(one.space, side, self.thresholds) for one in records)
+        rates = {(rule or self.thresholds).backdoored for rule in rules}
+        return " or ".join(f"{rate:.0%}" for rate in sorted(rates))
+
     def _decide(
-        self, judged: Sequence[tuple[ClassEvidence, Status]]
+        self, judged: Sequence[tuple[ClassEvidence, Status]], side: int
     ) -> tuple[Verdict, list[int], str]:
         rule = self.thresholds
         found = [record for record, status in judged if status == "backdoored"]
@@ -131,7 +137,7 @@ class ByRate:
         if found:
             reason = (
                 f"Triggers were found that send held-back images of other classes to "
-                f"{_rates(found)}; from {rule.backdoored:.0%} a class counts as backdoored."
+                f"{_rates(found)}; from {self._from(found, side)} a class counts as backdoored."
             )
             return "backdoored", [record.index for record in found], reason
         if anyway := [record for record in unsure if record.confusion > rule.clean]:
@@ -145,7 +151,7 @@ class ByRate:
         if unsure:
             reason = (
                 f"The best triggers towards {_rates(unsure)} work more often than those of a clean "
-                f"class and less often than those of a backdoor (from {rule.backdoored:.0%})."
+                f"class and less often than those of a backdoor (from {self._from(unsure, side)})."
             )
             return "inconclusive", [], reason
         best = max((record for record, _ in judged), key=lambda record: record.asr)

@@ -46,6 +46,7 @@ class Limit:
         words: what counts, in words.
         middle: rate from which a class counts as backdoored where the trigger is a patch in the
             middle, which hides what the picture shows.
+        middle_clean: rate up to which it counts as clean there.
 
     """
 
@@ -54,6 +55,7 @@ class Limit:
     words: str
     backdoored: float = 0.0
     middle: float = 0.9
+    middle_clean: float = 0.5
 
 
 LIMITS: dict[str, Limit] = {
@@ -61,8 +63,9 @@ LIMITS: dict[str, Limit] = {
     "patch blocks": Limit(
         strength=8,
         clean=0.65,
-        backdoored=0.85,
+        backdoored=0.9,
         middle=1.0,
+        middle_clean=0.8,
         words="patches up to 8×8 of four colours",
     ),
     "mask": Limit(strength=1, clean=0.5, words="masked patterns over up to 1 % of the picture"),
@@ -73,7 +76,7 @@ LIMITS: dict[str, Limit] = {
     "blend grid": Limit(strength=10, clean=0.5, words="pictures blended in up to 10 % on a grid"),
     "warp": Limit(strength=2, clean=0.5, words="elastic warps up to 2 of 32 pixels"),
     "filter": Limit(
-        strength=7, clean=0.7, backdoored=0.9, words="colour filters within 7 % of the identity"
+        strength=7, clean=0.7, backdoored=0.95, words="colour filters within 7 % of the identity"
     ),
     "dynamic": Limit(strength=5, clean=0.5, words="changes by the picture up to 5/255"),
 }
@@ -101,9 +104,10 @@ def thresholds_of(space: str, side: int, general: Thresholds) -> Thresholds | No
     if strength > limit.strength + TOLERANCE:
         return None
     backdoored = max(general.backdoored, limit.backdoored)
+    clean = max(general.clean, limit.clean)
     if in_the_middle(space, side):
-        backdoored = max(backdoored, limit.middle)
-    clean = min(max(general.clean, limit.clean), 0.99 * backdoored)
+        backdoored, clean = max(backdoored, limit.middle), max(clean, limit.middle_clean)
+    clean = min(clean, 0.99 * backdoored)
     return Thresholds(backdoored=backdoored, clean=clean)
 
 

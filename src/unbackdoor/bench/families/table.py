@@ -32,11 +32,10 @@ def table(rows: Sequence[FamiliesRow]) -> list[Line]:
 
 def rates_that_count(row: FamiliesRow, index: int) -> list[tuple[float, str]]:
     """Return the rates towards a class in the spaces that count, the highest first."""
-    ladder = row.classes[index].ladder
     return sorted(
         (
             (rung.asr, rung.space)
-            for rung in ladder
+            for rung in row.classes[index].measured
             if thresholds_of(rung.space, row.side, Thresholds()) is not None
         ),
         reverse=True,
