@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from report.families import of_family
-from report.hostile import PAYLOADS, poisoned
+from report.hostile import PAYLOADS, harmless, poisoned
 from report.synthetic import NAMES, repair, scan, unscanned
 from unbackdoor.report.page import write_page
 from unbackdoor.report.triggers import GALLERY, POINTS
@@ -300,5 +300,5 @@ def test_a_browser_makes_no_element_of_a_text(show: Open, host: Result | Unscann
     shape = """[...document.querySelectorAll('*')].map(
         one => [one.tagName, ...one.getAttributeNames()].join(' '))"""
     tab.page.wait_for_timeout(100)
-    assert tab.ask(shape) == show(poisoned(host, "x")).ask(shape)
+    assert tab.ask(shape) == show(poisoned(host, *map(harmless, PAYLOADS))).ask(shape)
     check_that_it_is_quiet(tab)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from report.families import NOT_SEARCHED, SPACES, of_family
-from report.hostile import EVIL, PAYLOADS, poisoned
+from report.hostile import EVIL, PAYLOADS, harmless, poisoned
 from report.synthetic import NAMES, repair, scan, unscanned
 from unbackdoor import results
 from unbackdoor.errors import ContentError, printable
@@ -212,7 +212,7 @@ def test_a_model_that_guesses_has_neither_classes_nor_triggers() -> None:
     text = Outline(page(result)).text
     assert "Searched: nothing, because the model guesses. ? Inconclusive" in text
     assert "none of patch:3" in text
-    for words in ("Class by class", "Towards", "attack success of the best trigger", "suspicious"):
+    for words in ("Class by class", "Towards", "attack success of the best trigger", "▲"):
         assert words not in text
 
 
@@ -356,7 +356,7 @@ HOSTS = (
 def test_injected_text_is_text(host: Result | Unscanned, payload: str) -> None:
     content = page(poisoned(host, payload))
     outline = Outline(content)
-    assert outline.shape == Outline(page(poisoned(host, "x"))).shape
+    assert outline.shape == Outline(page(poisoned(host, harmless(payload)))).shape
     assert any(printable(payload) in text for text in outline.texts)
 
 
@@ -365,7 +365,7 @@ def test_injected_text_is_text(host: Result | Unscanned, payload: str) -> None:
 def test_no_text_changes_the_elements(text: str) -> None:
     # Not empty: a sentence is left out where there is none.
     shape = Outline(page(poisoned(HOSTS[0], f"x{text}"))).shape
-    assert shape == Outline(page(poisoned(HOSTS[0], "x"))).shape
+    assert shape == Outline(page(poisoned(HOSTS[0], harmless(text)))).shape
 
 
 def test_settings_may_hold_settings() -> None:

@@ -13,7 +13,7 @@ from report.synthetic import NAMES, repair, scan
 from unbackdoor.report.table import show
 from unbackdoor.results import Result
 
-MOST_LINES = 27
+MOST_LINES = 28
 
 
 def printed(result: Result, *, width: int = 100, colour: bool = False) -> str:
@@ -40,7 +40,7 @@ def test_scan() -> None:
 
 
 KINDS = (
-    "patches up to 4×4 of 32×32 pixels at any place; masked patterns over up to 1 % of the picture; "
+    "patches up to 4×4 of 32×32 pixels at any place; masked patterns over up to 1 %; "
     "additive pattern up to 4/255 pixel by pixel; additive pattern up to 16/255 on a grid of 16×16"
 )
 
@@ -74,7 +74,7 @@ def test_many_spaces() -> None:
     assert sorted(said, key=text.index) == said
     assert "Trigger towards airplane: square patch (patch:3) at row 28, column 28." in text
     assert "airplane ● backdoored 97.0 % patch:3@28,28" in text
-    assert "frog ○ clean 16.6 % warp:2x4" in text
+    assert "horse ○ clean 16.6 % warp:2x4" in text
     clean = " ".join(printed(of_family("warp:2x4", "clean")).split())
     assert clean.index("Not searched:") < clean.lower().index("clean")
 
