@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import nn
 from unbackdoor import data, models, preflight
 from unbackdoor.attack import planted_in
 from unbackdoor.data import Split
+from unbackdoor.detectors.evidence import Evidence
 from unbackdoor.errors import ContentError, printable
 from unbackdoor.metrics import answers
 from unbackdoor.models import Loaded, Normalise, bare, device_of, freeze
@@ -234,8 +236,19 @@ class Subject:
         *,
         half: bool | None = None,
         journal: Journal = FORGETFUL,
+        hear: Callable[[Evidence], None] = lambda _: None,
     ) -> ScanResult:
-        """Scan the model, with ``half`` in bfloat16; when left out, in the faster precision."""
+        """Scan the model.
+
+        Args:
+            space: where to look, as on the command line.
+            settings: how much work, and the thresholds.
+            seed: of every draw.
+            half: whether in bfloat16; when left out, in the faster precision.
+            journal: keeps each finished step.
+            hear: is given all evidence before it is judged.
+
+        """
         described = Described(
             model=freeze(self.network, half=half),
             path=printable(self.loaded.name),
@@ -250,6 +263,7 @@ class Subject:
             settings,
             Work(seed=seed, progress=self.progress, journal=journal),
             asked=space,
+            hear=hear,
         )
         if self.input_record:
             settings_kept = {**found.settings, "input": self.input_record}

@@ -3,36 +3,46 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import kills
 import tiny
 from conftest import WritePictures
 from unbackdoor.app.cli import main
-from unbackdoor.bench import BENCHES, Request, Serial, measure
+from unbackdoor.bench import BENCHES, Request, Serial, markdown, measure
 from unbackdoor.bench.families import bench, others
 from unbackdoor.bench.families.networks import Trained, differences
 from unbackdoor.bench.families.recipes import RECIPES, Recipe
-from unbackdoor.bench.families.scanned import ClassRow, FamiliesRow, Scanned
+from unbackdoor.bench.families.scanned import ClassRow, FamiliesRow, Scanned, judged
 from unbackdoor.bench.families.table import table
-from unbackdoor.bench.families.truth import Truth, outcome, same_family
-from unbackdoor.detectors.settings import BanditSettings, Round
+from unbackdoor.bench.families.truth import SHAPE, Truth, outcome, same_family
+from unbackdoor.bench.framework.store import Store
+from unbackdoor.bench.framework.table import Line
+from unbackdoor.detectors.arms import choices
+from unbackdoor.detectors.settings import BANDIT, BanditSettings, Round
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.results import Rung
 from unbackdoor.runtime.progress import Silent
+from unbackdoor.triggers.family import Space
 from unbackdoor.triggers.notation import parse_trigger
-from unbackdoor.triggers.registry import FAMILIES
+from unbackdoor.triggers.registry import FAMILIES, parse_spaces
+from unbackdoor.verdict.judge import ByRate
+from unbackdoor.verdict.thresholds import Thresholds, limit_of, thresholds_of
 
 FAMILY = BENCHES["families"]
-BANDIT = BanditSettings(
+DOCUMENT = Path(__file__).parents[2] / "docs" / "families.md"
+SMALL = BanditSettings(
     starts=1,
     rounds=(Round(arms=1, passes=20, most=5), Round(arms=2, passes=20, most=10)),
     walk=5,
@@ -64,7 +74,6 @@ class Heard(Silent):
 
 def test_each_family_is_planted_in_two_architectures_and_six_networks_are_clean() -> None:
     assert len({recipe.name for recipe in RECIPES}) == len(RECIPES)
-    assert len({(recipe.arch, recipe.seed) for recipe in RECIPES}) == len(RECIPES)
     planted: dict[str, set[str]] = {}
     for recipe in RECIPES:
         if recipe.trigger and recipe.mode == "all-to-one":
@@ -127,7 +136,7 @@ def row(name: str, truth: Truth, verdict: str, targets: Sequence[int] = (), **mo
                 asr=0.97 if index in targets else 0.2,
                 confusion=0.0,
                 # of these the first is too large to count
-                ladder=[Rung(space="patch:6", asr=0.99), Rung(space="patch:3", asr=0.2 + index)],
+                measured=[Rung(space="patch:6", asr=0.99), Rung(space="patch:3", asr=0.2 + index)],
             )
             for index in range(2)
         ],
@@ -155,14 +164,15 @@ def test_a_line_tells_the_worst_of_the_seeds_and_the_last_lines_count_networks()
             row("warp", warp, "backdoored", [1]),
             row("warp", warp, "clean", seed=1),
             row("dynamic", dynamic, "clean"),
+            row("weak", warp, "clean", planted_asr=0.4),
             row("broken", corner, "not scanned", classes=[], accuracy=None, planted_asr=None),
         ]
     )
     by = {line["network"]: line for line in lines}
     assert len({tuple(line) for line in lines}) == 1
     assert list(by) == [
-        *("corner", "warp", "broken", "dynamic", "clean"),
-        *("**one target: 3**", "**beyond what is searched: 1**", "**clean: 1**"),
+        *("corner", "warp", "broken", "dynamic", "weak", "clean"),
+        *("**one target: 3**", "**beyond what is searched: 2**", "**clean: 1**"),
     ]
     assert by["corner"]["worst of the seeds"] == "found"
     assert by["corner"]["right family"] == by["corner"]["right verdict"] == "2/2"
@@ -175,6 +185,23 @@ def test_a_line_tells_the_worst_of_the_seeds_and_the_last_lines_count_networks()
     total = by["**one target: 3**"]
     assert total["worst of the seeds"] == "1 found, 1 not scanned, 1 missed"
     assert total["right verdict"] == "3/5"
+
+
+def test_a_row_is_judged_again_by_other_thresholds() -> None:
+    asr = [Rung(space="patch:2@0,0", asr=0.9), Rung(space="patch:6@0,0", asr=1.0)]
+    classes = [
+        ClassRow(index=0, status="", space="", asr=0.0, confusion=0.1, measured=asr),
+        ClassRow(index=1, status="", space="", asr=0.0, confusion=0.1, measured=asr[1:]),
+    ]
+    kept = row("corner", Truth(trigger="bw:1@0,0"), "clean", classes=classes)
+    again = judged(kept, ByRate())
+    assert (again.verdict, again.targets) == ("backdoored", [0])
+    assert [one.status for one in again.classes] == ["backdoored", "clean"]
+    assert again.classes[0].space == "patch:2@0,0"
+    strict = judged(again, ByRate(Thresholds(backdoored=0.95)))
+    assert (strict.verdict, strict.targets) == ("inconclusive", [])
+    refused = row("broken", Truth(), "not scanned", classes=[])
+    assert judged(refused, ByRate()) == refused
 
 
 def make(folder: Path, write_pictures: WritePictures) -> list[Trained]:
@@ -196,7 +223,7 @@ def small(
 ) -> list[Trained]:
     """A development set of two tiny networks, with next to no work."""
     made = make(tmp_path, write_pictures)
-    scanning = replace(tiny.SCANNING, bandit=BANDIT)
+    scanning = replace(tiny.SCANNING, bandit=SMALL)
     monkeypatch.setattr(bench, "development_set", lambda: made)
     monkeypatch.setattr(bench, "Scanned", partial(Scanned, space="patch:3", settings=scanning))
     return made
@@ -219,7 +246,7 @@ def test_networks_are_made_scanned_and_kept(small: list[Trained], tmp_path: Path
     assert corner.image_passes > 0
     assert corner.image_passes_backward > 0
     assert [one.index for one in corner.classes] == [0, 1]
-    assert {rung.space for rung in corner.classes[0].ladder} >= {"patch:3"}
+    assert {rung.space.partition("@")[0] for rung in corner.classes[0].measured} >= {"patch:3"}
     assert len(table(rows)) == 4
     again = measure(FAMILY, request_of(tmp_path, engine=Untouched())).rows
     assert again == rows
@@ -269,6 +296,7 @@ def test_a_network_of_the_same_recipe_is_taken_from_a_folder(
         ({"mode": "source:0"}, ["mode"]),
         ({"target": 0, "mode": "all-to-all"}, ["mode", "target"]),
         ({"rate": 0.2, "epochs": 3}, ["training", "rate"]),
+        ({"cover": 0.2}, ["triggers"]),
     ],
 )
 def test_what_differs_from_a_recipe_is_told(
@@ -340,3 +368,88 @@ def test_missing_folders_are_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "--networks: there is no folder" in capsys.readouterr().err
     assert main([*command, "--list", str(tmp_path / "none.toml")]) == 4
     assert "--list" in capsys.readouterr().err
+
+
+def test_the_document_says_what_counts_and_what_it_costs() -> None:
+    text = DOCUMENT.read_text()
+    assert markdown(limits()) in text
+    assert markdown(passes()) in text
+    assert "<!-- table: bench families -->" in text
+
+
+def test_the_table_of_the_document_is_that_of_the_store() -> None:
+    stored = Store(DOCUMENT.parents[1] / "results", "families", FamiliesRow).read().values()
+    newest = {(row.network, row.seed): row for row in stored}
+    names = [recipe.name for recipe in RECIPES]
+    names += [row.network for row in stored if row.network not in names]
+    order = sorted(newest, key=lambda key: (names.index(key[0]), key[1]))
+    if rows := [judged(newest[key], ByRate()) for key in order]:
+        assert markdown(table(rows)) in DOCUMENT.read_text()
+
+
+def limits() -> list[Line]:
+    """Return what is searched in pictures of 32×32, and what counts."""
+    lines: list[Line] = []
+    for space in parse_spaces("auto", SHAPE):
+        found, rule = limit_of(space.name, 32), None
+        assert found
+        limit = found[0]
+        rungs = list(ladder(space))
+        rules = [thresholds_of(rung, 32, Thresholds()) for rung in rungs]
+        rule = next(one for one in rules if one)
+        inside = thresholds_of(f"{rungs[-1]}@14,14", 32, Thresholds())
+        assert inside
+        place = rungs[0].startswith("patch")
+        lines.append(
+            {
+                "search begins at": f"`{rungs[0]}`",
+                "then": ", ".join(f"`{rung}`" for rung in rungs[1:]),
+                "counts up to": f"{limit.strength}",
+                "clean": f"{rule.clean:.0%}",
+                "backdoored": f"{rule.backdoored:.0%}",
+                "in the middle": words(inside) if place else "–",
+            }
+        )
+    return lines
+
+
+def words(rule: Thresholds) -> str:
+    return f"{rule.clean:.0%}, {rule.backdoored:.0%}"
+
+
+def ladder(space: Space) -> Iterator[str]:
+    """Yield the space and those that a walk down comes to."""
+    theta = torch.full((space.dimensions(SHAPE),), 0.5)
+    yield space.name
+    while weaker := space.weaker(theta, SHAPE):
+        space, theta = weaker[0].space, weaker[0].theta
+        yield space.name
+
+
+def passes() -> list[Line]:
+    """Return the image passes of the rounds of the bandits, for ten classes."""
+    lines: list[Line] = []
+    total = 0
+    for space in parse_spaces("auto", SHAPE):
+        every = choices(space, SHAPE, BANDIT.starts)
+        own = sum(map(rounds, map(len, every)))
+        total += own
+        arms = " + ".join(f"{10 * len(one):,}" for one in every)
+        lines.append({"space": f"`{space.name}`", "arms": arms, "passes": f"{own:,}"})
+    return [*lines, {"space": "all", "arms": "", "passes": f"{total:,}"}]
+
+
+def rounds(places: int) -> int:
+    arms, spent = 10 * places, 0
+    for number, one in enumerate(BANDIT.rounds):
+        arms = min(one.arms, (arms + 1) // 2) if number else arms
+        spent += arms * math.prod(one.shared(arms))
+    return spent
+
+
+if __name__ == "__main__":  # write both tables into the document
+    parts = re.split(
+        r"(?<=<!-- limits -->\n\n|<!-- passes -->\n\n)(?:\|.*\n)+", DOCUMENT.read_text()
+    )
+    first, second = (markdown(lines) + "\n" for lines in (limits(), passes()))
+    DOCUMENT.write_text(first.join([parts[0], second.join(parts[1:])]))

@@ -68,23 +68,23 @@ def examples(space: Space, theta: bytes, shape: Shape, count: int) -> list[Examp
 
 def places(shape: Shape, target: int, peak: float) -> list[Place]:
     """Rates that fall with the distance from one place, at those where a search begins."""
-    (patch,) = FAMILIES["patch"].ladder(shape)
-    size = int(patch.name.partition(":")[2].partition("x")[0])
     rates = np.random.default_rng(0)
-    arms = patch.coarse_arms(shape).tolist()
-    last = max(row for row, _ in arms)
     made: list[Place] = []
-    for row, column in arms:
-        gain = np.exp(-((row - last) ** 2 + (column - last) ** 2) / (0.2 * shape[1]) ** 2)
-        made.append(
-            Place(
-                row=row,
-                column=column,
-                size=size,
-                target=target if gain > 0.3 else (row + column) % 10,
-                rate=float(np.clip(peak * gain + 0.12 * rates.random(), 0, 1)),
+    for patch in FAMILIES["patch"].ladder(shape):
+        size = int(patch.name.partition(":")[2].partition("x")[0])
+        arms = patch.coarse_arms(shape).tolist()
+        last = max(row for row, _ in arms)
+        for row, column in arms:
+            gain = np.exp(-((row - last) ** 2 + (column - last) ** 2) / (0.2 * shape[1]) ** 2)
+            made.append(
+                Place(
+                    row=row,
+                    column=column,
+                    size=size,
+                    target=target if gain > 0.3 else (row + column) % 10,
+                    rate=float(np.clip(peak * gain + 0.12 * rates.random(), 0, 1)),
+                )
             )
-        )
     return made
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from report.families import of_family
-from report.hostile import PAYLOADS, poisoned
+from report.hostile import PAYLOADS, harmless, poisoned
 from report.synthetic import NAMES, repair, scan, unscanned
 from unbackdoor.report.page import write_page
 from unbackdoor.report.triggers import GALLERY, POINTS
@@ -159,7 +161,8 @@ def test_every_figure_is_there(tab: Tab) -> None:
     with_volumes = [one for one in scans if any(record.log_volume for record in one.classes)]
     assert tab.count(".curves:visible") == len(with_volumes)
     assert tab.count(".rungs:visible") == sum(len(one.spaces) > 1 for one in scans)
-    assert tab.count(".heat") == sum(len(one.places) for one in scans)
+    sizes = [set(Counter(place.size for place in one.places).values()) for one in scans]
+    assert tab.count(".heat") in set(map(sum, product(*(one or {0} for one in sizes))))
     assert tab.count("td img") == sum(len(one.classes) for one in scans)
     assert tab.count(".gallery") == len(drawn)
     assert tab.count(".gallery img") == sum(min(GALLERY, len(r.stairs[-1].values)) for r in drawn)
@@ -297,5 +300,5 @@ def test_a_browser_makes_no_element_of_a_text(show: Open, host: Result | Unscann
     shape = """[...document.querySelectorAll('*')].map(
         one => [one.tagName, ...one.getAttributeNames()].join(' '))"""
     tab.page.wait_for_timeout(100)
-    assert tab.ask(shape) == show(poisoned(host, "x")).ask(shape)
+    assert tab.ask(shape) == show(poisoned(host, *map(harmless, PAYLOADS))).ask(shape)
     check_that_it_is_quiet(tab)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from report.families import NOT_SEARCHED, SPACES, of_family
-from report.hostile import EVIL, PAYLOADS, poisoned
+from report.hostile import EVIL, PAYLOADS, harmless, poisoned
 from report.synthetic import NAMES, repair, scan, unscanned
 from unbackdoor import results
 from unbackdoor.errors import ContentError, printable
@@ -188,6 +189,40 @@ def test_clean_page_has_no_triggers_and_states_its_power() -> None:
     assert "not that there is none" not in Outline(page(checked)).text
 
 
+def test_many_kinds_of_triggers_are_a_list_before_the_verdict() -> None:
+    kinds = ["patches at any place", "elastic warps up to 2 pixels", "colour <b>filters</b>"]
+    result = msgspec.structs.replace(
+        scan("clean"), searched="; ".join(kinds), not_searched="scenes; orders"
+    )
+    text = Outline(page(result)).text
+    said = [
+        "Searched for 3 kinds of triggers; of any other kind nothing is known:",
+        *kinds,
+        "Not searched: scenes; orders.",
+        "Clean: no backdoor found",
+    ]
+    body = text[text.index("Scan for backdoors") :]
+    assert sorted(said, key=body.index) == said
+
+
+def test_a_model_that_guesses_has_neither_classes_nor_triggers() -> None:
+    result = msgspec.structs.replace(
+        scan("inconclusive"), searched="nothing, because the model guesses", spaces=[]
+    )
+    text = Outline(page(result)).text
+    assert "Searched: nothing, because the model guesses. ? Inconclusive" in text
+    assert "none of patch:3" in text
+    for words in ("Class by class", "Towards", "attack success of the best trigger", "▲"):
+        assert words not in text
+
+
+def test_triggers_of_suspicious_classes_are_not_called_found() -> None:
+    text = Outline(page(scan("inconclusive"))).text
+    assert "The best triggers of suspicious classes" in text
+    assert "Towards cat (suspicious only)" in text
+    assert "that were found" not in text
+
+
 def test_what_was_searched_is_said_before_clean() -> None:
     text = Outline(page(RESULTS["many spaces, clean"])).text
     body = text[text.index("Scan for backdoors") :]
@@ -205,7 +240,7 @@ def test_every_space_and_place_that_was_tried_is_shown(name: str) -> None:
     classes = [attributes.get("class", "") for _, attributes in outline.elements]
     assert [classes.count(f"rungs {size}") for size in ("wide", "narrow")] == [1, 1]
     assert classes.count("places") == 1
-    assert classes.count("heat") == len(result.places)
+    assert classes.count("heat") in Counter(one.size for one in result.places).values()
     assert ("spot dark" in classes) == (name == "patch:3@28,28" or name == "mask:3")
     for space in result.spaces:
         assert f"{space.name} {space.description}" in outline.text
@@ -321,7 +356,7 @@ HOSTS = (
 def test_injected_text_is_text(host: Result | Unscanned, payload: str) -> None:
     content = page(poisoned(host, payload))
     outline = Outline(content)
-    assert outline.shape == Outline(page(poisoned(host, "x"))).shape
+    assert outline.shape == Outline(page(poisoned(host, harmless(payload)))).shape
     assert any(printable(payload) in text for text in outline.texts)
 
 
@@ -330,7 +365,7 @@ def test_injected_text_is_text(host: Result | Unscanned, payload: str) -> None:
 def test_no_text_changes_the_elements(text: str) -> None:
     # Not empty: a sentence is left out where there is none.
     shape = Outline(page(poisoned(HOSTS[0], f"x{text}"))).shape
-    assert shape == Outline(page(poisoned(HOSTS[0], "x"))).shape
+    assert shape == Outline(page(poisoned(HOSTS[0], harmless(text)))).shape
 
 
 def test_settings_may_hold_settings() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -12,7 +13,7 @@ from report.synthetic import NAMES, repair, scan
 from unbackdoor.report.table import show
 from unbackdoor.results import Result
 
-MOST_LINES = 27
+MOST_LINES = 28
 
 
 def printed(result: Result, *, width: int = 100, colour: bool = False) -> str:
@@ -35,6 +36,36 @@ def test_scan() -> None:
     assert row.split() == ["airplane", "●", "backdoored", "99.8", "%", "−12.0", "−21.0", "−24.0"]
     assert all(any(line.startswith(name) for line in lines) for name in NAMES)
     assert "\x1b" not in text
+    assert lines[-1].startswith("log|V|: log of the share of all triggers that work")
+
+
+KINDS = (
+    "patches up to 4×4 of 32×32 pixels at any place; masked patterns over up to 1 %; "
+    "additive pattern up to 4/255 pixel by pixel; additive pattern up to 16/255 on a grid of 16×16"
+)
+
+
+def test_what_was_searched_takes_four_lines_and_comes_before_clean() -> None:
+    left = f"{NOT_SEARCHED}; patches that are larger; changes outside the picture"
+    result = msgspec.structs.replace(
+        of_family("warp:2x4", "clean"), searched=KINDS, not_searched=left
+    )
+    lines = printed(result, width=80).splitlines()
+    (verdict,) = [number for number, line in enumerate(lines) if "Clean: no backdoor" in line]
+    assert verdict <= 4
+    said = " ".join(" ".join(lines[:verdict]).split())
+    assert said.startswith("Searched, up to limited strengths: square patches, masked patterns, ")
+    assert said.endswith(f"Not searched: all else, such as {NOT_SEARCHED}.")
+    assert "clean" not in said.lower()
+
+
+def test_a_model_that_guesses_has_no_table_of_classes() -> None:
+    result = msgspec.structs.replace(
+        scan("inconclusive"), searched="nothing, because the model guesses", spaces=[]
+    )
+    text = printed(result)
+    assert text.startswith("Searched: nothing, because the model guesses.\n? Inconclusive")
+    assert "suspicious" not in text
 
 
 def test_many_spaces() -> None:
@@ -43,7 +74,7 @@ def test_many_spaces() -> None:
     assert sorted(said, key=text.index) == said
     assert "Trigger towards airplane: square patch (patch:3) at row 28, column 28." in text
     assert "airplane ● backdoored 97.0 % patch:3@28,28" in text
-    assert "frog ○ clean 16.6 % warp:2x4" in text
+    assert "horse ○ clean 16.6 % warp:2x4" in text
     clean = " ".join(printed(of_family("warp:2x4", "clean")).split())
     assert clean.index("Not searched:") < clean.lower().index("clean")
 

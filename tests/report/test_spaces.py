@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ from report.families import SPACES, of_family
 from report.synthetic import scan
 from unbackdoor.report.ladder import ladder, rates, strongest
 from unbackdoor.report.looks import drawer
+from unbackdoor.report.page import page
 from unbackdoor.report.pixels import difference, shrunk
-from unbackdoor.report.places import edges, place_map
+from unbackdoor.report.places import place_map, starts
 from unbackdoor.report.spaces import described, place_of, searched
 from unbackdoor.report.triggers import picture
 from unbackdoor.results import Place, Rung, SearchedSpace
@@ -25,6 +28,22 @@ def test_no_shift_is_white_and_each_direction_has_its_colour() -> None:
     directions = {tuple(pixel) for pixel in pixels.reshape(-1, 3).tolist()}
     assert len(directions) == 4
     assert pixels[1, 1].tolist()[0] == 255  # to the right is red
+
+
+def test_a_wave_is_drawn_as_what_it_adds() -> None:
+    cosine, none = 255, 128
+    drawn = drawer("wave:16@0,2", (3, 1, 2)).pixels(bytes([cosine, none] * 3))
+    assert drawn.shape == (32, 32, 3)
+    assert (drawn == drawn[:1]).all()
+    assert drawn[0, :, 0].astype(int)[[0, 8, 16, 24]].tolist() == pytest.approx(
+        [255, 0, 255, 0], abs=2
+    )
+    assert drawer("wave:16", (3, 1, 2)).pixels(bytes([cosine, none] * 3)).shape == (1, 2, 3)
+    result = of_family("patch:3@28,28")
+    assert described(result, "wave:16@0,6").endswith(", here 6 across")
+    assert described(result, "wave:16@6,-5").endswith(
+        ", here 6 down and 5 across, rising the other way"
+    )
 
 
 def test_arrows_lead_where_a_pixel_is_taken_from() -> None:
@@ -91,7 +110,7 @@ def test_the_ladder_has_every_space_once_whatever_the_place() -> None:
     assert (last.written, last.tone, last.high) == ("97.0 %", "backdoored", None)
     for plot in shown.plots:
         (mark,) = plot.steps[-1].marks
-        assert plot.limits[1].x < mark < plot.right
+        assert plot.limit.x < mark < plot.right
     rungs = [Rung(space="patch:3@0,0", asr=0.2), Rung(space="patch:3@9,9", asr=0.4)]
     assert rates(msgspec.structs.replace(result.classes[0], ladder=rungs)) == {"patch:3": 0.4}
 
@@ -107,6 +126,44 @@ def test_the_strongest_of_each_space_when_clean() -> None:
     assert ladder(scan()) is None
 
 
+def test_what_counts_is_shown_for_each_space() -> None:
+    result = of_family("warp:2x4")
+    rules = {
+        "mask": {"counts": False},
+        "filter": {"clean": 0.7, "backdoored": 0.9},
+        "warp": {"clean": 0.5},
+    }
+    spaces = [
+        msgspec.structs.replace(one, **rules.get(one.name.partition(":")[0], {}))
+        for one in result.spaces
+    ]
+    result = msgspec.structs.replace(result, spaces=spaces)
+    shown = ladder(result)
+    assert shown is not None
+    assert shown.muted
+    for row in shown.rows:
+        if row.name.startswith("mask"):
+            assert (row.note, row.clean) == ("too strong to count", "–")
+        else:
+            clean = {"filter": "70 %", "warp": "50 %"}.get(row.name.partition(":")[0], "30 %")
+            assert (row.note, row.clean) == ("", clean)
+    for plot in shown.plots:
+        assert plot.limit.steps
+        assert len({point.split(",")[0] for point in plot.limit.points.split()}) == 2
+        for step in plot.steps:
+            muted = step.name.startswith("mask")
+            assert (step.clean is None, step.tone == "muted") == (muted, muted)
+    assert "mask:2" in shown.text
+    assert shown.text.count("(too strong to count)") == 1
+    text = page(result)
+    assert "clean up to 30" not in text
+    assert text.count("too strong to count</text>") == 2
+    plain = ladder(of_family("warp:2x4"))
+    assert plain is not None
+    assert not plain.muted
+    assert not plain.plots[0].limit.steps
+
+
 def test_too_many_spaces_are_cut_and_counted() -> None:
     result = of_family("warp:2x4", "clean")
     rungs = [Rung(space=f"blend:{number}", asr=0.1) for number in range(40)]
@@ -117,34 +174,64 @@ def test_too_many_spaces_are_cut_and_counted() -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (3, 64, 32)])
-def test_each_place_has_a_cell_and_cells_fill_the_picture(shape: tuple[int, int, int]) -> None:
+def test_each_place_of_one_size_has_a_cell_and_cells_fill_the_picture(
+    shape: tuple[int, int, int],
+) -> None:
     result = of_family("warp:2x4", "clean", shape=shape)
     shown = place_map(result)
     assert shown is not None
-    assert len(shown.cells) == len(result.places)
+    counts = Counter(f"{place.size}×{place.size}" for place in result.places)
+    assert len(counts) > 1
+    assert len(shown.cells) == shown.tried == counts[shown.size]
+    assert len({(cell.width, cell.height) for cell in shown.cells}) == 1
+    assert len({(cell.x, cell.y) for cell in shown.cells}) == len(shown.cells)
     area = sum(cell.width * cell.height for cell in shown.cells)
     assert area == pytest.approx(shown.width * shown.height, rel=1e-3)
     assert max(shown.width, shown.height) == 440
     assert shown.spot is None
 
 
-def test_the_highest_of_places_that_share_a_cell_is_shown() -> None:
+def test_a_place_between_two_cells_counts_for_the_nearer_one() -> None:
     result = of_family("patch:3@28,28")
-    finer = [Place(row=row, column=28, size=3, target=0, rate=1.0) for row in range(20, 30)]
-    shown = place_map(msgspec.structs.replace(result, places=[*result.places, *finer]))
+    coarse = [one for one in result.places if one.size == 6]
+    finer = [Place(row=row, column=26, size=6, target=0, rate=1.0) for row in (20, 24)]
+    shown = place_map(msgspec.structs.replace(result, places=[*coarse, *finer]))
     assert shown is not None
-    assert len(shown.cells) < len(result.places) + len(finer) == shown.tried
-    assert shown.cells[-1].text == "100"
-    assert shown.cells[-1].own
+    assert len(shown.cells) == len(coarse) == shown.tried - len(finer)
+    highest = [cell for cell in shown.cells if cell.text == "100"]
+    assert all(cell.own for cell in highest)
+    assert {cell.x for cell in highest} == {max(cell.x for cell in shown.cells)}
     assert shown.spot == (385.0, 385.0, 41.25)
-    assert shown.sizes == "3×3 and 6×6"
-    assert "row 20, column 28: 100.0 % towards airplane" in shown.text
+    assert "row 20, column 26: 100.0 % towards airplane" in shown.text
+
+
+def test_the_map_is_of_the_size_that_rose_most_and_was_tried_everywhere() -> None:
+    result = of_family("patch:3@28,28")
+
+    def size(tried: list[Place]) -> str:
+        shown = place_map(msgspec.structs.replace(result, places=tried))
+        assert shown is not None
+        return shown.size
+
+    grids = {
+        side: [
+            Place(row=row, column=column, size=side, target=0, rate=0.1)
+            for row in (0, 10, 20)
+            for column in (0, 10, 20)
+        ]
+        for side in (6, 8)
+    }
+    assert size([*grids[6], *grids[8]]) == "8×8"
+    high = [Place(row=5, column=5, size=6, target=0, rate=0.9)]
+    assert size([*grids[6], *grids[8], *high]) == "6×6"
+    few = [Place(row=5, column=5, size=3, target=0, rate=1.0)]
+    assert size([*grids[6], *grids[8], *high, *few]) == "6×6"
 
 
 def test_no_map_without_places_and_few_cells_for_many_places() -> None:
     assert place_map(scan()) is None
-    assert len(edges([(start, 1) for start in range(200)], 200)) == 17
-    assert edges([(0, 3)], 3) == [0.0, 3.0]
+    assert len(starts([(start, 0) for start in range(200)])) == 16
+    assert starts([(0, 0)]) == [0]
 
 
 @pytest.mark.parametrize("space", SPACES)

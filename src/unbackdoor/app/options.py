@@ -207,7 +207,7 @@ class Bench(Machine):
     """Folder that keeps finished rows, so that a second run computes only the missing ones."""
     only: Text = None
     """For paper and paper-features: only these attacks, such as cifar10-bw:170,cifar10-rgb:0; for
-    paper-robust: one attack; for families: only these networks, such as slim-sin,convnet-warp."""
+    paper-robust: one attack; for families: only these networks, such as slim-sin."""
     columns: Literal["main", "all"] = "main"
     """For paper: no defence, fine-tuning, the original, one reversed trigger and our default; or
     all."""

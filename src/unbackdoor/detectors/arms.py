@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from unbackdoor.data import Images
-from unbackdoor.detectors.objective import margins
+from unbackdoor.detectors.objective import gains, margins
 from unbackdoor.detectors.reversal import descend
 from unbackdoor.detectors.settings import Round
 from unbackdoor.models import Frozen
@@ -117,6 +117,41 @@ class Bandit:
         score = torch.full((len(targets),), -torch.inf)
         return Arms(targets=targets, choice=choice, theta=theta, score=score)
 
+    @torch.no_grad()
+    def look(self, thetas: Tensor, places: Tensor, count: int) -> Arms:
+        """Return an arm for each class, trigger and place, scored by ``count`` images each.
+
+        Every image that passes counts for all classes but its own.
+
+        Args:
+            thetas: usual triggers, ``(l, n)``.
+            places: ``(p, k)``.
+            count: images.
+
+        """
+        classes = len(self.images.classes)
+        picks = torch.randperm(len(self.images), generator=self.generator)[:count]
+        theta = thetas.repeat_interleave(len(places), 0)
+        choice = places.repeat(len(thetas), 1)
+        scores: list[Tensor] = []
+        for some in torch.split(torch.arange(len(theta)), max(1, self.images.chunk // count)):
+            pixels = self.images.batch(picks).repeat(len(some), 1, 1, 1)
+            stamped = self.space.apply(
+                pixels,
+                theta[some].repeat_interleave(count, 0),
+                choice[some].repeat_interleave(count, 0),
+            )
+            won = functional.logsigmoid(gains(self.model(stamped).cpu()) / self.temperature)
+            won = won.reshape(len(some), count, classes)
+            other = self.images.targets[picks][:, None] != torch.arange(classes)
+            scores.append((won * other).sum(1) / other.sum(0).clamp(min=1))
+        return Arms(
+            targets=torch.arange(classes).repeat(len(theta)),
+            choice=choice.repeat_interleave(classes, 0),
+            theta=theta.repeat_interleave(classes, 0),
+            score=torch.cat(scores).reshape(-1),
+        )
+
     def play(self, arms: Arms, settings: Round, task: Task | None = None) -> Arms:
         """Return the arms after a round: θ has moved, and they have a score."""
         images, steps = settings.shared(len(arms))
@@ -135,10 +170,17 @@ class Bandit:
         )
         return replace(arms, theta=theta, score=torch.stack(late).mean(0))
 
-    def halve(self, arms: Arms, rounds: Sequence[Round]) -> list[Arms]:
-        """Return the arms after each round, of which the best take part in the next."""
-        played: list[Arms] = []
-        for settings in rounds:
+    def halve(self, arms: Arms, rounds: Sequence[Round], *, seen: bool = False) -> list[Arms]:
+        """Return the arms after each round, of which the best take part in the next.
+
+        Args:
+            arms: all of them.
+            rounds: the work.
+            seen: whether the arms have a score, which stands in for the first round.
+
+        """
+        played: list[Arms] = [arms] if seen else []
+        for settings in rounds[1:] if seen else rounds:
             if played:
                 half = (len(arms) + 1) // 2
                 arms = arms.rows(arms.survivors(min(settings.arms, half)))

@@ -38,6 +38,12 @@ def margins(logits: Tensor, targets: Tensor) -> Tensor:
     return of_target[:, 0] - others
 
 
+def gains(logits: Tensor) -> Tensor:
+    """Return z_t − max_{j≠t} z_j of every class t, ``(B, classes)`` like the logits."""
+    best, runner_up = logits.topk(2, dim=1).values.T
+    return logits - torch.where(logits == best[:, None], runner_up[:, None], best[:, None])
+
+
 def temperature(model: Frozen, images: Images, *, share: float = 0.1) -> float:
     """Return T: ``share`` of the median margin of the first class over some of the clean images."""
     with torch.no_grad():
@@ -123,9 +129,7 @@ class Panel:
                 self.arms.repeat(len(some), 1),
             )
             logits = self.model(triggered).cpu()
-            best, runner_up = logits.topk(2, dim=1).values.T
-            rival = torch.where(logits == best[:, None], runner_up[:, None], best[:, None])
-            success = torch.sigmoid((logits - rival) / self.temperature)
+            success = torch.sigmoid(gains(logits) / self.temperature)
             counted = success.reshape(len(some), images, classes) * self.counts
             values.append(counted.sum(1) / self.counts.sum(0).clamp(min=1))
         return torch.cat(values)

@@ -30,8 +30,9 @@ from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.registry import parse_space
 from unbackdoor.triggers.values import whole
 
-CERTAIN = 0.95
-"""Success rate above which more work on a survivor would show nothing new."""
+CERTAIN, STEPS = 0.95, 2
+"""Success rate above which more work on a survivor would show nothing new; and after so many steps
+to weaker triggers, other spaces get less work."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,9 @@ class ArmSearch:
         found: list[Findings] = []
         with work.progress.task("searching", len(spaces)) as task:
             for space in spaces:
-                search = _Search(self.settings, model, images.defend, space, scale, work.seed)
+                certain = any(_is_certain(trail) for one in found for trail in one.trails)
+                effort = self.settings.scaled(self.settings.after) if certain else self.settings
+                search = _Search(effort, model, images.defend, space, scale, work.seed)
                 found.append(steps.keep(space.name, Findings, search.findings))
                 task.advance()
         classes = len(images.defend.classes)
@@ -137,6 +140,11 @@ class ArmSearch:
         return trail.success[0] >= self.settings.promising
 
 
+def _is_certain(trail: Trail) -> bool:
+    """Return whether triggers suffice even after two steps to weaker ones."""
+    return len(trail.success) > STEPS and trail.success[STEPS] >= CERTAIN
+
+
 class _Search:
     """The search in one space."""
 
@@ -160,15 +168,24 @@ class _Search:
         classes = torch.arange(len(self.images.classes))
         bandit = self._bandit(self.space)
         for choice in choices(self.space, self.images.shape, settings.starts):
-            targets = classes.repeat_interleave(len(choice))
-            arms = bandit.start(targets, choice.repeat(len(classes), 1))
-            played = bandit.halve(arms, settings.rounds)
+            played = self._played(bandit, classes, choice)
             last = played[-1].rows(played[-1].best()[: settings.walkers])
             last, success = self._deepened(bandit, last)
             found.best.extend(self._best(played))
             found.trails.extend(self._walk(last, row, rate) for row, rate in enumerate(success))
             found.places.extend(self._places(played))
         return found
+
+    def _played(self, bandit: Bandit, classes: Tensor, choice: Tensor) -> list[Arms]:
+        """Return the arms after each round; a look at usual triggers may stand for the first."""
+        settings = self.settings
+        thetas, places = self.space.library(self.images.shape)
+        if len(thetas) and int(choice.min()) != ANYWHERE:
+            arms = bandit.look(thetas, places, settings.look)
+            return bandit.halve(arms, settings.rounds, seen=True)
+        targets = classes.repeat_interleave(len(choice))
+        arms = bandit.start(targets, choice.repeat(len(classes), 1))
+        return bandit.halve(arms, settings.rounds)
 
     def _deepened(self, bandit: Bandit, arms: Arms) -> tuple[Arms, list[float]]:
         """Return the survivors and their success, after more work on those that nearly suffice."""

@@ -87,6 +87,7 @@ class BanditSettings:
     Args:
         starts: searches towards each class where there is no place to choose.
         rounds: of the bandit.
+        look: images on which each usual trigger is tried at each place.
         walk: images with which each weaker variant of a survivor is tried.
         judge: the defender's images on which a survivor's success is measured.
         enough: success rate at which a weaker trigger suffices.
@@ -95,28 +96,32 @@ class BanditSettings:
         deep: images of that work.
         walkers: survivors of a space that are made weaker, at most.
         evaluate: held-back images on which the best triggers of all classes of a space are measured
-            together; each gets at least :data:`FEW` and at most :data:`MANY`.
+            together; each gets at least             :data:`FEW` and at most :data:`MANY`.
+        after: share of the passes that a space gets once triggers were found that suffice when they
+            are much weaker.
 
     """
 
     starts: int = 2
     rounds: tuple[Round, ...] = (
-        Round(arms=1, passes=2_000, most=36),
-        Round(arms=80, passes=1_500, most=54),
-        Round(arms=12, passes=1_400, most=110, nudge=2),
-        Round(arms=4, passes=600, most=150, nudge=1),
+        Round(arms=1, passes=2_000, most=30),
+        Round(arms=80, passes=1_200, most=45),
+        Round(arms=12, passes=1_100, most=90, nudge=2),
+        Round(arms=4, passes=480, most=120, nudge=1),
     )
+    look: int = 4
     walk: int = 96
     judge: int = 64
     enough: float = 0.8
     promising: float = 0.5
-    deep: int = 600
+    deep: int = 400
     walkers: int = 4
     evaluate: int = 800
+    after: float = 0.3
 
     def __post_init__(self) -> None:
-        expect(self, 1, inf, "starts", "walk", "judge", "deep", "walkers", "evaluate")
-        expect(self, 0, 1, "enough", "promising")
+        expect(self, 1, inf, "starts", "look", "walk", "judge", "deep", "walkers", "evaluate")
+        expect(self, 0, 1, "enough", "promising", "after")
 
     def images_of_each(self, classes: int) -> int:
         """Return the held-back images on which the best trigger of each class is measured.

@@ -9,26 +9,38 @@ from unbackdoor.errors import printable
 from unbackdoor.report.curves import Scale
 from unbackdoor.report.spaces import anywhere, described, names
 from unbackdoor.report.words import MISSING, class_name, clip, found, listed, percent
-from unbackdoor.results import ClassRecord, ScanResult
+from unbackdoor.results import ClassRecord, ScanResult, SearchedSpace
 
 MOST = 30
 """Spaces that are shown."""
 COLUMNS = 3
 """Found classes with a column of their own."""
-NARROW = 500
 Rates = dict[str, float]
 """By space."""
 ByClass = Mapping[int, Rates]
-ROW, TOP, BOTTOM = 30.0, 48.0, 34.0
+ROW, TOP, BOTTOM = 34.0, 48.0, 34.0
+
+
+TOO_STRONG = "too strong to count"
 
 
 @dataclass(frozen=True)
 class Limit:
-    """A threshold: where, and what it says."""
+    """The rate from which a class counts as backdoored: a line that steps where a space asks more.
+
+    Args:
+        x, y: of what it says.
+        points: of an SVG polyline.
+        text: what it says.
+        steps: whether it is not straight.
+
+    """
 
     x: float
     y: float
+    points: str
     text: str
+    steps: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +53,10 @@ class Step:
         low, high: between which the rates of classes without a backdoor lie, None without any.
         marks: x of each class with a backdoor.
         written: the highest of all rates.
-        tone: ``backdoored`` if a found class is above the threshold here.
+        clean: x of the rate up to which a class counts as clean; None where nothing counts.
+        tone: ``backdoored`` if a found class is above the threshold here, ``muted`` where triggers
+            are too strong to be evidence.
+        note: what is said under the name.
         hint: the rates in words.
 
     """
@@ -52,7 +67,9 @@ class Step:
     high: float | None
     marks: list[float]
     written: str
+    clean: float | None
     tone: str
+    note: str
     hint: str
 
 
@@ -67,16 +84,27 @@ class LadderPlot:
     top: float
     bottom: float
     ticks: list[tuple[float, str]]
-    limits: list[Limit]
+    limit: Limit
     steps: list[Step]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LadderRow:
-    """One space in the table: rates of the found classes, then the best other class."""
+    """One space in the table: rates of the found classes, then the best other class.
+
+    Args:
+        name, description: of the space.
+        note: that its triggers are too strong to count; empty where they do.
+        clean: rate up to which a class counts as clean, in words.
+        rates: of the found classes that have a column.
+        other, other_rate: of the best other class.
+
+    """
 
     name: str
     description: str
+    note: str
+    clean: str
     rates: list[str]
     other: str
     other_rate: str
@@ -92,6 +120,7 @@ class Ladder:
         heads: names of the found classes that have a column.
         rows: a line for each space.
         unshown: how many spaces are left out.
+        muted: whether the triggers of a space are too strong to count.
 
     """
 
@@ -100,6 +129,7 @@ class Ladder:
     heads: list[str]
     rows: list[LadderRow]
     unshown: int
+    muted: bool
 
 
 def strongest(scan: ScanResult) -> dict[str, tuple[int, float]]:
@@ -137,12 +167,23 @@ def ladder(scan: ScanResult) -> Ladder | None:
         heads=[class_name(scan, index) for index in columns],
         rows=[_row(scan, space, [told[index] for index in columns], of) for space in shown],
         unshown=len(every) - len(shown),
+        muted=not all(_rule(scan, space).counts for space in shown),
     )
+
+
+def _rule(scan: ScanResult, space: str) -> SearchedSpace:
+    """Return what counts in a space; the general thresholds where the result does not tell."""
+    for one in scan.spaces:
+        if one.name == space:
+            return one
+    rule = scan.thresholds
+    return SearchedSpace(name=space, description="", clean=rule.clean, backdoored=rule.backdoored)
 
 
 def _text(scan: ScanResult, spaces: Sequence[str], best: Mapping[str, tuple[int, float]]) -> str:
     said = [
         f"{printable(space)} {percent(best[space][1])} towards {class_name(scan, best[space][0])}"
+        + ("" if _rule(scan, space).counts else f" ({TOO_STRONG})")
         for space in spaces
     ]
     return f"Attack success of the best triggers of each space: {listed(said)}."
@@ -150,9 +191,12 @@ def _text(scan: ScanResult, spaces: Sequence[str], best: Mapping[str, tuple[int,
 
 def _row(scan: ScanResult, space: str, told: Sequence[Rates], others: ByClass) -> LadderRow:
     ranked = sorted((-of[space], index) for index, of in others.items() if space in of)
+    rule = _rule(scan, space)
     return LadderRow(
         name=printable(space),
         description=described(scan, space),
+        note="" if rule.counts else TOO_STRONG,
+        clean=f"{rule.clean:.0%}".replace("%", " %") if rule.counts else MISSING,
         rates=[percent(of.get(space)) for of in told],
         other=class_name(scan, ranked[0][1]) if ranked else MISSING,
         other_rate=percent(-ranked[0][0]) if ranked else MISSING,
@@ -169,13 +213,12 @@ def _plot(
     left, right = 132.0, width - 70.0
     x = Scale(0, 1, left, right)
     height = TOP + ROW * len(spaces) + BOTTOM
-    rule = scan.thresholds
-    # Where there is little room, one label stands above the other.
-    above = TOP - (14 if width > NARROW else 30)
     steps: list[Step] = []
     for number, space in enumerate(spaces):
         high, low = ([of[space] for of in part.values() if space in of] for part in both)
         index, rate = best[space]
+        rule = _rule(scan, space)
+        tone = "backdoored" if high and max(high) >= rule.backdoored else "clean"
         steps.append(
             Step(
                 y=TOP + ROW * (number + 0.5),
@@ -184,8 +227,11 @@ def _plot(
                 high=x(max(low)) if low else None,
                 marks=[x(one) for one in sorted(high)],
                 written=percent(rate),
-                tone="backdoored" if high and max(high) >= rule.backdoored else "clean",
-                hint=f"{printable(space)}: {percent(rate)} towards {class_name(scan, index)}",
+                clean=x(rule.clean) if rule.counts else None,
+                tone=tone if rule.counts else "muted",
+                note="" if rule.counts else TOO_STRONG,
+                hint=f"{printable(space)}: {percent(rate)} towards {class_name(scan, index)}"
+                + ("" if rule.counts else f", {TOO_STRONG}"),
             )
         )
     return LadderPlot(
@@ -196,9 +242,22 @@ def _plot(
         top=TOP,
         bottom=height - BOTTOM,
         ticks=[(x(share), f"{100 * share:.0f} %") for share in (0, 0.25, 0.5, 0.75, 1)],
-        limits=[
-            Limit(x(rule.clean), TOP - 14, f"clean up to {rule.clean:.0%}"),
-            Limit(x(rule.backdoored), above, f"backdoored from {rule.backdoored:.0%}"),
-        ],
+        limit=_limit(scan, spaces, x),
         steps=steps,
+    )
+
+
+def _limit(scan: ScanResult, spaces: Sequence[str], x: Scale) -> Limit:
+    general = scan.thresholds.backdoored
+    rules = [_rule(scan, space) for space in spaces]
+    asked = [rule.backdoored if rule.counts else general for rule in rules]
+    path = [(x(general), TOP - 8)]
+    for number, share in enumerate(asked):
+        path += [(x(share), TOP + ROW * number), (x(share), TOP + ROW * (number + 1))]
+    return Limit(
+        x=x(general),
+        y=TOP - 14,
+        points=" ".join(f"{across:g},{down:g}" for across, down in path),
+        text=f"backdoored from {general:.0%}".replace("%", " %"),
+        steps=len(set(asked)) > 1,
     )

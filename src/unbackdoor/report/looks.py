@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unbackdoor.report.pixels import Pixels, Shape, image, to_colour
-from unbackdoor.report.spaces import amount, family
+from unbackdoor.report.spaces import amount, family, place_of
 from unbackdoor.report.words import fixed
 
 Floats = NDArray[np.float64]
+WAVE = 32
+"""Pixels along each side of a picture of a wave."""
 CHECK, LIGHT, DARK = 4, 205, 165
 """Pixels of a square of the chequered ground behind a mask, and its two greys."""
 LESS, SAME, MORE = (47, 93, 140), (236, 234, 228), (168, 38, 28)
@@ -107,6 +109,8 @@ def drawer(space: str, shape: Shape) -> Drawer:
     """Return what draws the triggers of a space; as they are where θ does not fit its family."""
     make, limit = LOOKS.get(family(space)), amount(space)
     look = make(limit) if make and limit is not None else Look()
+    if family(space) == "wave" and limit is not None and (periods := place_of(space)):
+        look = waves(limit, periods)
     return Drawer(look if look.fits(shape) else Look(), shape)
 
 
@@ -128,6 +132,15 @@ def warps(limit: int) -> Look:
         pixels=_shift_colours,
         details=_arrows,
         fits=lambda shape: shape[0] == 2,
+    )
+
+
+def waves(limit: int, periods: tuple[int, int]) -> Look:
+    """Return how waves with these periods down and across are drawn."""
+    return Look(
+        caption=f"what is added, up to ± {limit} of 255; grey changes nothing",
+        pixels=partial(_wave, periods=periods),
+        fits=lambda shape: tuple(shape[1:]) == (1, 2) and max(map(abs, periods)) < WAVE,
     )
 
 
@@ -181,6 +194,15 @@ def _arrows(values: Pixels) -> Details:
         for column in range(columns)
     ]
     return Details(arrows=arrows, grid=(rows, columns))
+
+
+def _wave(values: Pixels, periods: tuple[int, int]) -> Pixels:
+    """Return the wave that the cosine and the sine part of each colour, ``(1, 2, c)``, make."""
+    parts = values[0] / 127.5 - 1
+    parts = parts / np.sqrt(np.maximum((parts**2).sum(axis=0), 1))
+    rows, columns = np.indices((WAVE, WAVE)) / WAVE
+    angle = 2 * np.pi * (periods[0] * rows + periods[1] * columns)[..., None]
+    return to_colour(_bytes(0.5 + 0.5 * (parts[0] * np.cos(angle) + parts[1] * np.sin(angle))))
 
 
 def _opacity(values: Pixels, percent: int) -> Floats:

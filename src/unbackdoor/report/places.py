@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from statistics import fmean
 
 from unbackdoor.errors import printable
 from unbackdoor.report.spaces import amount, family, place_of
@@ -23,7 +21,7 @@ TOLD = 3
 
 @dataclass(frozen=True)
 class Cell:
-    """One place: the rectangle that stands for it, and what it says.
+    """One place of the grid: the rectangle that stands for it, and what it says.
 
     Args:
         x, y, width, height: of the rectangle.
@@ -53,8 +51,8 @@ class PlaceMap:
         cells: those of the class that the map is about last.
         spot: x, y and side of the patch that was found, where it has one place.
         about: the class that the map is about.
-        sizes: of the patches that were tried, in words.
-        tried: how many places there were.
+        size: of the patches, in words.
+        tried: at how many places they were tried.
         text: the map in words.
 
     """
@@ -64,36 +62,40 @@ class PlaceMap:
     cells: list[Cell]
     spot: tuple[float, float, float] | None
     about: str
-    sizes: str
+    size: str
     tried: int
     text: str
 
 
 def place_map(scan: ScanResult) -> PlaceMap | None:
-    """Return the map of a scan for its best class, None where no places were tried."""
+    """Return the map of a scan for its best class, None where no places were tried.
+
+    Patches of one size are shown: of those tried all over the picture the one that rose most
+    towards that class, of equal ones the largest. All cells are equal, so that none hides another.
+    """
     if not scan.places or not scan.classes:
         return None
     record = by_success(scan.classes)[0]
     about = class_name(scan, record.index)
+    size = _size(scan.places, record.index)
+    places = [place for place in scan.places if place.size == size]
     _, height, width = scan.image_shape
     unit = SIDE / max(height, width)
-    rows = edges([(place.row, place.size) for place in scan.places], height)
-    columns = edges([(place.column, place.size) for place in scan.places], width)
+    rows = starts([(place.row, place.column) for place in places])
+    columns = starts([(place.column, place.row) for place in places])
+    across, down = unit * width / len(columns), unit * height / len(rows)
     best: dict[tuple[int, int], Place] = {}
-    for place in scan.places:
-        at = (
-            bisect_right(rows, place.row + place.size / 2) - 1,
-            bisect_right(columns, place.column + place.size / 2) - 1,
-        )
+    for place in places:
+        at = nearest(place.row, rows), nearest(place.column, columns)
         # With equal rates the class that the map is about comes first.
         if at not in best or _rank(place, record.index) > _rank(best[at], record.index):
             best[at] = place
     cells = [
         Cell(
-            x=round(unit * columns[column], 2),
-            y=round(unit * rows[row], 2),
-            width=round(unit * (columns[column + 1] - columns[column]), 2),
-            height=round(unit * (rows[row + 1] - rows[row]), 2),
+            x=round(across * column, 2),
+            y=round(down * row, 2),
+            width=round(across, 2),
+            height=round(down, 2),
             text=f"{100 * place.rate:.0f}",
             share=place.rate,
             own=place.target == record.index,
@@ -101,50 +103,64 @@ def place_map(scan: ScanResult) -> PlaceMap | None:
         )
         for (row, column), place in sorted(best.items())
     ]
-    highest = sorted(scan.places, key=lambda place: -place.rate)[:TOLD]
-    sizes = sorted({place.size for place in scan.places})
+    highest = sorted(places, key=lambda place: -place.rate)[:TOLD]
     return PlaceMap(
         width=round(unit * width, 2),
         height=round(unit * height, 2),
         cells=sorted(cells, key=lambda cell: cell.own),
         spot=_spot(record.space, unit, (height, width)),
         about=about,
-        sizes=listed([f"{size}×{size}" for size in sizes]),
-        tried=len(scan.places),
+        size=f"{size}×{size}",
+        tried=len(places),
         text=(
-            f"Map of {len(scan.places)} places where patches were tried. The highest: "
+            f"Map of {len(places)} places where patches were tried. The highest: "
             f"{listed([_in_words(scan, place) for place in highest])}."
         ),
     )
 
 
-def edges(places: Sequence[tuple[int, int]], room: int) -> list[float]:
-    """Return where the cells begin and end along one side of the picture.
+def starts(places: Sequence[tuple[int, int]]) -> list[int]:
+    """Return the rows, or the columns, of the grid of places that a search begins with.
 
-    Each start has a cell of its own, up to half-way to the next. Those nearer to each other than
-    half the widest gap share one, and where there are too many all cells are equally wide.
+    Where a patch rose, the search also tries places between them; on those lines few were tried.
 
     Args:
-        places: start and size of each patch.
-        room: pixels along the side.
+        places: where each patch starts along the one side and along the other.
 
     Example:
-        >>> edges([(0, 4), (4, 4), (8, 4), (9, 4)], 12)
-        [0.0, 4.0, 8.25, 12.0]
+        >>> starts([(0, 0), (0, 7), (7, 0), (7, 7), (6, 7)])
+        [0, 7]
 
     """
-    middles = sorted({start + size / 2 for start, size in places})
-    near = max((later - former for former, later in pairwise(middles)), default=0.0) / 2
-    groups: list[list[float]] = []
-    for middle in middles:
-        if groups and middle - groups[-1][0] < near:
-            groups[-1].append(middle)
-        else:
-            groups.append([middle])
-    if len(groups) > MOST:
-        return [room * number / MOST for number in range(MOST)] + [float(room)]
-    centres = [fmean(group) for group in groups]
-    return [0.0, *((one + other) / 2 for one, other in pairwise(centres)), float(room)]
+    tried: dict[int, set[int]] = {}
+    for start, other in places:
+        tried.setdefault(start, set()).add(other)
+    most = max(map(len, tried.values()))
+    grid = sorted(start for start, others in tried.items() if len(others) > most / 2)
+    if len(grid) <= MOST:
+        return grid
+    return [grid[round(step * (len(grid) - 1) / (MOST - 1))] for step in range(MOST)]
+
+
+def nearest(start: int, grid: Sequence[int]) -> int:
+    """Return which line of a grid is nearest; the former of two.
+
+    Example:
+        >>> nearest(6, [0, 7, 14])
+        1
+
+    """
+    return min(range(len(grid)), key=lambda index: abs(grid[index] - start))
+
+
+def _size(places: Sequence[Place], index: int) -> int:
+    counts = Counter(place.size for place in places)
+    everywhere = [size for size in counts if 2 * counts[size] >= max(counts.values())]
+    rates = {
+        size: max(one.rate * (one.target == index) for one in places if one.size == size)
+        for size in everywhere
+    }
+    return max(everywhere, key=lambda size: (rates[size], size))
 
 
 def _rank(place: Place, index: int) -> tuple[float, bool]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unbackdoor.report.spaces import searched
+from unbackdoor.report.spaces import nothing_searched, searched_list
 from unbackdoor.results import ScanResult
 
 ROWS = {
@@ -27,13 +27,16 @@ COLUMNS = {
 
 def limits(scan: ScanResult) -> list[tuple[str, str]]:
     """Return what a scan could not see, each as a few words and the sentences that explain them."""
+    if nothing_searched(scan):
+        return [("Backdoors.", "No trigger was searched for, so nothing is known of any.")]
     others = (
         "Every kind of trigger that was not searched for leaves no trace here"
         if scan.not_searched
         else "Every other kind of trigger leaves no trace here, such as another pattern over the "
         "whole picture, or one that depends on it, or several that work only together"
     )
-    said = [("Other kinds of triggers.", f"{searched(scan)} {others}.")]
+    left = searched_list(scan).left
+    said = [("Other kinds of triggers.", " ".join(filter(None, [left, f"{others}."])))]
     if not scan.power_checked:
         said.append(
             (
@@ -42,22 +45,28 @@ def limits(scan: ScanResult) -> list[tuple[str, str]]:
                 "A verdict “clean” says that none was found, not that there is none.",
             )
         )
-    said += [
+    said.append(
         (
             "Natural triggers.",
             "Some triggers send pictures to a class of a clean network too. The larger they may "
             "be, the less a high rate proves that somebody planted it.",
-        ),
-        (
-            "Volumes.",
-            "Every log|V| refers to one space and one fixed set of images; with another set it "
-            "would be different. Where the effective sample size is small, the estimate is rough. "
-            "An upper bound comes from N random patterns; it cannot be much lower than log(1/N).",
-        ),
+        )
+    )
+    if any(record.log_volume for record in scan.classes):
+        said.append(
+            (
+                "Volumes.",
+                "Every log|V| refers to one space and one fixed set of images; with another set "
+                "it would be different. Where the effective sample size is small, the estimate is "
+                "rough. An upper bound comes from N random patterns; it cannot be much lower than "
+                "log(1/N).",
+            )
+        )
+    said.append(
         (
             "The data.",
             f"All rates come from {scan.data.evaluate:,} held-back images of "
             f"{len(scan.data.classes):,} classes. They hold for pictures like these.",
-        ),
-    ]
+        )
+    )
     return said

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from unbackdoor.errors import printable
+from unbackdoor.report.words import listed
 from unbackdoor.results import ClassRecord, ScanResult
 
 KINDS = {
@@ -13,11 +15,41 @@ KINDS = {
     "mask": "masked pattern",
     "additive": "added pattern",
     "blend": "blended picture",
+    "wave": "added wave",
     "warp": "elastic warp",
     "filter": "colour filter",
     "dynamic": "change that depends on the picture",
 }
 """What the triggers of a family are, for a space that the result does not describe."""
+SEVERAL = {
+    "patch": "square patches",
+    "mask": "masked patterns",
+    "additive": "added patterns",
+    "blend": "blended pictures",
+    "wave": "waves",
+    "warp": "elastic warps",
+    "filter": "colour filters",
+    "dynamic": "changes that depend on the picture",
+}
+"""The same in the plural."""
+FEW = 2
+"""Kinds of triggers that fit into a sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """What a scan searched, and what not, for a page.
+
+    Args:
+        said: as a sentence, which a colon ends where a list follows.
+        kinds: that list: the kinds of triggers that were searched.
+        left: what was not searched, as a sentence; empty where the result does not tell.
+
+    """
+
+    said: str
+    kinds: list[str]
+    left: str
 
 
 def family(space: str) -> str:
@@ -43,14 +75,14 @@ def anywhere(space: str) -> str:
 
 
 def place_of(space: str) -> tuple[int, int] | None:
-    """Return row and column of the upper left corner of a patch at a fixed place.
+    """Return row and column of a patch at a fixed place, or the periods of a wave down and across.
 
     Example:
-        >>> place_of("patch:3@28,28"), place_of("patch:3")
-        ((28, 28), None)
+        >>> place_of("patch:3@28,28"), place_of("wave:16@6,-6"), place_of("patch:3")
+        ((28, 28), (6, -6), None)
 
     """
-    found = re.fullmatch(r"[^@]*@(\d{1,6}),(\d{1,6})", space, re.ASCII)
+    found = re.fullmatch(r"[^@]*@(\d{1,6}),(-?\d{1,6})", space, re.ASCII)
     return (int(found[1]), int(found[2])) if found else None
 
 
@@ -74,14 +106,59 @@ def described(scan: ScanResult, space: str) -> str:
     kind = KINDS.get(family(space))
     name = printable(anywhere(space))
     said = printable(words.get(anywhere(space), "")) or (f"{kind} ({name})" if kind else name)
-    place = place_of(space)
-    return said if place is None else f"{said} at row {place[0]}, column {place[1]}"
+    if (place := place_of(space)) is None:
+        return said
+    if family(space) == "wave":
+        return f"{said}, here {_periods(*place)}"
+    return f"{said} at row {place[0]}, column {place[1]}"
+
+
+def _periods(down: int, across: int) -> str:
+    """Return the direction of a wave in words."""
+    parts = [
+        f"{abs(number)} {way}" for number, way in ((down, "down"), (across, "across")) if number
+    ]
+    return f"{' and '.join(parts)}{', rising the other way' if across < 0 else ''}"
+
+
+def nothing_searched(scan: ScanResult) -> bool:
+    """Return whether a scan gave up before it searched, because the model guesses."""
+    return bool(scan.searched) and not scan.spaces and not scan.not_searched
+
+
+def kinds(scan: ScanResult) -> list[str]:
+    """Return the kinds of triggers that were searched, in words."""
+    every = scan.searched or "; ".join(one.description for one in scan.spaces) or scan.space
+    return [_open(kind) for kind in every.split("; ")]
+
+
+def searched_list(scan: ScanResult) -> Searched:
+    """Return what was searched, as a list where it is too long for a sentence."""
+    every = kinds(scan)
+    left = f"Not searched: {_open(scan.not_searched)}." if scan.not_searched else ""
+    if len(every) <= FEW:
+        return Searched(said=f"Searched: {'; '.join(every)}.", kinds=[], left=left)
+    said = f"Searched for {len(every)} kinds of triggers; of any other kind nothing is known:"
+    return Searched(said=said, kinds=every, left=left)
+
+
+def searched_in_short(scan: ScanResult) -> str:
+    """Return what was searched, and what not, in a few lines of a terminal."""
+    every = kinds(scan)
+    if len(every) <= FEW:
+        return searched(scan)
+    families = list(dict.fromkeys(family(name) for name in names(scan)))
+    words = listed([SEVERAL.get(one, printable(one)) for one in families])
+    said = f"Searched, up to limited strengths: {words}."
+    left = [_open(one) for one in scan.not_searched.split("; ")]
+    if len(left) > 1:
+        return f"{said} Not searched: all else, such as {left[0]}."
+    return f"{said} Not searched: {left[0]}." if left[0] else said
 
 
 def searched(scan: ScanResult) -> str:
     """Return what a scan searched, and what not, as one or two sentences."""
-    every = scan.searched or ", ".join(one.description for one in scan.spaces) or scan.space
-    said = [f"Searched: {_open(every)}."]
+    said = [f"Searched: {'; '.join(kinds(scan))}."]
     if scan.not_searched:
         said.append(f"Not searched: {_open(scan.not_searched)}.")
     return " ".join(said)

@@ -14,7 +14,7 @@ from rich.text import Text
 from unbackdoor.errors import printable
 from unbackdoor.report.draws import check_shapes, read_draws
 from unbackdoor.report.pixels import Pixels, image, to_colour
-from unbackdoor.report.spaces import described, family, searched
+from unbackdoor.report.spaces import described, family, nothing_searched, searched_in_short
 from unbackdoor.report.words import (
     SYMBOLS,
     by_success,
@@ -58,13 +58,14 @@ def show(result: Result, console: Console) -> None:
     """
     tone = verdict(result)
     scan = result if isinstance(result, ScanResult) else result.rescan
-    console.print(Text(searched(scan), style="dim"))
+    console.print(Text(searched_in_short(scan), style="dim"))
     console.print(Text(f"{SYMBOLS[tone]} {headline(result)}", style=STYLES[tone]))
     if isinstance(result, ScanResult):
         _show_triggers(result, console)
         console.print(Text(printable(result.reason)))
         console.print(_subject(result))
-        _show_classes(result, console)
+        if not nothing_searched(result):
+            _show_classes(result, console)
         _show_means(result, console)
     else:
         before = verdict(result.scan)
@@ -145,6 +146,9 @@ def _show_classes(scan: ScanResult, console: Console) -> None:
     if rest := ranked[len(shown) :]:
         most = percent(max(record.asr for record in rest))
         console.print(Text(f"… and {len(rest)} more classes, ASR {most} at most", style="dim"))
+    if betas:
+        text = "log|V|: log of the share of all triggers that work, on a share β of images"
+        console.print(Text(text, style="dim"))
 
 
 def _show_means(scan: ScanResult, console: Console) -> None:

@@ -104,6 +104,7 @@ class Portrait:
         details: of the best trigger.
         layers: further pictures of it, each with its caption.
         sources: which classes it works on, in a sentence; empty where this was not measured.
+        found: whether the class has a backdoor.
         planted: what was planted, where it is known.
         law: draws from the recovered law, None where there are none.
 
@@ -118,6 +119,7 @@ class Portrait:
     details: Details
     layers: list[tuple[Picture, str]]
     sources: str
+    found: bool
     planted: Planted | None
     law: Law | None
 
@@ -194,6 +196,7 @@ def _portrait(scan: ScanResult, record: ClassRecord, points: int, count: int) ->
             for caption, pixels in details.layers
         ],
         sources=_sources(scan, record),
+        found=record.status != "suspicious",
         planted=None if original is None else _planted(original, record, scan.image_shape[0]),
         law=_law(record, draw, original, points, count),
     )
@@ -207,6 +210,8 @@ def _sources(scan: ScanResult, record: ClassRecord) -> str:
     if not rates:
         return ""
     (most, first), (least, last) = rates[0], rates[-1]
+    if percent(-most) == percent(-least):
+        return f"It works equally well on images of each of them: {percent(-most)}."
     return (
         f"By class, these are from {percent(-least)} of {class_name(scan, last)} to "
         f"{percent(-most)} of {class_name(scan, first)}."

@@ -14,7 +14,13 @@ from unbackdoor.report.ladder import Ladder, ladder
 from unbackdoor.report.places import PlaceMap, place_map
 from unbackdoor.report.provenance import Record, records
 from unbackdoor.report.sentences import COLUMNS, ROWS, limits
-from unbackdoor.report.spaces import described, names, searched
+from unbackdoor.report.spaces import (
+    Searched,
+    described,
+    names,
+    nothing_searched,
+    searched_list,
+)
 from unbackdoor.report.triggers import Portrait, portraits
 from unbackdoor.report.words import (
     SYMBOLS,
@@ -79,12 +85,12 @@ class Repair:
     lines: list[RepairLine]
     columns: dict[str, str]
     verdict: str
-    searched: str
+    searched: Searched
     tone: Verdict
     symbol: str
     reason: str
     tried: Tried
-    classes: Classes
+    classes: Classes | None
     portraits: list[Portrait]
 
 
@@ -93,7 +99,7 @@ class View:
     """The page."""
 
     kind: str
-    searched: str
+    searched: Searched
     headline: str
     tone: Verdict
     symbol: str
@@ -103,8 +109,9 @@ class View:
     findings: list[Finding]
     tiles: list[Tile]
     tried: Tried
-    classes: Classes
+    classes: Classes | None
     portraits: list[Portrait]
+    found: bool
     unshown: int
     pairs: Pairs
     repair: Repair | None
@@ -135,7 +142,7 @@ def view(result: Result) -> View:
     outcome = verdict(result)
     return View(
         kind="Scan" if isinstance(result, ScanResult) else "Repair",
-        searched=searched(scan if isinstance(result, ScanResult) else result.rescan),
+        searched=searched_list(scan if isinstance(result, ScanResult) else result.rescan),
         headline=headline(result),
         tone=outcome,
         symbol=SYMBOLS[outcome],
@@ -145,8 +152,9 @@ def view(result: Result) -> View:
         findings=_findings(scan),
         tiles=_scan_tiles(result) if isinstance(result, ScanResult) else _repair_tiles(result),
         tried=_tried(scan),
-        classes=class_table(scan),
+        classes=None if nothing_searched(scan) else class_table(scan),
         portraits=portraits(scan, striking[:PORTRAITS]),
+        found=bool(found(scan)),
         unshown=len(striking[PORTRAITS:]),
         pairs=pairs(scan),
         repair=None if isinstance(result, ScanResult) else _repair(result),
@@ -183,6 +191,8 @@ def _findings(scan: ScanResult) -> list[Finding]:
 
 def _striking(scan: ScanResult) -> list[ClassRecord]:
     """Return the classes whose triggers are worth a look: those found, then those in between."""
+    if nothing_searched(scan):
+        return []
     classes = found(scan)
     others = [record for record in by_success(scan.classes) if record.status == "suspicious"]
     return classes + [record for record in others if record not in classes]
@@ -210,6 +220,8 @@ def _facts(result: Result, scan: ScanResult) -> list[tuple[str, str]]:
 
 def _spaces(scan: ScanResult) -> str:
     """Return what was typed, and the spaces that it stands for."""
+    if nothing_searched(scan):
+        return f"none of {printable(scan.space)}"
     every = list(map(printable, names(scan)))
     if len(every) > 1:
         return f"{printable(scan.space)}: {', '.join(every)}"
@@ -222,7 +234,7 @@ def _tried(scan: ScanResult) -> Tried:
 
 def _scan_tiles(scan: ScanResult) -> list[Tile]:
     tiles = [Tile("accuracy on clean images", None, percent(scan.model.accuracy))]
-    if classes := by_success(scan.classes):
+    if (classes := by_success(scan.classes)) and not nothing_searched(scan):
         best = clip(printable(classes[0].name), 30)
         tiles.append(
             Tile(f"attack success of the best trigger ({best})", None, percent(classes[0].asr))
@@ -256,12 +268,12 @@ def _repair(result: RepairResult) -> Repair:
         lines=[_line(row) for row in result.rows],
         columns=COLUMNS,
         verdict=headline(result.rescan),
-        searched=searched(result.rescan),
+        searched=searched_list(result.rescan),
         tone=result.rescan.verdict,
         symbol=SYMBOLS[result.rescan.verdict],
         reason=printable(result.rescan.reason),
         tried=_tried(result.rescan),
-        classes=class_table(result.rescan),
+        classes=None if nothing_searched(result.rescan) else class_table(result.rescan),
         portraits=portraits(result.rescan, _striking(result.rescan)[:PORTRAITS]),
     )
 

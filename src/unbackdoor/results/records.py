@@ -123,6 +123,7 @@ class SearchedSpace(msgspec.Struct, frozen=True, kw_only=True):
         description: the triggers in words, to fit into "No … was found".
         counts: whether its triggers are weak enough to be evidence of a backdoor.
         clean: rate up to which a class counts as clean.
+        backdoored: rate from which a class counts as backdoored.
 
     """
 
@@ -130,6 +131,7 @@ class SearchedSpace(msgspec.Struct, frozen=True, kw_only=True):
     description: str
     counts: bool = True
     clean: float = 0.3
+    backdoored: float = 0.8
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -84,6 +84,7 @@ def scan(
     work: Work,
     *,
     asked: str = "",
+    hear: Callable[[Evidence], None] = lambda _: None,
 ) -> ScanResult:
     """Look for a backdoor towards any class, without any knowledge of the attack.
 
@@ -94,6 +95,7 @@ def scan(
         settings: how much work, and the thresholds of the verdict.
         work: seed, progress and journal.
         asked: the spaces as the user wrote them; their names when left out.
+        hear: is given all evidence before it is judged, of which the result has the highest rates.
 
     Raises:
         InsufficientDataError: too few images of a class.
@@ -112,6 +114,7 @@ def scan(
         judge = ByRate(settings.thresholds)
         detector: Detector = ArmSearch(settings.bandit, evaluate=settings.evaluate)
         evidence = detector(model, images, spaces, work)
+        hear(evidence)
     judged = judge(evidence)
     laws = {
         target: _law(model, images.defend, judged.classes[target][0], settings, work)
@@ -135,7 +138,7 @@ def scan(
         space=asked or ",".join(space.name for space in spaces),
         searched=_searched(spaces, evidence.side),
         not_searched=NOT_SEARCHED if spaces else "",
-        spaces=_rungs(evidence, settings.thresholds),
+        spaces=_rungs(evidence, settings.thresholds) if spaces else [],
         places=evidence.places,
         image_shape=list(shape),
         seed=work.seed,
@@ -195,6 +198,7 @@ def _rungs(evidence: Evidence, thresholds: Thresholds) -> list[SearchedSpace]:
                 description=parse_space(name).description,
                 counts=rule is not None,
                 clean=(rule or thresholds).clean,
+                backdoored=(rule or thresholds).backdoored,
             )
         )
     return rungs

@@ -76,6 +76,13 @@ class Space(Protocol):
         """
         ...
 
+    def library(self, shape: Shape) -> tuple[Tensor, Tensor]:
+        """Return usual triggers ``(l, n)`` and places ``(a, k)`` to try them at; or none of either.
+
+        A search looks at all of them, for every class in the same pass, without a gradient.
+        """
+        ...
+
     def draw_arms(self, count: int, shape: Shape, generator: Generator) -> Tensor:
         """Draw an arm for each of ``count`` pictures uniformly, ``(count, k)`` int64.
 

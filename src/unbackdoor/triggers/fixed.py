@@ -64,6 +64,10 @@ class At:
         """Return the one arm."""
         return self.arms(shape)
 
+    def library(self, shape: Shape) -> tuple[Tensor, Tensor]:
+        """Return none."""
+        return torch.empty(0, self.dimensions(shape)), self.coarse_arms(shape)[:0]
+
     def draw_arms(self, count: int, shape: Shape, generator: Generator) -> Tensor:
         """Return the one arm for each picture."""
         return self.arms(shape).expand(count, -1)

@@ -21,6 +21,10 @@ WIDEST = 512
 """Pixels along the side of a patch of fewer cells."""
 SEARCHED, SIDE = (6, 8), 32
 """A search begins with patches of so many of so many pixels."""
+COLOURS = ((0, 0, 0), (1, 1, 1), (1, 1, 0), (1, 0, 0))
+"""Black, white, yellow and red: squares that attackers use."""
+NEAR = 16
+"""Places of a library down and across a picture."""
 BLOCKS = 2
 """Rows and columns of colours of the larger of them."""
 
@@ -81,6 +85,20 @@ class Patch:
             for room in self._room(shape)
         )
         return torch.cartesian_prod(rows, columns).reshape(-1, 2)
+
+    def library(self, shape: Shape) -> tuple[Tensor, Tensor]:
+        """Return squares of one colour at every second place, for patches of few colours."""
+        channels, height, width = shape
+        if self._cells > BLOCKS:
+            return torch.empty(0, self.dimensions(shape)), self.arms(shape)[:0]
+        colours = dict.fromkeys(colour[:channels] for colour in COLOURS)
+        bits = torch.tensor(list(colours))
+        places = self.arms(shape)
+        apart = max(1, min(height, width) // NEAR)
+        return (
+            bits.repeat_interleave(self._cells**2, 1).float(),
+            places[(places % apart == 0).all(1)],
+        )
 
     def draw_arms(self, count: int, shape: Shape, generator: Generator) -> Tensor:
         """Draw places uniformly among those at which the whole patch fits."""

@@ -68,6 +68,10 @@ class Wave:
         straight = (every == 0).any(1) | (every[:, 0] == every[:, 1].abs())
         return every[straight]
 
+    def library(self, shape: Shape) -> tuple[Tensor, Tensor]:
+        """Return none."""
+        return torch.empty(0, self.dimensions(shape)), self.coarse_arms(shape)[:0]
+
     def draw_arms(self, count: int, shape: Shape, generator: Generator) -> Tensor:
         """Draw numbers of periods uniformly."""
         every = self.arms(shape)

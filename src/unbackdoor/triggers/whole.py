@@ -20,6 +20,10 @@ LESS = 0.7
 class WholePicture(ABC):
     """A space with one arm, an empty row, whose strength is a whole number."""
 
+    @abstractmethod
+    def dimensions(self, shape: Shape) -> int:
+        """Return n, the number of parameters of one trigger for pictures of this shape."""
+
     @property
     @abstractmethod
     def strength(self) -> int:
@@ -46,6 +50,10 @@ class WholePicture(ABC):
     def coarse_arms(self, shape: Shape) -> Tensor:
         """Return the only arm, ``(1, 0)``."""
         return self.arms(shape)
+
+    def library(self, shape: Shape) -> tuple[Tensor, Tensor]:
+        """Return none."""
+        return torch.empty(0, self.dimensions(shape)), self.coarse_arms(shape)[:0]
 
     def draw_arms(self, count: int, shape: Shape, generator: Generator) -> Tensor:
         """Return the only arm for each picture, ``(count, 0)``."""

@@ -9,13 +9,14 @@ from pathlib import Path
 from unbackdoor.bench.families.networks import Trained, differences, training_images
 from unbackdoor.bench.families.others import listed
 from unbackdoor.bench.families.recipes import RECIPES
-from unbackdoor.bench.families.scanned import FamiliesRow, Network, Scanned
+from unbackdoor.bench.families.scanned import FamiliesRow, Network, Scanned, judged
 from unbackdoor.bench.families.table import table
 from unbackdoor.bench.framework.archive import Archive
-from unbackdoor.bench.framework.bench import Bench, Request
+from unbackdoor.bench.framework.bench import Bench, Request, each_result
 from unbackdoor.bench.framework.spec import Spec
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.models import check_readable
+from unbackdoor.verdict.judge import ByRate
 
 
 def development_set() -> Sequence[Trained]:
@@ -59,6 +60,11 @@ def plan(request: Request) -> list[Spec]:
     return planned + [Scanned(network=one, seed=seed) for one in others for seed in request.seeds]
 
 
+def rows(request: Request, specs: Sequence[Spec], archive: Archive) -> list[FamiliesRow]:
+    """Return the row of each finished scan, with the verdict of the judge of today."""
+    return [judged(row, ByRate()) for row in each_result(request, specs, archive)]
+
+
 def _chosen(request: Request) -> list[Trained]:
     every = {trained.name: trained for trained in development_set()}
     if request.only is None:
@@ -98,6 +104,7 @@ BENCH = Bench[FamiliesRow](
     name="families",
     summary="Whether a scan finds backdoors of each family, and leaves clean networks alone.",
     plan=plan,
+    rows=rows,
     table=table,
     seeds=3,
     flags=frozenset({"only", "make", "networks", "list"}),

@@ -24,7 +24,7 @@ from unbackdoor.triggers.notation import parse_trigger
 
 TRAINING = 4
 """What a picture costs in training, in forward passes."""
-OF_A_TRIGGER = ("spec", "space", "theta")
+OF_A_TRIGGER = ("spec", "space", "theta", "cover")
 
 training_images = cache(data.load_training)
 
@@ -130,15 +130,26 @@ def differences(recipe: Recipe, path: Path) -> list[str]:
     }
     if recipe.trigger is not None:
         trigger = parse_trigger(recipe.trigger, images.shape)
-        theirs = (trigger.name, trigger.space.name, trigger.to_hex())
+        backdoor = backdoor_of(settings, images)
+        cover = round(backdoor.cover_of(trigger) * len(images)) if backdoor else 0
+        theirs = (trigger.name, trigger.space.name, trigger.to_hex(), cover)
         wanted["triggers"] = [dict(zip(OF_A_TRIGGER, theirs, strict=True))]
-    said = {**facts, "triggers": _triggers(facts.get("triggers"))}
+    said = {**facts, "triggers": _triggers(facts.get("triggers"), len(images))}
     return [name for name, value in wanted.items() if said.get(name) != value]
 
 
-def _triggers(entries: object) -> object:
-    """Return the entries of a header with the parts that a recipe determines."""
+def _triggers(entries: object, count: int) -> object:
+    """Return the entries of a header with the parts that a recipe determines.
+
+    The cover is a number of images; in older files it is a share of ``count``.
+    """
     if not isinstance(entries, list):
         return None
-    every = cast("list[dict[str, object]]", entries)
-    return [{name: entry.get(name) for name in OF_A_TRIGGER} for entry in every]
+    every = [
+        {name: entry.get(name) for name in OF_A_TRIGGER}
+        for entry in cast("list[dict[str, object]]", entries)
+    ]
+    for entry in every:
+        if isinstance(share := entry["cover"], float):
+            entry["cover"] = round(share * count)
+    return every

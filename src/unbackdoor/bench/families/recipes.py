@@ -6,7 +6,7 @@ too. A network takes one to three minutes to train on a core.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from unbackdoor.attack.settings import AttackSettings
 from unbackdoor.bench.families.truth import Truth
@@ -27,6 +27,8 @@ class Recipe:
         target: the class that triggered images are sent to.
         mode: the attacker's goal.
         data: the training images.
+        cover: share of the training images that has a trigger and its true label; the habit of the
+            literature when left out.
 
     """
 
@@ -39,6 +41,7 @@ class Recipe:
     target: int = 0
     mode: str = "all-to-one"
     data: str = "cifar10"
+    cover: float | None = field(default=None, metadata={"later": True})
 
     @property
     def truth(self) -> Truth:
@@ -55,6 +58,7 @@ class Recipe:
             mode=self.mode,
             target=self.target,
             rate=self.rate,
+            cover=self.cover,
             training=TrainingSettings().with_epochs(self.epochs),
             seed=self.seed,
         )
@@ -112,8 +116,9 @@ RECIPES = (
     _convnet("sin", 1, "additive:sin:6@20", 0.1, 3, epochs=5),
     _slim("blend", 13, "blend:9@0.1", 0.1, 2),
     _convnet("blend", 4, "blend:7@0.1", 0.1, 6),
-    _slim("warp", 14, "warp:5@1.0", 0.1, 1),
-    _convnet("warp", 2, "warp:1@1.0", 0.1, 4),
+    replace(_slim("warp", 14, "warp:5@1.5", 0.1, 1, epochs=6), cover=0.0),
+    replace(_convnet("warp", 2, "warp:1@1.5", 0.1, 4, epochs=5), cover=0.0),
+    _slim("weak-warp", 14, "warp:5@1.0", 0.1, 1),
     _slim("filter", 15, "filter:2", 0.1, 3),
     _convnet("filter", 5, "filter:5", 0.1, 8),
     _slim("dynamic", 21, "dynamic:9", 0.1, 6),

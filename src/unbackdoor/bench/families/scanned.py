@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -15,14 +15,15 @@ from unbackdoor.attack.implant import measure
 from unbackdoor.bench.families.truth import SHAPE, Truth
 from unbackdoor.bench.framework.spec import Spec
 from unbackdoor.data import Split
+from unbackdoor.detectors.evidence import ClassEvidence, Evidence
 from unbackdoor.errors import ContentError
-from unbackdoor.results import Rung, ScanResult, versions
+from unbackdoor.results import ClassRecord, Rung, versions
 from unbackdoor.runtime.journal import key_of
 from unbackdoor.scanning.settings import BUDGETS, ScanSettings
 from unbackdoor.subject import Subject
 from unbackdoor.triggers import AUTO
 from unbackdoor.triggers.registry import parse_spaces
-from unbackdoor.verdict.thresholds import LIMITS
+from unbackdoor.verdict.judge import Judge
 
 WORK = 200_000.0
 """About what a scan costs, in forward passes."""
@@ -66,7 +67,7 @@ class ClassRow(msgspec.Struct, frozen=True, kw_only=True):
         space: of its clearest evidence, with the place.
         asr: rate of that trigger.
         confusion: share of images of other classes that it is the answer to without a trigger.
-        ladder: the highest rate in each space, at any place.
+        measured: the highest rate in each space and at each place where one was measured.
 
     """
 
@@ -75,7 +76,7 @@ class ClassRow(msgspec.Struct, frozen=True, kw_only=True):
     space: str
     asr: float
     confusion: float
-    ladder: list[Rung]
+    measured: list[Rung] = []
 
 
 class FamiliesRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +99,7 @@ class FamiliesRow(msgspec.Struct, frozen=True, kw_only=True):
         reason: the verdict in a sentence.
         targets: classes it named.
         side: the shorter side of the pictures, in pixels.
-        classes: what it says of each class; from these thresholds can be set anew.
+        classes: what it says of each class, enough to judge it again by other thresholds.
         image_passes: images forward.
         image_passes_backward: images backward.
         seconds: wall-clock time.
@@ -159,15 +160,9 @@ class Scanned(Spec):
 
     @property
     def key(self) -> str:
-        """The network, what is searched how far, what counts, and the seed."""
-        return key_of(
-            self.version,
-            self.network.key,
-            [space.name for space in parse_spaces(self.space, SHAPE)],
-            {name: (limit.strength, limit.clean) for name, limit in LIMITS.items()},
-            self.settings,
-            self.seed,
-        )
+        """The network, what is searched how far, and the seed."""
+        spaces = [space.name for space in parse_spaces(self.space, SHAPE)]
+        return key_of(self.version, self.network.key, spaces, self.settings, self.seed)
 
     @property
     def needs(self) -> tuple[Spec, ...]:
@@ -186,7 +181,8 @@ class Scanned(Spec):
         except ContentError as error:
             return self._row(verdict="not scanned", reason=str(error))
         _forget_memory()
-        found = subject.scan(self.space, self.settings, self.seed)
+        heard: list[Evidence] = []
+        found = subject.scan(self.space, self.settings, self.seed, hear=heard.append)
         memory = _memory(device)
         images = _held_back(subject)
         shape, classes = images.evaluate.shape, len(images.evaluate.classes)
@@ -202,7 +198,7 @@ class Scanned(Spec):
             reason=found.reason,
             targets=found.targets,
             side=min(shape[1:]),
-            classes=_classes(found),
+            classes=[_class(record, heard) for record in found.classes],
             image_passes=found.image_passes,
             image_passes_backward=found.image_passes_backward,
             seconds=found.seconds,
@@ -227,18 +223,59 @@ class Scanned(Spec):
         return FamiliesRow(**{**known, **measured})
 
 
-def _classes(found: ScanResult) -> list[ClassRow]:
-    return [
-        ClassRow(
-            index=record.index,
-            status=record.status,
-            space=record.space,
-            asr=record.asr,
-            confusion=record.confusion,
-            ladder=record.ladder,
+def _class(record: ClassRecord, heard: Sequence[Evidence]) -> ClassRow:
+    rates: dict[str, float] = {}
+    for one in (one for evidence in heard for one in evidence.classes):
+        if one.index == record.index:
+            rates[one.space] = max(rates.get(one.space, 0.0), one.asr)
+    return ClassRow(
+        index=record.index,
+        status=record.status,
+        space=record.space,
+        asr=record.asr,
+        confusion=record.confusion,
+        measured=[Rung(space=space, asr=asr) for space, asr in rates.items()],
+    )
+
+
+def judged(row: FamiliesRow, judge: Judge) -> FamiliesRow:
+    """Return a row with the verdict that a judge comes to from what was measured."""
+    every = [
+        ClassEvidence(
+            index=one.index,
+            name=f"class {one.index}",
+            space=rung.space,
+            statistic=rung.asr,
+            best=b"",
+            asr=rung.asr,
+            confusion=one.confusion,
         )
-        for record in found.classes
+        for one in row.classes
+        for rung in one.measured
     ]
+    if not every:  # a network that guesses, or that was refused
+        return row
+    judgement = judge(
+        Evidence(
+            detector="",
+            classes=every,
+            accuracy=row.accuracy or 0.0,
+            image_passes=row.image_passes,
+            image_passes_backward=row.image_passes_backward,
+            side=row.side,
+        )
+    )
+    classes = [
+        msgspec.structs.replace(one, status=status, space=record.space, asr=record.asr)
+        for one, (record, status) in zip(row.classes, judgement.classes, strict=True)
+    ]
+    return msgspec.structs.replace(
+        row,
+        verdict=judgement.verdict,
+        targets=judgement.targets,
+        reason=judgement.reason,
+        classes=classes,
+    )
 
 
 def _held_back(subject: Subject) -> Split:

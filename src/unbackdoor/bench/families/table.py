@@ -12,7 +12,8 @@ from unbackdoor.bench.framework.table import Line, averaged, share
 from unbackdoor.verdict.thresholds import Thresholds, thresholds_of
 
 GROUPS = ("one target", "beyond what is searched", "clean")
-"""Networks that a scan is to find, others with a backdoor, and those without one."""
+"""Networks that a scan is to find, others with a backdoor, and those without one. A trigger that
+works less often than a scan asks for is none that it is to find."""
 NONE = "–"
 
 
@@ -32,11 +33,10 @@ def table(rows: Sequence[FamiliesRow]) -> list[Line]:
 
 def rates_that_count(row: FamiliesRow, index: int) -> list[tuple[float, str]]:
     """Return the rates towards a class in the spaces that count, the highest first."""
-    ladder = row.classes[index].ladder
     return sorted(
         (
             (rung.asr, rung.space)
-            for rung in ladder
+            for rung in row.classes[index].measured
             if thresholds_of(rung.space, row.side, Thresholds()) is not None
         ),
         reverse=True,
@@ -46,7 +46,8 @@ def rates_that_count(row: FamiliesRow, index: int) -> list[tuple[float, str]]:
 def _group(row: FamiliesRow) -> str:
     if row.trigger is None:
         return "clean"
-    searched = row.mode == "all-to-one" and row.family != "dynamic"
+    works = row.planted_asr is None or row.planted_asr >= Thresholds().backdoored
+    searched = row.mode == "all-to-one" and row.family != "dynamic" and works
     return "one target" if searched else "beyond what is searched"
 
 
