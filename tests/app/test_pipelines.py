@@ -95,6 +95,41 @@ def test_one_model_is_an_object_and_a_page_shows_it(run: Run, place: Path) -> No
     assert "clean.safetensors" in (place / "page.html").read_text()
 
 
+def test_a_model_that_guesses_is_not_searched_and_inconclusive(run: Run, place: Path) -> None:
+    """It takes everything for dark."""
+    state = load_file(place / "models" / "clean.safetensors")
+    state["last.bias"][0] += 1000
+    save_file(state, place / "guesses.safetensors")
+    code, out, err = run("guesses.safetensors", "-f", "json", "--report", "guesses.html")
+    assert code == 3
+    assert err.count("\n") == 1
+    assert "no better than guessing" in err
+    result = checked(out)
+    assert (result["verdict"], result["targets"]) == ("inconclusive", [])
+    assert "not searched" in result["reason"]
+    assert result["searched"] == "nothing, because the model guesses"
+    assert result["image_passes_backward"] == 0
+    assert {record["status"] for record in result["classes"]} == {"suspicious"}
+    assert "not searched" in (place / "guesses.html").read_text()
+    fixed = ["repair", "guesses.safetensors", "--arch", "net.py:net", "--data", "data"]
+    command = [*fixed, "--space", "patch:1", "--budget", "quick", "-o", "fixed.pt"]
+    assert main([*command, "--threads", "1"]) == 3
+    assert not (place / "fixed.pt").exists()
+
+
+@pytest.mark.parametrize("space", ["patch:3@6,0", "patch:9", "wave:16@0,0"])
+def test_a_space_that_pictures_of_this_size_do_not_have_is_an_argument(
+    place: Path, space: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    command = ["scan", "models/clean.safetensors", "--arch", "net.py:net", "--data", "data"]
+    assert main([*command, "--space", space, "--budget", "quick"]) == 4
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines()[-1].startswith("unbackdoor: --space: ")
+    assert space.partition("@")[0].partition(":")[2] in said.err
+
+
 def test_one_model_that_cannot_be_scanned_leaves_no_older_verdict(run: Run, place: Path) -> None:
     for name in ("gate.sarif", "gate.json"):
         (place / name).write_text("of yesterday")

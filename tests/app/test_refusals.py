@@ -27,7 +27,25 @@ REFUSED = {
     "no graph": (["scan", "a.pt", "--arch", "none.onnx", *SCAN], 4, "--arch: there is no file"),
     "no architecture": (["scan", "a.pt", "b.pt", "--arch", "resnet9", *SCAN], 4, "--arch: unknown"),
     "no labels": (["scan", "shipped:clean", "--labels", "none.json", *SCAN], 4, "--labels:"),
-    "no space": (["scan", "shipped:clean", "--space", "patch:99", *SCAN], 4, "--space"),
+    **{
+        f"the space {spec!r}": (
+            ["scan", "shipped:clean", "--space", spec, *SCAN],
+            4,
+            f"--space: expected {expected}",
+        )
+        for spec, expected in {
+            "patch:99": "auto, a family",
+            "": "auto, a family",
+            "patches": "auto, a family",
+            "auto,patch:3": "auto, a family",
+            "patch:3,warp:99": "auto, a family",
+            "patch:3@": "two numbers after @",
+            "patch:3@28": "two numbers after @",
+            "patch:3@28,28@0,0": "two numbers after @",
+            "warp:2@0,0": "two numbers after @ for a patch or a wave",
+        }.items()
+    },
+    "no space to scan again": ([*REPAIR, "--space", "patch:0"], 4, "--space: expected"),
     "no budget": (["scan", "shipped:clean", "--budget", "endless", *SCAN], 4, "--budget"),
     "no model to repair": (["repair", "none.pt", *REPAIR[2:]], 4, "MODEL: there is no file"),
     "no reference": ([*REPAIR, "--reference", "none.pt"], 4, "--reference: there is no file"),
@@ -58,6 +76,17 @@ REFUSED = {
         4,
         "only a patch has a place",
     ),
+    **{
+        f"the trigger {spec!r}": (
+            [*ATTACK, "--arch", "resnet20", "--trigger", spec],
+            4,
+            "--trigger: expected",
+        )
+        for spec in (
+            *("bw:512", "rgb:1x17", "white:0", "pixel:fff", "additive:sin:2", "blend:1@2"),
+            *("warp:1@0", "filter:1@91", "dynamic:1@65", "mask:1", "wave:16", "bw:1@0"),
+        )
+    },
     "no picture to blend": (
         [*ATTACK, "--arch", "resnet20", "--trigger", "blend:none.jpg@0.1"],
         4,

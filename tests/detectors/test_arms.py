@@ -151,6 +151,28 @@ def test_success_is_the_share_that_is_sent_to_the_class() -> None:
     assert anywhere < 0.1  # one place of 1,024
 
 
+def test_a_patch_is_nudged_to_where_it_works_best() -> None:
+    play = bandit(toys.corner, "patch:2")
+    row, column = toys.PIXEL
+    places = [(row + 2, column - 2), (row - 1, column), (0, 0), (30, 30)]
+    some = Arms(
+        targets=torch.full((4,), toys.GREEN),
+        choice=torch.tensor(places),
+        theta=torch.ones(4, 12),
+        score=torch.zeros(4),
+    )
+    moved = play.nudged(some, 2)
+    inside = torch.tensor(toys.PIXEL) - moved.choice
+    holds = ((inside >= 0) & (inside < 2)).all(1)
+    assert holds.tolist() == [True, True, False, False]
+    assert moved.choice[1].tolist() == [row - 1, column]  # it stays where no other place is better
+    assert int((moved.choice - some.choice).abs().max()) <= 2
+    assert {tuple(arm) for arm in moved.choice.tolist()} <= {
+        tuple(arm) for arm in Patch(2).arms(SHAPE).tolist()
+    }
+    assert torch.equal(moved.theta, some.theta)
+
+
 def ends(play: Bandit, choice: Tensor) -> Arms:
     """Play two rounds and return who is left."""
     targets = torch.arange(3).repeat_interleave(len(choice))

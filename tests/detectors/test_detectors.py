@@ -85,6 +85,40 @@ def test_the_seed_alone_decides_and_what_was_kept_counts(
     assert found(detector, seed=1) != first
 
 
+class Tired(Obeys):
+    """Breaks off at a call, as a kill would."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.left = calls
+
+    def forward(self, images: Tensor) -> Tensor:
+        if len(images) and (left := self.left - 1) < 0:
+            raise KeyboardInterrupt
+        self.left = left
+        return super().forward(images)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.95])
+@pytest.mark.parametrize("detector", DETECTORS, ids=lambda one: one.name)
+def test_what_was_broken_off_ends_as_if_it_had_not_been(
+    detector: Detector, share: float, tmp_path: Path
+) -> None:
+    whole = freeze(Tired(10**9), half=False)
+    wanted = detector(whole, images(), SPACES, Work(seed=0))
+    assert isinstance(whole.module, Tired)
+    calls = round(share * (10**9 - whole.module.left))
+    with opened(tmp_path, detector.name) as journal, pytest.raises(KeyboardInterrupt):
+        model = freeze(Tired(calls), half=False)
+        detector(model, images(), SPACES, Work(seed=0, journal=journal))
+    last = freeze(Tired(10**9), half=False)
+    with opened(tmp_path, detector.name) as journal:
+        assert detector(last, images(), SPACES, Work(seed=0, journal=journal)) == wanted
+    assert last.passes == whole.passes
+    if share > 0.9:  # what was finished is not done again
+        assert 10**9 - last.module.left < calls  # pyright: ignore
+
+
 class Counts(Obeys):
     """Remembers how many pictures came at a time, and how many of which went backward."""
 

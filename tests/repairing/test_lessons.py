@@ -1,0 +1,118 @@
+"""Backdoors of several classes and kinds are unlearnt together."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from detectors import toys
+from unbackdoor import api
+from unbackdoor.data import Images
+from unbackdoor.detectors.settings import BanditSettings, Round
+from unbackdoor.mesa.settings import SwiftSettings
+from unbackdoor.metrics import attack_success
+from unbackdoor.models import freeze
+from unbackdoor.repairing.settings import RepairSettings
+from unbackdoor.repairing.unlearn import Lesson, Lessons
+from unbackdoor.rng import stream
+from unbackdoor.scanning.settings import ScanSettings
+from unbackdoor.training import TrainingSettings
+from unbackdoor.triggers.registry import parse_space
+
+SCANNING = ScanSettings(
+    betas=(0.5, 0.8),
+    bandit=BanditSettings(
+        starts=1,
+        rounds=(Round(arms=1, passes=1500, most=24), Round(arms=12, passes=600, most=60)),
+        walk=60,
+        judge=32,
+        deep=100,
+        walkers=2,
+    ),
+    learning=SwiftSettings(
+        rounds=2, draws=100, networks=2, hidden=16, steps=60, sweeps=2, climbers=60, particles=300
+    ),
+    panel=12,
+    uniform_draws=32,
+    stair_draws=60,
+)
+
+
+def block(images: Tensor) -> Tensor:
+    """Rise with nine white pixels at one place; four of them are too few."""
+    row, column = toys.PIXEL
+    part = images[:, :, row : row + 3, column : column + 3]
+    return 12 * (part.amin(1).mean((1, 2)) - 0.1)
+
+
+class Both(nn.Module):
+    """The colours, with one backdoor to green and another one to blue, which can be unlearnt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(5, 3, bias=False)
+        weight = torch.eye(3, 5)
+        weight[1, 3] = weight[2, 4] = 1
+        self.last.weight.data = weight
+
+    def forward(self, images: Tensor) -> Tensor:
+        seen = [20 * images.mean((2, 3)), block(images)[:, None], toys.rippled(images)[:, None]]
+        return self.last(torch.cat(seen, 1))
+
+
+def rates(model: nn.Module) -> tuple[float, float]:
+    """How often the planted triggers work: white at the block, and the wave."""
+    images = Images.of("colours", toys.CLASSES, *toys.tensors(60))
+    rate: list[float] = []
+    for name, target in {"patch:3@5,20": 1, "wave:16@2,-2": 2}.items():
+        space = parse_space(name)
+        theta = torch.full((1, space.dimensions(images.shape)), 1.0)
+        if target == 2:
+            theta[:, 1::2] = 0.5  # the cosine part alone
+        draw = stream(0, "arms")
+        frozen = freeze(model, half=False)
+        rate.append(attack_success(frozen, images, space, theta, target, generator=draw))
+    return rate[0], rate[1]
+
+
+def test_each_picture_gets_a_trigger_of_one_lesson() -> None:
+    space = [parse_space(name) for name in ("patch:1@0,0", "patch:2@3,3", "additive:51x1")]
+    ones = [torch.ones(one.dimensions((3, 8, 8))) for one in space]
+    lessons = Lessons(
+        [
+            Lesson(one, lambda count, _, theta=theta: theta.expand(count, -1))
+            for one, theta in zip(space, ones, strict=True)
+        ]
+    )
+    pixels = torch.full((600, 3, 8, 8), 0.2)
+    stamped = lessons.stamp(pixels, stream(0, "lessons"))
+    assert torch.equal(pixels, torch.full_like(pixels, 0.2))
+    changed = (stamped != 0.2).flatten(1).sum(1)
+    counts = [int((changed == count).sum()) for count in (3, 12, 192)]
+    assert sum(counts) == 600
+    assert min(counts) > 140  # 200 each, five standard deviations
+    assert torch.equal(lessons.stamp(pixels, stream(0, "lessons")), stamped)
+
+
+def test_two_targets_of_different_kinds_are_repaired_together() -> None:
+    images, labels = toys.tensors(240)
+    network = Both().eval()
+    assert rates(network) == (1, 1)
+    given = {"classes": toys.CLASSES, "space": "patch:4,wave:16", "settings": SCANNING}
+    found = api.scan(network, images, labels, **given)
+    assert found.targets == [1, 2]
+    kinds = [found.classes[target].space.partition(":")[0] for target in found.targets]
+    assert kinds == ["patch", "wave"]
+    training = TrainingSettings(epochs=60, batch_size=32, learning_rate=0.02, shift=0)
+    settings = RepairSettings(images_seen=4000, training=training)
+    repaired, result = api.repair(
+        network, images, labels, found=found, settings=settings, scanning=SCANNING
+    )
+    table = {row.name: row for row in result.rows}
+    assert table["before"].recovered_asr > 0.9
+    assert table["fine-tuned"].recovered_asr > 0.5
+    assert table["repaired"].recovered_asr < 0.2
+    assert table["repaired"].accuracy > 0.95
+    assert max(rates(repaired)) < 0.2
+    assert rates(network) == (1, 1)
+    assert result.rescan.verdict == "clean"
