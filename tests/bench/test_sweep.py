@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, make_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,9 +28,11 @@ from unbackdoor.bench.framework.spec import Spec, fingerprint
 from unbackdoor.bench.framework.sweep import complete
 from unbackdoor.bench.paper.defended import DefenceRow
 from unbackdoor.bench.paper.networks import Network
+from unbackdoor.detectors.settings import BanditSettings
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.runtime.journal import Journal
 from unbackdoor.runtime.progress import Progress, Silent, Task
+from unbackdoor.scanning.settings import ScanSettings
 
 KILLS = int(os.environ.get("UNBACKDOOR_KILLS", "3"))
 
@@ -193,6 +195,26 @@ def test_a_folder_that_cannot_be_made_is_named_before_any_work(tmp_path: Path) -
 def test_equal_specs_alone_have_equal_fingerprints() -> None:
     assert fingerprint(Number(1)) == fingerprint(Number(1))
     assert len({fingerprint(spec) for spec in (Number(1), Number(2), Text(1))}) == 3
+
+
+def test_a_field_that_was_added_later_counts_where_it_is_not_at_its_default() -> None:
+    def settings(*fields: Any) -> Any:
+        return make_dataclass("Settings", [("value", int, 1), *fields], frozen=True)
+
+    before = settings()
+    grown = settings(("more", int, field(default=2, metadata={"later": True})))
+    wrong = settings(("more", int, field(default=2)))
+    assert fingerprint(grown()) == fingerprint(before())
+    assert fingerprint(grown(value=3)) == fingerprint(before(value=3))
+    assert fingerprint(grown(more=3)) != fingerprint(before())
+    assert fingerprint(wrong()) != fingerprint(before())
+
+
+def test_the_work_of_a_search_is_part_of_the_keys_of_scans_that_do_other_work() -> None:
+    """Rows that were stored before there was such work are of the usual one."""
+    usual, other = ScanSettings(), ScanSettings(bandit=BanditSettings(starts=9))
+    assert fingerprint(usual) == fingerprint(ScanSettings(bandit=BanditSettings()))  # pyright: ignore
+    assert fingerprint(other) != fingerprint(usual)  # pyright: ignore
 
 
 def without_time(rows: list[DefenceRow]) -> list[DefenceRow]:

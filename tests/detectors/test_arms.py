@@ -173,6 +173,29 @@ def test_a_patch_is_nudged_to_where_it_works_best() -> None:
     assert torch.equal(moved.theta, some.theta)
 
 
+@pytest.mark.parametrize("count", [2, 3, 10])
+def test_a_look_at_usual_squares_scores_every_class_at_once(count: int) -> None:
+    play = bandit(toys.corner, "patch:4x2")
+    row, column = toys.PIXEL
+    white = torch.stack([torch.zeros(12), torch.ones(12)])
+    places = torch.tensor([[row - 1, column - 3], [row + 1, column], [0, 0]])
+    before = play.model.passes
+    seen = play.look(white, places, count)
+    assert play.model.passes - before == len(white) * len(places) * count
+    assert len(seen) == 2 * 3 * 3
+    assert float(seen.score.max()) <= 0
+    table = {
+        (int(seen.targets[arm]), float(seen.theta[arm, 0]), *whole(seen.choice[arm])): float(score)
+        for arm, score in enumerate(seen.score)
+    }
+    assert len(table) == len(seen)
+    best = max(table, key=lambda key: table[key])
+    assert best == (toys.GREEN, 1.0, row - 1, column - 3)
+    others = [score for key, score in table.items() if key != best]
+    assert table[best] > -0.1
+    assert max(others) < -5  # also of classes of which an image was looked at
+
+
 def ends(play: Bandit, choice: Tensor) -> Arms:
     """Play two rounds and return who is left."""
     targets = torch.arange(3).repeat_interleave(len(choice))

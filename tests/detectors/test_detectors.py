@@ -108,9 +108,11 @@ def test_what_was_broken_off_ends_as_if_it_had_not_been(
     wanted = detector(whole, images(), SPACES, Work(seed=0))
     assert isinstance(whole.module, Tired)
     calls = round(share * (10**9 - whole.module.left))
-    with opened(tmp_path, detector.name) as journal, pytest.raises(KeyboardInterrupt):
-        model = freeze(Tired(calls), half=False)
-        detector(model, images(), SPACES, Work(seed=0, journal=journal))
+    tired = freeze(Tired(calls), half=False)
+    with opened(tmp_path, detector.name) as journal:
+        work = Work(seed=0, journal=journal)
+        with pytest.raises(KeyboardInterrupt):
+            detector(tired, images(), SPACES, work)
     last = freeze(Tired(10**9), half=False)
     with opened(tmp_path, detector.name) as journal:
         assert detector(last, images(), SPACES, Work(seed=0, journal=journal)) == wanted

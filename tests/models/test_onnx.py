@@ -270,7 +270,7 @@ def test_a_graph_of_another_exporter_is_scanned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     one = (Round(arms=1, passes=1, most=1),)
-    bandit = BanditSettings(starts=1, rounds=one, walk=1, judge=2, walkers=1, evaluate=1)
+    bandit = BanditSettings(starts=1, rounds=one, walk=1, judge=2, deep=1, walkers=1, evaluate=1)
     small = replace(SMALL, bandit=bandit, uniform_draws=2, panel=2, pool=4, stair_draws=2)
     monkeypatch.setitem(BUDGETS, "quick", small)
     model = enlivened(name, 2, tmp_path / "m.onnx")

@@ -83,6 +83,21 @@ def test_drawn_and_coarse_arms_are_arms(space: Space) -> None:
 
 
 @pytest.mark.parametrize("space", RUNGS, ids=named)
+def test_a_library_is_of_triggers_and_places_of_the_space(space: Space) -> None:
+    theta, places = space.library(SHAPE)
+    assert theta.shape[1:] == (space.dimensions(SHAPE),)
+    assert places.shape[1:] == space.arms(SHAPE).shape[1:]
+    assert (len(theta) == 0) == (len(places) == 0)
+    few = isinstance(space, Patch) and (space.grid or space.size) <= BLOCKS
+    assert (len(theta) > 0) == few
+    if few:
+        assert ((theta == 0) | (theta == 1)).all()
+        assert len(theta.unique(dim=0)) == len(theta)
+        every = {tuple(arm) for arm in space.arms(SHAPE).tolist()}
+        assert {tuple(arm) for arm in places.tolist()} <= every
+
+
+@pytest.mark.parametrize("space", RUNGS, ids=named)
 def test_only_a_space_with_several_arms_is_searched_anywhere(space: Space) -> None:
     """A pixel or four colours at any place are too little to tell from what pictures show."""
     detailed = isinstance(space, Patch) and (space.grid or space.size) > BLOCKS

@@ -136,6 +136,23 @@ def test_coarse_places_reach_from_edge_to_edge(size: int, extra: tuple[int, int]
     assert whole_in(half, Patch(half).arms(shape), size, coarse)
 
 
+@pytest.mark.parametrize("side", [9, 28, 32, 36, 96, 224, 299])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_usual_squares_are_tried_from_edge_to_edge(side: int, channels: int) -> None:
+    shape = (channels, side, side)
+    space = Patch(max(2, side // 4), 2)
+    theta, places = space.library(shape)
+    colours = space.picture(theta, shape).flatten(2)
+    assert torch.equal(colours.amin(2), colours.amax(2))  # squares of one colour
+    assert {0.0, 1.0} <= {float(one.min()) for one in colours if one.min() == one.max()}
+    assert len(theta) == (4 if channels == 3 else 2)
+    room = side - space.size
+    axis = places[:, 0].unique()
+    assert (int(axis[0]), int(axis[-1])) == (0, room)
+    assert int(axis.diff().max()) <= max(1, side // 16)
+    assert len(places) == len(axis) ** 2 <= 17**2
+
+
 def test_a_grid_is_squares_of_one_colour() -> None:
     space, images = parse_space("patch:6x2"), torch.zeros(1, 3, 9, 7)
     theta = torch.arange(1, 13)[None] / 12

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from unbackdoor.data import Images
-from unbackdoor.detectors.objective import gains, margins
+from unbackdoor.detectors.objective import balanced, gains, margins
 from unbackdoor.detectors.reversal import descend
 from unbackdoor.detectors.settings import Round
 from unbackdoor.models import Frozen
@@ -126,16 +126,17 @@ class Bandit:
         Args:
             thetas: usual triggers, ``(l, n)``.
             places: ``(p, k)``.
-            count: images.
+            count: images, in equal parts of all classes.
 
         """
         classes = len(self.images.classes)
-        picks = torch.randperm(len(self.images), generator=self.generator)[:count]
+        some_images = balanced(self.images, count, self.generator)
+        clean, count = some_images.batch(torch.arange(len(some_images))), len(some_images)
         theta = thetas.repeat_interleave(len(places), 0)
         choice = places.repeat(len(thetas), 1)
         scores: list[Tensor] = []
         for some in torch.split(torch.arange(len(theta)), max(1, self.images.chunk // count)):
-            pixels = self.images.batch(picks).repeat(len(some), 1, 1, 1)
+            pixels = clean.repeat(len(some), 1, 1, 1)
             stamped = self.space.apply(
                 pixels,
                 theta[some].repeat_interleave(count, 0),
@@ -143,7 +144,7 @@ class Bandit:
             )
             won = functional.logsigmoid(gains(self.model(stamped).cpu()) / self.temperature)
             won = won.reshape(len(some), count, classes)
-            other = self.images.targets[picks][:, None] != torch.arange(classes)
+            other = some_images.targets[:, None] != torch.arange(classes)
             scores.append((won * other).sum(1) / other.sum(0).clamp(min=1))
         return Arms(
             targets=torch.arange(classes).repeat(len(theta)),

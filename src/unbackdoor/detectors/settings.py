@@ -87,7 +87,8 @@ class BanditSettings:
     Args:
         starts: searches towards each class where there is no place to choose.
         rounds: of the bandit.
-        look: images on which each usual trigger is tried at each place.
+        look: images on which each usual trigger is tried at each place; at least two, since those
+            of a class say nothing of triggers towards it.
         walk: images with which each weaker variant of a survivor is tried.
         judge: the defender's images on which a survivor's success is measured.
         enough: success rate at which a weaker trigger suffices.
@@ -96,7 +97,7 @@ class BanditSettings:
         deep: images of that work.
         walkers: survivors of a space that are made weaker, at most.
         evaluate: held-back images on which the best triggers of all classes of a space are measured
-            together; each gets at least             :data:`FEW` and at most :data:`MANY`.
+            together; each gets at least :data:`FEW` and at most :data:`MANY`.
         after: share of the passes that a space gets once triggers were found that suffice when they
             are much weaker.
 
@@ -120,7 +121,8 @@ class BanditSettings:
     after: float = 0.3
 
     def __post_init__(self) -> None:
-        expect(self, 1, inf, "starts", "look", "walk", "judge", "deep", "walkers", "evaluate")
+        expect(self, 1, inf, "starts", "walk", "judge", "deep", "walkers", "evaluate")
+        expect(self, 2, inf, "look")
         expect(self, 0, 1, "enough", "promising", "after")
 
     def images_of_each(self, classes: int) -> int:

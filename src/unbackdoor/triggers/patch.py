@@ -87,7 +87,7 @@ class Patch:
         return torch.cartesian_prod(rows, columns).reshape(-1, 2)
 
     def library(self, shape: Shape) -> tuple[Tensor, Tensor]:
-        """Return squares of one colour at every second place, for patches of few colours."""
+        """Return squares of one colour from edge to edge, for patches of few colours."""
         channels, height, width = shape
         if self._cells > BLOCKS:
             return torch.empty(0, self.dimensions(shape)), self.arms(shape)[:0]
@@ -97,7 +97,7 @@ class Patch:
         apart = max(1, min(height, width) // NEAR)
         return (
             bits.repeat_interleave(self._cells**2, 1).float(),
-            places[(places % apart == 0).all(1)],
+            places[((places % apart == 0) | (places == places.amax(0))).all(1)],
         )
 
     def draw_arms(self, count: int, shape: Shape, generator: Generator) -> Tensor:
