@@ -84,7 +84,7 @@ def too_many_dimensions(scan: dict[str, Any]) -> None:
     found = scan["classes"][0]
     found |= {"best": best, "trigger_shape": [3, 17, 17], "stairs": found["stairs"][:1]}
     draws = base64.b64encode(bytes(2 * values)).decode()
-    found["stairs"][0] |= {"draws": draws, "values": [0.9, 0.9], "log_q": []}
+    found["stairs"][0] |= {"draws": draws, "values": [0.9, 0.9], "log_q": [0.0, 0.0]}
 
 
 def rate_above(scan: dict[str, Any]) -> None:

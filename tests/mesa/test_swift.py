@@ -42,15 +42,21 @@ def test_single_parts_are_enough_although_they_differ() -> None:
 
 
 def test_a_few_known_draws_show_it_the_way_in_many_dimensions() -> None:
-    """As the screened triggers of a scan do: without them all that it sees is F = 0."""
+    """As the triggers of a search do: without them all that it sees is F = 0."""
     problem = Corners(27, (0.75, 0.25))
-    generator = stream(0, "known")
-    theta = torch.cat([problem.sample(0.5, 8, generator), torch.rand(500, 27, generator=generator)])
-    for stair in Swift(draws=1000)(problem, (0.5, 0.9), 27, seed=0, known=theta):
-        assert stair.log_volume == pytest.approx(problem.log_volume(stair.beta), abs=0.4)
-        assert stair.valid_fraction > 0.4
-        small = float((problem.mode(stair.draws[stair.valid]) == 1).double().mean())
-        assert 0.12 < small < 0.45
+    shares: list[float] = []
+    for seed in range(3):
+        generator = stream(seed, "known")
+        theta = problem.sample(0.5, 8, generator)
+        theta = torch.cat([theta, torch.rand(500, 27, generator=generator)])
+        for stair in Swift(draws=1000)(problem, (0.5, 0.9), 27, seed=seed, known=theta):
+            assert stair.log_volume == pytest.approx(problem.log_volume(stair.beta), abs=0.5)
+            assert stair.valid_fraction > 0.4
+            mode = problem.mode(stair.draws[stair.valid])
+            shares.append(float((mode == 1).double().mean()))
+    # How often the smaller mode is drawn hangs on how many of the known draws lie in it.
+    assert min(shares) > 0
+    assert 0.1 < sum(shares) / len(shares) < 0.4
 
 
 def test_it_stops_asking_once_values_are_foreseen() -> None:

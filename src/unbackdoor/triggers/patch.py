@@ -94,7 +94,7 @@ class Patch:
         colours = dict.fromkeys(colour[:channels] for colour in COLOURS)
         bits = torch.tensor(list(colours))
         places = self.arms(shape)
-        apart = max(1, min(height, width) // NEAR)
+        apart = max(1, round(min(height, width) / NEAR))
         return (
             bits.repeat_interleave(self._cells**2, 1).float(),
             places[((places % apart == 0) | (places == places.amax(0))).all(1)],
