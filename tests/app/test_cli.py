@@ -302,8 +302,7 @@ def test_a_foreign_network_with_a_backdoor_is_retrained_and_written_as_it_came(
     page = tmp_path / "page.html"
     code = main([*mend, *common, "--report", str(page), "-f", "json"])
     result = json.loads(capsys.readouterr().out)
-    # With so little work hardly a draw of the stairs is a trigger that works: it is not repaired.
-    assert (code, result["rescan"]["verdict"]) == (3, "backdoored")
+    assert (code, result["rescan"]["verdict"]) == (0, "clean")
     assert [row["name"] for row in result["rows"]] == ["before", "repaired", "fine-tuned"]
     assert set(torch.load(fixed, weights_only=True)) == set(state)
     assert page.is_file()

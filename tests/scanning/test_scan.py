@@ -119,7 +119,7 @@ def test_passes_are_counted(found: ScanResult) -> None:
 
     look = 4 * 64 * BANDIT.look  # four colours at 64 places, for both classes
     places = played(last, 6)
-    restarts = played(Round(arms=4, passes=4 * 300, most=300), 4)
+    restarts = played(Round(arms=4, passes=4 * SMALL.pool, most=SMALL.pool), 4)
     assert found.image_passes_backward == places + restarts
     around = (64 + 5) * 12
     pool = 30 * 2 * 5

@@ -34,8 +34,8 @@ from unbackdoor.triggers.fixed import At
 
 MOST_DIMENSIONS = 192
 """Values of θ up to which a density is estimated: a patch of 8×8 pixels."""
-RESTARTS, PASSES = 4, 300
-"""Searches in the space of the trigger, and the images that each gets."""
+RESTARTS = 4
+"""Searches in the space of the trigger; each gets as many images as the panel stands for."""
 MANY = 16
 """The same where the draws are the triggers that the searches find."""
 
@@ -65,8 +65,9 @@ def law(
     few = len(theta) <= MOST_DIMENSIONS
     steps = Steps(model, work.journal.within(f"law {target}"))
     starts = RESTARTS if few else MANY
+    effort = Round(arms=starts, passes=starts * settings.pool, most=settings.pool)
     found = steps.keep(
-        "restarts", Tensor, lambda: _restarts(panel, images, target, theta, starts, work)
+        "restarts", Tensor, lambda: _restarts(panel, images, target, theta, effort, work)
     )
     if not few:
         values = steps.keep("values", Tensor, lambda: panel.towards(target)(found))
@@ -99,7 +100,7 @@ def law(
 
 
 def _restarts(
-    panel: Panel, images: Images, target: int, theta: Tensor, starts: int, work: Work
+    panel: Panel, images: Images, target: int, theta: Tensor, effort: Round, work: Work
 ) -> Tensor:
     """Return the trigger and others of its space that a search finds, ``(1 + starts, n)``."""
     space = panel.space
@@ -115,6 +116,5 @@ def _restarts(
     else:
         columns = space.coarse_arms(images.shape).shape[1]
         choice = torch.full((1, columns), ANYWHERE)
-    arms = bandit.start(torch.full((starts,), target), choice.expand(starts, -1))
-    played = bandit.play(arms, Round(arms=starts, passes=starts * PASSES, most=PASSES))
-    return torch.cat([theta[None], played.theta])
+    arms = bandit.start(torch.full((effort.arms,), target), choice.expand(effort.arms, -1))
+    return torch.cat([theta[None], bandit.play(arms, effort).theta])

@@ -133,7 +133,7 @@ class SwiftSettings:
     """
 
     rounds: int = 10
-    settled: float = 0.1
+    settled: float = 0.07
     draws: int = 500
     parts: int = 2
     networks: int = 4
@@ -144,7 +144,7 @@ class SwiftSettings:
     weight_decay: float = 0.01
     sweeps: int = 5
     climbers: int = 250
-    particles: int = 4000
+    particles: int = 6000
 
     def __post_init__(self) -> None:
         expect(self, 1, inf, "rounds", "draws", "parts", "networks", "hidden", "steps", "batch")

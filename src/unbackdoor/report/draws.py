@@ -95,10 +95,15 @@ def principal_axes(theta: Theta) -> Axes:
     """Return the plane in which the rows of ``theta`` ``(B, n)`` differ most, B ≥ 1."""
     centre = theta.mean(axis=0)
     centred = theta - centre
-    # Of the n × n scatter matrix, not of the far taller matrix of draws: seconds less at n = 768.
-    rows, spread, _ = np.linalg.svd(centred.T @ centred, hermitian=True)
     directions = np.zeros((2, theta.shape[1]))
-    directions[: min(2, theta.shape[1])] = rows[:, :2].T
+    if len(theta) < theta.shape[1]:
+        _, lengths, rows = np.linalg.svd(centred, full_matrices=False)
+        spread = lengths**2
+    else:
+        # Of the n × n scatter matrix, not of the far taller matrix of draws: seconds less.
+        columns, spread, _ = np.linalg.svd(centred.T @ centred, hermitian=True)
+        rows = columns.T
+    directions[: min(2, len(rows))] = rows[:2]
     # A singular vector has no sign of its own; fixed, the same result makes the same page.
     strongest = np.abs(directions).argmax(axis=1)[:, None]
     directions *= np.where(np.take_along_axis(directions, strongest, axis=1) < 0, -1.0, 1.0)

@@ -17,6 +17,7 @@ from unbackdoor.results.older import upgraded
 from unbackdoor.results.records import (
     LARGEST,
     MOST_DIMENSIONS,
+    MOST_STORED,
     MOST_VALUES,
     SCHEMA_VERSION,
     WRITTEN,
@@ -163,10 +164,10 @@ def _problem_of_class(record: ClassRecord, classes: int) -> str | None:
         return "expected rates from 0 to 1"
     if len(record.sources) not in {0, classes}:
         return f"expected the rates of {classes} classes, came {len(record.sources)}"
-    if record.stairs and n > MOST_DIMENSIONS:
-        return f"expected stairs of at most {MOST_DIMENSIONS} dimensions, came {n}"
     for stair in record.stairs:
         count = len(stair.values)
+        if n > MOST_DIMENSIONS and (stair.log_q or n * count > MOST_STORED):
+            return f"expected stairs of at most {MOST_DIMENSIONS} dimensions, came {n}"
         if not count or len(stair.draws) != n * count or len(stair.log_q) not in {0, count}:
             return f"expected {n} bytes and a density for each of {count} draws"
         if not 0 <= stair.gamma <= 1:

@@ -21,7 +21,9 @@ LARGEST = 1 << 28
 MOST_VALUES = 3 * 64**2
 """Parameters of a trigger."""
 MOST_DIMENSIONS = 3 * 16**2
-"""The same where a law was recovered; the page needs memory for the square of this number."""
+"""The same where a density was recovered; the page needs memory for the square of this number."""
+MOST_STORED = 1 << 20
+"""Values of all draws together where none was."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

@@ -108,6 +108,8 @@ def execute(spec: Spec, inputs: Mapping[Spec, Any], device: str, threads: int) -
     except UnbackdoorError as error:
         return Failure(error)
     except Exception as error:  # a failure of one piece, such as a GPU out of memory
+        if isinstance(error.__cause__, KeyboardInterrupt):  # it came while a class was being made
+            raise error.__cause__ from None
         told = ContentError(f"a piece failed with {type(error).__name__} ({brief(error)}).")
         told.add_note(traceback.format_exc())
         return Failure(told)

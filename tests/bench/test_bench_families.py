@@ -374,6 +374,9 @@ def test_the_document_says_what_counts_and_what_it_costs() -> None:
     text = DOCUMENT.read_text()
     assert markdown(limits()) in text
     assert markdown(passes()) in text
+    assert f"({BANDIT.walk} images for each\nweaker trigger" in text
+    assert f"({BANDIT.deep} images each)" in text
+    assert f"the spaces that follow get {BANDIT.after:.0%}".replace("%", " %") in text
     assert "<!-- table: bench families -->" in text
 
 
