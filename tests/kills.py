@@ -56,6 +56,7 @@ SMALL = ScanSettings(
         rounds=1, draws=100, networks=2, hidden=16, steps=60, sweeps=2, climbers=40, particles=200
     ),
     panel=12,
+    pool=100,
     uniform_draws=64,
     stair_draws=60,
 )

@@ -193,7 +193,7 @@ def test_a_look_at_usual_squares_scores_every_class_at_once(count: int) -> None:
     assert best == (toys.GREEN, 1.0, row - 1, column - 3)
     others = [score for key, score in table.items() if key != best]
     assert table[best] > -0.1
-    assert max(others) < -5  # also of classes of which an image was looked at
+    assert max(others) < -1  # also of classes of which an image was looked at
 
 
 def ends(play: Bandit, choice: Tensor) -> Arms:

@@ -13,6 +13,7 @@ from unbackdoor import api
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence
 from unbackdoor.detectors.search import ArmSearch
 from unbackdoor.detectors.settings import BanditSettings, Round
+from unbackdoor.mesa.settings import SwiftSettings
 from unbackdoor.models import freeze
 from unbackdoor.runtime.work import Work
 from unbackdoor.scanning.settings import ScanSettings
@@ -128,7 +129,10 @@ def test_a_network_that_is_sure_of_everything_is_searched_all_the_same() -> None
     sure = Sure().eval()
     with torch.no_grad():
         assert sure(images[:30] / 255).unique().tolist() == [0, 1]
-    settings = ScanSettings(bandit=BANDIT, betas=(0.5,), panel=8, uniform_draws=16, stair_draws=20)
+    learning = SwiftSettings(rounds=1, draws=40, networks=1, steps=20, climbers=20, particles=40)
+    settings = ScanSettings(
+        bandit=BANDIT, learning=learning, betas=(0.5,), panel=8, uniform_draws=16, stair_draws=20
+    )
     result = api.scan(sure, images, labels, space="patch:6", settings=settings)
     assert [finding.check for finding in result.preflight] == ["softmax"]
     assert result.targets == [toys.GREEN]

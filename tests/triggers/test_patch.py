@@ -149,7 +149,7 @@ def test_usual_squares_are_tried_from_edge_to_edge(side: int, channels: int) -> 
     room = side - space.size
     axis = places[:, 0].unique()
     assert (int(axis[0]), int(axis[-1])) == (0, room)
-    assert int(axis.diff().max()) <= max(1, round(side / 16))
+    assert int(axis.diff().max()) <= -(-side // 16)
     assert len(places) == len(axis) ** 2 <= 17**2
 
 

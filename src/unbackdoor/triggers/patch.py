@@ -24,7 +24,7 @@ SEARCHED, SIDE = (6, 8), 32
 COLOURS = ((0, 0, 0), (1, 1, 1), (1, 1, 0), (1, 0, 0))
 """Black, white, yellow and red: squares that attackers use."""
 NEAR = 16
-"""Places of a library down and across a picture."""
+"""Places of a library down and across a picture, and one more at the edge."""
 BLOCKS = 2
 """Rows and columns of colours of the larger of them."""
 
@@ -94,7 +94,7 @@ class Patch:
         colours = dict.fromkeys(colour[:channels] for colour in COLOURS)
         bits = torch.tensor(list(colours))
         places = self.arms(shape)
-        apart = max(1, round(min(height, width) / NEAR))
+        apart = math.ceil(min(height, width) / NEAR)
         return (
             bits.repeat_interleave(self._cells**2, 1).float(),
             places[((places % apart == 0) | (places == places.amax(0))).all(1)],
