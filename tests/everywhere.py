@@ -61,6 +61,7 @@ COMPUTE = (
     "mesa",
     "models/test_builtin.py",
     "models/test_freeze.py",
+    "models/test_logits.py",
     "models/test_onnx.py",
     "preflight",
     "repairing",

@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from unbackdoor.detectors.settings import ReversalSettings, ScreeningSettings, SearchSettings
+from unbackdoor.detectors.settings import (
+    BanditSettings,
+    ReversalSettings,
+    Round,
+    ScreeningSettings,
+    SearchSettings,
+)
 from unbackdoor.errors import ArgumentError
 from unbackdoor.mesa.settings import (
     FlowSettings,
@@ -33,6 +39,12 @@ NAN = float("nan")
         (SearchSettings, {"panel": 0}, "panel"),
         (SearchSettings, {"temperature": 0.0}, "temperature"),
         (ScreeningSettings, {"restarts": 0}, "restarts"),
+        (BanditSettings, {"walkers": 0}, "walkers"),
+        (BanditSettings, {"look": 1}, "look"),
+        (BanditSettings, {"enough": 1.1}, "enough"),
+        (BanditSettings, {"after": NAN}, "after"),
+        (Round, {"arms": 0, "passes": 1, "most": 1}, "arms"),
+        (Round, {"arms": 1, "passes": 1, "most": 1, "reach": 0.0}, "reach"),
         (ReversalSettings, {"learning_rate": NAN}, "learning_rate"),
         (FlowSettings, {"components": 0}, "components"),
         (SmcSettings, {"survive": 1.5}, "survive"),
