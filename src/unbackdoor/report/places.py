@@ -155,7 +155,7 @@ def nearest(start: int, grid: Sequence[int]) -> int:
 
 def _size(places: Sequence[Place], index: int) -> int:
     counts = Counter(place.size for place in places)
-    everywhere = [size for size in counts if 2 * counts[size] >= max(counts.values())]
+    everywhere = [size for size in counts if 4 * counts[size] >= max(counts.values())]
     rates = {
         size: max(one.rate * (one.target == index) for one in places if one.size == size)
         for size in everywhere
