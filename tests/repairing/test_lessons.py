@@ -109,7 +109,8 @@ def test_two_targets_of_different_kinds_are_repaired_together() -> None:
         network, images, labels, found=found, settings=settings, scanning=SCANNING
     )
     table = {row.name: row for row in result.rows}
-    assert table["before"].recovered_asr > 0.9
+    # Half of the draws are of the stair at β = 0.5, half of the one at 0.8.
+    assert table["before"].recovered_asr > 0.6
     assert table["fine-tuned"].recovered_asr > 0.5
     assert table["repaired"].recovered_asr < 0.2
     assert table["repaired"].accuracy > 0.95
