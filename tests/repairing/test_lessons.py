@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +10,7 @@ from detectors import toys
 from unbackdoor import api
 from unbackdoor.data import Images
 from unbackdoor.detectors.settings import BanditSettings, Round
+from unbackdoor.mesa import Stair, Staircase
 from unbackdoor.mesa.settings import SwiftSettings
 from unbackdoor.metrics import attack_success
 from unbackdoor.models import freeze
@@ -23,7 +25,7 @@ SCANNING = ScanSettings(
     betas=(0.5, 0.8),
     bandit=BanditSettings(
         starts=1,
-        rounds=(Round(arms=1, passes=1500, most=24), Round(arms=12, passes=600, most=60)),
+        rounds=(Round(arms=1, passes=600, most=100), Round(arms=3, passes=600, most=200)),
         walk=60,
         judge=32,
         deep=100,
@@ -52,7 +54,7 @@ class Both(nn.Module):
         super().__init__()
         self.last = nn.Linear(5, 3, bias=False)
         weight = torch.eye(3, 5)
-        weight[1, 3] = weight[2, 4] = 1
+        weight[1, 3], weight[2, 4] = 1, 0.85  # waves up to 9 of 255 are too low
         self.last.weight.data = weight
 
     def forward(self, images: Tensor) -> Tensor:
@@ -94,11 +96,23 @@ def test_each_picture_gets_a_trigger_of_one_lesson() -> None:
     assert torch.equal(lessons.stamp(pixels, stream(0, "lessons")), stamped)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_of_few_pictures_some_lessons_get_none(count: int) -> None:
+    """As in the last batch of an epoch."""
+    every = torch.rand(20, 12, generator=stream(0, "draws"))
+    stair = Stair(beta=0.5, draws=every, log_q=None, values=torch.ones(20))
+    sampler = Staircase((stair,), torch.ones(1)).sample
+    lessons = Lessons([Lesson(parse_space("patch:2"), sampler) for _ in range(5)])
+    pixels = torch.full((count, 3, 8, 8), 0.5)
+    stamped = lessons.stamp(pixels, stream(0, "lessons"))
+    assert ((stamped != pixels).flatten(1).sum(1) == 12).all()
+
+
 def test_two_targets_of_different_kinds_are_repaired_together() -> None:
     images, labels = toys.tensors(240)
     network = Both().eval()
     assert rates(network) == (1, 1)
-    given = {"classes": toys.CLASSES, "space": "patch:4,wave:16", "settings": SCANNING}
+    given = {"classes": toys.CLASSES, "space": "patch:4@4,19,wave:16@2,-2", "settings": SCANNING}
     found = api.scan(network, images, labels, **given)
     assert found.targets == [1, 2]
     kinds = [found.classes[target].space.partition(":")[0] for target in found.targets]

@@ -58,7 +58,14 @@ def stamped(trigger: Trigger, images: torch.Tensor) -> torch.Tensor:
     return trigger.space.apply(images, trigger.theta.expand(count, -1), arms)
 
 
-@pytest.mark.parametrize("spec", SPACES)
+@pytest.mark.parametrize(
+    "spec",
+    [
+        # how far the farthest of some shifts goes is a matter of the draw
+        pytest.param(spec, marks=pytest.mark.stored if spec == "warp:1@3" else ())
+        for spec in SPACES
+    ],
+)
 def test_a_known_trigger_is_a_member_of_its_space(spec: str) -> None:
     trigger = parse_trigger(spec, SHAPE)
     assert (trigger.name, trigger.space.name) == (spec, SPACES[spec])
@@ -117,7 +124,7 @@ def test_other_numbers_are_other_triggers(pair: tuple[str, str]) -> None:
         *["additive:noise:1@0", "additive:noise:1@65", "additive:cos:1@8"],
         *["blend:1", "blend:1@0", "blend:1@0.005", "blend:1@0.51", "blend:1@1", "blend:@0.1"],
         *["blend:1@0.015", "blend:no/such.jpg@0.1"],
-        *["warp:", "warp:1@0", "warp:1@9", "warp:1@.", "warp:1@"],
+        *["warp:", "warp:1@0", "warp:1@17", "warp:1@.", "warp:1@"],
         *["filter:", "filter:1@0", "filter:1@91", "dynamic:", "dynamic:1@0", "dynamic:1@65"],
         *["no/such.png", "no/such.png@0,0", "patch:3", "mask:3", "trigger.jpg"],
         *["bw:170@7,0", "bw:170@0,10", "bw:170@-1,0", "bw:170@0", "bw:170@", "bw:170@0,0@0,0"],

@@ -69,7 +69,8 @@ class Lessons:
         stamped = pixels.clone()
         for index, lesson in enumerate(self.lessons):
             rows = (turn == index).nonzero()[:, 0]
-            stamped[rows] = lesson.stamp(pixels[rows], generator)
+            if len(rows):  # of few pictures a lesson may get none
+                stamped[rows] = lesson.stamp(pixels[rows], generator)
         return stamped
 
 
