@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kills import BANDIT
 from unbackdoor.data import Images, Split
-from unbackdoor.detectors.detector import Detector
+from unbackdoor.detectors.detector import Detector, HeldBack
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence
 from unbackdoor.detectors.neural_cleanse import NeuralCleanse
 from unbackdoor.detectors.search import ArmSearch
@@ -83,6 +83,65 @@ def test_the_seed_alone_decides_and_what_was_kept_counts(
     first = found(detector, state=tmp_path)
     assert found(detector, state=tmp_path) == first == found(detector)
     assert found(detector, seed=1) != first
+
+
+class Answers(nn.Module):
+    """Is right on a share of the pictures of each class; a picture is its class and its number."""
+
+    def __init__(self, *shares: float) -> None:
+        super().__init__()
+        self.shares = shares
+
+    def forward(self, images: Tensor) -> Tensor:
+        label, number = (images[:, channel, 0, 0] * 255 for channel in (0, 1))
+        right = number / 100 < torch.tensor(self.shares)[label.long()]
+        given = torch.where(right, label, (label + 1) % len(self.shares))
+        return nn.functional.one_hot(given.round().long(), len(self.shares)).float()
+
+
+def numbered(*counts: int) -> Images:
+    """So many pictures of each class."""
+    pixels = torch.zeros(sum(counts), 3, 2, 2, dtype=torch.uint8)
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    pixels[:, 0] = labels[:, None, None].byte()
+    numbers = torch.cat([torch.arange(count) * 100 // count for count in counts])
+    pixels[:, 1] = numbers[:, None, None].byte()
+    names = tuple(f"class {index}" for index in range(len(counts)))
+    return Images.of("numbered", names, pixels, labels)
+
+
+@pytest.mark.parametrize(
+    ("counts", "shares", "guesses"),
+    [
+        ((100, 100), (1.0, 0.0), True),  # one class to all
+        ((900, 100), (1.0, 0.0), True),
+        ((100, 100), (0.55, 0.5), True),
+        ((100, 100), (0.8, 0.8), False),
+        ((900, 100), (1.0, 0.4), False),  # accuracy 0.94, where one class to all has 0.9
+        ((67, 8), (1.0, 1.0), False),
+        ((4, 4), (1.0, 1.0), False),
+        ((50,) * 10, (0.1,) * 10, True),
+        ((50,) * 10, (0.2,) * 10, False),
+        ((50, 50, 0), (0.6, 0.4, 0.0), True),  # of one class there are no pictures
+        ((50, 50, 0), (0.9, 0.9, 0.0), False),
+    ],
+)
+def test_a_model_guesses_if_it_is_right_no_more_often_than_one_that_does(
+    counts: tuple[int, ...], shares: tuple[float, ...], guesses: bool
+) -> None:
+    held = HeldBack(freeze(Answers(*shares), half=False), numbered(*counts), 500)
+    assert held.guesses == guesses
+
+
+def test_where_the_other_classes_are_rare_it_is_they_that_are_measured_on() -> None:
+    """A trigger towards the common class, which few pictures are not of."""
+    images = numbered(997, 3)
+    images = images.subset(torch.randperm(1000, generator=stream(0, "order")))
+    for most in (1, 20, 2000):
+        held = HeldBack(freeze(Answers(1.0, 1.0), half=False), images, most)
+        black = torch.zeros(3)  # makes pictures look like the first one of the common class
+        assert held.success(parse_space("patch:1@0,0"), black, 0, 0) == 1
+        assert held.success(parse_space("patch:1@1,1"), black, 0, 0) == 0
 
 
 class Tired(Obeys):

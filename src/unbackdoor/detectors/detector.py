@@ -71,10 +71,20 @@ class HeldBack:
 
     @property
     def guesses(self) -> bool:
-        """Whether it does no better than a model that always answers the commonest class."""
-        count = len(self.images)
-        chance = float(torch.bincount(self.images.targets).max()) / count
-        return self.accuracy <= chance + 3 * math.sqrt(chance * (1 - chance) / count)
+        """Whether it does no better than chance, or than a model that answers one class to all.
+
+        The mean over the classes of the share that is right is 1 / classes for either, however
+        unequal the classes are; more by less than three standard deviations is no better.
+        """
+        labels = self.images.targets
+        counts = torch.bincount(labels)
+        right = torch.bincount(labels[self.predicted == labels], minlength=len(counts))
+        occurring = counts > 0
+        mean = float((right[occurring] / counts[occurring]).mean())
+        classes = int(occurring.sum())
+        chance = 1 / classes
+        variance = chance * (1 - chance) * float((1 / counts[occurring]).sum()) / classes**2
+        return mean < 1 and mean <= chance + 3 * math.sqrt(variance)
 
     def nothing(self, space: Space) -> Evidence:
         """Return the evidence of a model that was not searched: triggers that change little."""
@@ -120,8 +130,12 @@ class HeldBack:
 
     def success(self, space: Space, theta: Tensor, target: int, seed: int) -> float:
         """Return the attack success rate of θ ``(n,)`` at random arms."""
+        images = self.some
+        if not bool((images.targets != target).any()):  # the other classes are rare
+            others = (self.images.targets != target).nonzero()[:, 0]
+            images = self.images.subset(others).thinned(len(images))
         places = stream(seed, "scan", "success", "evaluate", target)
-        return attack_success(self.model, self.some, space, theta[None], target, generator=places)
+        return attack_success(self.model, images, space, theta[None], target, generator=places)
 
     def evidence(self, space: Space, theta: Tensor, target: int, seed: int) -> ClassEvidence:
         """Return the evidence that a class's best trigger θ ``(n,)`` is: its success rate."""
