@@ -105,8 +105,17 @@ def test_a_search_at_one_place_is_of_that_place() -> None:
     assert judged.verdict == "clean"
 
 
+def test_once_a_backdoor_is_certain_other_spaces_get_less_work() -> None:
+    certain, _ = searched(toys.speck, "patch:6")
+    alone, _ = searched(toys.nothing, "wave:16")
+    both, judged = searched(toys.speck, "patch:6", "wave:16")
+    more = both.image_passes_backward - certain.image_passes_backward
+    assert 0 < more < 0.6 * alone.image_passes_backward
+    assert judged.targets == [toys.GREEN]
+
+
 def test_each_space_has_its_own_streams() -> None:
-    """What else is searched changes nothing."""
+    """What else was searched in vain changes nothing."""
     alone, _ = searched(toys.rippled, "wave:16")
     beside, _ = searched(toys.rippled, "patch:1@0,0", "wave:16")
     waves = [one for one in beside.classes if one.space.startswith("wave")]
