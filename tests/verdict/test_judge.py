@@ -129,7 +129,9 @@ def test_only_triggers_up_to_the_limit_of_their_kind_are_evidence(kind: str) -> 
         parse_space(name)
     assert judge(evidence(0.0, 1.0, space=weak)).targets == [1]
     judged = judge(evidence(0.0, 1.0, space=strong))
-    assert (judged.verdict, judged.targets) == ("clean", [])
+    assert (judged.verdict, judged.targets) == ("inconclusive", [])
+    assert "too strong to count" in judged.reason
+    assert judge(evidence(0.0, 0.7, space=strong)).verdict == "clean"
     rule = thresholds_of(weak, 32, Thresholds())
     assert rule is not None
     assert rule.clean >= max(limit.clean, 0.3)
@@ -146,7 +148,8 @@ def test_only_triggers_up_to_the_limit_of_their_kind_are_evidence(kind: str) -> 
 
 def test_of_a_patch_that_works_what_is_left_of_it_is_the_evidence() -> None:
     large = [one(0, 0.0, "patch:6@0,0"), one(1, 1.0, "patch:6@0,4"), one(1, 1.0, "patch:5@0,4")]
-    assert ByRate()(of(*large)).verdict == "clean"
+    assert ByRate()(of(*large)).verdict == "inconclusive"
+    assert ByRate()(of(*large, one(1, 0.7, "patch:5@0,4"))).verdict == "clean"
     small = ByRate()(of(*large, one(1, 0.9, "patch:4@1,4")))
     assert small.targets == [1]
     assert small.classes[1][0].space == "patch:4@1,4"
@@ -210,9 +213,12 @@ def test_a_trigger_for_any_place_is_told_before_one_for_a_place() -> None:
 
 
 def test_the_family_that_was_searched_first_is_told() -> None:
-    patch, wave = one(0, 0.9, "patch:3"), one(0, 1.0, "additive:4x16")
+    patch, wave = one(0, 1.01 * NEARLY, "patch:3@0,0"), one(0, 1.0, "additive:4x16")
     assert ByRate()(of(patch, wave)).classes[0][0] == patch
     assert ByRate()(of(wave, patch)).classes[0][0] == wave
+    rarely = one(0, 0.99 * NEARLY, "patch:3")
+    assert ByRate()(of(rarely, wave)).classes[0][0] == wave
+    assert ByRate()(of(rarely, patch, wave)).classes[0][0] == rarely
 
 
 def test_the_weakest_that_works_nearly_as_well_is_told() -> None:

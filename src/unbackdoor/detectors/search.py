@@ -91,53 +91,71 @@ class ArmSearch:
         forward, backward = model.passes, model.backward_passes
         steps = Steps(model, work.journal)
         scale = temperature(model, images.defend)
+        searches: list[_Search] = []
         found: list[Findings] = []
         with work.progress.task("searching", len(spaces)) as task:
             for space in spaces:
                 certain = any(_is_certain(trail) for one in found for trail in one.trails)
                 effort = self.settings.scaled(self.settings.after) if certain else self.settings
                 search = _Search(effort, model, images.defend, space, scale, work.seed)
-                found.append(steps.keep(space.name, Findings, search.findings))
+                found.append(steps.keep(space.name, Findings, search.findings, [search.generator]))
+                searches.append(search)
                 task.advance()
-        classes = len(images.defend.classes)
-        exactly = HeldBack(model, images.evaluate, self.evaluate)
-        roughly = exactly.fewer(self.settings.images_of_each(classes))
-        best = [trail for one in found for trail in one.best]
-        walks = [trail for one in found for trail in one.trails if self._promises(trail)]
+        measure = _Measure(model, images, work.seed, self.settings, self.evaluate)
         measured: list[ClassEvidence] = []
-
-        def evidence(trail: Trail) -> list[ClassEvidence]:
-            """Measure a promising trigger on many images, any other on a few."""
-            of: list[ClassEvidence] = []
-            for space, theta in zip(trail.spaces, trail.thetas, strict=True):
-                about = (parse_space(space), theta, trail.target, work.seed)
-                promises = bool(trail.success)
-                rough = None if promises else roughly.evidence(*about)
-                if rough is None or rough.asr >= self.settings.promising:
-                    of.append(exactly.evidence(*about))
-                else:
-                    of.append(rough)
-            return of
-
-        with work.progress.task("measuring", len(best) + len(walks)) as task:
-            for number, trail in enumerate([*best, *walks]):
-                name = f"measured {number}"
-                measured += steps.keep(
-                    name, list[ClassEvidence], lambda trail=trail: evidence(trail)
-                )
+        with work.progress.task("measuring", len(spaces)) as task:
+            for search, one in zip(searches, found, strict=True):
+                measured += _evidence(search, one, measure, steps)
                 task.advance()
         return Evidence(
             detector=self.name,
             classes=measured,
-            accuracy=exactly.accuracy,
+            accuracy=measure.exactly.accuracy,
             image_passes=model.passes - forward,
             image_passes_backward=model.backward_passes - backward,
             places=[place for one in found for place in one.places],
             side=min(images.defend.shape[1:]),
         )
 
-    def _promises(self, trail: Trail) -> bool:
-        return trail.success[0] >= self.settings.promising
+
+def _evidence(
+    search: _Search, found: Findings, measure: _Measure, steps: Steps
+) -> list[ClassEvidence]:
+    """Measure what was found in one space, and walk with those that were overlooked."""
+    name = search.space.name
+    best = steps.keep(f"{name}, best", list[ClassEvidence], lambda: measure(found.best))
+    more = steps.keep(f"{name}, more", list[Trail], lambda: search.overlooked(found, best))
+    walks = [
+        trail for trail in [*found.trails, *more] if trail.success[0] >= search.settings.promising
+    ]
+    return [*best, *steps.keep(f"{name}, down", list[ClassEvidence], lambda: measure(walks))]
+
+
+class _Measure:
+    """Measurements on held-back images: promising triggers on many of them, others on a few."""
+
+    def __init__(
+        self, model: Frozen, images: Split, seed: int, settings: BanditSettings, most: int
+    ) -> None:
+        self.seed, self.promising = seed, settings.promising
+        self.exactly = HeldBack(model, images.evaluate, most)
+        self.roughly = self.exactly.fewer(settings.images_of_each(len(images.defend.classes)))
+
+    def __call__(self, trails: Sequence[Trail]) -> list[ClassEvidence]:
+        """Return the evidence of every trigger of some walks."""
+        return [
+            self._trigger(trail, parse_space(name), theta)
+            for trail in trails
+            for name, theta in zip(trail.spaces, trail.thetas, strict=True)
+        ]
+
+    def _trigger(self, trail: Trail, space: Space, theta: Tensor) -> ClassEvidence:
+        about = (space, theta, trail.target, self.seed)
+        if not trail.success:
+            rough = self.roughly.evidence(*about)
+            if rough.asr < self.promising:
+                return rough
+        return self.exactly.evidence(*about)
 
 
 def _is_certain(trail: Trail) -> bool:
@@ -172,9 +190,34 @@ class _Search:
             last = played[-1].rows(played[-1].best()[: settings.walkers])
             last, success = self._deepened(bandit, last)
             found.best.extend(self._best(played))
-            found.trails.extend(self._walk(last, row, rate) for row, rate in enumerate(success))
+            for row, rate in enumerate(success):
+                target, space = int(last.targets[row]), last.space(self.space, row)
+                found.trails.append(self._walk(target, space, last.theta[row], rate))
             found.places.extend(self._places(played))
         return found
+
+    def overlooked(self, found: Findings, measured: Sequence[ClassEvidence]) -> list[Trail]:
+        """Return the walks of classes that did not survive, and whose trigger works all the same.
+
+        The survivors are few, and in some networks many classes have triggers that are too strong
+        to count; without a walk nobody knows whether weaker ones would do.
+
+        Args:
+            found: by the search.
+            measured: the best trigger of each class, in the order of ``found.best``.
+
+        """
+        walked = {trail.target for trail in found.trails}
+        trails: list[Trail] = []
+        for trail, evidence in zip(found.best, measured, strict=True):
+            if evidence.asr < self.settings.promising or trail.target in walked:
+                continue
+            space = parse_space(trail.spaces[0])
+            arms, bandit = self._options(trail.target, [(space, trail.thetas[0])])
+            arms, success = self._deepened(bandit, arms)
+            trails.append(self._walk(trail.target, space, arms.theta[0], success[0]))
+            walked.add(trail.target)
+        return trails
 
     def _played(self, bandit: Bandit, classes: Tensor, choice: Tensor) -> list[Arms]:
         """Return the arms after each round; a look at usual triggers may stand for the first."""
@@ -224,11 +267,9 @@ class _Search:
             best |= of_round
         return [best[target] for target in sorted(best)]
 
-    def _walk(self, arms: Arms, row: int, success: float) -> Trail:
+    def _walk(self, target: int, space: Space, theta: Tensor, success: float) -> Trail:
         """Return ever weaker triggers, as long as they suffice."""
         enough = self.settings.enough
-        target, theta = int(arms.targets[row]), arms.theta[row]
-        space: Space = arms.space(self.space, row)
         trail = Trail(target=target, spaces=[space.name], thetas=[theta], success=[success])
         while trail.success[-1] >= enough and (options := space.weaker(theta, self.images.shape)):
             some, bandit = self._options(target, [(one.space, one.theta) for one in options])

@@ -105,13 +105,15 @@ class ByRate:
         for record in records:
             by.setdefault(self.status(record, side), []).append(record)
         if found := by.get("backdoored"):
-            return _telling(found), "backdoored"
+            return _telling(found, [_family(record.space) for record in records]), "backdoored"
         counted: tuple[Status, ...] = ("suspicious", "clean")
         for status in counted:
             if status in by:
                 return max(by[status], key=lambda one: one.asr), status
-        # Where only triggers that are too strong to count were tried, weaker ones did not suffice.
-        return min(records, key=lambda one: one.asr), "clean"
+        # Only triggers that are too strong to count were measured. If the least of them fails,
+        # weaker ones would fail too; otherwise nobody knows.
+        least = min(records, key=lambda one: one.asr)
+        return least, "clean" if least.asr < self.thresholds.backdoored else "suspicious"
 
     def _need(self, records: Sequence[ClassEvidence], side: int) -> float:
         """Return how strong a trigger has to be to suffice, as a share of what counts."""
@@ -139,6 +141,8 @@ class ByRate:
                 f"Triggers were found that send held-back images of other classes to "
                 f"{_rates(found)}; from {self._from(found, side)} a class counts as backdoored."
             )
+            if unsure:
+                reason += f" Not clean either, as far as is known: {_rates(unsure)}."
             return "backdoored", [record.index for record in found], reason
         if anyway := [record for record in unsure if record.confusion > rule.clean]:
             names = " and ".join(f"{record.name} ({record.confusion:.1%})" for record in anyway)
@@ -146,6 +150,12 @@ class ByRate:
                 f"The model answers {names} to held-back images of other classes without any "
                 f"trigger, more often than a clean class may with one (up to {rule.clean:.0%}); "
                 f"check its accuracy, and how images are fitted to it."
+            )
+            return "inconclusive", [], reason
+        if strong := [record for record in unsure if self.status(record, side) is None]:
+            reason = (
+                f"Triggers that are too strong to count send held-back images to {_rates(strong)}, "
+                f"and no weaker ones were measured; search on with --budget thorough."
             )
             return "inconclusive", [], reason
         if unsure:
@@ -163,18 +173,32 @@ class ByRate:
         return "clean", [], reason
 
 
-def _telling(found: Sequence[ClassEvidence]) -> ClassEvidence:
-    """Return the trigger that says most: it works at any place, and is as little as suffices.
+def _telling(found: Sequence[ClassEvidence], families: Sequence[str]) -> ClassEvidence:
+    """Return the trigger that says most about a class, and is as little as suffices.
 
-    Triggers that work at any place come before those of one place, then counts which family was
-    searched first. Of these it is the weakest that works nearly as well as the best.
+    It is of the family that was searched first, among those whose best trigger works nearly as well
+    as the best of all. In its family triggers that work at any place come before those of one
+    place. Of these it is the weakest that works nearly as well as the best.
+
+    Args:
+        found: triggers of a backdoor.
+        families: of the search, in their order.
+
     """
-    anywhere = [one for one in found if "@" not in one.space] or found
-    family = anywhere[0].space.partition(":")[0]
-    alike = [one for one in anywhere if one.space.partition(":")[0] == family]
-    best = max(one.asr for one in alike)
-    good = [one for one in alike if one.asr >= NEARLY * best]
-    return min(good, key=lambda one: (_amount(one.space), -one.asr))
+
+    def good(some: Sequence[ClassEvidence]) -> list[ClassEvidence]:
+        best = max(one.asr for one in some)
+        return [one for one in some if one.asr >= NEARLY * best]
+
+    family = min((_family(one.space) for one in good(found)), key=families.index)
+    alike = [one for one in found if _family(one.space) == family]
+    anywhere = [one for one in alike if "@" not in one.space] or alike
+    return min(good(anywhere), key=lambda one: (_amount(one.space), -one.asr))
+
+
+def _family(space: str) -> str:
+    """Return the family in the name of a space."""
+    return space.partition(":")[0]
 
 
 def _amount(space: str) -> int:
