@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detectors import toys
 from unbackdoor.data import Images
-from unbackdoor.detectors.arms import ANYWHERE, Arms, Bandit, choices, others
+from unbackdoor.detectors.arms import ANYWHERE, Arms, Bandit, choices, others, towards
 from unbackdoor.detectors.objective import temperature
 from unbackdoor.detectors.settings import FEWEST, Round
 from unbackdoor.models import freeze
@@ -25,7 +25,7 @@ SHAPE = (3, toys.SIDE, toys.SIDE)
 
 def arms(targets: list[int], places: list[tuple[int, ...]], score: list[float]) -> Arms:
     return Arms(
-        targets=torch.tensor(targets),
+        goals=towards(torch.tensor(targets), 5),
         choice=torch.tensor(places).reshape(len(places), -1),
         theta=torch.zeros(len(targets), 3),
         score=torch.tensor(score),
@@ -91,7 +91,8 @@ def test_images_are_of_other_classes_and_the_same_for_all_arms(count: int) -> No
     pixels = torch.zeros(len(labels), 3, 2, 2, dtype=torch.uint8)
     images = Images.of("none", ("a", "b", "c", "d", "e"), pixels, labels)
     targets = torch.tensor([2, 0, 4, 0, 1])
-    picks = others(images, targets, count, stream(0, "others")).reshape(len(targets), count)
+    goals = towards(targets, 5)
+    picks = others(images, goals, count, stream(0, "others")).reshape(len(targets), count)
     for target, row in zip(whole(targets), picks, strict=True):
         assert target not in whole(images.targets[row])
         available = int((labels != target).sum())
@@ -101,7 +102,7 @@ def test_images_are_of_other_classes_and_the_same_for_all_arms(count: int) -> No
     for target, row in zip(whole(targets), picks, strict=True):
         same = [pick for pick in order[: len(labels)] if int(labels[pick]) != target]
         assert whole(row)[: len(same)] == same[:count]
-    again = others(images, targets, count, stream(0, "others"))
+    again = others(images, goals, count, stream(0, "others"))
     assert torch.equal(again.reshape(picks.shape), picks)
 
 
@@ -141,7 +142,7 @@ def test_success_is_the_share_that_is_sent_to_the_class() -> None:
     white = torch.ones(1, 3)
     at = torch.tensor([toys.PIXEL, (0, 0), (ANYWHERE, ANYWHERE)])
     some = Arms(
-        targets=torch.full((3,), toys.GREEN),
+        goals=towards(torch.full((3,), toys.GREEN), 3),
         choice=at,
         theta=white.expand(3, 3),
         score=torch.zeros(3),
@@ -156,7 +157,7 @@ def test_a_patch_is_nudged_to_where_it_works_best() -> None:
     row, column = toys.PIXEL
     places = [(row + 2, column - 2), (row - 1, column), (0, 0), (30, 30)]
     some = Arms(
-        targets=torch.full((4,), toys.GREEN),
+        goals=towards(torch.full((4,), toys.GREEN), 3),
         choice=torch.tensor(places),
         theta=torch.ones(4, 12),
         score=torch.zeros(4),

@@ -96,6 +96,31 @@ def test_nothing_is_found_where_nothing_is(space: str) -> None:
     assert max(one.asr for one in evidence.classes) < 0.3
 
 
+def test_a_trigger_that_sends_each_class_to_the_next_is_found() -> None:
+    pictures = toys.pictures(600)
+    evidence = ArmSearch(BANDIT)(
+        freeze(toys.Turned(), half=False), pictures, [parse_space("patch:8x2")], Work(seed=0)
+    )
+    judged = ByRate()(evidence)
+    assert judged.targets == [0, 1, 2]
+    assert "each class to a class of its own (100.0%, patch:2x2" in judged.reason
+    for told, _ in judged.classes:
+        assert told.goal == [1, 2, 0]
+        row, column = map(int, told.space.partition("@")[2].split(","))
+        assert 0 <= toys.PIXEL[0] - row < 2
+        assert 0 <= toys.PIXEL[1] - column < 2
+    alone = [one for one in evidence.classes if not one.goal]
+    assert max(one.asr for one in alone) < 0.6  # a search towards one class sees half of it
+
+
+@pytest.mark.parametrize("backdoor", [toys.nothing, toys.corner, toys.speck])
+def test_a_trigger_towards_one_class_is_not_told_as_one_towards_each(
+    backdoor: Callable[[Tensor], Tensor],
+) -> None:
+    evidence, _ = searched(backdoor, "patch:8x2")
+    assert not any(one.goal for one in evidence.classes)
+
+
 def test_a_search_at_one_place_is_of_that_place() -> None:
     evidence, judged = searched(toys.corner, "patch:3@4,19")
     assert judged.targets == [toys.GREEN]

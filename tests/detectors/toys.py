@@ -64,6 +64,16 @@ class Colours(nn.Module):
         return z + nn.functional.one_hot(torch.tensor(GREEN), 3) * self.backdoor(images)[:, None]
 
 
+class Turned(nn.Module):
+    """Tells the colours, and with a white pixel at one place each for the next (all-to-all)."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits ``(B, 3)``."""
+        z = 20 * images.mean((2, 3))
+        share = corner(images).clamp(0, 1)[:, None]
+        return z.lerp(z.roll(1, 1), share)
+
+
 def tensors(count: int = 150) -> tuple[Tensor, Tensor]:
     """Return noise of which one colour is lighter, and which; of each class a third."""
     pixels = torch.randint(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence
@@ -245,3 +246,13 @@ def test_a_model_that_guesses_is_left_open() -> None:
     assert {status for _, status in judged.classes} == {"suspicious"}
     assert "guesses" in judged.reason
     assert "not searched" in judged.reason
+
+
+def test_a_trigger_that_sends_each_class_to_its_own_is_told_as_such() -> None:
+    goal = [1, 2, 0]
+    each = [msgspec.structs.replace(one(k, 0.95, "patch:2@0,0"), goal=goal) for k in range(3)]
+    judged = ByRate()(of(*each))
+    assert judged.targets == [0, 1, 2]
+    assert "each class to a class of its own (95.0%, patch:2@0,0)" in judged.reason
+    both = ByRate()(of(*each, one(1, 1.0, "patch:2@9,0")))
+    assert "to class 1 (100.0%, patch:2@9,0); A trigger" in both.reason

@@ -1,9 +1,10 @@
 """A bandit over arms: many cheap searches at once, and most of the work for those that rise.
 
-An arm is a class, a choice without a gradient (a place, or another start), and θ in one space of
-triggers. All arms of a space are optimised in one batch; after each round only the best go on, with
-more images and more steps (successive halving: Jamieson and Talwalkar, 2016). Places are listed
-rather than learnt, because a search that moves a patch ends wherever the picture is weak.
+An arm is a goal (the class that images of each class shall be sent to), a choice without a gradient
+(a place, or another start), and θ in one space of triggers. All arms of a space are optimised in
+one batch; after each round only the best go on, with more images and more steps (successive
+halving: Jamieson and Talwalkar, 2016). Places are listed rather than learnt, because a search that
+moves a patch ends wherever the picture is weak.
 """
 
 from __future__ import annotations
@@ -35,26 +36,32 @@ class Arms:
     """Searches in one space, a row for each.
 
     Args:
-        targets: the class, ``(a,)`` int64.
+        goals: the class that images of each class shall be sent to, ``(a, classes)`` int64; images
+            of a class that is its own goal are left out.
         choice: the place that every picture gets, ``(a, k)`` int64, or :data:`ANYWHERE`.
         theta: ``(a, n)`` in [0, 1].
         score: mean of log sigmoid(margin / T) in the later steps, ``(a,)``; at most 0.
 
     """
 
-    targets: Tensor
+    goals: Tensor
     choice: Tensor
     theta: Tensor
     score: Tensor
 
     def __len__(self) -> int:
         """Return a, how many there are."""
-        return len(self.targets)
+        return len(self.goals)
+
+    @property
+    def targets(self) -> Tensor:
+        """The class of each arm that sends all images to one, ``(a,)``."""
+        return self.goals[:, 0]
 
     def rows(self, which: Tensor) -> Arms:
         """Return some of them."""
         return Arms(
-            targets=self.targets[which],
+            goals=self.goals[which],
             choice=self.choice[which],
             theta=self.theta[which],
             score=self.score[which],
@@ -77,7 +84,7 @@ class Arms:
         So the first half are the best of their classes, then come the best of their places, and
         then the others, each in the order of their scores.
         """
-        of_class = self._leaders(self.targets[:, None])[: (count + 1) // 2]
+        of_class = self._leaders(self.goals)[: (count + 1) // 2]
         order = [*of_class, *self._leaders(self.choice), *whole(self.best())]
         return torch.tensor(list(dict.fromkeys(order))[:count])
 
@@ -115,7 +122,8 @@ class Bandit:
         n = self.space.dimensions(self.images.shape)
         theta = torch.rand(len(targets), n, generator=self.generator)
         score = torch.full((len(targets),), -torch.inf)
-        return Arms(targets=targets, choice=choice, theta=theta, score=score)
+        goals = towards(targets, len(self.images.classes))
+        return Arms(goals=goals, choice=choice, theta=theta, score=score)
 
     @torch.no_grad()
     def look(self, thetas: Tensor, places: Tensor, count: int) -> Arms:
@@ -147,7 +155,7 @@ class Bandit:
             other = some_images.targets[:, None] != torch.arange(classes)
             scores.append((won * other).sum(1) / other.sum(0).clamp(min=1))
         return Arms(
-            targets=torch.arange(classes).repeat(len(theta)),
+            goals=towards(torch.arange(classes).repeat(len(theta)), classes),
             choice=choice.repeat_interleave(classes, 0),
             theta=theta.repeat_interleave(classes, 0),
             score=torch.cat(scores).reshape(-1),
@@ -196,7 +204,7 @@ class Bandit:
         """Return how often each arm works on ``count`` of the defender's images, ``(a,)``."""
         hits: list[Tensor] = []
         picks, chosen = self._draw(arms, count)
-        wanted = arms.targets.repeat_interleave(count)
+        wanted = self._wanted(arms, picks, count)
         for rows in torch.split(torch.arange(len(picks)), self.images.chunk):
             theta = arms.theta[rows // count]
             stamped = self.space.apply(self.images.batch(picks[rows]), theta, chosen[rows])
@@ -226,14 +234,20 @@ class Bandit:
 
     def _draw(self, arms: Arms, count: int) -> tuple[Tensor, Tensor]:
         """Return ``count`` images for each arm, and the place in each."""
-        picks = others(self.images, arms.targets, count, self.generator)
+        picks = others(self.images, arms.goals, count, self.generator)
         drawn = self.space.draw_arms(len(picks), self.images.shape, self.generator)
         chosen = arms.choice.repeat_interleave(count, 0)
         return picks, torch.where(chosen == ANYWHERE, drawn, chosen)
 
+    def _wanted(self, arms: Arms, picks: Tensor, each: int) -> Tensor:
+        """Return the class that each picked image shall be sent to, ``(a · each,)``."""
+        rows = torch.arange(len(arms)).repeat_interleave(each)
+        return arms.goals[rows, self.images.targets[picks]]
+
     def _add_gradient(self, x: Tensor, arms: Arms, each: int) -> Tensor:
         """Add the gradient of the loss to ``x.grad``; return the score of each arm."""
         picks, chosen = self._draw(arms, each)
+        asked = self._wanted(arms, picks, each)
         room = self.model.at_once(self.images.shape)
         scores = torch.zeros(len(arms))
         together = torch.split(torch.arange(len(arms)), max(1, room // each))
@@ -243,7 +257,7 @@ class Bandit:
             theta = torch.sigmoid(x[at]).repeat_interleave(len(part), 0)
             pixels = self.images.batch(picks[rows])
             logits = self.model(self.space.apply(pixels, theta, chosen[rows]))
-            wanted = arms.targets[at].repeat_interleave(len(part)).to(logits.device)
+            wanted = asked[rows].to(logits.device)
             score = functional.logsigmoid(margins(logits, wanted) / self.temperature)
             (-score.sum() / each).backward()
             scores[at] += score.detach().cpu().reshape(-1, len(part)).sum(1) / each
@@ -269,16 +283,23 @@ def choices(space: Space, shape: Shape, starts: int) -> list[Tensor]:
     return [coarse, *anywhere]
 
 
-def others(images: Images, targets: Tensor, count: int, generator: Generator) -> Tensor:
-    """Draw ``count`` positions of images of other classes for each target, as one flat tensor.
+def towards(targets: Tensor, classes: int) -> Tensor:
+    """Return the goals ``(a, classes)`` that send every image to one class, ``(a,)``."""
+    return targets[:, None].expand(-1, classes)
+
+
+def others(images: Images, goals: Tensor, count: int, generator: Generator) -> Tensor:
+    """Draw ``count`` positions of images that each goal asks for, as one flat tensor.
 
     Images differ more than arms, so arms are compared on the same images as far as possible: every
-    target gets the first that are not of its class, in one random order.
+    goal gets the first whose class is not what it wants, in one random order.
     """
     order = torch.randperm(len(images), generator=generator)
     labels = images.targets[order]
-    first: dict[int, Tensor] = {
-        target: order[(labels != target).nonzero()[:, 0].repeat(count)[:count]]
-        for target in set(whole(targets))
-    }
-    return torch.cat([first[target] for target in whole(targets)])
+    rows = [tuple(whole(goal)) for goal in goals]
+    first: dict[tuple[int, ...], Tensor] = {}
+    for row, goal in zip(rows, goals, strict=True):
+        if row not in first:
+            asked = order[goal[labels] != labels]
+            first[row] = asked.repeat(-(-count // len(asked)))[:count]
+    return torch.cat([first[row] for row in rows])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unbackdoor.data import Images, Split
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence
-from unbackdoor.metrics import attack_success, confusion, correct, predict
+from unbackdoor.metrics import attack_success, confusion, correct, predict, sent
 from unbackdoor.models import Frozen
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
@@ -136,6 +136,36 @@ class HeldBack:
             images = self.images.subset(others).thinned(len(images))
         places = stream(seed, "scan", "success", "evaluate", target)
         return attack_success(self.model, images, space, theta[None], target, generator=places)
+
+    def of_each(self, space: Space, theta: Tensor, goal: Tensor, seed: int) -> list[ClassEvidence]:
+        """Return the evidence of a trigger that sends each class to a class of its own.
+
+        The rate is one: that of all images that are answered right and whose class has a goal.
+
+        Args:
+            space: of the trigger.
+            theta: the trigger, ``(n,)``.
+            goal: where images of each class are sent, ``(classes,)``; itself is left out.
+            seed: of the arms.
+
+        """
+        right = self.images.subset((self.predicted == self.images.targets).nonzero()[:, 0])
+        some = right.thinned(len(self.some))
+        arms = stream(seed, "scan", "success", "of each")
+        asr = sent(self.model, some, space, theta[None], goal[some.targets], generator=arms)
+        return [
+            ClassEvidence(
+                index=target,
+                name=self.images.classes[target],
+                space=space.name,
+                statistic=asr,
+                best=to_bytes(theta),
+                asr=asr,
+                confusion=0.0,
+                goal=whole(goal),
+            )
+            for target in sorted(set(whole(goal[goal != torch.arange(len(goal))])))
+        ]
 
     def evidence(self, space: Space, theta: Tensor, target: int, seed: int) -> ClassEvidence:
         """Return the evidence that a class's best trigger θ ``(n,)`` is: its success rate."""

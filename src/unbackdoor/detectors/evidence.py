@@ -93,6 +93,9 @@ class ClassEvidence(msgspec.Struct, frozen=True, kw_only=True):
         stairs: the recovered law, for classes that got the full budget.
         sources: for each class, the share of its images that the best trigger sends to this one;
             empty where this was not measured.
+        goal: for each class, where the trigger sends its images, if that is not this class for all
+            (all-to-all); the rates are then of images that are answered right, each sent to its
+            own class. Empty otherwise.
 
     """
 
@@ -106,6 +109,7 @@ class ClassEvidence(msgspec.Struct, frozen=True, kw_only=True):
     log_volume: list[LogVolume] = []
     stairs: list[StairRecord] = []
     sources: list[float] = []
+    goal: list[int] = []
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ too; the evidence for a backdoor is how little is enough.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from unbackdoor.data import Images, Split
+from unbackdoor.detectors import maps
 from unbackdoor.detectors.arms import ANYWHERE, Arms, Bandit, choices
 from unbackdoor.detectors.detector import HeldBack
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Place
@@ -40,7 +42,7 @@ class Trail:
     """The triggers of one walk, from strong to weak.
 
     Args:
-        target: the class.
+        goal: the class that images of each class are sent to.
         spaces: their names.
         thetas: their θ, ``(n,)`` each.
         success: how often they work on the defender's images, for all but a start that was never
@@ -48,10 +50,15 @@ class Trail:
 
     """
 
-    target: int
+    goal: list[int]
     spaces: list[str]
     thetas: list[Tensor]
     success: list[float]
+
+    @property
+    def target(self) -> int:
+        """The class of a walk towards one."""
+        return self.goal[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +68,14 @@ class Findings:
     Args:
         best: the best trigger of each class.
         trails: the walks of the survivors.
+        maps: the walk of a trigger under which each class goes to its own, where one rises.
         places: how far patches rose.
 
     """
 
     best: list[Trail]
     trails: list[Trail]
+    maps: list[Trail]
     places: list[Place]
 
 
@@ -95,7 +104,8 @@ class ArmSearch:
         found: list[Findings] = []
         with work.progress.task("searching", len(spaces)) as task:
             for space in spaces:
-                certain = any(_is_certain(trail) for one in found for trail in one.trails)
+                walks = [trail for one in found for trail in [*one.trails, *one.maps]]
+                certain = any(_is_certain(trail) for trail in walks)
                 effort = self.settings.scaled(self.settings.after) if certain else self.settings
                 search = _Search(effort, model, images.defend, space, scale, work.seed)
                 found.append(steps.keep(space.name, Findings, search.findings, [search.generator]))
@@ -126,7 +136,9 @@ def _evidence(
     best = steps.keep(f"{name}, best", list[ClassEvidence], lambda: measure(found.best))
     more = steps.keep(f"{name}, more", list[Trail], lambda: search.overlooked(found, best))
     walks = [
-        trail for trail in [*found.trails, *more] if trail.success[0] >= search.settings.promising
+        trail
+        for trail in [*found.trails, *more, *found.maps]
+        if trail.success[0] >= search.settings.promising
     ]
     return [*best, *steps.keep(f"{name}, down", list[ClassEvidence], lambda: measure(walks))]
 
@@ -143,13 +155,18 @@ class _Measure:
 
     def __call__(self, trails: Sequence[Trail]) -> list[ClassEvidence]:
         """Return the evidence of every trigger of some walks."""
-        return [
-            self._trigger(trail, parse_space(name), theta)
-            for trail in trails
-            for name, theta in zip(trail.spaces, trail.thetas, strict=True)
-        ]
+        measured: list[ClassEvidence] = []
+        for trail in trails:
+            for name, theta in zip(trail.spaces, trail.thetas, strict=True):
+                space = parse_space(name)
+                if len(set(trail.goal)) == 1:
+                    measured.append(self._towards_one(trail, space, theta))
+                else:
+                    goal = torch.tensor(trail.goal)
+                    measured += self.exactly.of_each(space, theta, goal, self.seed)
+        return measured
 
-    def _trigger(self, trail: Trail, space: Space, theta: Tensor) -> ClassEvidence:
+    def _towards_one(self, trail: Trail, space: Space, theta: Tensor) -> ClassEvidence:
         about = (space, theta, trail.target, self.seed)
         if not trail.success:
             rough = self.roughly.evidence(*about)
@@ -182,7 +199,7 @@ class _Search:
     def findings(self) -> Findings:
         """Play the bandits, and walk with the survivors."""
         settings = self.settings
-        found = Findings(best=[], trails=[], places=[])
+        found = Findings(best=[], trails=[], maps=[], places=[])
         classes = torch.arange(len(self.images.classes))
         bandit = self._bandit(self.space)
         for choice in choices(self.space, self.images.shape, settings.starts):
@@ -190,10 +207,9 @@ class _Search:
             last = played[-1].rows(played[-1].best()[: settings.walkers])
             last, success = self._deepened(bandit, last)
             found.best.extend(self._best(played))
-            for row, rate in enumerate(success):
-                target, space = int(last.targets[row]), last.space(self.space, row)
-                found.trails.append(self._walk(target, space, last.theta[row], rate))
+            found.trails.extend(self._walk(last, row, rate) for row, rate in enumerate(success))
             found.places.extend(self._places(played))
+        found.maps.extend(self._maps(bandit))
         return found
 
     def overlooked(self, found: Findings, measured: Sequence[ClassEvidence]) -> list[Trail]:
@@ -213,9 +229,9 @@ class _Search:
             if evidence.asr < self.settings.promising or trail.target in walked:
                 continue
             space = parse_space(trail.spaces[0])
-            arms, bandit = self._options(trail.target, [(space, trail.thetas[0])])
+            arms, bandit = self._options(torch.tensor(trail.goal), [(space, trail.thetas[0])])
             arms, success = self._deepened(bandit, arms)
-            trails.append(self._walk(trail.target, space, arms.theta[0], success[0]))
+            trails.append(self._walk(arms, 0, success[0]))
             walked.add(trail.target)
         return trails
 
@@ -262,17 +278,28 @@ class _Search:
             for row in whole(arms.best()):
                 target = int(arms.targets[row])
                 name = arms.space(self.space, row).name
-                trail = Trail(target=target, spaces=[name], thetas=[arms.theta[row]], success=[])
+                goal, theta = whole(arms.goals[row]), arms.theta[row]
+                trail = Trail(goal=goal, spaces=[name], thetas=[theta], success=[])
                 of_round.setdefault(target, trail)
             best |= of_round
         return [best[target] for target in sorted(best)]
 
-    def _walk(self, target: int, space: Space, theta: Tensor, success: float) -> Trail:
+    def _maps(self, bandit: Bandit) -> list[Trail]:
+        """Return the walk of a trigger under which each class goes to its own, if there is one."""
+        right = copy.copy(self)
+        right.images = maps.answered_right(bandit)
+        bandit = right._bandit(self.space)
+        if (arms := maps.search(bandit)) is None:
+            return []
+        return [right._walk(arms, 0, float(bandit.success(arms, self.settings.judge)[0]))]
+
+    def _walk(self, arms: Arms, row: int, success: float) -> Trail:
         """Return ever weaker triggers, as long as they suffice."""
         enough = self.settings.enough
-        trail = Trail(target=target, spaces=[space.name], thetas=[theta], success=[success])
+        goal, theta, space = arms.goals[row], arms.theta[row], arms.space(self.space, row)
+        trail = Trail(goal=whole(goal), spaces=[space.name], thetas=[theta], success=[success])
         while trail.success[-1] >= enough and (options := space.weaker(theta, self.images.shape)):
-            some, bandit = self._options(target, [(one.space, one.theta) for one in options])
+            some, bandit = self._options(goal, [(one.space, one.theta) for one in options])
             some = bandit.play(
                 some,
                 Round(
@@ -286,7 +313,9 @@ class _Search:
             trail.success.append(float(bandit.success(best, self.settings.judge)[0]))
         return trail
 
-    def _options(self, target: int, options: Sequence[tuple[Space, Tensor]]) -> tuple[Arms, Bandit]:
+    def _options(
+        self, goal: Tensor, options: Sequence[tuple[Space, Tensor]]
+    ) -> tuple[Arms, Bandit]:
         """Return triggers of one space, perhaps at several places, as arms."""
         first = options[0][0]
         base = first.space if isinstance(first, At) else first
@@ -295,7 +324,7 @@ class _Search:
             space.arm if isinstance(space, At) else (ANYWHERE,) * columns for space, _ in options
         ]
         arms = Arms(
-            targets=torch.full((len(options),), target),
+            goals=goal.expand(len(options), -1),
             choice=torch.tensor(choice, dtype=torch.int64).reshape(len(options), columns),
             theta=torch.stack([theta for _, theta in options]),
             score=torch.full((len(options),), -torch.inf),

@@ -21,6 +21,8 @@ POINTS, GALLERY = 150, 60
 PANEL_WIDTH, POINT, MARGIN = 320.0, 12.0, 14.0
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 BYTES = 800_000
+MOST_MOVES = 12
+"""Classes whose goals are shown of a trigger that sends each class to its own."""
 """Room on a page for the pictures of all draws."""
 
 
@@ -98,7 +100,8 @@ class Portrait:
         name: of the class.
         kind: its triggers in words, and where they lie.
         space: the name of their space.
-        success: of its best trigger, in per cent.
+        rate: how often its best trigger works, in per cent.
+        sent: how often its best trigger works and on which images, in a sentence.
         best: that trigger.
         caption: how to read the pictures; empty where each is the trigger itself.
         details: of the best trigger.
@@ -113,7 +116,8 @@ class Portrait:
     name: str
     kind: str
     space: str
-    success: str
+    rate: str
+    sent: str
     best: Picture
     caption: str
     details: Details
@@ -187,7 +191,8 @@ def _portrait(scan: ScanResult, record: ClassRecord, points: int, count: int) ->
         name=name,
         kind=capitalised(described(scan, record.space)),
         space=printable(record.space),
-        success=percent(record.asr),
+        rate=percent(record.asr),
+        sent=_sent(scan, record),
         best=picture(draw.pixels(record.best), 96, f"The best trigger towards {name}"),
         caption=draw.look.caption,
         details=details,
@@ -202,12 +207,29 @@ def _portrait(scan: ScanResult, record: ClassRecord, points: int, count: int) ->
     )
 
 
+def _sent(scan: ScanResult, record: ClassRecord) -> str:
+    """Return how often the best trigger works, and on which images."""
+    if not record.goal:
+        rate = percent(record.asr)
+        return f"Its best trigger sends {rate} of held-back images of other classes there."
+    moves = [
+        f"{class_name(scan, source)} → {class_name(scan, goal)}"
+        for source, goal in enumerate(record.goal)
+        if source != goal
+    ]
+    shown = ", ".join(moves[:MOST_MOVES]) + (" …" if len(moves) > MOST_MOVES else "")
+    return (
+        f"Its best trigger sends each class to one of its own, {percent(record.asr)} of the "
+        f"held-back images that are answered right without it: {shown}."
+    )
+
+
 def _sources(scan: ScanResult, record: ClassRecord) -> str:
     """Return on images of which classes the best trigger works most and least."""
     rates = sorted(
         (-rate, index) for index, rate in enumerate(record.sources) if index != record.index
     )
-    if not rates:
+    if not rates or record.goal:
         return ""
     (most, first), (least, last) = rates[0], rates[-1]
     if percent(-most) == percent(-least):

@@ -164,6 +164,8 @@ def _problem_of_class(record: ClassRecord, classes: int) -> str | None:
         return "expected rates from 0 to 1"
     if len(record.sources) not in {0, classes}:
         return f"expected the rates of {classes} classes, came {len(record.sources)}"
+    if len(record.goal) not in {0, classes} or not all(0 <= goal < classes for goal in record.goal):
+        return f"expected for each of {classes} classes where its images go, came {record.goal}"
     for stair in record.stairs:
         count = len(stair.values)
         if n > MOST_DIMENSIONS and (stair.log_q or n * count > MOST_STORED):

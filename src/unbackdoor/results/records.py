@@ -95,6 +95,9 @@ class ClassRecord(msgspec.Struct, frozen=True, kw_only=True):
         trigger_shape: channels, height and width of the picture that θ is, row by row.
         ladder: the rates in all spaces that were searched, from weak to strong.
         sources: for each class, the share of its images that the best trigger sends to this one.
+        goal: for each class, where the best trigger sends its images, if each class goes to one of
+            its own (all-to-all); ``asr`` is then the rate of all of them together, over images
+            that are answered right without a trigger. Empty otherwise.
 
     """
 
@@ -110,6 +113,7 @@ class ClassRecord(msgspec.Struct, frozen=True, kw_only=True):
     trigger_shape: list[int] = []
     ladder: list[Rung] = []
     sources: list[float] = []
+    goal: list[int] = []
 
     @property
     def dimensions(self) -> int:

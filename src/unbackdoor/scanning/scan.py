@@ -42,9 +42,9 @@ EXAMPLES = 8
 MOST_LAWS = 3
 """Targets whose law is recovered; of further ones the best trigger is known."""
 NOT_SEARCHED = (
-    "backdoors that only images of some classes obey, or that send each class to another; patches "
-    "that are larger or patterns that are stronger than these; changes outside the picture, such "
-    "as a scene, an order or a time"
+    "backdoors that only images of some classes obey; triggers that send each class to another, "
+    "other than patches; patches that are larger or patterns that are stronger than these; changes "
+    "outside the picture, such as a scene, an order or a time"
 )
 
 
@@ -119,6 +119,7 @@ def scan(
     laws = {
         target: _law(model, images.defend, judged.classes[target][0], settings, work)
         for target in _clearest(judged, MOST_LAWS)
+        if not judged.classes[target][0].goal
     }
     found = [judged.classes[target][0] for target in judged.targets]
     return ScanResult(
@@ -242,6 +243,7 @@ def _record(
         trigger_shape=list(space.picture(theta, shape).shape[1:]),
         ladder=[Rung(space=name, asr=rate) for name, rate in rates.items()],
         sources=held.sources(space, theta[0], one.index, seed) if status == "backdoored" else [],
+        goal=one.goal,
     )
 
 
@@ -253,7 +255,8 @@ def _examples(
     for evidence in found:
         target, space = evidence.index, parse_space(evidence.space)
         generator = stream(seed, "scan", "examples", target)
-        others = (images.targets != target).nonzero()[:, 0]
+        goal = torch.tensor(evidence.goal or [target] * len(images.classes))
+        others = ((images.targets != target) & (goal[images.targets] == target)).nonzero()[:, 0]
         picks = others[torch.randperm(len(others), generator=generator)[:EXAMPLES]]
         clean = images.subset(picks)
         theta = from_bytes(evidence.best, space.dimensions(images.shape)).expand(len(picks), -1)

@@ -137,10 +137,7 @@ class ByRate:
         found = [record for record, status in judged if status == "backdoored"]
         unsure = [record for record, status in judged if status == "suspicious"]
         if found:
-            reason = (
-                f"Triggers were found that send held-back images of other classes to "
-                f"{_rates(found)}; from {self._from(found, side)} a class counts as backdoored."
-            )
+            reason = f"{_sent(found)}; from {self._from(found, side)} a class counts as backdoored."
             if unsure:
                 reason += f" Not clean either, as far as is known: {_rates(unsure)}."
             return "backdoored", [record.index for record in found], reason
@@ -205,6 +202,22 @@ def _amount(space: str) -> int:
     """Return the size, limit or percentage in the name of a space."""
     digits = re.search(r":(\d+)", space)
     return int(digits[1]) if digits else 0
+
+
+def _sent(found: Sequence[ClassEvidence]) -> str:
+    """Return where the triggers of a backdoor send images."""
+    parts: list[str] = []
+    if one := [record for record in found if not record.goal]:
+        parts.append(
+            f"Triggers were found that send held-back images of other classes to {_rates(one)}"
+        )
+    if of_each := [record for record in found if record.goal]:
+        best = max(of_each, key=lambda record: record.asr)
+        parts.append(
+            f"A trigger was found that sends held-back images of each class to a class of its own "
+            f"({best.asr:.1%}, {best.space})"
+        )
+    return "; ".join(parts)
 
 
 def _rates(records: Sequence[ClassEvidence]) -> str:
