@@ -26,7 +26,7 @@ AGAIN = 4
 """Images of each class of the looks at the triggers that rose."""
 POOL = 12
 """Images of each class from which those come that are answered right."""
-RISES = 0.25
+RISES = 0.45
 """Score from which a trigger gets more work."""
 ROUNDS = (
     Round(arms=6, passes=480, most=80),
