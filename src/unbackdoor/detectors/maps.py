@@ -20,11 +20,11 @@ from unbackdoor.detectors.settings import Round
 from unbackdoor.metrics import predict
 from unbackdoor.triggers.values import whole
 
-LOOK = 20
+LOOK = 16
 """Images of a look at one trigger, at least one and at most two of a class."""
 AGAIN = 4
 """Images of each class of the looks at the triggers that rose."""
-POOL = 12
+POOL = 10
 """Images of each class from which those come that are answered right."""
 RISES = 0.45
 """Score from which a trigger gets more work."""
