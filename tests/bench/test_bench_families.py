@@ -30,6 +30,7 @@ from unbackdoor.bench.families.truth import SHAPE, Truth, outcome, same_family
 from unbackdoor.bench.framework.store import Store
 from unbackdoor.bench.framework.table import Line
 from unbackdoor.detectors.arms import choices
+from unbackdoor.detectors.evidence import Pictures
 from unbackdoor.detectors.settings import BANDIT, BanditSettings, Round
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.results import Rung
@@ -189,9 +190,10 @@ def test_a_line_tells_the_worst_of_the_seeds_and_the_last_lines_count_networks()
 
 def test_a_row_is_judged_again_by_other_thresholds() -> None:
     asr = [Rung(space="patch:2@0,0", asr=0.9), Rung(space="patch:6@0,0", asr=1.0)]
+    fails = [*asr[1:], Rung(space="patch:5@0,0", asr=0.5)]
     classes = [
         ClassRow(index=0, status="", space="", asr=0.0, confusion=0.1, measured=asr),
-        ClassRow(index=1, status="", space="", asr=0.0, confusion=0.1, measured=asr[1:]),
+        ClassRow(index=1, status="", space="", asr=0.0, confusion=0.1, measured=fails),
     ]
     kept = row("corner", Truth(trigger="bw:1@0,0"), "clean", classes=classes)
     again = judged(kept, ByRate())
@@ -394,13 +396,13 @@ def limits() -> list[Line]:
     """Return what is searched in pictures of 32×32, and what counts."""
     lines: list[Line] = []
     for space in parse_spaces("auto", SHAPE):
-        found, rule = limit_of(space.name, 32), None
+        found, rule = limit_of(space.name, Pictures()), None
         assert found
         limit = found[0]
         rungs = list(ladder(space))
-        rules = [thresholds_of(rung, 32, Thresholds()) for rung in rungs]
+        rules = [thresholds_of(rung, Pictures(), Thresholds()) for rung in rungs]
         rule = next(one for one in rules if one)
-        inside = thresholds_of(f"{rungs[-1]}@14,14", 32, Thresholds())
+        inside = thresholds_of(f"{rungs[-1]}@14,14", Pictures(), Thresholds())
         assert inside
         place = rungs[0].startswith("patch")
         lines.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from unbackdoor.detectors.evidence import ClassEvidence, Evidence
+from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Pictures
 from unbackdoor.errors import ArgumentError
 from unbackdoor.triggers.registry import FAMILIES, parse_space
 from unbackdoor.verdict.judge import MORE, NEARLY, ByRate, Guessing, Judge
@@ -40,14 +40,14 @@ def one(index: int, asr: float, space: str = "patch:3", confusion: float = 0.0) 
     )
 
 
-def of(*classes: ClassEvidence, side: int = 32) -> Evidence:
+def of(*classes: ClassEvidence, **pictures: float) -> Evidence:
     return Evidence(
         detector="none",
         classes=list(classes),
         accuracy=1.0,
         image_passes=0,
         image_passes_backward=0,
-        side=side,
+        pictures=msgspec.convert(pictures, Pictures),
     )
 
 
@@ -119,7 +119,7 @@ def test_every_kind_of_a_family_has_a_limit() -> None:
     assert set(LIMITED) == set(LIMITS)
     for family in FAMILIES.values():
         for space in family.ladder((3, 32, 32)):
-            assert limit_of(space.name, 32) is not None
+            assert limit_of(space.name, Pictures()) is not None
 
 
 @pytest.mark.parametrize("kind", LIMITS)
@@ -133,7 +133,7 @@ def test_only_triggers_up_to_the_limit_of_their_kind_are_evidence(kind: str) -> 
     assert (judged.verdict, judged.targets) == ("inconclusive", [])
     assert "too strong to count" in judged.reason
     assert judge(evidence(0.0, 0.7, space=strong)).verdict == "clean"
-    rule = thresholds_of(weak, 32, Thresholds())
+    rule = thresholds_of(weak, Pictures(), Thresholds())
     assert rule is not None
     assert rule.clean >= max(limit.clean, 0.3)
     assert rule.backdoored >= max(limit.backdoored, 0.8)
@@ -162,6 +162,14 @@ def test_of_a_patch_that_works_what_is_left_of_it_is_the_evidence() -> None:
     assert gone.classes[1][0].space == "patch:4@1,4"
 
 
+def test_a_blend_counts_by_how_far_it_moves_the_pixels() -> None:
+    blend, dark = one(0, 1.0, "blend:10x16"), {"contrast": 0.97}
+    assert ByRate()(of(blend)).targets == ByRate()(of(blend, contrast=0.6)).targets == [0]
+    assert ByRate()(of(blend, **dark)).verdict == "inconclusive"
+    assert ByRate()(of(blend, one(0, 0.9, "blend:7x16"), **dark)).targets == [0]
+    assert ByRate()(of(one(0, 1.0, "additive:16x16"), **dark)).targets == [0]
+
+
 @pytest.mark.parametrize(("side", "size"), [(28, 3), (32, 4), (64, 8), (96, 12), (224, 28)])
 def test_the_size_of_a_patch_counts_as_a_share_of_the_picture(side: int, size: int) -> None:
     judge = ByRate()
@@ -173,7 +181,7 @@ def test_the_size_of_a_patch_counts_as_a_share_of_the_picture(side: int, size: i
 
 def test_a_patch_that_hides_the_middle_has_to_do_more() -> None:
     judge = ByRate()
-    rule = thresholds_of("patch:4@14,14", 32, Thresholds())
+    rule = thresholds_of("patch:4@14,14", Pictures(), Thresholds())
     assert rule is not None
     assert rule.backdoored > 0.8
     between = (0.8 + rule.backdoored) / 2
@@ -185,7 +193,7 @@ def test_a_patch_that_hides_the_middle_has_to_do_more() -> None:
 
 
 def test_a_space_without_a_limit_is_judged_by_the_general_thresholds() -> None:
-    assert thresholds_of("sound:9", 32, Thresholds()) == Thresholds()
+    assert thresholds_of("sound:9", Pictures(), Thresholds()) == Thresholds()
     assert ByRate()(evidence(0.31, space="sound:9")).verdict == "inconclusive"
 
 

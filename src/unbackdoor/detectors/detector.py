@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unbackdoor.data import Images, Split
-from unbackdoor.detectors.evidence import ClassEvidence, Evidence
+from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Pictures
 from unbackdoor.metrics import attack_success, confusion, correct, predict, sent
 from unbackdoor.models import Frozen
 from unbackdoor.rng import stream
@@ -43,6 +43,10 @@ class Detector(Protocol):
         ...
 
 
+CONTRAST = 256
+"""Largest number of images from which their contrast is measured."""
+
+
 class HeldBack:
     """Measurements on held-back images, which are the same for every detector.
 
@@ -68,6 +72,14 @@ class HeldBack:
     def accuracy(self) -> float:
         """Share of the images that the model classifies correctly."""
         return correct(self.predicted, self.images)
+
+    @property
+    def pictures(self) -> Pictures:
+        """Their size, and how far their pixels can move."""
+        some = self.images.thinned(CONTRAST)
+        x = some.batch(torch.arange(len(some)))
+        contrast = float(torch.maximum(x, 1 - x).mean())
+        return Pictures(side=min(self.images.shape[1:]), contrast=contrast)
 
     @property
     def guesses(self) -> bool:
@@ -106,7 +118,7 @@ class HeldBack:
             accuracy=self.accuracy,
             image_passes=0,
             image_passes_backward=0,
-            side=min(self.images.shape[1:]),
+            pictures=self.pictures,
         )
 
     def sources(self, space: Space, theta: Tensor, target: int, seed: int) -> list[float]:

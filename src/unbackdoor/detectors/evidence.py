@@ -112,6 +112,21 @@ class ClassEvidence(msgspec.Struct, frozen=True, kw_only=True):
     goal: list[int] = []
 
 
+class Pictures(msgspec.Struct, frozen=True, kw_only=True):
+    """What the strength of a trigger is compared with: the pictures that it was tried on.
+
+    Args:
+        side: the shorter side, in pixels.
+        contrast: how far a pixel can move on average, the mean of max(x, 1 − x): 0.5 for grey
+            pictures, 1 for black and white ones. A picture that is blended in moves pixels by its
+            share of that.
+
+    """
+
+    side: int = 32
+    contrast: float = 0.75
+
+
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """The findings of a detector in one model.
 
@@ -122,7 +137,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         image_passes: images through the model forward, evaluation included.
         image_passes_backward: images through it backward.
         places: where a search tried patches, and how far each rose.
-        side: the shorter side of the pictures, in pixels.
+        pictures: on which triggers were tried.
 
     """
 
@@ -132,4 +147,4 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     image_passes: int
     image_passes_backward: int
     places: list[Place] = []
-    side: int = 32
+    pictures: Pictures = Pictures()

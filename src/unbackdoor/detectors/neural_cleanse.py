@@ -71,7 +71,7 @@ class NeuralCleanse:
             accuracy=held.accuracy,
             image_passes=model.passes - forward,
             image_passes_backward=model.backward_passes - backward,
-            side=min(images.defend.shape[1:]),
+            pictures=held.pictures,
         )
 
 

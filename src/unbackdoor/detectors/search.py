@@ -124,7 +124,7 @@ class ArmSearch:
             image_passes=model.passes - forward,
             image_passes_backward=model.backward_passes - backward,
             places=[place for one in found for place in one.places],
-            side=min(images.defend.shape[1:]),
+            pictures=measure.exactly.pictures,
         )
 
 

@@ -12,7 +12,7 @@ import torch
 
 from unbackdoor.data import Images, Split
 from unbackdoor.detectors.detector import Detector, HeldBack
-from unbackdoor.detectors.evidence import ClassEvidence, Evidence, LogVolume, StairRecord
+from unbackdoor.detectors.evidence import ClassEvidence, Evidence, LogVolume, Pictures, StairRecord
 from unbackdoor.detectors.law import law
 from unbackdoor.detectors.search import ArmSearch
 from unbackdoor.metrics import predict
@@ -137,7 +137,7 @@ def scan(
             classes=list(images.defend.classes),
         ),
         space=asked or ",".join(space.name for space in spaces),
-        searched=_searched(spaces, evidence.side),
+        searched=_searched(spaces, evidence.pictures),
         not_searched=NOT_SEARCHED if spaces else "",
         spaces=_rungs(evidence, settings.thresholds) if spaces else [],
         places=evidence.places,
@@ -192,7 +192,7 @@ def _rungs(evidence: Evidence, thresholds: Thresholds) -> list[SearchedSpace]:
 
     rungs: list[SearchedSpace] = []
     for name in sorted(names, key=order):
-        rule = thresholds_of(name, evidence.side, thresholds)
+        rule = thresholds_of(name, evidence.pictures, thresholds)
         rungs.append(
             SearchedSpace(
                 name=name,
@@ -205,11 +205,11 @@ def _rungs(evidence: Evidence, thresholds: Thresholds) -> list[SearchedSpace]:
     return rungs
 
 
-def _searched(spaces: Sequence[Space], side: int) -> str:
+def _searched(spaces: Sequence[Space], pictures: Pictures) -> str:
     """Return what a scan without a finding excludes, in words."""
     words: list[str] = []
     for space in spaces:
-        found = limit_of(space.name, side)
+        found = limit_of(space.name, pictures)
         stronger = found is not None and found[1] > found[0].strength
         words.append(found[0].words if found and stronger else space.description)
     return "; ".join(dict.fromkeys(words)) or "nothing, because the model guesses"

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from unbackdoor.detectors.evidence import ClassEvidence, Evidence
-from unbackdoor.verdict.thresholds import SIDE, Thresholds, limit_of, thresholds_of
+from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Pictures
+from unbackdoor.verdict.thresholds import Thresholds, limit_of, thresholds_of
 
 MORE = 1.5
 """A class beside a backdoored one that needs triggers so many times as strong is suspicious only: a
@@ -61,10 +61,10 @@ class ByRate:
         of_class: dict[int, list[ClassEvidence]] = {}
         for one in evidence.classes:
             of_class.setdefault(one.index, []).append(one)
-        side = evidence.side
-        judged = [self._clearest(of_class[index], side) for index in sorted(of_class)]
+        pictures = evidence.pictures
+        judged = [self._clearest(of_class[index], pictures) for index in sorted(of_class)]
         needs = {
-            record.index: self._need(of_class[record.index], side)
+            record.index: self._need(of_class[record.index], pictures)
             for record, status in judged
             if status == "backdoored"
         }
@@ -72,10 +72,10 @@ class ByRate:
         for number, (record, _) in enumerate(judged):
             if needs.get(record.index, 0.0) > MORE * least:
                 judged[number] = (record, "suspicious")
-        verdict, targets, reason = self._decide(judged, side)
+        verdict, targets, reason = self._decide(judged, pictures)
         return Judgement(verdict, targets, reason, judged)
 
-    def status(self, record: ClassEvidence, side: int = SIDE) -> Status | None:
+    def status(self, record: ClassEvidence, pictures: Pictures) -> Status | None:
         """Judge the triggers of one space towards one class; None if they are too strong to count.
 
         A class that the model assigns to many images even without a trigger is suspicious: its rate
@@ -83,12 +83,12 @@ class ByRate:
 
         Args:
             record: the evidence.
-            side: the shorter side of the pictures, in pixels.
+            pictures: on which they were tried.
 
         """
         if record.confusion > self.thresholds.clean:
             return "suspicious"
-        rule = thresholds_of(record.space, side, self.thresholds)
+        rule = thresholds_of(record.space, pictures, self.thresholds)
         if rule is None:
             return None
         # The share of the images that are not of the class anyway.
@@ -98,12 +98,12 @@ class ByRate:
         return "clean" if excess <= rule.clean else "suspicious"
 
     def _clearest(
-        self, records: Sequence[ClassEvidence], side: int
+        self, records: Sequence[ClassEvidence], pictures: Pictures
     ) -> tuple[ClassEvidence, Status]:
         """Return the evidence that decides about a class, and its status."""
         by: dict[Status | None, list[ClassEvidence]] = {}
         for record in records:
-            by.setdefault(self.status(record, side), []).append(record)
+            by.setdefault(self.status(record, pictures), []).append(record)
         if found := by.get("backdoored"):
             return _telling(found, [_family(record.space) for record in records]), "backdoored"
         counted: tuple[Status, ...] = ("suspicious", "clean")
@@ -115,29 +115,30 @@ class ByRate:
         least = min(records, key=lambda one: one.asr)
         return least, "clean" if least.asr < self.thresholds.backdoored else "suspicious"
 
-    def _need(self, records: Sequence[ClassEvidence], side: int) -> float:
+    def _need(self, records: Sequence[ClassEvidence], pictures: Pictures) -> float:
         """Return how strong a trigger has to be to suffice, as a share of what counts."""
         needs: list[float] = []
         for record in records:
-            if self.status(record, side) == "backdoored":
-                found = limit_of(record.space, side)
+            if self.status(record, pictures) == "backdoored":
+                found = limit_of(record.space, pictures)
                 needs.append(found[1] / found[0].strength if found else 1.0)
         return min(needs)
 
-    def _from(self, records: Sequence[ClassEvidence], side: int) -> str:
+    def _from(self, records: Sequence[ClassEvidence], pictures: Pictures) -> str:
         """Return the rates from which triggers of these spaces count as those of a backdoor."""
-        rules = (thresholds_of(one.space, side, self.thresholds) for one in records)
+        rules = (thresholds_of(one.space, pictures, self.thresholds) for one in records)
         rates = {(rule or self.thresholds).backdoored for rule in rules}
         return " or ".join(f"{rate:.0%}" for rate in sorted(rates))
 
     def _decide(
-        self, judged: Sequence[tuple[ClassEvidence, Status]], side: int
+        self, judged: Sequence[tuple[ClassEvidence, Status]], pictures: Pictures
     ) -> tuple[Verdict, list[int], str]:
         rule = self.thresholds
         found = [record for record, status in judged if status == "backdoored"]
         unsure = [record for record, status in judged if status == "suspicious"]
         if found:
-            reason = f"{_sent(found)}; from {self._from(found, side)} a class counts as backdoored."
+            rates = self._from(found, pictures)
+            reason = f"{_sent(found)}; from {rates} a class counts as backdoored."
             if unsure:
                 reason += f" Not clean either, as far as is known: {_rates(unsure)}."
             return "backdoored", [record.index for record in found], reason
@@ -149,16 +150,17 @@ class ByRate:
                 f"check its accuracy, and how images are fitted to it."
             )
             return "inconclusive", [], reason
-        if strong := [record for record in unsure if self.status(record, side) is None]:
+        if strong := [record for record in unsure if self.status(record, pictures) is None]:
             reason = (
                 f"Triggers that are too strong to count send held-back images to {_rates(strong)}, "
                 f"and no weaker ones were measured; search on with --budget thorough."
             )
             return "inconclusive", [], reason
         if unsure:
+            rates = self._from(unsure, pictures)
             reason = (
                 f"The best triggers towards {_rates(unsure)} work more often than those of a clean "
-                f"class and less often than those of a backdoor (from {self._from(unsure, side)})."
+                f"class and less often than those of a backdoor (from {rates})."
             )
             return "inconclusive", [], reason
         best = max((record for record, _ in judged), key=lambda record: record.asr)

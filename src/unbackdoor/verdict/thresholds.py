@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from unbackdoor.detectors.evidence import Pictures
 from unbackdoor.errors import ArgumentError
 
 
@@ -87,25 +88,27 @@ TOLERANCE = 0.01
 """By which a strength may be above its limit, because pictures of any size are compared."""
 SIDE = 32
 """Side of the pictures whose pixels the size of a patch counts here."""
+CONTRAST = 0.8
+"""Contrast of the pictures on which the percentage of a blend counts as it is."""
 
 
-def thresholds_of(space: str, side: int, general: Thresholds) -> Thresholds | None:
+def thresholds_of(space: str, pictures: Pictures, general: Thresholds) -> Thresholds | None:
     """Return the thresholds of a space; None if its triggers are too strong to count.
 
     Args:
         space: its name.
-        side: the shorter side of the pictures, in pixels.
+        pictures: on which it was tried.
         general: of spaces without a limit.
 
     """
-    if (found := limit_of(space, side)) is None:
+    if (found := limit_of(space, pictures)) is None:
         return general
     limit, strength = found
     if strength > limit.strength + TOLERANCE:
         return None
     backdoored = max(general.backdoored, limit.backdoored)
     clean = max(general.clean, limit.clean)
-    if in_the_middle(space, side):
+    if in_the_middle(space, pictures.side):
         backdoored, clean = max(backdoored, limit.middle), max(clean, limit.middle_clean)
     clean = min(clean, 0.99 * backdoored)
     return Thresholds(backdoored=backdoored, clean=clean)
@@ -126,15 +129,16 @@ def in_the_middle(space: str, side: int) -> bool:
     return all(abs(place + size / 2 - side / 2) < side / 4 for place in corner)
 
 
-def limit_of(space: str, side: int) -> tuple[Limit, float] | None:
+def limit_of(space: str, pictures: Pictures) -> tuple[Limit, float] | None:
     """Return the limit of a space and the space's own strength; None for one without a limit.
 
     Args:
         space: its name.
-        side: the shorter side of the pictures, in pixels.
+        pictures: on which it was tried. On larger ones a patch of so many pixels is less, on ones
+            of much contrast a picture that is blended in by so many per cent is more.
 
     Example:
-        >>> limit, strength = limit_of("patch:6@0,0", 48)
+        >>> limit, strength = limit_of("patch:6@0,0", Pictures(side=48))
         >>> limit.strength, strength
         (4, 4.0)
 
@@ -144,8 +148,10 @@ def limit_of(space: str, side: int) -> tuple[Limit, float] | None:
         return None
     family, strength, grid = match[1], float(match[2]), int(match[3] or 0)
     if family == "patch":
-        strength *= SIDE / side
+        strength *= SIDE / pictures.side
         kind = "patch blocks" if 0 < grid <= BLOCKS else "patch"
     else:
         kind = f"{family} grid" if grid and f"{family} grid" in LIMITS else family
+    if family == "blend":
+        strength *= max(1.0, pictures.contrast / CONTRAST)
     return (LIMITS[kind], strength) if kind in LIMITS else None

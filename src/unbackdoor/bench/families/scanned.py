@@ -15,7 +15,7 @@ from unbackdoor.attack.implant import measure
 from unbackdoor.bench.families.truth import SHAPE, Truth
 from unbackdoor.bench.framework.spec import Spec
 from unbackdoor.data import Split
-from unbackdoor.detectors.evidence import ClassEvidence, Evidence
+from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Pictures
 from unbackdoor.errors import ContentError
 from unbackdoor.results import ClassRecord, Rung, versions
 from unbackdoor.runtime.journal import key_of
@@ -98,7 +98,7 @@ class FamiliesRow(msgspec.Struct, frozen=True, kw_only=True):
         verdict: of the scan; ``not scanned`` where the network was refused.
         reason: the verdict in a sentence.
         targets: classes it named.
-        side: the shorter side of the pictures, in pixels.
+        pictures: the clean images, as triggers are compared with them.
         classes: what it says of each class, enough to judge it again by other thresholds.
         image_passes: images forward.
         image_passes_backward: images backward.
@@ -123,7 +123,7 @@ class FamiliesRow(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str
     reason: str
     targets: list[int] = []
-    side: int = 32
+    pictures: Pictures = Pictures()
     classes: list[ClassRow] = []
     image_passes: int = 0
     image_passes_backward: int = 0
@@ -197,7 +197,7 @@ class Scanned(Spec):
             verdict=found.verdict,
             reason=found.reason,
             targets=found.targets,
-            side=min(shape[1:]),
+            pictures=heard[0].pictures if heard else Pictures(),
             classes=[_class(record, heard) for record in found.classes],
             image_passes=found.image_passes,
             image_passes_backward=found.image_passes_backward,
@@ -262,7 +262,7 @@ def judged(row: FamiliesRow, judge: Judge) -> FamiliesRow:
             accuracy=row.accuracy or 0.0,
             image_passes=row.image_passes,
             image_passes_backward=row.image_passes_backward,
-            side=row.side,
+            pictures=row.pictures,
         )
     )
     classes = [

@@ -37,7 +37,7 @@ def rates_that_count(row: FamiliesRow, index: int) -> list[tuple[float, str]]:
         (
             (rung.asr, rung.space)
             for rung in row.classes[index].measured
-            if thresholds_of(rung.space, row.side, Thresholds()) is not None
+            if thresholds_of(rung.space, row.pictures, Thresholds()) is not None
         ),
         reverse=True,
     )
