@@ -221,13 +221,17 @@ def test_a_trigger_for_any_place_is_told_before_one_for_a_place() -> None:
     assert ByRate()(of(records[0], never)).classes[0][0].space == "patch:1@3,3"
 
 
-def test_the_family_that_was_searched_first_is_told() -> None:
-    patch, wave = one(0, 1.01 * NEARLY, "patch:3@0,0"), one(0, 1.0, "additive:4x16")
-    assert ByRate()(of(patch, wave)).classes[0][0] == patch
-    assert ByRate()(of(wave, patch)).classes[0][0] == wave
-    rarely = one(0, 0.99 * NEARLY, "patch:3")
-    assert ByRate()(of(rarely, wave)).classes[0][0] == wave
-    assert ByRate()(of(rarely, patch, wave)).classes[0][0] == rarely
+def test_the_family_in_which_least_is_enough_is_told() -> None:
+    patch, faint = one(0, 1.0, "patch:3@0,0"), one(0, 1.01 * NEARLY, "additive:1")
+    assert ByRate()(of(patch, faint)).classes[0][0] == faint
+    loud = one(0, 1.0, "additive:4")
+    assert ByRate()(of(patch, loud)).classes[0][0] == patch
+    rarely = one(0, 0.99 * NEARLY, "additive:1")
+    assert ByRate()(of(patch, rarely)).classes[0][0] == patch
+    first, second = one(0, 1.0, "mask:1"), one(0, 1.0, "warp:2x4")
+    assert ByRate()(of(first, second)).classes[0][0] == first
+    anywhere = one(0, 0.85, "patch:4")
+    assert ByRate()(of(patch, loud, anywhere)).classes[0][0] == anywhere
 
 
 def test_the_weakest_that_works_nearly_as_well_is_told() -> None:

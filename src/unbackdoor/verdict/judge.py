@@ -64,7 +64,7 @@ class ByRate:
         pictures = evidence.pictures
         judged = [self._clearest(of_class[index], pictures) for index in sorted(of_class)]
         needs = {
-            record.index: self._need(of_class[record.index], pictures)
+            record.index: self._least(of_class[record.index], pictures)
             for record, status in judged
             if status == "backdoored"
         }
@@ -105,7 +105,7 @@ class ByRate:
         for record in records:
             by.setdefault(self.status(record, pictures), []).append(record)
         if found := by.get("backdoored"):
-            return _telling(found, [_family(record.space) for record in records]), "backdoored"
+            return _telling(found, pictures), "backdoored"
         counted: tuple[Status, ...] = ("suspicious", "clean")
         for status in counted:
             if status in by:
@@ -115,14 +115,10 @@ class ByRate:
         least = min(records, key=lambda one: one.asr)
         return least, "clean" if least.asr < self.thresholds.backdoored else "suspicious"
 
-    def _need(self, records: Sequence[ClassEvidence], pictures: Pictures) -> float:
-        """Return how strong a trigger has to be to suffice, as a share of what counts."""
-        needs: list[float] = []
-        for record in records:
-            if self.status(record, pictures) == "backdoored":
-                found = limit_of(record.space, pictures)
-                needs.append(found[1] / found[0].strength if found else 1.0)
-        return min(needs)
+    def _least(self, records: Sequence[ClassEvidence], pictures: Pictures) -> float:
+        """Return how strong a trigger has to be to suffice."""
+        found = [one for one in records if self.status(one, pictures) == "backdoored"]
+        return min(_need(one.space, pictures) for one in found)
 
     def _from(self, records: Sequence[ClassEvidence], pictures: Pictures) -> str:
         """Return the rates from which triggers of these spaces count as those of a backdoor."""
@@ -172,16 +168,16 @@ class ByRate:
         return "clean", [], reason
 
 
-def _telling(found: Sequence[ClassEvidence], families: Sequence[str]) -> ClassEvidence:
+def _telling(found: Sequence[ClassEvidence], pictures: Pictures) -> ClassEvidence:
     """Return the trigger that says most about a class, and is as little as suffices.
 
-    It is of the family that was searched first, among those whose best trigger works nearly as well
-    as the best of all. In its family triggers that work at any place come before those of one
-    place. Of these it is the weakest that works nearly as well as the best.
+    It is of the family in which least is enough, among triggers that work nearly as well as the
+    best of all. In its family triggers that work at any place come before those of one place. Of
+    these it is the weakest that works nearly as well as the best.
 
     Args:
         found: triggers of a backdoor.
-        families: of the search, in their order.
+        pictures: on which they were tried.
 
     """
 
@@ -189,10 +185,16 @@ def _telling(found: Sequence[ClassEvidence], families: Sequence[str]) -> ClassEv
         best = max(one.asr for one in some)
         return [one for one in some if one.asr >= NEARLY * best]
 
-    family = min((_family(one.space) for one in good(found)), key=families.index)
-    alike = [one for one in found if _family(one.space) == family]
+    least = min(good(found), key=lambda one: (_need(one.space, pictures), -one.asr))
+    alike = [one for one in found if _family(one.space) == _family(least.space)]
     anywhere = [one for one in alike if "@" not in one.space] or alike
     return min(good(anywhere), key=lambda one: (_amount(one.space), -one.asr))
+
+
+def _need(space: str, pictures: Pictures) -> float:
+    """Return how strong the triggers of a space are, as a share of what counts."""
+    found = limit_of(space, pictures)
+    return found[1] / found[0].strength if found else 1.0
 
 
 def _family(space: str) -> str:
