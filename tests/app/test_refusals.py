@@ -26,6 +26,16 @@ REFUSED = {
     "no code": (["scan", "a.pt", "--arch", "none.py:net", *SCAN], 4, "--arch: there is no file"),
     "no graph": (["scan", "a.pt", "--arch", "none.onnx", *SCAN], 4, "--arch: there is no file"),
     "no architecture": (["scan", "a.pt", "b.pt", "--arch", "resnet9", *SCAN], 4, "--arch: unknown"),
+    "two channels": (
+        ["scan", "shipped:clean", "--mean", ".5", ".5", *SCAN],
+        4,
+        "--mean: expected one number for grey pictures or three for red, green and blue, came 2",
+    ),
+    "a mean of one and deviations of three": (
+        ["scan", "shipped:clean", "--mean", ".5", "--std", "1", "1", "1", *SCAN],
+        4,
+        "--std: expected as many numbers as --mean, 1, came 3",
+    ),
     "no labels": (["scan", "shipped:clean", "--labels", "none.json", *SCAN], 4, "--labels:"),
     **{
         f"the space {spec!r}": (

@@ -44,6 +44,16 @@ def input_settings(
     """
     if size is not None and not 1 <= size <= LARGEST_SIDE:
         raise ArgumentError(f"--size: expected 1 to {LARGEST_SIDE}, came {size}.")
+    for name, values in (("--mean", mean), ("--std", std)):
+        if values is not None and len(values) not in (1, 3):
+            raise ArgumentError(
+                f"{name}: expected one number for grey pictures or three for red, green and blue, "
+                f"came {len(values)}."
+            )
+    if mean is not None and std is not None and len(mean) != len(std):
+        raise ArgumentError(
+            f"--std: expected as many numbers as --mean, {len(mean)}, came {len(std)}."
+        )
     if std is not None and not min(std) > 0:
         raise ArgumentError(f"--std: expected values above 0, came {std}.")
     return InputSettings(

@@ -17,7 +17,7 @@ OptionalOutput = Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")]
 Output = Annotated[Path, arg(aliases=["-o"], metavar="FILE")]
 Format = Annotated[Literal["table", "json"], arg(aliases=["-f"])]
 ScanFormat = Annotated[Literal["table", "json", "sarif"], arg(aliases=["-f"])]
-Channels = Annotated[tuple[float, float, float] | None, arg(metavar="R G B")]
+Channels = Annotated[tuple[float, ...] | None, arg(metavar="R G B|GREY")]
 Text = Annotated[str | None, arg(metavar="TEXT")]
 Number = Annotated[int | None, arg(metavar="INT")]
 
@@ -49,7 +49,8 @@ class Input(Machine):
     size: Number = None
     """Side of the network's square input: images are scaled and cropped to it."""
     mean: Channels = None
-    """Per channel, subtracted from images in [0, 1]; for a network that does not do so itself."""
+    """Per channel (three numbers, or one for grey), subtracted from images in [0, 1]; for a network
+    that does not do so itself."""
     std: Channels = None
     """Per channel, divides the difference."""
     labels: File = None

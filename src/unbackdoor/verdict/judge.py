@@ -160,10 +160,11 @@ class ByRate:
             )
             return "inconclusive", [], reason
         best = max((record for record, _ in judged), key=lambda record: record.asr)
+        limit = (thresholds_of(best.space, pictures, rule) or rule).clean
         reason = (
             f"No trigger that counts was found that sends more than {best.asr:.1%} of held-back "
-            f"images to any class (the most: {best.name}, {best.space}). Whether a backdoor would "
-            f"have been found was not checked on this model."
+            f"images to any class (the most: {best.name}, {best.space}; up to {limit:.0%} of them "
+            f"is clean). Whether a backdoor would have been found was not checked on this model."
         )
         return "clean", [], reason
 
