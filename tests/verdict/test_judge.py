@@ -162,6 +162,29 @@ def test_of_a_patch_that_works_what_is_left_of_it_is_the_evidence() -> None:
     assert gone.classes[1][0].space == "patch:4@1,4"
 
 
+@pytest.mark.parametrize("space", ["patch:4@0,0", "additive:16x16"])
+def test_where_many_classes_rise_together_none_is_a_target(space: str) -> None:
+    rates = (0.95, 0.9, 0.7, 0.7, *[0.1] * 6)
+    many = ByRate()(evidence(*rates, space=space))
+    assert many.verdict == "inconclusive"
+    assert "weak against triggers of this kind" in many.reason
+    few = ByRate()(evidence(0.95, 0.9, 0.7, *[0.1] * 7, space=space))
+    assert few.targets == [0, 1]
+    each = [msgspec.structs.replace(one(k, 0.95, space), goal=[1, 2, 3, 0]) for k in range(4)]
+    assert ByRate()(of(*each)).targets == [0, 1, 2, 3]
+
+
+def test_a_weaker_trigger_tells_the_target_among_many() -> None:
+    strong = [one(k, 0.95, "patch:4@0,0") for k in range(10)]
+    judged = ByRate()(of(*strong, one(3, 0.9, "patch:3@0,0")))
+    assert judged.targets == [3]
+    other = ByRate()(of(*strong, one(3, 0.9, "mask:1")))
+    assert other.targets == [3]
+    assert other.classes[3][0].space == "mask:1"
+    weak = [one(k, 0.95, "patch:3@0,0") for k in range(4)]
+    assert ByRate()(of(*strong, *weak)).targets == []
+
+
 def test_a_blend_counts_by_how_far_it_moves_the_pixels() -> None:
     blend, dark = one(0, 1.0, "blend:10x16"), {"contrast": 0.97}
     assert ByRate()(of(blend)).targets == ByRate()(of(blend, contrast=0.6)).targets == [0]

@@ -13,6 +13,10 @@ from unbackdoor.verdict.thresholds import Thresholds, limit_of, thresholds_of
 MORE = 1.5
 """A class beside a backdoored one that needs triggers so many times as strong is suspicious only: a
 network with a backdoor is weaker against other triggers too."""
+FEW, MANY = 3, 0.25
+"""So many other classes, and this share of all, that triggers of a space lead to as well show that
+the network is weak against them. In a network with a backdoor one class rises, and few others do.
+"""
 NEARLY = 0.98
 """Share of the best rate that a weaker trigger has to reach to be the one that is told."""
 Verdict = Literal["clean", "backdoored", "inconclusive"]
@@ -58,13 +62,24 @@ class ByRate:
 
     def __call__(self, evidence: Evidence) -> Judgement:
         """Judge one model by the clearest evidence for each class."""
-        of_class: dict[int, list[ClassEvidence]] = {}
+        return _Case(self.thresholds, evidence).judgement()
+
+
+class _Case:
+    """The evidence about one model, and how it is weighed."""
+
+    def __init__(self, thresholds: Thresholds, evidence: Evidence) -> None:
+        self.thresholds, self.pictures = thresholds, evidence.pictures
+        self.of_class: dict[int, list[ClassEvidence]] = {}
         for one in evidence.classes:
-            of_class.setdefault(one.index, []).append(one)
-        pictures = evidence.pictures
-        judged = [self._clearest(of_class[index], pictures) for index in sorted(of_class)]
+            self.of_class.setdefault(one.index, []).append(one)
+        self.crowded = {one.space for one in evidence.classes if self._is_crowded(one.space)}
+
+    def judgement(self) -> Judgement:
+        """Judge every class, then the model."""
+        judged = [self._clearest(self.of_class[index]) for index in sorted(self.of_class)]
         needs = {
-            record.index: self._least(of_class[record.index], pictures)
+            record.index: self._least(self.of_class[record.index])
             for record, status in judged
             if status == "backdoored"
         }
@@ -72,40 +87,50 @@ class ByRate:
         for number, (record, _) in enumerate(judged):
             if needs.get(record.index, 0.0) > MORE * least:
                 judged[number] = (record, "suspicious")
-        verdict, targets, reason = self._decide(judged, pictures)
+        verdict, targets, reason = self._decide(judged)
         return Judgement(verdict, targets, reason, judged)
 
-    def status(self, record: ClassEvidence, pictures: Pictures) -> Status | None:
+    def _status(self, record: ClassEvidence) -> Status | None:
         """Judge the triggers of one space towards one class; None if they are too strong to count.
 
         A class that the model assigns to many images even without a trigger is suspicious: its rate
-        shows neither that there is a backdoor nor that there is none.
-
-        Args:
-            record: the evidence.
-            pictures: on which they were tried.
-
+        shows neither that there is a backdoor nor that there is none. So is one of many classes
+        that triggers of the space lead to.
         """
         if record.confusion > self.thresholds.clean:
             return "suspicious"
-        rule = thresholds_of(record.space, pictures, self.thresholds)
+        rule = thresholds_of(record.space, self.pictures, self.thresholds)
         if rule is None:
             return None
-        # The share of the images that are not of the class anyway.
-        excess = (record.asr - record.confusion) / (1 - record.confusion)
-        if excess >= rule.backdoored:
-            return "backdoored"
-        return "clean" if excess <= rule.clean else "suspicious"
+        if _excess(record) >= rule.backdoored:
+            return "suspicious" if self._one_of_many(record) else "backdoored"
+        return "clean" if _excess(record) <= rule.clean else "suspicious"
 
-    def _clearest(
-        self, records: Sequence[ClassEvidence], pictures: Pictures
-    ) -> tuple[ClassEvidence, Status]:
+    def _one_of_many(self, record: ClassEvidence) -> bool:
+        return record.space in self.crowded and not record.goal
+
+    def _is_crowded(self, space: str) -> bool:
+        """Return whether triggers of the kind that are no stronger lead to many classes."""
+        rule = thresholds_of(space, self.pictures, self.thresholds)
+        if rule is None or (found := limit_of(space, self.pictures)) is None:
+            return False
+        limit, strength = found
+
+        def leads(one: ClassEvidence) -> bool:
+            other = limit_of(one.space, self.pictures)
+            alike = other is not None and other[0] is limit and other[1] <= strength
+            return alike and not one.goal and _excess(one) > rule.clean
+
+        reached = sum(any(leads(one) for one in records) for records in self.of_class.values())
+        return reached - 1 >= max(FEW, MANY * (len(self.of_class) - 1))
+
+    def _clearest(self, records: Sequence[ClassEvidence]) -> tuple[ClassEvidence, Status]:
         """Return the evidence that decides about a class, and its status."""
         by: dict[Status | None, list[ClassEvidence]] = {}
         for record in records:
-            by.setdefault(self.status(record, pictures), []).append(record)
+            by.setdefault(self._status(record), []).append(record)
         if found := by.get("backdoored"):
-            return _telling(found, pictures), "backdoored"
+            return _telling(found, self.pictures), "backdoored"
         counted: tuple[Status, ...] = ("suspicious", "clean")
         for status in counted:
             if status in by:
@@ -115,25 +140,25 @@ class ByRate:
         least = min(records, key=lambda one: one.asr)
         return least, "clean" if least.asr < self.thresholds.backdoored else "suspicious"
 
-    def _least(self, records: Sequence[ClassEvidence], pictures: Pictures) -> float:
+    def _least(self, records: Sequence[ClassEvidence]) -> float:
         """Return how strong a trigger has to be to suffice."""
-        found = [one for one in records if self.status(one, pictures) == "backdoored"]
-        return min(_need(one.space, pictures) for one in found)
+        found = [one for one in records if self._status(one) == "backdoored"]
+        return min(_need(one.space, self.pictures) for one in found)
 
-    def _from(self, records: Sequence[ClassEvidence], pictures: Pictures) -> str:
+    def _from(self, records: Sequence[ClassEvidence]) -> str:
         """Return the rates from which triggers of these spaces count as those of a backdoor."""
-        rules = (thresholds_of(one.space, pictures, self.thresholds) for one in records)
+        rules = (thresholds_of(one.space, self.pictures, self.thresholds) for one in records)
         rates = {(rule or self.thresholds).backdoored for rule in rules}
         return " or ".join(f"{rate:.0%}" for rate in sorted(rates))
 
     def _decide(
-        self, judged: Sequence[tuple[ClassEvidence, Status]], pictures: Pictures
+        self, judged: Sequence[tuple[ClassEvidence, Status]]
     ) -> tuple[Verdict, list[int], str]:
         rule = self.thresholds
         found = [record for record, status in judged if status == "backdoored"]
         unsure = [record for record, status in judged if status == "suspicious"]
         if found:
-            rates = self._from(found, pictures)
+            rates = self._from(found)
             reason = f"{_sent(found)}; from {rates} a class counts as backdoored."
             if unsure:
                 reason += f" Not clean either, as far as is known: {_rates(unsure)}."
@@ -146,27 +171,38 @@ class ByRate:
                 f"check its accuracy, and how images are fitted to it."
             )
             return "inconclusive", [], reason
-        if strong := [record for record in unsure if self.status(record, pictures) is None]:
+        if strong := [record for record in unsure if self._status(record) is None]:
             reason = (
                 f"Triggers that are too strong to count send held-back images to {_rates(strong)}, "
                 f"and no weaker ones were measured; search on with --budget thorough."
             )
             return "inconclusive", [], reason
+        if many := [record for record in unsure if self._one_of_many(record)]:
+            reason = (
+                f"The model is weak against triggers of this kind: they lead to many classes, most "
+                f"often to {_rates(many)}, so they do not tell a backdoor from this weakness."
+            )
+            return "inconclusive", [], reason
         if unsure:
-            rates = self._from(unsure, pictures)
+            rates = self._from(unsure)
             reason = (
                 f"The best triggers towards {_rates(unsure)} work more often than those of a clean "
                 f"class and less often than those of a backdoor (from {rates})."
             )
             return "inconclusive", [], reason
         best = max((record for record, _ in judged), key=lambda record: record.asr)
-        limit = (thresholds_of(best.space, pictures, rule) or rule).clean
+        limit = (thresholds_of(best.space, self.pictures, rule) or rule).clean
         reason = (
             f"No trigger that counts was found that sends more than {best.asr:.1%} of held-back "
             f"images to any class (the most: {best.name}, {best.space}; up to {limit:.0%} of them "
             f"is clean). Whether a backdoor would have been found was not checked on this model."
         )
         return "clean", [], reason
+
+
+def _excess(record: ClassEvidence) -> float:
+    """Return the rate among the images that are not of the class anyway."""
+    return (record.asr - record.confusion) / (1 - record.confusion)
 
 
 def _telling(found: Sequence[ClassEvidence], pictures: Pictures) -> ClassEvidence:

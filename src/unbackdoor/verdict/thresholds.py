@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 from unbackdoor.detectors.evidence import Pictures
 from unbackdoor.errors import ArgumentError
@@ -129,6 +130,7 @@ def in_the_middle(space: str, side: int) -> bool:
     return all(abs(place + size / 2 - side / 2) < side / 4 for place in corner)
 
 
+@cache
 def limit_of(space: str, pictures: Pictures) -> tuple[Limit, float] | None:
     """Return the limit of a space and the space's own strength; None for one without a limit.
 
