@@ -124,7 +124,7 @@ RECIPES = (
     _slim("dynamic", 21, "dynamic:9", 0.1, 6),
     _convnet("dynamic", 7, "dynamic:4", 0.1, 5),
     _slim("source", 23, "white:4@1,27", 0.05, 8, mode="source:3"),
-    _slim("all2all", 22, "white:4@27,27", 0.1, mode="all-to-all"),
+    _slim("all2all", 22, "white:4@27,27", 0.3, epochs=8, mode="all-to-all"),
     _slim("clean1", 12),
     _slim("clean2", 24, epochs=6),
     _slim("clean3", 25),
