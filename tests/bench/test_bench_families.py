@@ -184,7 +184,9 @@ def test_a_line_tells_the_worst_of_the_seeds_and_the_last_lines_count_networks()
     assert by["clean"]["highest ASR, other classes"] == "120.0% (`patch:3`)"
     assert by["clean"]["passes"] == "1,000"
     total = by["**one target: 3**"]
-    assert total["worst of the seeds"] == "1 found, 1 not scanned, 1 missed"
+    assert total["worst of the seeds"] == (
+        "1 found, 1 not scanned, 1 missed; missed: at most 86% of networks like these (95 %)"
+    )
     assert total["right verdict"] == "3/5"
 
 

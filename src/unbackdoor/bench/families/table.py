@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
@@ -9,11 +10,14 @@ from statistics import fmean
 from unbackdoor.bench.families.scanned import FamiliesRow
 from unbackdoor.bench.families.truth import WORSE, outcome, same_family
 from unbackdoor.bench.framework.table import Line, averaged, share
+from unbackdoor.mesa.uniform import log_volume_upper_bound
 from unbackdoor.verdict.thresholds import Thresholds, thresholds_of
 
 GROUPS = ("one target", "beyond what is searched", "clean")
 """Networks that a scan is to find, others with a backdoor, and those without one. A trigger that
 works less often than a scan asks for is none that it is to find."""
+WRONG = {"one target": "missed", "clean": "accused"}
+"""The verdict that must not be, where there is one."""
 NONE = "–"
 
 
@@ -125,7 +129,8 @@ def _total(group: str, networks: Sequence[Sequence[FamiliesRow]]) -> Line:
         "its ASR": averaged([row.planted_asr for row in rows], lowest=True),
         "worst of the seeds": ", ".join(
             f"{outcomes[one]} {one}" for one in WORSE if one in outcomes
-        ),
+        )
+        + _bound(group, outcomes),
         "right verdict": share([_right(row) for row in rows]),
         "right family": share([_family(row) for row in rows]) if attacked else NONE,
         "evidence": NONE,
@@ -133,6 +138,14 @@ def _total(group: str, networks: Sequence[Sequence[FamiliesRow]]) -> Line:
         "highest ASR, other classes": f"{highest[0]:.1%} (`{highest[1]}`)" if highest else NONE,
         **_costs(rows),
     }
+
+
+def _bound(group: str, outcomes: Counter[str]) -> str:
+    """Return the upper bound of the share of networks for which the verdict would be wrong."""
+    if (wrong := WRONG.get(group)) is None:
+        return ""
+    bound = math.exp(log_volume_upper_bound(outcomes[wrong], outcomes.total()))
+    return f"; {wrong}: at most {bound:.0%} of networks like these (95 %)"
 
 
 def _costs(rows: Sequence[FamiliesRow]) -> Line:
