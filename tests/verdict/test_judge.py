@@ -289,5 +289,14 @@ def test_a_trigger_that_sends_each_class_to_its_own_is_told_as_such() -> None:
     judged = ByRate()(of(*each))
     assert judged.targets == [0, 1, 2]
     assert "each class to a class of its own (95.0%, patch:2@0,0)" in judged.reason
+    for asr, space, verdict in (
+        (0.7, "patch:6@0,0", "backdoored"),
+        (0.6, "patch:6@0,0", "inconclusive"),
+        (0.5, "patch:6@0,0", "clean"),
+        (0.7, "patch:7@0,0", "clean"),
+        (0.7, "blend:10x16", "backdoored"),
+    ):
+        some = [msgspec.structs.replace(one(k, asr, space), goal=goal) for k in range(3)]
+        assert ByRate()(of(*some)).verdict == verdict
     both = ByRate()(of(*each, one(1, 1.0, "patch:2@9,0")))
     assert "to class 1 (100.0%, patch:2@9,0); A trigger" in both.reason

@@ -27,6 +27,8 @@ from unbackdoor.triggers.family import Shape, Space
 from unbackdoor.triggers.fixed import At
 from unbackdoor.triggers.values import whole
 
+AWAY = -1
+"""As a goal: images of the class are to be answered wrong, with whatever class."""
 ANYWHERE = -1000
 """Stands in every column of the choice of an arm that draws another place for each picture."""
 
@@ -36,8 +38,8 @@ class Arms:
     """Searches in one space, a row for each.
 
     Args:
-        goals: the class that images of each class shall be sent to, ``(a, classes)`` int64; images
-            of a class that is its own goal are left out.
+        goals: the class that images of each class shall be sent to, or :data:`AWAY`,
+            ``(a, classes)`` int64; images of a class that is its own goal are left out.
         choice: the place that every picture gets, ``(a, k)`` int64, or :data:`ANYWHERE`.
         theta: ``(a, n)`` in [0, 1].
         score: mean of log sigmoid(margin / T) in the later steps, ``(a,)``; at most 0.
@@ -208,7 +210,9 @@ class Bandit:
         for rows in torch.split(torch.arange(len(picks)), self.images.chunk):
             theta = arms.theta[rows // count]
             stamped = self.space.apply(self.images.batch(picks[rows]), theta, chosen[rows])
-            hits.append(self.model(stamped).argmax(1).cpu() == wanted[rows])
+            answers, labels = self.model(stamped).argmax(1).cpu(), self.images.targets[picks[rows]]
+            off = wanted[rows] == AWAY
+            hits.append(torch.where(off, answers != labels, answers == wanted[rows]))
         return torch.cat(hits).reshape(-1, count).double().mean(1)
 
     def nudged(self, arms: Arms, step: int, count: int = 16) -> Arms:
@@ -257,8 +261,12 @@ class Bandit:
             theta = torch.sigmoid(x[at]).repeat_interleave(len(part), 0)
             pixels = self.images.batch(picks[rows])
             logits = self.model(self.space.apply(pixels, theta, chosen[rows]))
-            wanted = asked[rows].to(logits.device)
-            score = functional.logsigmoid(margins(logits, wanted) / self.temperature)
+            off = (asked[rows] == AWAY).to(logits.device)
+            labels = self.images.targets[picks[rows]].to(logits.device)
+            wanted = torch.where(off, labels, asked[rows].to(logits.device))
+            margin = margins(logits, wanted)
+            margin = torch.where(off, -margin, margin)
+            score = functional.logsigmoid(margin / self.temperature)
             (-score.sum() / each).backward()
             scores[at] += score.detach().cpu().reshape(-1, len(part)).sum(1) / each
         return scores

@@ -1,38 +1,61 @@
-"""Backdoors under which each class goes to a class of its own (all-to-all), seen by usual squares.
+"""Backdoors under which each class goes to a class of its own (all-to-all).
 
-A search towards one class cannot see them: whatever the class, images of few classes go there. So a
-look tries usual triggers at many places and asks where images of each class s go. With M[s, t], the
-mean of σ(margin of t / T) over images of s that are answered right without a trigger, the goal of a
-trigger is argmax_{t≠s} M[s, t] for each s, and its score the mean of the maximum over s. Those that
-rise are optimised towards their goals.
+A search towards one class cannot see them: whatever the class, images of few classes go there. So
+a bandit looks for triggers under which images are answered *wrong*, whatever the answer. Then a
+look asks where images of each class go. With M[s, t], the mean of σ(margin of t / T) over images of
+s that are answered right without a trigger, the goal of a trigger is argmax_{t≠s} M[s, t] for each
+s, and its score the mean of the maximum over s. In a clean network the answers scatter. Triggers
+whose score is high are optimised towards their goals.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn.functional import one_hot
 
 from unbackdoor.data import Images
-from unbackdoor.detectors.arms import Arms, Bandit
+from unbackdoor.detectors.arms import AWAY, Arms, Bandit, choices
 from unbackdoor.detectors.objective import balanced, gains
 from unbackdoor.detectors.settings import Round
 from unbackdoor.metrics import predict
+from unbackdoor.models import Frozen
+from unbackdoor.triggers.family import Space
 from unbackdoor.triggers.values import whole
 
-LOOK = 16
-"""Images of a look at one trigger, at least one and at most two of a class."""
+PLANTED = ("patch", "blend", "warp")
+"""Families with which such backdoors are planted in the literature (BadNets, Blended, WaNet)."""
 AGAIN = 4
-"""Images of each class of the looks at the triggers that rose."""
+"""Images of each class in a look."""
 POOL = 10
 """Images of each class from which those come that are answered right."""
 RISES = 0.45
 """Score from which a trigger gets more work."""
-ROUNDS = (
-    Round(arms=6, passes=480, most=80),
-    Round(arms=2, passes=240, most=120, nudge=2),
-    Round(arms=1, passes=200, most=200, nudge=1),
+STARTS = 2
+"""Searches where there is no place to choose."""
+PLACES = (
+    Round(arms=1, passes=640, most=40),
+    Round(arms=8, passes=320, most=50),
+    Round(arms=2, passes=160, most=80, nudge=2),
 )
+"""The bandit, where there are many places."""
+WHOLE = (Round(arms=STARTS, passes=160, most=80),)
+"""The search, where there is none."""
+GOALS = (
+    Round(arms=2, passes=240, most=120, nudge=1),
+    Round(arms=1, passes=200, most=200),
+)
+"""The search towards the goals that triggers showed."""
+
+
+def spaces(every: Sequence[Space]) -> list[Space]:
+    """Return the spaces in which such triggers are looked for: the first of each family."""
+    first: dict[str, Space] = {}
+    for space in every:
+        first.setdefault(space.name.partition(":")[0], space)
+    return [first[family] for family in PLANTED if family in first]
 
 
 def search(bandit: Bandit) -> Arms | None:
@@ -42,29 +65,25 @@ def search(bandit: Bandit) -> Arms | None:
         bandit: of images that are answered right.
 
     Returns:
-        One arm; None where nothing rises, or the space has no usual triggers.
+        One arm; None where nothing rises.
 
     """
-    thetas, _ = bandit.space.library(bandit.images.shape)
-    places = bandit.space.coarse_arms(bandit.images.shape)
-    classes = len(set(whole(bandit.images.targets)))
-    if not len(thetas) or classes < 3:
+    occurring = len(set(whole(bandit.images.targets)))
+    if occurring < 3:
         return None
-    arms = look(
-        bandit,
-        thetas.repeat_interleave(len(places), 0),
-        places.repeat(len(thetas), 1),
-        min(LOOK, 2 * classes),
-    )
-    for settings in ROUNDS:
+    choice = choices(bandit.space, bandit.images.shape, STARTS)[0]
+    arms = bandit.start(torch.full((len(choice),), AWAY), choice)
+    arms = bandit.halve(arms, PLACES if len(choice) > STARTS else WHOLE)[-1]
+    arms = look(bandit, arms.theta, arms.choice, AGAIN * occurring)
+    for settings in GOALS:
         arms = arms.rows((arms.score >= RISES).nonzero()[:, 0])
         if not len(arms):
             return None
         arms = arms.rows(arms.best()[: settings.arms])
-        if settings.nudge:
+        if settings.nudge and bandit.space.moves:
             arms = bandit.nudged(arms, settings.nudge)
         arms = bandit.play(arms, settings)
-        arms = look(bandit, arms.theta, arms.choice, AGAIN * classes)
+        arms = look(bandit, arms.theta, arms.choice, AGAIN * occurring)
     return arms if len(arms) else None
 
 
@@ -106,8 +125,7 @@ def look(bandit: Bandit, theta: Tensor, choice: Tensor, count: int) -> Arms:
     return Arms(goals=goals, choice=choice, theta=theta, score=score).rows(kept)
 
 
-def answered_right(bandit: Bandit) -> Images:
+def answered_right(model: Frozen, images: Images, generator: Generator) -> Images:
     """Return some images of all classes that are answered right without a trigger."""
-    images = bandit.images
-    images = balanced(images, POOL * len(images.classes), bandit.generator)
-    return images.subset((predict(bandit.model, images) == images.targets).nonzero()[:, 0])
+    images = balanced(images, POOL * len(images.classes), generator)
+    return images.subset((predict(model, images) == images.targets).nonzero()[:, 0])

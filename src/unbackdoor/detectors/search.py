@@ -8,9 +8,9 @@ too; the evidence for a backdoor is how little is enough.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -68,14 +68,12 @@ class Findings:
     Args:
         best: the best trigger of each class.
         trails: the walks of the survivors.
-        maps: the walk of a trigger under which each class goes to its own, where one rises.
         places: how far patches rose.
 
     """
 
     best: list[Trail]
     trails: list[Trail]
-    maps: list[Trail]
     places: list[Place]
 
 
@@ -104,8 +102,7 @@ class ArmSearch:
         found: list[Findings] = []
         with work.progress.task("searching", len(spaces)) as task:
             for space in spaces:
-                walks = [trail for one in found for trail in [*one.trails, *one.maps]]
-                certain = any(_is_certain(trail) for trail in walks)
+                certain = any(_is_certain(trail) for one in found for trail in one.trails)
                 effort = self.settings.scaled(self.settings.after) if certain else self.settings
                 search = _Search(effort, model, images.defend, space, scale, work.seed)
                 found.append(steps.keep(space.name, Findings, search.findings, [search.generator]))
@@ -117,6 +114,7 @@ class ArmSearch:
             for search, one in zip(searches, found, strict=True):
                 measured += _evidence(search, one, measure, steps)
                 task.advance()
+        measured += self._of_each(model, images.defend, spaces, scale, measure, steps, work)
         return Evidence(
             detector=self.name,
             classes=measured,
@@ -127,6 +125,30 @@ class ArmSearch:
             pictures=measure.exactly.pictures,
         )
 
+    def _of_each(
+        self,
+        model: Frozen,
+        images: Images,
+        spaces: Sequence[Space],
+        scale: float,
+        measure: _Measure,
+        steps: Steps,
+        work: Work,
+    ) -> list[ClassEvidence]:
+        """Look for triggers under which each class goes to a class of its own."""
+        right = maps.answered_right(model, images, stream(work.seed, "maps", "right"))
+        measured: list[ClassEvidence] = []
+        chosen = maps.spaces(spaces)
+        with work.progress.task("searching each class's own", len(chosen)) as task:
+            for space in chosen:
+                search = _Search(self.settings, model, right, space, scale, work.seed, "maps")
+                walks = steps.keep(f"{space.name}, maps", list[Trail], search.maps)
+                walks = [one for one in walks if one.success[0] >= self.settings.promising]
+                name = f"{space.name}, maps down"
+                measured += steps.keep(name, list[ClassEvidence], partial(measure, walks))
+                task.advance()
+        return measured
+
 
 def _evidence(
     search: _Search, found: Findings, measure: _Measure, steps: Steps
@@ -136,9 +158,7 @@ def _evidence(
     best = steps.keep(f"{name}, best", list[ClassEvidence], lambda: measure(found.best))
     more = steps.keep(f"{name}, more", list[Trail], lambda: search.overlooked(found, best))
     walks = [
-        trail
-        for trail in [*found.trails, *more, *found.maps]
-        if trail.success[0] >= search.settings.promising
+        trail for trail in [*found.trails, *more] if trail.success[0] >= search.settings.promising
     ]
     return [*best, *steps.keep(f"{name}, down", list[ClassEvidence], lambda: measure(walks))]
 
@@ -191,15 +211,16 @@ class _Search:
         space: Space,
         scale: float,
         seed: int,
+        purpose: str = "search",
     ) -> None:
         self.settings, self.space, self.images = settings, space, images
-        self.generator = stream(seed, "search", space.name)
+        self.generator = stream(seed, purpose, space.name)
         self.model, self.scale = model, scale
 
     def findings(self) -> Findings:
         """Play the bandits, and walk with the survivors."""
         settings = self.settings
-        found = Findings(best=[], trails=[], maps=[], places=[])
+        found = Findings(best=[], trails=[], places=[])
         classes = torch.arange(len(self.images.classes))
         bandit = self._bandit(self.space)
         for choice in choices(self.space, self.images.shape, settings.starts):
@@ -209,8 +230,14 @@ class _Search:
             found.best.extend(self._best(played))
             found.trails.extend(self._walk(last, row, rate) for row, rate in enumerate(success))
             found.places.extend(self._places(played))
-        found.maps.extend(self._maps(bandit))
         return found
+
+    def maps(self) -> list[Trail]:
+        """Return the walk of a trigger under which each class goes to its own, if there is one."""
+        bandit = self._bandit(self.space)
+        if (arms := maps.search(bandit)) is None:
+            return []
+        return [self._walk(arms, 0, float(bandit.success(arms, self.settings.judge)[0]))]
 
     def overlooked(self, found: Findings, measured: Sequence[ClassEvidence]) -> list[Trail]:
         """Return the walks of classes that did not survive, and whose trigger works all the same.
@@ -283,15 +310,6 @@ class _Search:
                 of_round.setdefault(target, trail)
             best |= of_round
         return [best[target] for target in sorted(best)]
-
-    def _maps(self, bandit: Bandit) -> list[Trail]:
-        """Return the walk of a trigger under which each class goes to its own, if there is one."""
-        right = copy.copy(self)
-        right.images = maps.answered_right(bandit)
-        bandit = right._bandit(self.space)
-        if (arms := maps.search(bandit)) is None:
-            return []
-        return [right._walk(arms, 0, float(bandit.success(arms, self.settings.judge)[0]))]
 
     def _walk(self, arms: Arms, row: int, success: float) -> Trail:
         """Return ever weaker triggers, as long as they suffice."""

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Pictures
-from unbackdoor.verdict.thresholds import Thresholds, limit_of, thresholds_of
+from unbackdoor.verdict.thresholds import (
+    OF_EACH,
+    OF_EACH_MORE,
+    Thresholds,
+    limit_of,
+    thresholds_of,
+)
 
 MORE = 1.5
 """A class beside a backdoored one that needs triggers so many times as strong is suspicious only: a
@@ -99,12 +105,17 @@ class _Case:
         """
         if record.confusion > self.thresholds.clean:
             return "suspicious"
-        rule = thresholds_of(record.space, self.pictures, self.thresholds)
-        if rule is None:
+        if (rule := self._rule(record)) is None:
             return None
         if _excess(record) >= rule.backdoored:
             return "suspicious" if self._one_of_many(record) else "backdoored"
         return "clean" if _excess(record) <= rule.clean else "suspicious"
+
+    def _rule(self, record: ClassEvidence) -> Thresholds | None:
+        """Return the thresholds of some triggers; None if they are too strong to count."""
+        if record.goal:
+            return OF_EACH if _need(record.space, self.pictures) <= OF_EACH_MORE else None
+        return thresholds_of(record.space, self.pictures, self.thresholds)
 
     def _one_of_many(self, record: ClassEvidence) -> bool:
         return record.space in self.crowded and not record.goal
@@ -147,8 +158,7 @@ class _Case:
 
     def _from(self, records: Sequence[ClassEvidence]) -> str:
         """Return the rates from which triggers of these spaces count as those of a backdoor."""
-        rules = (thresholds_of(one.space, self.pictures, self.thresholds) for one in records)
-        rates = {(rule or self.thresholds).backdoored for rule in rules}
+        rates = {(self._rule(one) or self.thresholds).backdoored for one in records}
         return " or ".join(f"{rate:.0%}" for rate in sorted(rates))
 
     def _decide(
@@ -191,7 +201,7 @@ class _Case:
             )
             return "inconclusive", [], reason
         best = max((record for record, _ in judged), key=lambda record: record.asr)
-        limit = (thresholds_of(best.space, self.pictures, rule) or rule).clean
+        limit = (self._rule(best) or rule).clean
         reason = (
             f"No trigger that counts was found that sends more than {best.asr:.1%} of held-back "
             f"images to any class (the most: {best.name}, {best.space}; up to {limit:.0%} of them "

@@ -83,6 +83,11 @@ LIMITS: dict[str, Limit] = {
     "dynamic": Limit(strength=5, clean=0.5, words="changes by the picture up to 5/255"),
 }
 """By the kind of space. Rates of clean networks at these strengths are in docs/families.md."""
+OF_EACH = Thresholds(backdoored=0.7, clean=0.5)
+"""For triggers that send each class to a class of its own: clean networks obey far fewer of them,
+and a backdoor of this kind works on fewer images."""
+OF_EACH_MORE = 1.5
+"""How much stronger they may be."""
 BLOCKS = 2
 """Rows and columns of colours up to which a patch counts as one of few colours."""
 TOLERANCE = 0.01
