@@ -78,7 +78,7 @@ LIMITS: dict[str, Limit] = {
     "blend grid": Limit(strength=10, clean=0.5, words="pictures blended in up to 10 % on a grid"),
     "warp": Limit(strength=2, clean=0.5, words="elastic warps up to 2 of 32 pixels"),
     "filter": Limit(
-        strength=7, clean=0.7, backdoored=0.95, words="colour filters within 7 % of the identity"
+        strength=7, clean=0.7, backdoored=1.0, words="colour filters within 7 % of the identity"
     ),
     "dynamic": Limit(strength=5, clean=0.5, words="changes by the picture up to 5/255"),
 }
