@@ -32,6 +32,8 @@ from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.registry import parse_space
 from unbackdoor.triggers.values import whole
 
+OVERLOOKED = 6
+"""Walks in a space beside those of the survivors, at most."""
 CERTAIN, STEPS = 0.95, 2
 """Success rate above which more work on a survivor would show nothing new; and after so many steps
 to weaker triggers, other spaces get less work."""
@@ -243,7 +245,8 @@ class _Search:
         """Return the walks of classes that did not survive, and whose trigger works all the same.
 
         The survivors are few, and in some networks many classes have triggers that are too strong
-        to count; without a walk nobody knows whether weaker ones would do.
+        to count; without a walk nobody knows whether weaker ones would do. Of many classes those
+        whose triggers work best are walked.
 
         Args:
             found: by the search.
@@ -252,8 +255,13 @@ class _Search:
         """
         walked = {trail.target for trail in found.trails}
         trails: list[Trail] = []
-        for trail, evidence in zip(found.best, measured, strict=True):
-            if evidence.asr < self.settings.promising or trail.target in walked:
+        by_rate = sorted(
+            zip(found.best, measured, strict=True), key=lambda pair: pair[1].asr, reverse=True
+        )
+        for trail, evidence in by_rate:
+            if evidence.asr < self.settings.promising or len(trails) == OVERLOOKED:
+                break
+            if trail.target in walked:
                 continue
             space = parse_space(trail.spaces[0])
             arms, bandit = self._options(torch.tensor(trail.goal), [(space, trail.thetas[0])])
