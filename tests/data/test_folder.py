@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import subprocess
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unbackdoor.data import folder
+from unbackdoor import data
+from unbackdoor.data import Intake, folder
 from unbackdoor.errors import ContentError
 
 COLOURS = {"cat": (255, 0, 0), "ape": (0, 255, 10)}
@@ -94,3 +100,155 @@ def test_pictures_of_several_sizes_become_squares_of_one(pictures: Path) -> None
     images = folder.read(pictures, size=5)
     assert images.shape == (3, 5, 5)
     assert images.pixels[0, :, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_every_picture_of_a_format_that_is_read_is_read_whatever_its_name(pictures: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    saved = {
+        ".tif": "TIFF",
+        ".tiff": "TIFF",
+        ".gif": "GIF",
+        ".webp": "WEBP",
+        ".bmp": "BMP",
+        ".ppm": "PPM",
+        ".PNG": "PNG",
+        ".dat": "PNG",
+        "": "PNG",
+        ".jpg": "PNG",
+    }
+    for number, (suffix, kind) in enumerate(saved.items()):
+        options = {"lossless": True} if kind == "WEBP" else {}
+        Image.fromarray(noise).save(pictures / "cat" / f"n{number}{suffix}", kind, **options)
+    images = folder.read(pictures)
+    assert len(images) == 6 + len(saved)
+    for row in range(6, len(images)):
+        if saved[list(saved)[row - 6]] != "GIF":
+            assert (images.pixels[row].permute(1, 2, 0).numpy() == noise).all()
+    assert images.intake == Intake(read=len(images))
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [(".jfif", "JPEG"), (".avif", "AVIF"), ("", "JPEG")])
+def test_lossy_formats_are_recognised_by_content(pictures: Path, suffix: str, kind: str) -> None:
+    Image.new("RGB", (6, 4), (90, 90, 90)).save(pictures / "cat" / f"9{suffix}", kind)
+    images = folder.read(pictures)
+    assert images.pixels[6].float().mean().item() == pytest.approx(90, abs=2)
+
+
+def test_what_is_passed_over_is_counted_by_its_reason(pictures: Path) -> None:
+    for add in (ignored_file, ignored_loose, ignored_hidden):
+        add(pictures)
+    (pictures / "__MACOSX" / "cat").mkdir(parents=True)
+    (pictures / "cat" / "Thumbs.db").write_bytes(b"x")
+    (pictures / "cat" / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    os.mkfifo(pictures / "cat" / "pipe")
+    images = folder.read(pictures)
+    assert images.classes == ("ape", "cat")
+    assert images.intake == Intake(
+        read=6,
+        passed_over={
+            ".db": 1,
+            ".heic": 1,
+            ".txt": 1,
+            "beside the classes": 1,
+            "hidden": 3,
+            "no file": 1,
+        },
+    )
+
+
+def test_pictures_in_folders_of_a_class_are_read(pictures: Path) -> None:
+    (pictures / "cat" / "images" / ".cache").mkdir(parents=True)
+    (pictures / "cat" / "0.png").rename(pictures / "cat" / "images" / "0.png")
+    (pictures / "cat" / "images" / ".cache" / "1.png").write_bytes(b"of some program")
+    images = folder.read(pictures)
+    assert images.targets.tolist() == [0, 0, 0, 1, 1, 1]
+    assert images.intake == Intake(read=6, passed_over={"hidden": 1})
+
+
+@pytest.mark.parametrize("left", ["", "0.heic"])
+def test_a_class_without_pictures_is_an_error_that_names_it(pictures: Path, left: str) -> None:
+    (pictures / "dog").mkdir()
+    if left:
+        (pictures / "dog" / left).write_bytes(b"of another format")
+    with pytest.raises(ContentError, match=r"1 of the 3 class folders .* dog \((empty|1 .heic)\)"):
+        data.load(str(pictures))
+    images = data.load(str(pictures), absent=True).defend
+    assert images.relabelled({"ape": 0, "cat": 2, "dog": 1}, 4).targets.unique().tolist() == [0, 2]
+
+
+def test_all_damaged_pictures_are_named_at_once(pictures: Path) -> None:
+    for name in ("ape", "cat"):
+        for index in range(3):
+            path = pictures / name / f"{index}.png"
+            path.write_bytes(path.read_bytes()[: -35 if index else None])
+    (pictures / "cat" / "3.png").write_text("not a picture")
+    with pytest.raises(ContentError) as error:
+        folder.read(pictures)
+    assert "5 of 7 files" in str(error.value)
+    for name in ("ape/1.png", "ape/2.png", "cat/1.png", "cat/2.png", "cat/3.png"):
+        assert name in str(error.value)
+    for index in range(3):
+        (pictures / "cat" / f"bad{index}.png").write_bytes(b"")
+    with pytest.raises(ContentError, match=r"8 of 10 files.* and 3 more; remove or replace them"):
+        folder.read(pictures)
+
+
+def test_names_match_the_labels_in_any_form_of_unicode(pictures: Path) -> None:
+    (pictures / "cat").rename(pictures / unicodedata.normalize("NFD", "Käse"))
+    images = folder.read(pictures)
+    composed = {"ape": 1, unicodedata.normalize("NFC", "Käse"): 0}
+    assert images.relabelled(composed, 2).targets.tolist() == [0, 0, 0, 1, 1, 1]
+    (pictures / unicodedata.normalize("NFC", "Käse")).mkdir()
+    with pytest.raises(ContentError, match=r"one name, .* two forms of Unicode"):
+        folder.read(pictures)
+
+
+def test_parts_of_a_data_set_are_no_classes(pictures: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    for part in ("train", "val"):
+        for name in COLOURS:
+            shutil.copytree(pictures / name, whole / part / name)
+    with pytest.raises(ContentError, match=r"parts of a data set \(train, val\)") as error:
+        folder.read(whole)
+    named = str(error.value).rsplit("--data ", 1)[1].rstrip(".")
+    assert folder.read(Path(named)).classes == ("ape", "cat")
+    assert named.endswith("val")
+
+
+def test_the_remedy_for_links_works(pictures: Path, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for name in COLOURS:
+        (linked / name).symlink_to(pictures / name)
+    with pytest.raises(ContentError, match="link out of its folder") as error:
+        folder.read(linked)
+    command = str(error.value).split("'")[1]
+    subprocess.run(shlex.split(command), check=True)
+    assert len(folder.read(Path(f"{linked}-copied"))) == 6
+
+
+def test_a_folder_that_leads_into_itself_is_not_followed(pictures: Path) -> None:
+    (pictures / "cat" / "again").symlink_to(pictures)
+    with pytest.raises(ContentError, match="or to a folder"):
+        folder.read(pictures)
+
+
+def test_the_size_that_the_sentence_names_works(pictures: Path) -> None:
+    Image.new("RGB", (3, 9), (1, 2, 3)).save(pictures / "ape" / "0.png")
+    with pytest.raises(ContentError, match="such as --size 3") as error:
+        folder.read(pictures)
+    size = int(str(error.value).rsplit("--size ", 1)[1].rstrip("."))
+    assert folder.read(pictures, size).shape == (3, 3, 3)
+
+
+def test_pixels_are_counted_before_they_are_scaled(pictures: Path) -> None:
+    Image.new("L", (4096, 4096)).save(pictures / "cat" / "0.png")
+    for index in range(10, 20):
+        os.link(pictures / "cat" / "0.png", pictures / "cat" / f"{index}.png")
+    with pytest.raises(ContentError, match=r"unpack to more than 128 MiB.* such as cat/"):
+        folder.read(pictures, size=4)
+
+
+def test_more_pictures_than_memory_are_refused_before_they_are_decoded(pictures: Path) -> None:
+    with pytest.raises(ContentError, match=r"6 pictures of 40000×40000 .* take 26\.8 GiB"):
+        folder.read(pictures, size=40_000)

@@ -2,5 +2,6 @@
 
 from unbackdoor.data.catalogue import load, load_training
 from unbackdoor.data.images import Images, Split
+from unbackdoor.data.intake import Intake
 
-__all__ = ["Images", "Split", "load", "load_training"]
+__all__ = ["Images", "Intake", "Split", "load", "load_training"]

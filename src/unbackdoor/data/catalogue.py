@@ -19,7 +19,7 @@ def store() -> Path:
     return Path(os.environ.get("UNBACKDOOR_DATA") or Path.home() / ".cache" / "unbackdoor")
 
 
-def load(spec: str, size: int | None = None) -> Split:
+def load(spec: str, size: int | None = None, *, absent: bool = False) -> Split:
     """Return clean images to scan and repair with, and others to measure on.
 
     Args:
@@ -27,6 +27,7 @@ def load(spec: str, size: int | None = None) -> Split:
             (the test set; 8,000 and 2,000), or a folder with a folder of pictures per class (5/8
             and 3/8 of each class).
         size: side of the squares that the images become; as they are when left out.
+        absent: whether a folder may have classes without pictures.
 
     Raises:
         ArgumentError: neither a known name nor a folder.
@@ -37,7 +38,7 @@ def load(spec: str, size: int | None = None) -> Split:
         return sample.read().resized(size)
     if published := PUBLISHED.get(spec):
         return Split(*published()[1].divide(CIFAR_DEFEND_SHARE)).resized(size)
-    return Split(*_folder(spec, size).divide(FOLDER_DEFEND_SHARE))
+    return Split(*_folder(spec, size, absent).divide(FOLDER_DEFEND_SHARE))
 
 
 def load_training(spec: str) -> Split:
@@ -79,11 +80,11 @@ PUBLISHED: dict[str, Callable[[], tuple[Images, Images]]] = {
 """Data sets with a training and a test set of their own."""
 
 
-def _folder(spec: str, size: int | None) -> Images:
+def _folder(spec: str, size: int | None, absent: bool) -> Images:
     path = Path(spec)
     if not path.is_dir():
         raise ArgumentError(
             f"--data: {spec!r} is neither a data set (cifar10-sample, {', '.join(PUBLISHED)}) nor "
             f"a folder; name one of these or a folder with a folder of pictures per class."
         )
-    return folder.read(path, size)
+    return folder.read(path, size, absent=absent)

@@ -2,55 +2,125 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from unbackdoor.data.gather import LISTED, Encoded, gather
 from unbackdoor.data.images import Images
 from unbackdoor.errors import ContentError
-from unbackdoor.runtime.pictures import as_square, read_rgb
+from unbackdoor.runtime.pictures import FORMATS, SUFFIXES, Allowance
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm"})
-LARGEST_SURPRISE, MOST_GROWTH = 1 << 27, 200
-"""Above ``LARGEST_SURPRISE`` bytes of pixels, files that unpack to more than ``MOST_GROWTH`` times
-their size are refused."""
+HIDDEN, BESIDE = "hidden", "beside the classes"
+LEFT_BEHIND = frozenset(
+    {"__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+)
+"""Folders that systems leave behind; names that begin with a dot are hidden too."""
+PARTS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "eval"})
+"""Names of the parts of a data set, each of which has a folder per class."""
 
 
-def read(folder: Path, size: int | None = None) -> Images:
-    """Read every picture in ``folder/CLASS/`` as RGB; all must have one size, unless one is given.
+def read(folder: Path, size: int | None = None, *, absent: bool = False) -> Images:
+    """Read every picture in ``folder/CLASS/`` and below as RGB, whatever its name.
 
-    Other files, and names that start with a dot, are passed over.
+    Files that are no pictures, hidden ones and files beside the classes are passed over and
+    counted.
+
+    Args:
+        folder: with a folder per class.
+        size: side of the squares that pictures become; all have to have one size when left out.
+        absent: whether classes may be without pictures.
 
     Raises:
-        ContentError: no pictures, a file that is no picture or lies elsewhere, pictures of several
-            sizes, or ones that unpack to far more than they are.
+        ContentError: no pictures, a class without any, damaged pictures, links out of the folder,
+            pictures of several sizes, or ones that unpack to far more than they are.
 
     """
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and _seen(path))
-    files = [
-        (path, label)
-        for label, name in enumerate(classes)
-        for path in sorted((folder / name).iterdir())
-        if path.suffix.lower() in SUFFIXES and _seen(path)
-    ]
-    if not files:
+    top = sorted(folder.iterdir())
+    classes = [path.name for path in top if path.is_dir() and not _hidden(path)]
+    passed = Counter(
+        HIDDEN if _hidden(path) else BESIDE for path in top if path.name not in classes
+    )
+    _check_names(folder, classes)
+    allowance, pictures = Allowance(), list[Encoded]()
+    files: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for label, name in enumerate(classes):
+        for path in _files(folder / name, folder):
+            if reason := _reason(path):
+                passed[reason] += 1
+                continue
+            files[label][path.suffix.lower() or "no suffix"] += 1
+            shown = path.relative_to(folder).as_posix()
+            opens = partial(_open, path, allowance)
+            pictures.append(Encoded(name=shown, label=label, open=opens))
+    images = gather(
+        pictures,
+        tuple(map(_text, classes)),
+        name=_text(folder.name),
+        what=str(folder),
+        size=size,
+        allowance=allowance,
+        passed_over=passed,
+    )
+    if not len(images):
         raise ContentError(
             f"--data: {folder} has no pictures; expected a folder per class with files such as "
-            f"{folder.name}/cat/0001.png ({', '.join(sorted(SUFFIXES))})."
+            f"{folder.name}/cat/0001.png ({', '.join(FORMATS)})."
         )
-    pictures = _decoded([path for path, _ in files], folder, size)
-    sizes = {picture.shape[:2] for picture in pictures}
-    if len(sizes) > 1:
-        (small, large) = min(sizes), max(sizes)
-        raise ContentError(
-            f"--data: expected pictures of one size in {folder}, came sizes from "
-            f"{small[1]}×{small[0]} to {large[1]}×{large[0]}; say --size."
-        )
-    pixels = torch.as_tensor(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
-    labels = torch.tensor([label for _, label in files])
-    return Images.of(_text(folder.name), tuple(map(_text, classes)), pixels, labels)
+    counts = torch.bincount(images.labels, minlength=len(classes))
+    empty = [label for label in range(len(classes)) if not counts[label]]
+    if empty and not absent:
+        raise ContentError(_empty(folder, classes, {label: files[label] for label in empty}))
+    return images
+
+
+def _files(top: Path, folder: Path) -> Iterator[Path]:
+    """Return the files of a class in order, also those in folders inside it.
+
+    Raises:
+        ContentError: one is a link that leads out of ``folder``, or to a folder.
+
+    """
+    home = folder.resolve()
+    if not top.resolve().is_relative_to(home):
+        raise ContentError(_link(top, folder))
+    below, found = [top], list[Path]()
+    while below:
+        for path in below.pop().iterdir():
+            if path.is_symlink() and (path.is_dir() or not path.resolve().is_relative_to(home)):
+                raise ContentError(_link(path, folder))
+            (below if path.is_dir() and not _hidden(path) else found).append(path)
+    yield from sorted(found)
+
+
+def _link(path: Path, folder: Path) -> str:
+    return (
+        f"--data: {path} is a link out of its folder, or to a folder; copy the files themselves "
+        f"with 'cp -rL {folder} {folder}-copied', and name that."
+    )
+
+
+def _reason(path: Path) -> str | None:
+    """Return why a file is passed over without a look at its content, None if it is not."""
+    if _hidden(path):
+        return HIDDEN
+    return None if path.is_file() or path.suffix.lower() in SUFFIXES else "no file"
+
+
+def _hidden(path: Path) -> bool:
+    return path.name.startswith(".") or path.name in LEFT_BEHIND
+
+
+def _open(path: Path, allowance: Allowance) -> BinaryIO:
+    if not path.is_file():
+        raise OSError("no regular file")
+    allowance.store(path)
+    return path.open("rb")
 
 
 def _text(name: str) -> str:
@@ -58,27 +128,46 @@ def _text(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-def _decoded(files: list[Path], folder: Path, size: int | None) -> list[NDArray[np.uint8]]:
-    """Return the pictures, unless a link leaves the folder or they grow as no photographs do."""
-    home = folder.resolve()
-    pictures: list[NDArray[np.uint8]] = []
-    stored = decoded = 0
-    for path in files:
-        if not path.resolve().is_relative_to(home):
+def _check_names(folder: Path, classes: Sequence[str]) -> None:
+    """Raise where folders are parts of a data set, or two have one name.
+
+    Raises:
+        ContentError: they are or have.
+
+    """
+    parts = [folder / name for name in classes if name.lower() in PARTS]
+    if parts and len(parts) == len(classes) and all(map(_divided, parts)):
+        raise ContentError(
+            f"--data: the folders of {folder} are parts of a data set ({', '.join(classes)}), each "
+            f"with a folder per class; name one part that the network was not trained on, such as "
+            f"--data {min(parts, key=lambda part: part.name.lower().startswith('train'))}."
+        )
+    seen: dict[str, str] = {}
+    for name in classes:
+        if (other := seen.setdefault(unicodedata.normalize("NFC", name), name)) != name:
             raise ContentError(
-                f"--data: {path} is a link out of its folder; copy the folder with cp -rL."
+                f"--data: two folders of {folder} have one name, {name!r}, in two forms of "
+                f"Unicode; put their pictures into one ({other!a} or {name!a})."
             )
-        picture = read_rgb(path, "--data")
-        pictures.append(picture if size is None else as_square(picture, size))
-        stored += path.stat().st_size
-        decoded += pictures[-1].nbytes
-        if decoded > max(LARGEST_SURPRISE, MOST_GROWTH * stored):
-            raise ContentError(
-                f"--data: files of {stored:,} bytes in {folder} unpack to more than "
-                f"{LARGEST_SURPRISE >> 20} MiB, as no photographs do; remove them."
-            )
-    return pictures
 
 
-def _seen(path: Path) -> bool:
-    return not path.name.startswith(".")
+def _divided(part: Path) -> bool:
+    """Return whether a folder has folders in it and no files."""
+    inside = [path for path in part.iterdir() if not _hidden(path)]
+    return bool(inside) and all(path.is_dir() for path in inside)
+
+
+def _empty(folder: Path, classes: Sequence[str], files: Mapping[int, Counter[str]]) -> str:
+    told = [f"{classes[label]} ({_told(found)})" for label, found in files.items()]
+    more = f" and {len(told) - LISTED} more" if len(told) > LISTED else ""
+    return (
+        f"--data: {len(told)} of the {len(classes)} class folders in {folder} "
+        f"{'have' if len(told) > 1 else 'has'} no picture that is read: "
+        f"{', '.join(told[:LISTED])}{more}; save them as PNG or JPEG, or remove a folder that is "
+        f"no class, or say the index of each class with --labels, which lets classes be without "
+        f"pictures."
+    )
+
+
+def _told(found: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {suffix}" for suffix, count in found.most_common(3)) or "empty"

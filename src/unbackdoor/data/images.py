@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unbackdoor.data.intake import Intake
 from unbackdoor.errors import ContentError, InsufficientDataError
 from unbackdoor.runtime.pictures import as_square
 
@@ -29,6 +31,7 @@ class Images:
         pixels: ``(N, channels, height, width)``, uint8, on any device; shared by every subset.
         labels: ``(N,)``, int64, each in ``[0, len(classes))``; shared by every subset.
         rows: ``(n,)``, int64, the rows of the store that this set consists of.
+        intake: how they were read, where they come from files of the user.
 
     Raises:
         ContentError: the tensors do not have these shapes, types and ranges.
@@ -40,6 +43,7 @@ class Images:
     pixels: Tensor
     labels: Tensor
     rows: Tensor
+    intake: Intake | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4:
@@ -63,9 +67,16 @@ class Images:
             )
 
     @classmethod
-    def of(cls, name: str, classes: tuple[str, ...], pixels: Tensor, labels: Tensor) -> Images:
+    def of(
+        cls,
+        name: str,
+        classes: tuple[str, ...],
+        pixels: Tensor,
+        labels: Tensor,
+        intake: Intake | None = None,
+    ) -> Images:
         """Return the set of all rows of ``pixels`` and ``labels``."""
-        return cls(name, classes, pixels, labels, torch.arange(len(pixels)))
+        return cls(name, classes, pixels, labels, torch.arange(len(pixels)), intake)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -106,12 +117,11 @@ class Images:
 
     def to(self, device: torch.device | str) -> Images:
         """Return the same images with their pixels on a device; labels and rows stay here."""
-        moved = self.pixels.to(device)
-        return Images(self.name, self.classes, moved, self.labels, self.rows)
+        return dataclasses.replace(self, pixels=self.pixels.to(device))
 
     def subset(self, picks: Tensor) -> Images:
         """Return the picked images as a set over the same store."""
-        return Images(self.name, self.classes, self.pixels, self.labels, self.rows[picks])
+        return dataclasses.replace(self, rows=self.rows[picks])
 
     def thinned(self, most: int) -> Images:
         """Return up to ``most`` images, spread evenly over the set."""
@@ -138,25 +148,26 @@ class Images:
             as_square(self.pixels[row].permute(1, 2, 0).cpu().numpy(), size) for row in self.rows
         ]
         pixels = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).contiguous()
-        return Images.of(self.name, self.classes, pixels, self.targets)
+        return Images.of(self.name, self.classes, pixels, self.targets, self.intake)
 
     def relabelled(self, indices: Mapping[str, int], count: int) -> Images:
         """Return the same images under other class indices.
 
         Args:
-            indices: name of each class of this set → its new index.
+            indices: name of each class of this set, in any form of Unicode → its new index.
             count: how many classes there are, also those of which there are no images.
 
         Raises:
             ContentError: a class has no index, or indices are not different and below ``count``.
 
         """
-        if missing := [name for name in self.classes if name not in indices]:
+        known = {_composed(name): index for name, index in indices.items()}
+        if missing := [name for name in self.classes if _composed(name) not in known]:
             raise ContentError(
                 f"--labels: expected an index for every class of the data, came none for "
                 f"{missing[0]!r}; add it."
             )
-        chosen = [indices[name] for name in self.classes]
+        chosen = [known[_composed(name)] for name in self.classes]
         if len(set(chosen)) < len(chosen) or not 0 <= min(chosen) <= max(chosen) < count:
             raise ContentError(
                 f"--labels: expected different indices from 0 to {count - 1} (the network has "
@@ -164,7 +175,8 @@ class Images:
             )
         names = dict(zip(chosen, self.classes, strict=True))
         classes = tuple(names.get(index, f"class {index}") for index in range(count))
-        return Images(self.name, classes, self.pixels, torch.tensor(chosen)[self.labels], self.rows)
+        labels = torch.tensor(chosen)[self.labels]
+        return dataclasses.replace(self, classes=classes, labels=labels)
 
     def divide(self, share: float) -> tuple[Images, Images]:
         """Divide every class in the same proportion, first rows first; nothing is drawn.
@@ -243,6 +255,11 @@ class Split:
                     f"{part.classes[scarce]!r}; add images."
                 )
         return self
+
+
+def _composed(name: str) -> str:
+    """Return a name in the one form of Unicode in which names are compared."""
+    return unicodedata.normalize("NFC", name)
 
 
 def chunk_of(shape: tuple[int, int, int]) -> int:

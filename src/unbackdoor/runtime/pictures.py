@@ -1,36 +1,265 @@
-"""Pictures on disk → arrays."""
+"""Pictures in files → arrays: recognised by content, turned upright, bounded before decoding."""
 
 from __future__ import annotations
 
+import os
 import struct
+import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from unbackdoor.errors import ContentError, brief
 
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM")
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "GIF", "TIFF", "AVIF")
 """What is decoded; Pillow would hand others, such as PostScript, to programs of their own."""
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".avif", ".gif", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".apng"}
+)
+"""How names of such files end; one that cannot be read is a damaged picture."""
+OTHER_SUFFIXES = frozenset(
+    {".heic", ".heif", ".jxl", ".jp2", ".j2k", ".jpx", ".svg", ".psd", ".tga", ".ico", ".pcx"}
+    | {".exr", ".hdr", ".dds", ".dcm", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".eps"}
+)
+"""How names of pictures of other formats end, which are not read."""
 MOST_PIXELS = 1 << 25
+MOST_BYTES = 1 << 28
+"""Of the file of one picture."""
+LARGEST_SURPRISE, MOST_GROWTH = 1 << 27, 200
+"""Above ``LARGEST_SURPRISE`` bytes of pixels, files that unpack to more than ``MOST_GROWTH`` times
+their size are refused."""
+SMALL = 1 << 20
+"""Bytes up to which a file counts with its size, even where the disk holds less of it."""
+SCANS = 16
+"""So many passes over a JPEG count as decoding it once; a progressive one has about ten."""
+SLOW = frozenset({"ppm_plain", "bmp_rle"})
+"""Decoders of Pillow that are written in Python, and count as ``SCANS`` decodings too."""
 
 UNREADABLE = (
     OSError,
     ValueError,
     SyntaxError,
     EOFError,
+    KeyError,
+    TypeError,
+    IndexError,
+    OverflowError,
+    MemoryError,
     struct.error,
     Image.DecompressionBombError,
 )
 """What Pillow raises for files that are no pictures, or damaged ones."""
 
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation → what turns the picture upright."""
+WHITE_IS_ZERO = 0
+"""Of the tag PhotometricInterpretation of TIFF."""
 
-def as_square(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Return a picture ``(height, width, 3)`` with its shorter side scaled and its middle cropped.
+Bytes = NDArray[np.uint8]
+Pixels = NDArray[Any]
+"""Of a picture in colour, bytes; of grey with more than 8 bits, float32."""
+
+
+class TooMuchWork(Exception):  # noqa: N818  the sentence is made where the folder is known
+    """Files would take far more work than photographs of their size do."""
+
+
+@dataclass
+class Allowance:
+    """How many bytes may be read and decoded, by how many the disk holds.
 
     Args:
-        pixels: red, green, blue.
+        stored: bytes that the disk holds, of all files so far.
+
+    """
+
+    stored: int = 0
+    _read: int = 0
+    _decoded: int = 0
+    _seen: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
+
+    def store(self, path: Path) -> int:
+        """Count a file once, however many names it has, and return its size.
+
+        Of a sparse file only what the disk holds is counted.
+        """
+        known = path.stat()
+        held = known.st_size
+        if held > SMALL and hasattr(known, "st_blocks"):
+            held = min(held, known.st_blocks * 512)
+        if (known.st_dev, known.st_ino) not in self._seen:
+            self._seen.add((known.st_dev, known.st_ino))
+            self.stored += held
+        return known.st_size
+
+    def read(self, count: int) -> None:
+        """Raise :class:`TooMuchWork` if so many more bytes may not be read."""
+        self._read += count
+        self._check(self._read)
+
+    def decode(self, count: int) -> None:
+        """Raise :class:`TooMuchWork` if so many more bytes may not be decoded."""
+        self._decoded += count
+        self._check(self._decoded)
+
+    def _check(self, spent: int) -> None:
+        if spent > max(LARGEST_SURPRISE, MOST_GROWTH * self.stored):
+            raise TooMuchWork
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A decoded picture, upright.
+
+    Args:
+        pixels: ``(height, width, 3)`` uint8, red, green, blue; or, of grey with more than 8 bits,
+            ``(height, width)`` float32.
+        white: the grey value that is white where the file declares it; None where it does not.
+        turned: whether its EXIF orientation was not upright.
+        several: whether the file has more pictures than this first one.
+        transparent: whether some of it was transparent; the colour below is kept.
+
+    """
+
+    pixels: Pixels
+    white: float | None = None
+    turned: bool = False
+    several: bool = False
+    transparent: bool = False
+
+    @property
+    def deep(self) -> bool:
+        """Whether it is grey with more than 8 bits."""
+        return self.pixels.ndim == 2
+
+
+def decode(file: BinaryIO, allowance: Allowance) -> Picture:
+    """Return the first picture in a file, if it may be decoded.
+
+    Args:
+        file: open for reading, at its beginning.
+        allowance: what may be read and decoded; it is drawn on before any of it is done.
+
+    Raises:
+        UnidentifiedImageError: it is no picture of a format that is read.
+        TooMuchWork: it would take more than allowed.
+        *UNREADABLE: it is damaged.
+
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if size > MOST_BYTES:
+        raise UnidentifiedImageError(f"{size:,} bytes; at most {MOST_BYTES:,} are read")
+    allowance.read(size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Pillow finds odd is either an error or no matter
+        with _opened(file) as picture:
+            _check_size(picture)
+            work = picture.width * picture.height * _repeats(picture, file)
+            if work > MOST_PIXELS:
+                raise ValueError(
+                    f"{picture.width}×{picture.height} pixels that are passed over very often"
+                )
+            allowance.decode(work * len(picture.getbands()))
+            return _decoded(picture)
+
+
+def _opened(file: BinaryIO) -> Image.Image:
+    try:
+        return Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise UnidentifiedImageError(f"not one of {', '.join(FORMATS)}, or damaged") from error
+
+
+def _check_size(picture: Image.Image) -> None:
+    tile = (_tag(picture, ExifTags.Base.TileWidth), _tag(picture, ExifTags.Base.TileLength))
+    for width, height in (picture.size, tile):
+        if (width or 1) * (height or 1) > MOST_PIXELS:
+            raise ValueError(f"{width}×{height} pixels, at most {MOST_PIXELS:,} are decoded")
+
+
+def _repeats(picture: Image.Image, file: BinaryIO) -> int:
+    """Return how often the pixels are passed over, in decodings."""
+    if picture.format in {"JPEG", "MPO"}:
+        at = file.tell()
+        file.seek(0)
+        scans = file.read().count(b"\xff\xda")
+        file.seek(at)
+        return max(1, -(-scans // SCANS))
+    tiles = getattr(picture, "tile", None) or [("",)]
+    return SCANS if tiles[0][0] in SLOW else 1
+
+
+def _decoded(picture: Image.Image) -> Picture:
+    tiff = picture.format == "TIFF"
+    orientation = _orientation(picture) if tiff else 1
+    several = bool(getattr(picture, "is_animated", False))
+    deep = picture.mode in {"I", "F"} or picture.mode.startswith("I;16")
+    white = _white(picture) if deep else None
+    picture.load()  # turns a TIFF; the orientation of a PNG may stand behind its pixels
+    upright: Image.Image = picture
+    if not tiff and (orientation := _orientation(picture)) in UPRIGHT:
+        upright = picture.transpose(UPRIGHT[orientation])
+    return Picture(
+        pixels=np.array(upright, np.float32)
+        if deep
+        else np.array(upright.convert("RGB"), np.uint8),
+        white=white,
+        turned=orientation in UPRIGHT,
+        several=several,
+        transparent=_transparent(upright),
+    )
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        return picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # EXIF that cannot be read, in a picture that can
+        return 1
+
+
+def _white(picture: Image.Image) -> float | None:
+    """Return which grey value the file declares to be white, None if it does not say.
+
+    Sixteen bits are declared by PNG and TIFF for any grey that does not fit into eight.
+    """
+    if _tag(picture, ExifTags.Base.PhotometricInterpretation) == WHITE_IS_ZERO:
+        raise ValueError("grey of more than 8 bits in which 0 is white")
+    if picture.format == "PPM":  # Pillow has scaled it by what it declares
+        return 65535.0
+    bits = _tag(picture, ExifTags.Base.BitsPerSample)
+    return 4095.0 if bits == (12,) else None
+
+
+def _tag(picture: Image.Image, tag: int) -> Any:
+    """Return a tag of a TIFF, None where it has none or is no TIFF."""
+    return getattr(picture, "tag_v2", {}).get(tag)
+
+
+def _transparent(picture: Image.Image) -> bool:
+    if not picture.has_transparency_data:
+        return False
+    return bool((np.asarray(picture.convert("RGBA").getchannel("A")) < 255).any())
+
+
+def as_square(pixels: Pixels, size: int) -> Pixels:
+    """Return a picture with its shorter side scaled and its middle cropped.
+
+    Args:
+        pixels: ``(height, width, 3)`` uint8, red, green, blue, or ``(height, width)`` float32.
         size: side of the square that comes back.
 
     """
@@ -40,17 +269,44 @@ def as_square(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     side = min(height, width)
     left, top = (width - side) // 2, (height - side) // 2
     middle = Image.fromarray(pixels[top : top + side, left : left + side])
-    return np.array(middle.resize((size, size), Image.Resampling.BICUBIC), dtype=np.uint8)
+    scaled = middle.resize((size, size), Image.Resampling.BICUBIC)
+    return np.array(scaled, dtype=pixels.dtype)
 
 
-def resized(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+def resized(pixels: Bytes, height: int, width: int) -> Bytes:
     """Return a whole picture ``(height, width, 3)`` with another height and width."""
     picture = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
     return np.array(picture, dtype=np.uint8)
 
 
-def read_rgb(path: Path, argument: str) -> NDArray[np.uint8]:
-    """Return the picture as ``(height, width, 3)``, red, green, blue, in 0 … 255.
+def as_rgb(grey: NDArray[np.float32], white: float) -> Bytes:
+    """Return grey ``(height, width)`` in [0, white] as red, green, blue in 0 … 255."""
+    scaled = np.clip(np.rint(grey * (255 / white)), 0, 255).astype(np.uint8)
+    return np.repeat(scaled[..., None], 3, axis=2)
+
+
+def white_of(least: float, most: float) -> float:
+    """Return the grey value that is white, by the range of the values of all pictures of a set.
+
+    It is 1 for values up to 1, else the end of the range of the fewest bits that hold them: 255,
+    or that of 10, 12, 14 or 16 bits.
+
+    Raises:
+        ValueError: it has values below 0 or above 65,535, or that are no numbers.
+
+    Example:
+        >>> white_of(0, 0.7), white_of(3, 4000), white_of(0, 65535)
+        (1.0, 4095.0, 65535.0)
+
+    """
+    for white in (1.0, *(float(2**bits - 1) for bits in (8, 10, 12, 14, 16))):
+        if least >= 0 and most <= white:
+            return white
+    raise ValueError(f"grey values from {least:g} to {most:g}, expected 0 to 1 or 0 to 65,535")
+
+
+def read_rgb(path: Path, argument: str) -> Bytes:
+    """Return a picture, upright, as ``(height, width, 3)``, red, green, blue, in 0 … 255.
 
     Args:
         path: of the file.
@@ -63,13 +319,15 @@ def read_rgb(path: Path, argument: str) -> NDArray[np.uint8]:
     try:
         if not path.is_file():
             raise OSError("no regular file")
-        with Image.open(path, formats=FORMATS) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
-                raise ValueError(
-                    f"{picture.width}×{picture.height} pixels, at most {MOST_PIXELS:,} are decoded"
-                )
-            return np.array(picture.convert("RGB"), dtype=np.uint8)
-    except UNREADABLE as error:
+        allowance = Allowance()
+        allowance.store(path)
+        with path.open("rb") as file:
+            picture = decode(file, allowance)
+        if not picture.deep:
+            return picture.pixels
+        grey = picture.pixels
+        return as_rgb(grey, picture.white or white_of(float(grey.min()), float(grey.max())))
+    except (*UNREADABLE, TooMuchWork) as error:
         raise ContentError(
             f"{argument}: {path} cannot be read as a picture ({brief(error)}); remove or replace "
             f"it."

@@ -38,7 +38,7 @@ def repair(typed: options.Repair) -> int:
     clean = load_reference(typed.reference, typed.arch) if typed.reference else None
     subject = Subject.of(
         loaded,
-        data.load(typed.data, fitting.size),
+        data.load(typed.data, fitting.size, absent=fitting.labels is not None),
         fitting=fitting,
         device=typed.device,
         progress=progress,

@@ -109,7 +109,8 @@ class _Scanner:
     @cached_property
     def images(self) -> Split:
         """The images, loaded once, at their first use."""
-        return data.load(self.data, self.fitting.size)
+        fitting = self.fitting
+        return data.load(self.data, fitting.size, absent=fitting.labels is not None)
 
     def scan(self, name: str, locks: ExitStack) -> _Attempt:
         """Scan a model; a failure of this model does not stop the others.

@@ -1,0 +1,195 @@
+"""Encoded pictures with labels → one set of images, and the record of how they were read."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import UnidentifiedImageError
+
+from unbackdoor.data.images import Images
+from unbackdoor.data.intake import Intake
+from unbackdoor.errors import ContentError, brief
+from unbackdoor.runtime.pictures import (
+    LARGEST_SURPRISE,
+    SUFFIXES,
+    UNREADABLE,
+    Allowance,
+    Picture,
+    TooMuchWork,
+    as_rgb,
+    as_square,
+    decode,
+    white_of,
+)
+
+LISTED = 5
+NOTHING: Mapping[str, int] = {}
+MOST_KEPT = 1 << 33
+"""Bytes of all pictures together, as the network takes them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """A picture that is not decoded yet.
+
+    Args:
+        name: in sentences; its suffix says whether it has to be a picture.
+        label: index of its class.
+        open: opens it for reading.
+
+    """
+
+    name: str
+    label: int
+    open: Callable[[], BinaryIO]
+
+
+@dataclass
+class _Gathered:
+    """Pictures that are decoded, one after the other, into one array."""
+
+    what: str
+    size: int | None
+    most: int
+    kept: NDArray[np.uint8] | None = None
+    labels: list[int] = field(default_factory=list[int])
+    sizes: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
+    deep: dict[int, Picture] = field(default_factory=dict[int, Picture])
+    counts: Counter[str] = field(default_factory=Counter[str])
+
+    def add(self, picture: Picture, label: int) -> None:
+        """Keep a picture; of pictures of several sizes, only the sizes."""
+        height, width = (self.size or side for side in picture.pixels.shape[:2])
+        self.sizes.add((height, width))
+        if len(self.sizes) > 1:
+            return
+        if self.kept is None:
+            self.kept = self._room(height, width)
+        pixels = picture.pixels if self.size is None else as_square(picture.pixels, self.size)
+        at = len(self.labels)
+        self.labels.append(label)
+        self.counts.update(turned=picture.turned, several=picture.several)
+        self.counts.update(transparent=picture.transparent)
+        if picture.deep:
+            self.deep[at] = replace(picture, pixels=pixels)
+        else:
+            self.kept[at] = pixels
+
+    def _room(self, height: int, width: int) -> NDArray[np.uint8]:
+        shape = (self.most, height, width, 3)
+        if math.prod(shape) <= MOST_KEPT:
+            with suppress(MemoryError):
+                return np.empty(shape, np.uint8)
+        raise ContentError(
+            f"--data: {self.most:,} pictures of {width}×{height} pixels from {self.what} take "
+            f"{math.prod(shape) / (1 << 30):.1f} GiB of memory; take fewer of each class (a few "
+            f"hundred are enough), or a smaller --size."
+        )
+
+    def scale(self) -> float:
+        """Scale grey of more than 8 bits by the range that the pictures have, and return it."""
+        unknown = [one.pixels for one in self.deep.values() if one.white is None]
+        white = 255.0
+        if unknown:
+            least, most = min(map(np.min, unknown)), max(map(np.max, unknown))
+            white = white_of(float(least), float(most))
+        for at, one in self.deep.items():
+            if self.kept is not None:
+                self.kept[at] = as_rgb(one.pixels, one.white or white)
+        return max([white, *(one.white or white for one in self.deep.values())])
+
+
+def gather(
+    pictures: Sequence[Encoded],
+    classes: tuple[str, ...],
+    *,
+    name: str,
+    what: str,
+    size: int | None,
+    allowance: Allowance,
+    passed_over: Mapping[str, int] = NOTHING,
+) -> Images:
+    """Decode pictures to images of one size, with a record of how they were read.
+
+    Files that are no pictures, by content and by name, are passed over and counted.
+
+    Args:
+        pictures: those to decode.
+        classes: the name of each class, by index.
+        name: of the set, in results.
+        what: the folder or file that they come from, in sentences.
+        size: side of the squares that they become; when left out, all have to have one size.
+        allowance: what may be read and decoded.
+        passed_over: reason → number of files that were passed over before.
+
+    Raises:
+        ContentError: some are damaged, have several sizes, or take too much work or memory.
+
+    """
+    gathered = _Gathered(what, size, len(pictures))
+    passed, damaged = Counter(passed_over), list[str]()
+    for one in pictures:
+        try:
+            with one.open() as file:
+                picture = decode(file, allowance)
+        except TooMuchWork as error:
+            raise ContentError(
+                f"--data: the files of {what} ({allowance.stored:,} bytes) unpack to more than "
+                f"{LARGEST_SURPRISE >> 20} MiB, as no photographs do; remove those that do, such "
+                f"as {one.name}."
+            ) from error
+        except UNREADABLE as error:
+            suffix = PurePath(one.name).suffix.lower()
+            if isinstance(error, UnidentifiedImageError) and suffix not in SUFFIXES:
+                passed[suffix or "no suffix"] += 1
+            else:
+                damaged.append(f"{one.name} ({brief(error)})")
+        else:
+            gathered.add(picture, one.label)
+    if damaged:
+        raise ContentError(_damaged(damaged, len(pictures), what))
+    if len(gathered.sizes) > 1:
+        small, large = min(gathered.sizes), max(gathered.sizes)
+        raise ContentError(
+            f"--data: expected pictures of one size in {what}, came sizes from "
+            f"{small[1]}×{small[0]} to {large[1]}×{large[0]}; say --size, such as --size "
+            f"{min(min(shape) for shape in gathered.sizes)}."
+        )
+    try:
+        white = gathered.scale()
+    except ValueError as error:
+        raise ContentError(f"--data: {what} has {error}; write them with 8 bits.") from error
+    count, counts = len(gathered.labels), gathered.counts
+    kept = gathered.kept if gathered.kept is not None else np.empty((0, 1, 1, 3), np.uint8)
+    return Images.of(
+        name,
+        classes,
+        torch.from_numpy(kept[:count]).permute(0, 3, 1, 2).contiguous(),
+        torch.tensor(gathered.labels, dtype=torch.int64),
+        Intake(
+            read=count,
+            passed_over=dict(sorted(passed.items())),
+            turned=counts["turned"],
+            first_of_several=counts["several"],
+            transparent=counts["transparent"],
+            scaled=len(gathered.deep),
+            white=white,
+        ),
+    )
+
+
+def _damaged(damaged: Sequence[str], count: int, what: str) -> str:
+    more = f" and {len(damaged) - LISTED:,} more" if len(damaged) > LISTED else ""
+    return (
+        f"--data: {len(damaged):,} of {count:,} files in {what} cannot be read as pictures: "
+        f"{'; '.join(damaged[:LISTED])}{more}; remove or replace them."
+    )

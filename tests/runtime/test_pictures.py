@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import io
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unbackdoor.data import folder
+from unbackdoor.errors import ContentError
+from unbackdoor.runtime.pictures import UPRIGHT, Allowance, TooMuchWork, decode, read_rgb
+
+ORIENTATION = 0x0112
+NOISE = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+BACK = {
+    None: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""How a camera in this position would have stored the picture."""
+
+
+def stored(path: Path, orientation: int | None) -> None:
+    """Write the noise as a camera that was turned stores it."""
+    picture, exif = Image.fromarray(NOISE), Image.Exif()
+    if (back := BACK[orientation]) is not None:
+        picture = picture.transpose(back)
+        exif[ORIENTATION] = orientation
+    options = {"lossless": True} if path.suffix == ".webp" else {}
+    picture.save(path, exif=exif, **options)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
+@pytest.mark.parametrize("orientation", BACK)
+def test_pictures_are_upright(tmp_path: Path, suffix: str, orientation: int | None) -> None:
+    stored(tmp_path / f"a{suffix}", orientation)
+    assert (read_rgb(tmp_path / f"a{suffix}", "--data") == NOISE).all()
+
+
+def test_what_was_turned_is_counted(tmp_path: Path) -> None:
+    for number, orientation in enumerate([None, 6, 8, 3]):
+        (tmp_path / str(number % 2)).mkdir(exist_ok=True)
+        stored(tmp_path / str(number % 2) / f"{number}.png", orientation)
+    images = folder.read(tmp_path)
+    assert images.intake is not None
+    assert images.intake.turned == 3
+    assert set(UPRIGHT) == set(range(2, 9))
+
+
+def test_damaged_exif_does_not_damage_a_picture(tmp_path: Path) -> None:
+    for number, exif in enumerate([b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"x" * 90]):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(NOISE).save(path, exif=exif)
+        assert (read_rgb(path, "--data") == NOISE).all()
+
+
+@pytest.mark.parametrize(
+    ("white", "kind"), [(65535, np.uint16), (4095, np.uint16), (1023, np.uint16), (1, np.float32)]
+)
+def test_deep_grey_is_scaled_by_the_range_of_the_folder(
+    tmp_path: Path, white: int, kind: type[np.generic]
+) -> None:
+    """The closed form: value v of 0 … white becomes 255 v / white."""
+    suffix = ".tif" if kind is np.float32 else ".png"
+    for name, share in (("bright", 1.0), ("dark", 0.02)):
+        (tmp_path / name).mkdir()
+        values = np.full((4, 6), share * white, kind)
+        Image.fromarray(values).save(tmp_path / name / f"0{suffix}")
+    images = folder.read(tmp_path)
+    dark = float(np.full(1, 0.02 * white, kind)[0])
+    assert images.pixels[:, :, 0, 0].tolist() == [[255] * 3, [round(255 * dark / white)] * 3]
+    assert images.intake is not None
+    assert (images.intake.scaled, images.intake.white) == (2, white)
+
+
+def test_a_declared_range_is_believed(tmp_path: Path) -> None:
+    """A dark picture of a format that says what white is stays dark."""
+    for name, value in (("a", 400), ("b", 100)):
+        (tmp_path / name).mkdir()
+        head = b"P5 6 4 4095\n" + np.full(24, value, ">u2").tobytes()
+        (tmp_path / name / "0.pgm").write_bytes(head)
+    images = folder.read(tmp_path)
+    assert images.pixels[:, 0, 0, 0].tolist() == [round(400 * 255 / 4095), round(100 * 255 / 4095)]
+
+
+@pytest.mark.parametrize("value", [-5.0, 1e6, float("nan")])
+def test_grey_that_is_no_picture_is_refused(tmp_path: Path, value: float) -> None:
+    (tmp_path / "a").mkdir()
+    Image.fromarray(np.full((4, 6), value, np.float32)).save(tmp_path / "a" / "0.tif")
+    with pytest.raises(ContentError, match="grey values from"):
+        folder.read(tmp_path)
+
+
+def test_of_several_pictures_the_first_is_read_and_transparency_dropped(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    first, second = Image.fromarray(NOISE), Image.fromarray(255 - NOISE)
+    for name in ("0.tif", "1.png"):
+        first.save(tmp_path / "a" / name, save_all=True, append_images=[second])
+    first.save(tmp_path / "a" / "2.webp", save_all=True, append_images=[second], lossless=True)
+    hidden = first.copy()
+    hidden.putalpha(Image.new("L", (6, 4), 7))
+    hidden.save(tmp_path / "a" / "3.png")
+    images = folder.read(tmp_path)
+    assert (images.pixels.permute(0, 2, 3, 1).numpy() == NOISE).all()
+    assert images.intake is not None
+    assert (images.intake.first_of_several, images.intake.transparent) == (3, 1)
+
+
+def progressive(side: int, scans: int) -> bytes:
+    """A JPEG whose last pass over the picture is written again and again."""
+    out = io.BytesIO()
+    Image.new("L", (side, side), 90).save(out, "JPEG", progressive=True)
+    content = out.getvalue()
+    last = content[content.rindex(b"\xff\xda") : -2]
+    return content[:-2] + last * scans + b"\xff\xd9"
+
+
+def test_passes_over_a_jpeg_are_counted_before_it_is_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(progressive(2000, 2000))
+    with pytest.raises(ContentError, match="2000×2000 pixels that are passed over very often"):
+        read_rgb(path, "--data")
+    path.write_bytes(progressive(2000, 4))
+    assert read_rgb(path, "--data").shape == (2000, 2000, 3)
+
+
+def bomb(kind: str) -> bytes:
+    out = io.BytesIO()
+    if kind == "gif":
+        screen = b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0x80, 0, 0) + bytes(6)
+        frame = b"," + struct.pack("<HHHHB", 0, 0, 65535, 65535, 0) + b"\2\2\x4c\1\0;"
+        return screen + frame
+    if kind == "tile":
+        tags = {256: 64, 257: 64, 258: 8, 259: 5, 262: 1, 277: 1, 322: 1 << 20, 323: 1 << 20}
+        tags |= {324: 8, 325: 8}
+        rows = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+        return b"II*\0" + struct.pack("<IH", 8, len(tags)) + rows + bytes(4)
+    Image.new("1", (9000, 9000)).save(out, kind.upper())
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["gif", "tiff", "png", "ppm", "tile"])
+def test_dimensions_are_bounded_before_decoding(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(bomb(kind))
+    with pytest.raises(ContentError, match="cannot be read as a picture") as error:
+        read_rgb(path, "--data")
+    assert "33,554,432 are decoded" in str(error.value) or "exceeds limit" in str(error.value)
+
+
+def test_of_a_sparse_file_only_what_the_disk_holds_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.bmp"
+    Image.fromarray(NOISE).save(path)
+    os.truncate(path, 200 << 20)
+    allowance = Allowance()
+    allowance.store(path)
+    assert allowance.stored < 1 << 20
+    with path.open("rb") as file, pytest.raises(TooMuchWork):
+        decode(file, allowance)
