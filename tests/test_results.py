@@ -17,9 +17,22 @@ from unbackdoor.errors import ArgumentError, ContentError
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    for result in (synthetic.scan(), synthetic.repair()):
+    for result in (synthetic.of_folder(synthetic.scan()), synthetic.repair()):
         results.write(result, tmp_path / "result.json")
         assert results.read(tmp_path / "result.json") == result
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_results_without_a_record_of_the_pictures_are_read(tmp_path: Path, version: int) -> None:
+    old = json.loads(results.encode(synthetic.of_folder(synthetic.scan())))
+    del old["data"]["intake"]
+    old["schema_version"] = version
+    if version == 1:
+        old |= {"dimensions": 27}
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    read = results.read(tmp_path / "old.json")
+    assert isinstance(read, results.ScanResult)
+    assert read.data.intake is None
 
 
 def test_no_mark_of_a_name_reaches_a_terminal() -> None:

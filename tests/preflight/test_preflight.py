@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import cycle
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from kills import SMALL
 from unbackdoor import api, results
-from unbackdoor.data import Images, Split
+from unbackdoor.data import Images, Intake, Split
 from unbackdoor.errors import ContentError, InsufficientDataError
 from unbackdoor.models import Adapted, bare
 from unbackdoor.preflight import adapt, check
@@ -192,3 +193,35 @@ def test_the_result_of_a_scan_says_what_was_seen() -> None:
     )
     assert [finding.check for finding in result.preflight] == ["softmax"]
     assert results.encode(result).count(b"probabilities") == 1
+
+
+def test_blank_images_are_said_and_are_no_duplicates() -> None:
+    images = levels(16)
+    blank = images.defend.pixels.clone()
+    blank[images.defend.rows[:3]] = blank[images.evaluate.rows[:2].repeat(2)[:3]] = 255
+    changed = Split(*(replace(p, pixels=blank) for p in (images.defend, images.evaluate)))
+    said = found(logits, changed)
+    assert "5 of 64 pictures have one colour" in said["blank"]
+    assert "duplicates" not in said
+
+
+def test_what_was_done_to_the_pictures_is_said_once() -> None:
+    images = levels(16)
+    read = Intake(
+        read=64,
+        passed_over={".heic": 3, ".txt": 1},
+        turned=5,
+        first_of_several=2,
+        transparent=4,
+        scaled=6,
+        white=4095,
+    )
+    said = found(
+        logits, Split(*(replace(p, intake=read) for p in (images.defend, images.evaluate)))
+    )
+    assert "5 of 64 pictures were turned upright" in said["orientation"]
+    assert "2 files hold several" in said["several pictures"]
+    assert "4 pictures have transparent parts" in said["transparency"]
+    assert "0 to 4,095" in said["range"]
+    assert "3 .heic" in said["formats"]
+    assert ".txt" not in said["formats"]

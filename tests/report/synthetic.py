@@ -13,6 +13,7 @@ from unbackdoor.results import (
     Example,
     FileRecord,
     Finding,
+    Intake,
     LogVolume,
     ModelRecord,
     Original,
@@ -231,6 +232,13 @@ def scan(
         seconds=87.3,
         versions=VERSIONS,
     )
+
+
+def of_folder(result: ScanResult) -> ScanResult:
+    """Return a result as of pictures in a folder of the user."""
+    read = Intake(read=4000, passed_over={".txt": 2, "hidden": 1}, turned=32)
+    data = msgspec.structs.replace(result.data, name="pictures", intake=read)
+    return msgspec.structs.replace(result, data=data)
 
 
 def unscanned() -> Unscanned:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from report.families import NOT_SEARCHED, SPACES, of_family
 from report.hostile import EVIL, PAYLOADS, harmless, poisoned
-from report.synthetic import NAMES, repair, scan, unscanned
+from report.synthetic import NAMES, of_folder, repair, scan, unscanned
 from unbackdoor import results
 from unbackdoor.errors import ContentError, printable
 from unbackdoor.report.page import page, write_page, write_pages
@@ -67,6 +67,7 @@ RESULTS: dict[str, Result | Unscanned] = {
     "backdoored": scan(),
     "unknown trigger": scan(original=False),
     "clean": scan("clean"),
+    "of a folder": of_folder(scan("clean")),
     "inconclusive": scan("inconclusive"),
     "repaired": repair(),
     "not repaired": repair("backdoored", known=False),
@@ -436,3 +437,9 @@ def test_contrast_in_both_modes() -> None:
                     (_luminance(colours[paper]), _luminance(colours[ink])), reverse=True
                 )
                 assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (paper, ink)
+
+
+@pytest.mark.parametrize("result", [of_folder(scan()), repair(before=of_folder(scan()))])
+def test_the_page_says_how_the_pictures_were_read(result: Result) -> None:
+    said = Outline(page(result)).text
+    assert "Pictures read 4,000, passed over 3 (2 .txt, 1 hidden), turned 32" in said

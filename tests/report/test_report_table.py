@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from report.families import NOT_SEARCHED, SPACES, of_family
-from report.synthetic import NAMES, repair, scan
+from report.synthetic import NAMES, of_folder, repair, scan
 from unbackdoor.report.table import show
 from unbackdoor.results import Result
 
@@ -37,6 +37,15 @@ def test_scan() -> None:
     assert all(any(line.startswith(name) for line in lines) for name in NAMES)
     assert "\x1b" not in text
     assert lines[-1].startswith("log|V|: log of the share of all triggers that work")
+
+
+def test_how_the_pictures_of_a_folder_were_read_is_a_line() -> None:
+    line = "Pictures: read 4,000, passed over 3 (2 .txt, 1 hidden), turned 32"
+    found = of_folder(scan())
+    assert line in printed(found).splitlines()
+    repaired = msgspec.structs.replace(repair(), rescan=found)
+    assert line in printed(repaired).splitlines()
+    assert "Pictures" not in printed(scan())
 
 
 KINDS = (

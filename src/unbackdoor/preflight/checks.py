@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from unbackdoor.models.alike import alike
 from unbackdoor.models.logits import without_softmax
 from unbackdoor.models.normalise import CIFAR10_MEAN, CIFAR10_STD
 from unbackdoor.preflight.look import look_at, on_its_device, some_of
+from unbackdoor.preflight.pictures import look_over
 from unbackdoor.results import Finding
 
 FINE = 0.7
@@ -77,7 +77,7 @@ def check(network: nn.Module, images: Split, *, prepared: bool = False) -> tuple
     findings = _repeats(call, images.defend, given)
     _check_gradients(on_its_device(without_softmax(network)), images.defend)
     findings += _accuracy(call, images.defend, given, labels, prepared=prepared)
-    return (*findings, *_few(images), *_duplicates(images))
+    return (*findings, *_few(images), *look_over(images))
 
 
 def _repeats(network: Classifier, images: Images, given: Tensor) -> list[Finding]:
@@ -203,28 +203,6 @@ def _few(images: Split) -> list[Finding]:
             f"Class {name!r} has only {fewest} images held back, so that rates are coarse.",
             f"Add images, best {FEW} and more of each class.",
         )
-    ]
-
-
-def _duplicates(images: Split) -> list[Finding]:
-    seen = set(_digests(images.defend))
-    twice = sum(digest in seen for digest in _digests(images.evaluate))
-    if not twice:
-        return []
-    return [
-        _warning(
-            "duplicates",
-            f"{twice} of {len(images.evaluate)} held-back images are also among those that "
-            f"triggers are searched with, so that rates are better than they should be.",
-            "Remove duplicates from the data.",
-        )
-    ]
-
-
-def _digests(images: Images) -> list[bytes]:
-    return [
-        hashlib.blake2b(images.pixels[row].numpy().tobytes(), digest_size=16).digest()
-        for row in images.rows
     ]
 
 

@@ -23,6 +23,7 @@ from unbackdoor.report.words import (
     compact,
     found,
     headline,
+    intake,
     percent,
     room,
     verdict,
@@ -64,6 +65,7 @@ def show(result: Result, console: Console) -> None:
         _show_triggers(result, console)
         console.print(Text(printable(result.reason)))
         console.print(_subject(result))
+        _show_intake(scan, console)
         if not nothing_searched(result):
             _show_classes(result, console)
         _show_means(result, console)
@@ -72,6 +74,7 @@ def show(result: Result, console: Console) -> None:
         text = f"{SYMBOLS[before]} Before: {headline(result.scan)}"
         console.print(Text(text, style=STYLES[before]))
         console.print(Text(printable(result.rescan.reason)))
+        _show_intake(scan, console)
         _show_repair(result, console)
 
 
@@ -117,6 +120,11 @@ def _subject(scan: ScanResult) -> Text:
         f"seed {scan.seed} · {scan.image_passes:,} image passes · {scan.seconds:.0f} s",
         style="dim",
     )
+
+
+def _show_intake(scan: ScanResult, console: Console) -> None:
+    if scan.data.intake is not None:
+        console.print(Text(f"Pictures: {intake(scan.data.intake)}", style="dim"))
 
 
 def _show_classes(scan: ScanResult, console: Console) -> None:

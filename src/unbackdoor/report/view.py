@@ -28,6 +28,7 @@ from unbackdoor.report.words import (
     clip,
     found,
     headline,
+    intake,
     percent,
     verdict,
 )
@@ -210,6 +211,8 @@ def _facts(result: Result, scan: ScanResult) -> list[tuple[str, str]]:
         ),
         ("Triggers searched", _spaces(scan)),
     ]
+    if scan.data.intake is not None:
+        facts.insert(4, ("Pictures", intake(scan.data.intake)))
     if isinstance(result, RepairResult):
         facts += [
             ("Repaired model", printable(result.output) or "not written"),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from unbackdoor.errors import printable
 from unbackdoor.results import (
     ClassRecord,
+    Intake,
     LogVolume,
     Result,
     Scanned,
@@ -18,6 +19,8 @@ from unbackdoor.results import (
 )
 
 MISSING = "–"
+REASONS = 6
+"""Why files were passed over: those that are named, at most."""
 SYMBOLS = {
     "backdoored": "●",
     "suspicious": "▲",
@@ -125,6 +128,32 @@ def class_name(scan: ScanResult, index: int) -> str:
     names = scan.data.classes
     name = printable(names[index]) if 0 <= index < len(names) else ""
     return name or f"class {index}"
+
+
+def intake(read: Intake) -> str:
+    """Return how the files of a user were read, in one line.
+
+    Example:
+        >>> intake(Intake(read=160, passed_over={".txt": 2, "hidden": 1}, turned=32))
+        'read 160, passed over 3 (2 .txt, 1 hidden), turned 32'
+
+    """
+    parts = [f"read {read.read:,}"]
+    if read.passed_over:
+        most = sorted(read.passed_over.items(), key=lambda item: (-item[1], item[0]))
+        told = [f"{count:,} {clip(printable(why), 20)}" for why, count in most[:REASONS]]
+        told += ["other"] if len(most) > REASONS else []
+        parts.append(f"passed over {sum(read.passed_over.values()):,} ({', '.join(told)})")
+    else:
+        parts.append("passed over none")
+    parts.append(f"turned {read.turned:,}" if read.turned else "turned none")
+    if read.first_of_several:
+        parts.append(f"took the first of several in {read.first_of_several:,}")
+    if read.transparent:
+        parts.append(f"dropped transparency in {read.transparent:,}")
+    if read.scaled:
+        parts.append(f"scaled {read.scaled:,} from 0 to {compact(read.white)}")
+    return ", ".join(parts)
 
 
 def by_success(classes: Sequence[ClassRecord]) -> list[ClassRecord]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from unbackdoor.data.intake import Intake
 from unbackdoor.detectors.evidence import LogVolume, Place, Rung, StairRecord
 from unbackdoor.verdict.judge import Status, Verdict
 from unbackdoor.verdict.thresholds import Thresholds
@@ -69,6 +70,8 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
         defend: number of images that triggers were searched and measured with.
         evaluate: number of held-back images.
         classes: the names, by index.
+        intake: how the user's files were read; none for images that are part of the package, were
+            passed from Python, or in older results.
 
     """
 
@@ -77,6 +80,7 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
     defend: int
     evaluate: int
     classes: list[str]
+    intake: Intake | None = None
 
 
 class ClassRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -135,6 +135,7 @@ def scan(
             defend=len(images.defend),
             evaluate=len(images.evaluate),
             classes=list(images.defend.classes),
+            intake=images.defend.intake,
         ),
         space=asked or ",".join(space.name for space in spaces),
         searched=_searched(spaces, evidence.pictures),

@@ -1,0 +1,108 @@
+"""What is said of the pictures: how they were read, and which of them show nothing new."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import torch
+
+from unbackdoor.data import Images, Intake, Split
+from unbackdoor.results import Finding
+from unbackdoor.runtime.pictures import FORMATS, OTHER_SUFFIXES
+
+
+def look_over(images: Split) -> list[Finding]:
+    """Return what the user should know about the pictures."""
+    read = images.defend.intake
+    told = [*_taken(read), *_left_out(read)] if read is not None else []
+    return [*told, *_blank(images), *_duplicates(images)]
+
+
+def _taken(read: Intake) -> Iterator[Finding]:
+    """Say what was done to the pictures so that they are as their makers saw them."""
+    if read.turned:
+        yield _note(
+            "orientation",
+            f"{read.turned:,} of {read.read:,} pictures were turned upright, as their EXIF "
+            f"orientation says.",
+        )
+    if read.first_of_several:
+        yield _note(
+            "several pictures",
+            f"{read.first_of_several:,} files hold several pictures or frames; the first of each "
+            f"was read.",
+        )
+    if read.transparent:
+        yield _note(
+            "transparency",
+            f"{read.transparent:,} pictures have transparent parts; their colour was kept and the "
+            f"transparency dropped, as convert('RGB') of Pillow does.",
+        )
+    if read.scaled:
+        yield _note(
+            "range",
+            f"The values of {read.scaled:,} pictures have another range than 0 to 255; 0 to "
+            f"{read.white:,.6g} was scaled to it.",
+        )
+
+
+def _left_out(read: Intake) -> Iterator[Finding]:
+    """Warn of pictures that nobody looked at."""
+    left = {name: count for name, count in read.passed_over.items() if name in OTHER_SUFFIXES}
+    if left:
+        told = ", ".join(f"{count:,} {suffix}" for suffix, count in left.items())
+        yield _warning(
+            "formats",
+            f"Pictures of formats that are not read were passed over: {told}.",
+            f"Save them in one of {', '.join(FORMATS)}.",
+        )
+
+
+def _blank(images: Split) -> Iterator[Finding]:
+    count = sum(int((~_patterned(part)).sum()) for part in (images.defend, images.evaluate))
+    if count:
+        yield _warning(
+            "blank",
+            f"{count:,} of {len(images.defend) + len(images.evaluate):,} pictures have one colour "
+            f"throughout, so they show nothing.",
+            "Look at the files, and remove or replace those that should show something.",
+        )
+
+
+def _duplicates(images: Split) -> Iterator[Finding]:
+    """Warn of pictures in both parts; blank ones are equal without being the same picture."""
+    seen = set(_digests(images.defend))
+    twice = sum(digest in seen for digest in _digests(images.evaluate))
+    if twice:
+        yield _warning(
+            "duplicates",
+            f"{twice} of {len(images.evaluate)} held-back images are also among those that "
+            f"triggers are searched with, so that rates are better than they should be.",
+            "Remove duplicates from the data.",
+        )
+
+
+def _patterned(images: Images) -> torch.Tensor:
+    """Return for each image whether it has more than one colour."""
+    several = [
+        (one != one[:, :, :1]).flatten(1).any(1).cpu()
+        for rows in torch.split(images.rows, images.chunk)
+        for one in [images.pixels[rows].flatten(2)]
+    ]
+    return torch.cat(several)
+
+
+def _digests(images: Images) -> list[bytes]:
+    return [
+        hashlib.blake2b(images.pixels[row].cpu().numpy().tobytes(), digest_size=16).digest()
+        for row in images.rows[_patterned(images)]
+    ]
+
+
+def _note(check: str, sentence: str) -> Finding:
+    return Finding(check=check, severity="note", sentence=sentence, remedy="")
+
+
+def _warning(check: str, sentence: str, remedy: str) -> Finding:
+    return Finding(check=check, severity="warning", sentence=sentence, remedy=remedy)
