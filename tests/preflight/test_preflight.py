@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import cycle
@@ -225,3 +227,18 @@ def test_what_was_done_to_the_pictures_is_said_once() -> None:
     assert "0 to 4,095" in said["range"]
     assert "3 .heic" in said["formats"]
     assert ".txt" not in said["formats"]
+
+
+def test_other_counts_of_classes_have_a_remedy_each() -> None:
+    def more(images: Tensor) -> Tensor:
+        return nn.functional.pad(logits(images), (2, 3), value=-90.0)
+
+    with pytest.raises(ContentError, match="9 classes and the data 4; write the index") as error:
+        found(more)
+    written = json.loads(re.findall(r"{.*}", str(error.value))[0])
+    images = levels()
+    assert found(more, images.relabelled({name: i + 2 for name, i in written.items()}, 9)) == {}
+    with pytest.raises(
+        ContentError, match=r"3 classes and the data 4 \(level 0, level 1, .*remove"
+    ):
+        found(lambda pixels: logits(pixels)[:, :3])

@@ -69,7 +69,8 @@ class Scan(Input):
     """.safetensors, a .pt state dict, .onnx, a Hugging Face folder, shipped:NAME, or a folder of
     models; one or several."""
     data: str
-    """cifar10-sample, cifar10, cifar100, or a folder with a folder of pictures per class."""
+    """cifar10-sample, cifar10, cifar100, a folder with a folder of pictures per class, or a file:
+    .npz, .npy, .csv, .tsv, .tar or .parquet."""
     arch: Text = None
     """A built-in name, timm:NAME, FILE.onnx or FILE.py:FUNCTION, if the file does not name it."""
     space: str = DEFAULT_SPACE
@@ -97,7 +98,8 @@ class Repair(Input):
     model: Model
     """.safetensors, a .pt state dict, .onnx, a Hugging Face folder, or shipped:NAME."""
     data: str
-    """cifar10-sample, cifar10, cifar100, or a folder with a folder of pictures per class."""
+    """cifar10-sample, cifar10, cifar100, a folder with a folder of pictures per class, or a file:
+    .npz, .npy, .csv, .tsv, .tar or .parquet."""
     output: Output
     """File for the repaired model: .safetensors, .pt, or .onnx if the model is an .onnx file."""
     arch: Text = None
@@ -125,7 +127,8 @@ class Attack(Machine):
     """Implant a backdoor in a network of your own, to measure defences; or train a clean one."""
 
     data: str
-    """cifar10 or cifar100 (its training set), or a folder with a folder of pictures per class."""
+    """cifar10 or cifar100 (its training set), a folder with a folder of pictures per class, or a
+    file as for scan."""
     output: Output
     """File for the checkpoint: .safetensors or .pt."""
     start: Annotated[str | None, arg(name="from", metavar="MODEL")] = None

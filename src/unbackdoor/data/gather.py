@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
 import numpy as np
@@ -185,6 +185,35 @@ def gather(
             white=white,
         ),
     )
+
+
+@contextmanager
+def readable(
+    path: Path, allowance: Allowance, remedy: str, *, errors: tuple[type[Exception], ...]
+) -> Generator[None]:
+    """Turn what goes wrong while a file is read into a sentence about it.
+
+    Args:
+        path: of the file.
+        allowance: what may be read and decoded.
+        remedy: what to do with a damaged one.
+        errors: what a damaged one raises.
+
+    Raises:
+        ContentError: the file is damaged, or unpacks to far more than it is.
+
+    """
+    try:
+        yield
+    except ContentError:
+        raise
+    except TooMuchWork as error:
+        raise ContentError(
+            f"--data: {path} ({allowance.stored:,} bytes) unpacks to more than "
+            f"{LARGEST_SURPRISE >> 20} MiB, as no photographs do; take another file."
+        ) from error
+    except errors as error:
+        raise ContentError(f"--data: {path} cannot be read ({brief(error)}); {remedy}.") from error
 
 
 def _damaged(damaged: Sequence[str], count: int, what: str) -> str:

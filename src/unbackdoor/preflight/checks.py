@@ -64,11 +64,7 @@ def check(network: nn.Module, images: Split, *, prepared: bool = False) -> tuple
     given, labels = look_at(call, images.defend)
     classes = images.defend.classes
     if given.shape[1] != len(classes):
-        raise ContentError(
-            f"MODEL: expected one logit for each of the {len(classes)} classes of the data, came "
-            f"{given.shape[1]}; choose data with the model's classes, or name the index of each "
-            f"with --labels."
-        )
+        raise ContentError(_other_count(given.shape[1], classes))
     if not bool(given.isfinite().all()):
         raise ContentError(
             "MODEL: it answers with values that are not finite; check the range of its input "
@@ -78,6 +74,23 @@ def check(network: nn.Module, images: Split, *, prepared: bool = False) -> tuple
     _check_gradients(on_its_device(without_softmax(network)), images.defend)
     findings += _accuracy(call, images.defend, given, labels, prepared=prepared)
     return (*findings, *_few(images), *look_over(images))
+
+
+def _other_count(count: int, classes: Sequence[str]) -> str:
+    """Return the sentence where a network has other classes than the data, by which has more."""
+    if count < len(classes):
+        told = ", ".join(classes[:SHOWN]) + (", …" if len(classes) > SHOWN else "")
+        return (
+            f"MODEL: it has {count} classes and the data {len(classes)} ({printable(told)}); remove "
+            f"those that are no class of the network from the data, or name other data."
+        )
+    order = {name: index for index, name in enumerate(classes)}
+    shown = json.dumps(dict(list(order.items())[:SHOWN]), ensure_ascii=False)
+    more = " and so on" if len(order) > SHOWN else ""
+    return (
+        f"MODEL: it has {count} classes and the data {len(classes)}; write the index of each class "
+        f"of the data among the network's to a file for --labels, such as {printable(shown)}{more}."
+    )
 
 
 def _repeats(network: Classifier, images: Images, given: Tensor) -> list[Finding]:

@@ -1,0 +1,240 @@
+"""Arrays of pictures and labels: ``.npz``, and ``.npy`` beside another; no pickle is ever read."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+import zipfile
+import zlib
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import torch
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from unbackdoor.data.gather import MOST_KEPT, readable
+from unbackdoor.data.images import Images
+from unbackdoor.data.intake import Intake
+from unbackdoor.data.labelling import labelled
+from unbackdoor.errors import ContentError, printable
+from unbackdoor.runtime.pictures import Allowance, white_of
+
+PAIRS = (
+    ("x", "y"),
+    ("images", "labels"),
+    ("image", "label"),
+    ("data", "labels"),
+    ("data", "targets"),
+    ("x_test", "y_test"),
+    ("test_images", "test_labels"),
+    ("arr_0", "arr_1"),
+)
+"""Names of pictures and labels, in the order in which they are looked for."""
+WORDS = (
+    *(("x", "y"), ("X", "y"), ("X", "Y"), ("images", "labels"), ("data", "labels")),
+    *(("images", "targets"), ("data", "targets")),
+)
+"""Of the names of two files beside each other: the word for pictures, and the one for labels."""
+CLASSES = ("classes", "class_names", "label_names", "names")
+UNREADABLE = (
+    *(OSError, ValueError, SyntaxError, EOFError, KeyError, RecursionError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, OverflowError),
+)
+"""What damaged files raise, RuntimeError where they are encrypted."""
+ANEW = "save the arrays anew with np.savez"
+AT_ONCE, MOST_MEMBERS = 1024, 64
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What an array declares."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def read_npz(path: Path, size: int | None) -> Images:
+    """Read the pictures and labels of an archive of ``np.savez``.
+
+    Raises:
+        ContentError: it has no two arrays that are pictures and labels, or cannot be read.
+
+    """
+    allowance = Allowance()
+    with readable(path, allowance, ANEW, errors=UNREADABLE), ExitStack() as files:
+        allowance.read(allowance.store(path))
+        archive = files.enter_context(zipfile.ZipFile(path))
+        opened: dict[str, BinaryIO] = {}
+        for name in archive.namelist()[:MOST_MEMBERS]:
+            if name.endswith(".npy"):
+                file = cast("BinaryIO", files.enter_context(archive.open(name)))
+                opened[name.removesuffix(".npy")] = file
+        return _images(path, opened, size, allowance)
+
+
+def read_npy(path: Path, size: int | None) -> Images:
+    """Read pictures from one file of ``np.save`` and their labels from another beside it.
+
+    The name of the other differs in one word: ``y`` for ``x``, ``labels`` for ``images`` or
+    ``data``.
+
+    Raises:
+        ContentError: there is no such other, or one cannot be read.
+
+    """
+    other = next((found for found in _beside(path) if found.is_file()), None)
+    if other is None:
+        wanted = [found.name for found in _beside(path)] or [f"{path.stem}_y.npy"]
+        raise ContentError(
+            f"--data: the labels of {path} are not beside it; save them as {wanted[0]}"
+            f"{'' if _beside(path) else f' and the pictures as {path.stem}_x.npy'}."
+        )
+    allowance = Allowance()
+    with readable(path, allowance, ANEW, errors=UNREADABLE), ExitStack() as files:
+        opened: dict[str, BinaryIO] = {}
+        for name, one in (("x", path), ("y", other)):
+            allowance.store(one)
+            opened[name] = files.enter_context(one.open("rb"))
+        return _images(path, opened, size, allowance)
+
+
+def _beside(path: Path) -> list[Path]:
+    """Return where the labels of the pictures in ``path`` could lie."""
+    found: list[Path] = []
+    for pictures, labels in WORDS:
+        word = re.compile(rf"(?<![a-zA-Z0-9]){pictures}(?![a-zA-Z0-9])")
+        if word.search(path.stem):
+            found.append(path.with_name(word.sub(labels, path.stem) + path.suffix))
+    return found
+
+
+def _images(
+    path: Path, opened: Mapping[str, BinaryIO], size: int | None, allowance: Allowance
+) -> Images:
+    headers = {name: _header(file, path, name) for name, file in opened.items()}
+    first, second = _chosen(path, headers)
+    values = _array(opened[first], headers[first], allowance)
+    labels = _array(opened[second], headers[second], allowance)
+    names: list[str] = []
+    for name in CLASSES:
+        if name in headers and headers[name].dtype.kind == "U" and len(headers[name].shape) == 1:
+            names = _array(opened[name], headers[name], allowance).tolist()
+            break
+    targets, classes = labelled(labels, str(path), names)
+    left = {
+        printable(name): header.shape[0]
+        for name, header in headers.items()
+        if name != first and len(header.shape) > 2
+    }
+    pixels, read = _pixels(values, path, left)
+    images = Images.of(
+        printable(path.stem), classes, torch.from_numpy(pixels), torch.tensor(targets), read
+    )
+    return images.resized(size)
+
+
+def _header(file: BinaryIO, path: Path, name: str) -> _Header:
+    version = npy.read_magic(file)
+    if version not in {(1, 0), (2, 0)}:
+        raise ValueError(f"version {version} of the format")
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    header = _Header(*read(file))
+    if header.dtype.hasobject or header.dtype.names:
+        raise ContentError(
+            f"--data: {printable(name)} of {path} holds Python objects, which could execute code, "
+            f"so it was not read; save plain arrays of numbers."
+        )
+    return header
+
+
+def _array(file: BinaryIO, header: _Header, allowance: Allowance) -> NDArray[Any]:
+    if header.size > MOST_KEPT:
+        raise ValueError(f"an array of {header.size:,} bytes, at most {MOST_KEPT:,} are read")
+    allowance.decode(header.size)
+    content = file.read(header.size)
+    if len(content) != header.size:
+        raise ValueError(f"it declares {header.size:,} bytes and has {len(content):,}")
+    flat = np.frombuffer(content, header.dtype)
+    return flat.reshape(header.shape, order="F" if header.fortran else "C")
+
+
+def _chosen(path: Path, headers: Mapping[str, _Header]) -> tuple[str, str]:
+    """Return the names of the pictures and of their labels: the only ones, or by their names."""
+    pictures = [name for name, header in headers.items() if len(header.shape) in {3, 4}]
+    pairs = [
+        (one, other)
+        for one in pictures
+        for other, header in headers.items()
+        if len(header.shape) in {1, 2} and header.shape[0] == headers[one].shape[0]
+    ]
+    if len(pairs) == 1:
+        return pairs[0]
+    for pair in PAIRS:
+        if found := [one for one in pairs if (one[0].lower(), one[1].lower()) == pair]:
+            return found[0]
+    told = ", ".join(f"{printable(name)} {header.shape}" for name, header in headers.items())
+    one, other = pairs[0] if pairs else ("IMAGES", "LABELS")
+    code = f"import numpy as np; d = np.load({str(path)!r}); "
+    code += f"np.savez('chosen.npz', x=d[{one!r}], y=d[{other!r}])"
+    raise ContentError(
+        f"--data: expected pictures x of shape (N, height, width, 3) and labels y of N in {path}, "
+        f"came {told[:200] or 'no arrays'}; choose two with python -c {shlex.quote(code)}, and "
+        f"name chosen.npz."
+    )
+
+
+def _pixels(
+    values: NDArray[Any], path: Path, left: Mapping[str, int]
+) -> tuple[NDArray[np.uint8], Intake]:
+    """Return pictures as uint8 ``(N, 3, height, width)``, and how they were read."""
+    values = values[..., None] if values.ndim == 3 else values
+    first, last = values.shape[1], values.shape[-1]
+    if last in {1, 3} or (last == 4 and first not in {1, 3}):
+        values = values.transpose(0, 3, 1, 2)
+    if values.shape[1] not in {1, 3, 4} or 0 in values.shape:
+        raise ContentError(
+            f"--data: expected pictures of shape (N, height, width, 3) or (N, 3, height, width) in "
+            f"{path}, came {values.shape}; reshape them."
+        )
+    if values.dtype.kind not in "buif":
+        raise ContentError(f"--data: expected numbers in {path}, came {values.dtype}; save those.")
+    see_through = 0
+    if values.shape[1] == 4:
+        opaque = values[:, 3].max()
+        see_through = int((values[:, 3] < opaque).any(axis=(1, 2)).sum())
+        values = values[:, :3]
+    white = 255.0
+    if values.dtype != np.uint8:
+        try:
+            white = white_of(float(values.min()), float(values.max()))
+        except ValueError as error:
+            raise ContentError(
+                f"--data: {path} has pictures with values from {values.min():g} to "
+                f"{values.max():g}; save them before they are normalised, in 0 to 1 or 0 to 255."
+            ) from error
+    shape = (len(values), 3, *values.shape[2:])
+    pixels = np.empty(shape, np.uint8)
+    for at in range(0, len(values), AT_ONCE):
+        some = values[at : at + AT_ONCE]
+        scaled = some if white == 255 else some.astype(np.float32) * (255 / white)
+        pixels[at : at + AT_ONCE] = np.rint(scaled)
+    scaled = len(values) if white != 255 else 0
+    read = Intake(
+        read=len(values),
+        passed_over=dict(left),
+        transparent=see_through,
+        scaled=scaled,
+        white=white,
+    )
+    return pixels, read

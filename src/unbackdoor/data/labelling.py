@@ -1,0 +1,73 @@
+"""Labels as people write them (numbers, names, one-hot rows) → class indices and names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unbackdoor.errors import ContentError
+
+MOST_CLASSES = 100_000
+
+
+def labelled(
+    given: Sequence[int | str] | NDArray[Any], what: str, names: Sequence[str] = ()
+) -> tuple[list[int], tuple[str, ...]]:
+    """Return the index of each picture's class, and the name of each class.
+
+    Args:
+        given: for each picture the index of its class, its name, or a one-hot row. Names are
+            numbered in alphabetical order, unless all of them are numbers.
+        what: the file that they come from, in sentences.
+        names: of the classes, by index, where the file has them.
+
+    Raises:
+        ContentError: they are neither.
+
+    Example:
+        >>> labelled(["dog", "cat", "dog"], "x.csv")
+        ([1, 0, 1], ('cat', 'dog'))
+        >>> labelled(["2", "0"], "x.csv")
+        ([2, 0], ('0', '1', '2'))
+
+    """
+    values = np.asarray(given)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim == 2 and values.dtype.kind in "biuf":
+        ones = values.astype(np.float64)
+        if not ((ones == 0) | (ones == 1)).all() or not (ones.sum(1) == 1).all():
+            raise ContentError(_expected(what, "rows that are not one-hot"))
+        values = ones.argmax(1)
+    if values.ndim != 1:
+        raise ContentError(_expected(what, f"labels of shape {values.shape}"))
+    if values.dtype.kind in "US":
+        texts = [_text(value) for value in values.tolist()]
+        if not all(text.isascii() and text.isdigit() and len(text) < 10 for text in texts):
+            classes = tuple(sorted(set(texts)))
+            index = {name: at for at, name in enumerate(classes)}
+            return [index[text] for text in texts], classes
+        values = np.array([int(text) for text in texts], dtype=np.int64)
+    if values.dtype.kind not in "biuf":
+        raise ContentError(_expected(what, f"labels of type {values.dtype}"))
+    least, most = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
+    if not 0 <= least <= most < MOST_CLASSES or not (values == np.floor(values)).all():
+        raise ContentError(_expected(what, f"labels from {least:g} to {most:g}"))
+    count = max(int(most) + 1, len(names))
+    found = tuple(names[at] if at < len(names) else str(at) for at in range(count))
+    return values.astype(np.int64).tolist(), found
+
+
+def _text(value: str | bytes) -> str:
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    return text.encode("utf-8", "replace").decode()
+
+
+def _expected(what: str, came: str) -> str:
+    return (
+        f"--data: expected class indices from 0, names or one-hot rows as labels in {what}, came "
+        f"{came}; number the classes from 0."
+    )

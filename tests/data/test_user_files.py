@@ -1,0 +1,426 @@
+"""Files of pictures with labels: each format gives the same images, or a command that makes one."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from unbackdoor import data
+from unbackdoor.data import Images, Intake, catalogue
+from unbackdoor.errors import ArgumentError, ContentError
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (24, 5, 4, 3), dtype=np.uint8)
+LABELS = np.arange(24) % 3
+
+
+def png(pixels: Any) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def everything(path: Path, size: int | None = None) -> Images:
+    """The images of a file before they are divided."""
+    split = data.load(str(path), size)
+    both = torch.cat([split.defend.rows, split.evaluate.rows]).sort().values
+    return Images.of(
+        split.defend.name,
+        split.defend.classes,
+        split.defend.pixels[both],
+        split.defend.labels[both],
+        split.defend.intake,
+    )
+
+
+def same(images: Images) -> bool:
+    pixels = images.pixels.permute(0, 2, 3, 1).numpy()
+    return bool((pixels == PIXELS).all()) and images.labels.tolist() == LABELS.tolist()
+
+
+def tar_of(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def as_npz(folder: Path) -> Path:
+    np.savez(folder / "set.npz", x=PIXELS, y=LABELS)
+    return folder / "set.npz"
+
+
+def as_npz_of_keras(folder: Path) -> Path:
+    other = np.zeros((7, 5, 4, 3), np.uint8)
+    zeros = np.zeros(7, int)
+    one_hot = np.eye(3)[LABELS]
+    np.savez_compressed(
+        folder / "set.npz", x_train=other, y_train=zeros, x_test=PIXELS, y_test=one_hot
+    )
+    return folder / "set.npz"
+
+
+def as_npz_of_floats(folder: Path) -> Path:
+    pixels = (PIXELS / 255).astype(np.float32).transpose(0, 3, 1, 2)
+    np.savez(folder / "set.npz", images=pixels, labels=LABELS[:, None])
+    return folder / "set.npz"
+
+
+def as_npy(folder: Path) -> Path:
+    np.save(folder / "my_images.npy", np.asfortranarray(PIXELS))
+    np.save(folder / "my_labels.npy", LABELS)
+    return folder / "my_images.npy"
+
+
+def as_csv(folder: Path) -> Path:
+    (folder / "all").mkdir()
+    lines = ["label;path"]
+    for number, pixels in enumerate(PIXELS):
+        (folder / "all" / f"{number}.png").write_bytes(png(pixels))
+        lines.append(f"{LABELS[number]};all/{number}.png")
+    (folder / "set.csv").write_text("\n".join(lines), encoding="utf-8-sig")
+    return folder / "set.csv"
+
+
+def as_csv_without_a_head(folder: Path) -> Path:
+    table = as_csv(folder).read_text(encoding="utf-8-sig").splitlines()[1:]
+    rows = [line.split(";")[::-1] for line in table]
+    (folder / "set.tsv").write_text("\n".join("\t".join(row) for row in rows))
+    return folder / "set.tsv"
+
+
+def as_tar(folder: Path) -> Path:
+    members: dict[str, bytes] = {}
+    for number, pixels in enumerate(PIXELS):
+        members |= {f"{number:03}.png": png(pixels), f"{number:03}.cls": b"%d\n" % LABELS[number]}
+    return tar_of(folder / "set.tar", members)
+
+
+def as_tensors(folder: Path) -> Path:
+    torch.save((torch.from_numpy(PIXELS), torch.from_numpy(LABELS)), folder / "set.pt")
+    return folder / "set.pt"
+
+
+def as_dictionary_of_tensors(folder: Path) -> Path:
+    pixels = torch.from_numpy(PIXELS).permute(0, 3, 1, 2)
+    torch.save({"targets": torch.from_numpy(LABELS), "data": pixels}, folder / "set.pth")
+    return folder / "set.pth"
+
+
+def as_packed_tar(folder: Path) -> Path:
+    subprocess.run(["gzip", str(as_tar(folder))], check=True)
+    return folder / "set.tar.gz"
+
+
+def as_zipped_folder(folder: Path) -> Path:
+    with zipfile.ZipFile(folder / "set.zip", "w") as archive:
+        for number, pixels in enumerate(PIXELS):
+            archive.writestr(f"{LABELS[number]}/{number:02}.png", png(pixels))
+    return folder / "set.zip"
+
+
+READ = [as_npz, as_npz_of_keras, as_npz_of_floats, as_npy, as_csv, as_csv_without_a_head, as_tar]
+CONVERTED = [as_tensors, as_dictionary_of_tensors, as_packed_tar]
+
+
+@pytest.mark.parametrize("make", READ)
+def test_each_format_gives_the_same_images(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    images = everything(make(tmp_path))
+    assert same(images)
+    assert images.classes == ("0", "1", "2")
+    assert images.intake is not None
+    assert images.intake.read == 24
+    assert everything(tmp_path / images_file(tmp_path), 3).shape == (3, 3, 3)
+
+
+def images_file(folder: Path) -> str:
+    suffixes = set(catalogue.FILES)
+    return next(path.name for path in sorted(folder.iterdir()) if path.suffix in suffixes)
+
+
+def typed(error: ContentError) -> tuple[str, Path]:
+    """The command in a sentence, and what it makes."""
+    command, made = str(error).split(" it with ", 1)[1].rsplit(", and name ", 1)
+    return command, Path(shlex.split(made.removesuffix("."))[0])
+
+
+def run(command: str, folder: Path) -> None:
+    """Type a command; ``python`` is the one that runs the tests."""
+    names = folder / "bin"
+    names.mkdir()
+    (names / "python").symlink_to(sys.executable)
+    path = f"{names}:{Path(sys.executable).parent}:/usr/bin:/bin"
+    source = os.pathsep.join(sys.path)
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": source}
+    subprocess.run(command, shell=True, check=True, cwd=folder, env=environment)
+
+
+@pytest.mark.parametrize("make", CONVERTED)
+def test_the_command_in_the_sentence_makes_what_is_read(
+    make: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    spaced = tmp_path / "my data"
+    spaced.mkdir()
+    with pytest.raises(ContentError, match="convert it with") as error:
+        everything(make(spaced))
+    command, made = typed(error.value)
+    run(command, tmp_path)
+    assert same(everything(made))
+
+
+def test_a_zipped_folder_is_unpacked_by_the_command(tmp_path: Path) -> None:
+    with pytest.raises(ContentError, match="convert it with") as error:
+        everything(as_zipped_folder(tmp_path))
+    command, made = typed(error.value)
+    run(command, tmp_path)
+    images = everything(made)
+    assert images.labels.tolist() == sorted(LABELS.tolist())
+
+
+def test_other_arrays_are_counted(tmp_path: Path) -> None:
+    assert everything(as_npz_of_keras(tmp_path)).intake == Intake(
+        read=24, passed_over={"x_train": 7}
+    )
+    assert everything(as_npz_of_floats(tmp_path)).intake == Intake(read=24, scaled=24, white=1.0)
+
+
+def test_which_arrays_are_meant_is_chosen_by_the_command(tmp_path: Path) -> None:
+    named = {"left": PIXELS, "right": PIXELS[::-1], "a": LABELS, "b": LABELS}
+    np.savez(tmp_path / "set.npz", **named)
+    with pytest.raises(ContentError, match="choose two with") as error:
+        everything(tmp_path / "set.npz")
+    command = str(error.value).split("choose two with ")[1].rsplit(", and name ", 1)[0]
+    run(command, tmp_path)
+    assert same(everything(tmp_path / "chosen.npz"))
+
+
+def test_names_of_the_classes_are_taken_from_the_archive(tmp_path: Path) -> None:
+    names = np.array(["ape", "bat", "cat", "dog"])
+    np.savez(tmp_path / "set.npz", x=PIXELS, y=LABELS, classes=names)
+    assert everything(tmp_path / "set.npz").classes == ("ape", "bat", "cat", "dog")
+    np.savez(tmp_path / "set.npz", x=PIXELS, y=names[LABELS])
+    assert everything(tmp_path / "set.npz").classes == ("ape", "bat", "cat")
+
+
+def test_deep_arrays_are_scaled_and_transparency_is_counted(tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", x=PIXELS[..., 0].astype(np.uint16) * 257, y=LABELS)
+    images = everything(tmp_path / "set.npz")
+    assert (images.pixels.numpy() == PIXELS[..., :1].transpose(0, 3, 1, 2)).all()
+    assert images.intake == Intake(read=24, scaled=24, white=65535)
+    alpha = np.full((24, 5, 4, 1), 255, np.uint8)
+    alpha[3, 0, 0] = 0
+    np.savez(tmp_path / "set.npz", x=np.concatenate([PIXELS, alpha], 3), y=LABELS)
+    images = everything(tmp_path / "set.npz")
+    assert same(images)
+    assert images.intake == Intake(read=24, transparent=1)
+
+
+def normalised(folder: Path) -> Path:
+    np.savez(folder / "set.npz", x=(PIXELS / 255 - 0.5) / 0.25, y=LABELS)
+    return folder / "set.npz"
+
+
+def flat(folder: Path) -> Path:
+    np.savez(folder / "set.npz", x=PIXELS.reshape(24, -1), y=LABELS)
+    return folder / "set.npz"
+
+
+def odd_channels(folder: Path) -> Path:
+    np.savez(folder / "set.npz", x=np.zeros((24, 5, 4, 2), np.uint8), y=LABELS)
+    return folder / "set.npz"
+
+
+def objects(folder: Path) -> Path:
+    np.savez(folder / "set.npz", x=np.array([print, len], dtype=object), y=LABELS[:2])
+    return folder / "set.npz"
+
+
+def half_labels(folder: Path) -> Path:
+    np.savez(folder / "set.npz", x=PIXELS, y=LABELS + 0.5)
+    return folder / "set.npz"
+
+
+def huge_labels(folder: Path) -> Path:
+    np.savez(folder / "set.npz", x=PIXELS, y=LABELS + 10**9)
+    return folder / "set.npz"
+
+
+def no_zip(folder: Path) -> Path:
+    (folder / "set.npz").write_bytes(b"PK\3\4 nothing")
+    return folder / "set.npz"
+
+
+def cut_npy(folder: Path) -> Path:
+    path = as_npy(folder)
+    path.write_bytes(path.read_bytes()[:-100])
+    return path
+
+
+def alone_npy(folder: Path) -> Path:
+    np.save(folder / "x.npy", PIXELS)
+    return folder / "x.npy"
+
+
+def csv_upwards(folder: Path) -> Path:
+    (folder / "set.csv").write_text("path,label\n../secret.png,a\n")
+    return folder / "set.csv"
+
+
+def csv_through_a_link(folder: Path) -> Path:
+    (folder / "a.png").symlink_to("/etc/passwd")
+    (folder / "set.csv").write_text("path,label\na.png,a\n")
+    return folder / "set.csv"
+
+
+def csv_without_files(folder: Path) -> Path:
+    rows = "".join(f"{number}.png,a\n" for number in range(9))
+    (folder / "set.csv").write_text(f"path,label\n{rows}")
+    return folder / "set.csv"
+
+
+def csv_without_columns(folder: Path) -> Path:
+    (folder / "set.csv").write_text("a,b,c\n1,2,3\n")
+    return folder / "set.csv"
+
+
+def csv_with_a_short_row(folder: Path) -> Path:
+    path = as_csv(folder)
+    path.write_text(path.read_text(encoding="utf-8-sig") + "\n1\n")
+    return path
+
+
+def tar_without_labels(folder: Path) -> Path:
+    return tar_of(folder / "set.tar", {"1.png": png(PIXELS[0]), "2.png": b"", "1.cls": b"0"})
+
+
+def tar_without_pictures(folder: Path) -> Path:
+    return tar_of(folder / "set.tar", {"1.cls": b"0"})
+
+
+def tar_that_is_cut(folder: Path) -> Path:
+    path = as_tar(folder)
+    path.write_bytes(path.read_bytes()[:2000])
+    return path
+
+
+def tar_with_a_damaged_picture(folder: Path) -> Path:
+    return tar_of(folder / "set.tar", {"1.png": png(PIXELS[0])[:60], "1.cls": b"0"})
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (normalised, "before they are normalised"),
+        (flat, "expected pictures x of shape"),
+        (odd_channels, r"came \(24, 5, 4, 2\)"),
+        (objects, "Python objects, which could execute code"),
+        (half_labels, "number the classes from 0"),
+        (huge_labels, r"labels from 1e\+09"),
+        (no_zip, "save the arrays anew"),
+        (cut_npy, "it declares 1,440 bytes and has 1,340"),
+        (alone_npy, r"save them as y\.npy"),
+        (csv_upwards, "outside its folder"),
+        (csv_through_a_link, "outside its folder"),
+        (csv_without_files, r"9 of 9 pictures .* and 4 more"),
+        (csv_without_columns, "came a, b, c; name them so"),
+        (csv_with_a_short_row, "1 rows of .* lack a path or a label"),
+        (tar_without_labels, r"1 of 2 pictures .* no label: 2\.png"),
+        (tar_without_pictures, "has no pictures"),
+        (tar_that_is_cut, "fetch or pack it anew"),
+        (tar_with_a_damaged_picture, r"1 of 1 files .* 1\.png"),
+    ],
+)
+def test_what_cannot_be_read_gets_a_sentence_with_its_cause(
+    make: Callable[[Path], Path], says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ContentError, match=says):
+        data.load(str(make(tmp_path)))
+
+
+def test_nothing_in_a_tar_leaves_it(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        for number, kind in enumerate((tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE)):
+            entry = tarfile.TarInfo(f"../{number}.png")
+            entry.type, entry.linkname = kind, "/etc/passwd"
+            tar.addfile(entry)
+        for name, content in {"../a/9.png": png(PIXELS[0]), "../b/8.png": png(PIXELS[1])}.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    before = sorted(tmp_path.parent.rglob("*"))
+    with pytest.raises(ContentError, match="has no pictures"):
+        everything(tmp_path / "set.tar")
+    assert sorted(tmp_path.parent.rglob("*")) == before
+
+
+def test_a_tar_of_a_folder_per_class(tmp_path: Path) -> None:
+    members = {f"set/{'ab'[n % 2]}/{n}.png": png(PIXELS[n]) for n in range(8)}
+    members |= {"set/readme.txt": b"x", "set/.DS_Store": b"x"}
+    images = everything(tar_of(tmp_path / "set.tar", members))
+    assert images.classes == ("a", "b")
+    assert images.intake == Intake(read=8, passed_over={".txt": 1, "hidden": 1})
+
+
+def test_sparse_and_lying_files_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    sparse = tar_of(tmp_path / "set.tar", {"1.png": png(PIXELS[0]), "1.cls": b"0"})
+    os.truncate(sparse, 1 << 40)
+    header = {"descr": "|u1", "fortran_order": False, "shape": (1 << 40, 32, 32, 3)}
+    with (tmp_path / "x.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+    with (tmp_path / "y.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {**header, "shape": (1 << 40,)})
+    for path in (sparse, tmp_path / "x.npy"):
+        with pytest.raises(ContentError, match=r"unpacks to more than|at most .* are read"):
+            data.load(str(path))
+
+
+def test_an_unknown_suffix_lists_what_is_read(tmp_path: Path) -> None:
+    (tmp_path / "set.mdb").touch()
+    with pytest.raises(ArgumentError, match=r"nor one of \.npz, \.npy"):
+        data.load(str(tmp_path / "set.mdb"))
+
+
+def test_parquet_as_the_hub_has_it(tmp_path: Path) -> None:
+    arrow: Any = pytest.importorskip("pyarrow")
+    parquet: Any = pytest.importorskip("pyarrow.parquet")
+    rows = [{"bytes": png(pixels), "path": None} for pixels in PIXELS]
+    names = ["ape", "bat", "cat"]
+    stated = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+    table = arrow.table({"img": rows, "label": LABELS})
+    table = table.replace_schema_metadata({"huggingface": json.dumps(stated)})
+    parquet.write_table(table, tmp_path / "set.parquet")
+    images = everything(tmp_path / "set.parquet")
+    assert same(images)
+    assert images.classes == ("ape", "bat", "cat")
+    content = (tmp_path / "set.parquet").read_bytes()
+    (tmp_path / "set.parquet").write_bytes(content[:200] + content[300:])
+    with pytest.raises(ContentError, match="cannot be read"):
+        everything(tmp_path / "set.parquet")
+    parquet.write_table(arrow.table({"a": [1]}), tmp_path / "set.parquet")
+    with pytest.raises(ContentError, match="expected the columns image and label"):
+        everything(tmp_path / "set.parquet")
+
+
+def test_parquet_without_its_package_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delitem(sys.modules, "pyarrow.parquet", raising=False)
+    (tmp_path / "set.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ArgumentError, match=r"pip install 'unbackdoor\[parquet\]'"):
+        data.load(str(tmp_path / "set.parquet"))
