@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import csv
 import ctypes
 import io
 import json
@@ -19,9 +20,11 @@ import re
 import resource
 import shutil
 import sys
+import tarfile
 import tempfile
 import time
 import warnings
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -168,6 +171,105 @@ CHECKPOINTS: dict[str, Callable[[State], bytes]] = {
 }
 
 
+PICTURES = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".bmp": "BMP",
+    ".webp": "WEBP",
+    ".ppm": "PPM",
+    ".gif": "GIF",
+    ".tif": "TIFF",
+    ".avif": "AVIF",
+    "": "PNG",
+}
+MODES = {
+    ".bmp": ["RGB", "L", "1"],
+    ".ppm": ["RGB", "L", "1", "I"],
+    ".png": ["RGB", "L", "RGBA", "P", "I;16"],
+    ".tif": ["RGB", "L", "RGBA", "CMYK", "F", "I;16"],
+}
+ORIENTATION = 0x0112
+OTHER_KINDS = ("labels", "result", "settings")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Pictures with labels, before they are written to one file or another."""
+
+    pixels: Any
+    labels: Any
+    names: tuple[str, ...]
+    paths: tuple[str, ...]
+
+
+PLAIN = Table(
+    np.arange(6 * 8 * 8 * 3, dtype=np.uint8).reshape(6, 8, 8, 3),
+    np.arange(6) % 2,
+    ("x", "y"),
+    tuple(f"pictures/{'ab'[at % 2]}/{at % 3}.png" for at in range(6)),
+)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Table:
+    """Arrays of any type and shape, labels and paths of any kind."""
+    shape = tuple(draw(st.lists(st.integers(0, 9), min_size=1, max_size=5)))
+    kind = draw(st.sampled_from(["u1", "f4", "i8", "?", "U3", "S2", "c8", "M8[s]", "u2"]))
+    odd = np.zeros(shape, "f8").astype(kind) if kind[0] in "UScM" else np.ones(shape, kind)
+    labels = draw(st.lists(SCALARS, min_size=6, max_size=6))
+    return Table(
+        draw(st.sampled_from([PLAIN.pixels, PLAIN.pixels / 255, PLAIN.pixels - 99.5, odd])),
+        draw(st.sampled_from([PLAIN.labels, odd, np.eye(2)[PLAIN.labels], np.array(labels, str)])),
+        (draw(st.sampled_from(["x", "images", "a\u202e"])), draw(st.sampled_from(["y", "labels"]))),
+        tuple(draw(st.lists(st.text(max_size=8), min_size=6, max_size=6))),
+    )
+
+
+def as_npz(table: Table, seeds: Seeds) -> bytes:
+    out = io.BytesIO()
+    first, second = table.names
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, array in ((first, table.pixels), (second, table.labels)):
+            archive.writestr(f"{name}.npy", as_npy(array))
+    return out.getvalue()
+
+
+def as_npy(array: Any) -> bytes:
+    out = io.BytesIO()
+    np.save(out, array, allow_pickle=False)
+    return out.getvalue()
+
+
+def as_csv(table: Table, seeds: Seeds) -> bytes:
+    out = io.StringIO()
+    rows = zip(table.paths, np.resize(table.labels, 6), strict=True)
+    csv.writer(out).writerows([("path", "label"), *rows])
+    return out.getvalue().encode("utf-8", "replace")
+
+
+def as_tar(table: Table, seeds: Seeds) -> bytes:
+    out = io.BytesIO()
+    picture = (seeds.pictures / "a" / "0.png").read_bytes()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, label in zip(table.paths, np.resize(table.labels, 6), strict=True):
+            stem = name.removesuffix(".png")
+            for suffix, content in ((".png", picture), (".cls", str(label).encode())):
+                entry = tarfile.TarInfo((stem + suffix).replace("\0", ""))
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+    return out.getvalue()
+
+
+FILES: dict[str, Callable[[Table, Seeds], bytes]] = {
+    ".npz": as_npz,
+    ".csv": as_csv,
+    ".tar": as_tar,
+    ".npy": lambda table, seeds: as_npy(table.pixels),
+    ".parquet": lambda table, seeds: b"PAR1" + as_tar(table, seeds),
+    ".pt": lambda table, seeds: as_zip((torch.zeros(2), torch.zeros(2))),
+}
+
+
 def spoilt_tensor(draw: st.DrawFn, value: Tensor) -> Tensor:
     how = draw(st.integers(0, 6))
     if how == 0:
@@ -266,21 +368,26 @@ class Mutant:
 
 @st.composite
 def examples(draw: st.DrawFn, seeds: Seeds) -> Mutant:
-    """Half of them checkpoints; the others in equal parts of each kind."""
-    kind = draw(st.sampled_from(["checkpoint"] * 4 + ["picture", "labels", "result", "settings"]))
+    """Four in nine of them checkpoints; the others in equal parts of each kind."""
+    kind = draw(st.sampled_from(["checkpoint"] * 4 + ["picture", "file", *OTHER_KINDS]))
     valid = draw(st.sampled_from([True, True, False]))
     if kind == "checkpoint":
         suffix = draw(st.sampled_from(sorted(CHECKPOINTS)))
         state = draw(valid_states(seeds.state)) if valid else seeds.state
         content = CHECKPOINTS[suffix](state)
     elif kind == "picture":
-        suffix = draw(st.sampled_from([".png", ".jpg", ".bmp", ".webp", ".ppm"]))
+        suffix = draw(st.sampled_from(sorted(PICTURES)))
         size = (draw(st.integers(1, 20)), draw(st.integers(1, 20))) if valid else (8, 8)
-        modes = ["RGB", "L", "1"] if suffix in {".bmp", ".ppm"} else ["RGB", "L"]
         out = io.BytesIO()
-        picture = Image.new(draw(st.sampled_from(modes)), size)
-        picture.save(out, {".jpg": "JPEG"}.get(suffix, suffix[1:].upper()))
+        picture = Image.new(draw(st.sampled_from(MODES.get(suffix, ["RGB", "L"]))), size)
+        exif = Image.Exif()
+        exif[ORIENTATION] = draw(st.integers(0, 9))
+        said = {"exif": exif.tobytes()} if suffix not in {".bmp", ".ppm", ".gif"} else {}
+        picture.save(out, PICTURES[suffix], **said)
         content = out.getvalue()
+    elif kind == "file":
+        suffix = draw(st.sampled_from(sorted(FILES)))
+        content = FILES[suffix](draw(tables()) if valid else PLAIN, seeds)
     elif kind == "settings":
         suffix = ".toml"
         content = as_toml(draw(valid_values(OPTIONS)) if valid else OPTIONS).encode()
@@ -307,6 +414,10 @@ def open_picture(seeds: Seeds, path: Path, mutant: Mutant) -> None:
     (folder / mutant.label).mkdir(exist_ok=True)
     path.rename(folder / mutant.label / path.name)
     data.load(str(folder), 8 if len(mutant.content) % 2 else None)
+
+
+def open_file(seeds: Seeds, path: Path, mutant: Mutant) -> None:
+    data.load(str(path), 8 if len(mutant.content) % 2 else None)
 
 
 def open_labels(seeds: Seeds, path: Path, mutant: Mutant) -> None:
@@ -340,6 +451,7 @@ def open_settings(seeds: Seeds, path: Path, mutant: Mutant) -> None:
 OPEN = {
     "checkpoint": open_checkpoint,
     "picture": open_picture,
+    "file": open_file,
     "labels": open_labels,
     "result": open_result,
     "settings": open_settings,
@@ -355,8 +467,9 @@ def command(seeds: Seeds, path: Path, mutant: Mutant) -> list[str]:
         return ["scan", "missing.pt", "--config", str(path)]
     if mutant.kind == "labels":
         return ["scan", "shipped:clean", "--data", images, "--labels", str(path)]
-    if mutant.kind == "picture":
-        return ["scan", "shipped:clean", "--data", str(path.parent)]
+    if mutant.kind in {"picture", "file"}:
+        images = str(path.parent if mutant.kind == "picture" else path)
+        return ["scan", "shipped:clean", "--data", images]
     arch = [] if mutant.suffix == ".onnx" else ["--arch", seeds.arch]
     return ["scan", str(path), *arch, "--data", images]
 

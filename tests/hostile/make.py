@@ -12,10 +12,21 @@ import containers
 import graphs
 import headers
 import pickled
+import pictured
 import places
 from corpus import HOSTILE, Corpus, Subject
 
-__all__ = ["HOSTILE", "Corpus", "Subject", "containers", "graphs", "headers", "pickled", "places"]
+__all__ = [
+    "HOSTILE",
+    "Corpus",
+    "Subject",
+    "containers",
+    "graphs",
+    "headers",
+    "pickled",
+    "pictured",
+    "places",
+]
 
 
 def make(folder: Path, canary: Path, port: int) -> list[Subject]:

@@ -111,7 +111,7 @@ def test_training_mode_is_left_on_a_copy_and_said() -> None:
         (lambda x: logits(x).detach(), "do not change with the pixels"),
         (lambda x: (logits(x) * 1e4).round() + 0 * x.sum(), "do not change with the pixels"),
         (lambda x: logits(x) * torch.nan, "not finite"),
-        (lambda x: logits(x)[:, :3], "--labels"),
+        (lambda x: logits(x)[:, :3], "remove those"),
         (lambda x: logits(x).argmax(1), "row of logits"),
         (lambda x: logits(x)[:, [1, 2, 3, 0]], r'another order.*"level 0": 3, "level 1": 0'),
         (lambda x: logits(x / 255) + 0 * x.sum(), "--std 0.0039"),

@@ -151,9 +151,8 @@ def bomb(kind: str) -> bytes:
 def test_dimensions_are_bounded_before_decoding(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a"
     path.write_bytes(bomb(kind))
-    with pytest.raises(ContentError, match="cannot be read as a picture") as error:
+    with pytest.raises(ContentError, match=r"pixels, at most 33,554,432 are decoded"):
         read_rgb(path, "--data")
-    assert "33,554,432 are decoded" in str(error.value) or "exceeds limit" in str(error.value)
 
 
 def test_of_a_sparse_file_only_what_the_disk_holds_is_counted(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -45,6 +46,7 @@ CLASSES = ("classes", "class_names", "label_names", "names")
 UNREADABLE = (
     *(OSError, ValueError, SyntaxError, EOFError, KeyError, RecursionError, MemoryError),
     *(zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, OverflowError),
+    tokenize.TokenError,
 )
 """What damaged files raise, RuntimeError where they are encrypted."""
 ANEW = "save the arrays anew with np.savez"

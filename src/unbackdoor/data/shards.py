@@ -14,7 +14,7 @@ from unbackdoor.data.labelling import labelled
 from unbackdoor.errors import ContentError, brief, printable
 from unbackdoor.runtime.pictures import MOST_BYTES, SUFFIXES, Allowance
 
-MOST_MEMBERS = 1 << 18
+MOST_MEMBERS = 1 << 16
 LONGEST_LABEL = 256
 LABEL = ".cls"
 UNREADABLE = (tarfile.TarError, OSError, ValueError, OverflowError, MemoryError, EOFError)

@@ -126,7 +126,8 @@ def read_parquet(path: Path, size: int | None) -> Images:
         arrow: Any = import_module("pyarrow.parquet")
     except ImportError as error:
         raise ArgumentError(
-            f"--data: {path} needs the package pyarrow; install it with pip install 'unbackdoor[parquet]'."
+            f"--data: {path} needs the package pyarrow; install it with pip install "
+            f"'unbackdoor[parquet]'."
         ) from error
     allowance = Allowance()
     with readable(path, allowance, "fetch it again", errors=(Exception,)):  # pyarrow has its own

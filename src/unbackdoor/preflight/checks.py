@@ -81,8 +81,8 @@ def _other_count(count: int, classes: Sequence[str]) -> str:
     if count < len(classes):
         told = ", ".join(classes[:SHOWN]) + (", …" if len(classes) > SHOWN else "")
         return (
-            f"MODEL: it has {count} classes and the data {len(classes)} ({printable(told)}); remove "
-            f"those that are no class of the network from the data, or name other data."
+            f"MODEL: it has {count} classes and the data {len(classes)} ({printable(told)}); "
+            f"remove those that are no class of the network from the data, or name other data."
         )
     order = {name: index for index, name in enumerate(classes)}
     shown = json.dumps(dict(list(order.items())[:SHOWN]), ensure_ascii=False)

@@ -51,7 +51,6 @@ UNREADABLE = (
     OverflowError,
     MemoryError,
     struct.error,
-    Image.DecompressionBombError,
 )
 """What Pillow raises for files that are no pictures, or damaged ones."""
 
@@ -173,7 +172,7 @@ def decode(file: BinaryIO, allowance: Allowance) -> Picture:
                 raise ValueError(
                     f"{picture.width}×{picture.height} pixels that are passed over very often"
                 )
-            allowance.decode(work * len(picture.getbands()))
+            allowance.decode(work * max(3, len(picture.getbands())))
             return _decoded(picture)
 
 
@@ -182,6 +181,8 @@ def _opened(file: BinaryIO) -> Image.Image:
         return Image.open(file, formats=FORMATS)
     except UnidentifiedImageError as error:
         raise UnidentifiedImageError(f"not one of {', '.join(FORMATS)}, or damaged") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"far too many pixels, at most {MOST_PIXELS:,} are decoded") from error
 
 
 def _check_size(picture: Image.Image) -> None:
