@@ -91,8 +91,29 @@ def test_a_broken_and_a_clean_model_are_not_clean(run: Run) -> None:
 def test_one_model_is_an_object_and_a_page_shows_it(run: Run, place: Path) -> None:
     code, out, _ = run("models/clean.safetensors", "-f", "json", "--report", "page.html")
     assert code == 0
-    assert checked(out)["verdict"] == "clean"
-    assert "clean.safetensors" in (place / "page.html").read_text()
+    found = checked(out)
+    assert found["verdict"] == "clean"
+    pictures = sum(1 for path in (place / "data").rglob("*.png"))
+    assert found["data"]["intake"]["read"] == pictures
+    page = (place / "page.html").read_text()
+    assert "clean.safetensors" in page
+    assert f"read {pictures}, passed over none, turned none" in page
+
+
+def test_a_class_without_pictures_is_refused_until_its_index_is_said(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --labels it is the scan that needs pictures of two classes, with its own exit code."""
+    shutil.copytree(place / "data", tmp_path / "data")
+    shutil.rmtree(tmp_path / "data" / "light")
+    (tmp_path / "data" / "light").mkdir()
+    (tmp_path / "labels.json").write_text(json.dumps({"dark": 0, "light": 1}))
+    model = [str(place / "models" / "clean.safetensors"), "--arch", f"{place / 'net.py'}:net"]
+    command = ["scan", *model, "--data", str(tmp_path / "data")]
+    assert main(command) == 2
+    assert "no picture that is read: light (empty)" in capsys.readouterr().err
+    assert main([*command, "--labels", str(tmp_path / "labels.json")]) == 3
+    assert "two classes" in capsys.readouterr().err
 
 
 def test_a_model_that_guesses_is_not_searched_and_inconclusive(run: Run, place: Path) -> None:
