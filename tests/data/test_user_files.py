@@ -240,6 +240,11 @@ def flat(folder: Path) -> Path:
     return folder / "set.npz"
 
 
+def few_labels(folder: Path) -> Path:
+    np.savez(folder / "set.npz", x=PIXELS, y=LABELS[:5])
+    return folder / "set.npz"
+
+
 def odd_channels(folder: Path) -> Path:
     np.savez(folder / "set.npz", x=np.zeros((24, 5, 4, 2), np.uint8), y=LABELS)
     return folder / "set.npz"
@@ -326,7 +331,8 @@ def tar_with_a_damaged_picture(folder: Path) -> Path:
     ("make", "says"),
     [
         (normalised, "before they are normalised"),
-        (flat, "expected pictures x of shape"),
+        (flat, "expected pictures of shape"),
+        (few_labels, "expected as many labels as pictures"),
         (odd_channels, r"came \(24, 5, 4, 2\)"),
         (objects, "Python objects, which could execute code"),
         (half_labels, "number the classes from 0"),

@@ -186,13 +186,21 @@ def _chosen(path: Path, headers: Mapping[str, _Header]) -> tuple[str, str]:
         if found := [one for one in pairs if (one[0].lower(), one[1].lower()) == pair]:
             return found[0]
     told = ", ".join(f"{printable(name)} {header.shape}" for name, header in headers.items())
-    one, other = pairs[0] if pairs else ("IMAGES", "LABELS")
+    came = f"{path}, came {told[:200] or 'no arrays'}"
+    if not pictures:
+        raise ContentError(
+            f"--data: expected pictures of shape (N, height, width, 3) in {came}; reshape them."
+        )
+    if not pairs:
+        raise ContentError(
+            f"--data: expected as many labels as pictures in {came}; save the labels of these."
+        )
+    one, other = pairs[0]
     code = f"import numpy as np; d = np.load({str(path)!r}); "
     code += f"np.savez('chosen.npz', x=d[{one!r}], y=d[{other!r}])"
     raise ContentError(
-        f"--data: expected pictures x of shape (N, height, width, 3) and labels y of N in {path}, "
-        f"came {told[:200] or 'no arrays'}; choose two with python -c {shlex.quote(code)}, and "
-        f"name chosen.npz."
+        f"--data: expected arrays x and y in {came}; choose two with python -c "
+        f"{shlex.quote(code)}, and name chosen.npz."
     )
 
 

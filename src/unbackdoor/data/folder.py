@@ -99,6 +99,8 @@ def _files(top: Path, folder: Path) -> Iterator[Path]:
 
 
 def _link(path: Path, folder: Path) -> str:
+    if path.parent.resolve().is_relative_to(path.resolve()):
+        return f"--data: {path} is a link to a folder that it lies in; remove it."
     return (
         f"--data: {path} is a link out of its folder, or to a folder; copy the files themselves "
         f"with 'cp -rL {folder} {folder}-copied', and name that."

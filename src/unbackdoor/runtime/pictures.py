@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import warnings
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -48,9 +49,13 @@ UNREADABLE = (
     KeyError,
     TypeError,
     IndexError,
-    OverflowError,
+    ArithmeticError,
     MemoryError,
+    RuntimeError,
+    AssertionError,
+    AttributeError,
     struct.error,
+    zlib.error,
 )
 """What Pillow raises for files that are no pictures, or damaged ones."""
 
