@@ -3,6 +3,8 @@ from __future__ import annotations
 import io
 import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -164,3 +166,22 @@ def test_of_a_sparse_file_only_what_the_disk_holds_is_counted(tmp_path: Path) ->
     assert allowance.stored < 1 << 20
     with path.open("rb") as file, pytest.raises(TooMuchWork):
         decode(file, allowance)
+
+
+def test_pillow_says_nothing_beside_the_sentence(tmp_path: Path) -> None:
+    """In a process of its own, in which no logging is set up."""
+    tags = {256: 8, 257: 8, 258: 8, 259: 1, 262: 2, 277: 278, 273: 8, 278: 8, 279: 64}
+    rows = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<IH", 8, len(tags)) + rows + bytes(4))
+    code = (
+        "import sys, pathlib; from unbackdoor.runtime.pictures import read_rgb\n"
+        "try: read_rgb(pathlib.Path(sys.argv[1]), '--data')\n"
+        "except ValueError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a.tif")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
 import warnings
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from unbackdoor.errors import ContentError, brief
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what Pillow says is in its errors
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "GIF", "TIFF", "AVIF")
 """What is decoded; Pillow would hand others, such as PostScript, to programs of their own."""
