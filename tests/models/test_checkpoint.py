@@ -223,10 +223,10 @@ def test_other_content_of_a_state_dict_is_refused(content: object, tmp_path: Pat
         load(str(tmp_path / "m.pt"), ARCH)
 
 
-def test_other_suffixes_are_not_read(tmp_path: Path) -> None:
-    (tmp_path / "m.pkl").write_bytes(pickle.dumps({}))
+def test_what_is_no_checkpoint_by_its_content_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "m.xyz").write_text("some text")
     with pytest.raises(ContentError, match=r"expected \.safetensors"):
-        load(str(tmp_path / "m.pkl"))
+        load(str(tmp_path / "m.xyz"))
 
 
 @pytest.mark.parametrize("spec", ["no/such.pt", "shipped:nothing", "shipped:../checkpoint"])

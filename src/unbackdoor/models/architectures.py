@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from unbackdoor.errors import ArgumentError, ContentError, brief
 from unbackdoor.models import onnx
 from unbackdoor.models.builtin import ARCHITECTURES
+from unbackdoor.models.fitting import of_name
 from unbackdoor.models.optional import numbers, optional
 
 MOST_CLASSES = 100_000
@@ -95,7 +96,7 @@ def build(arch: str, classes: int, state: Mapping[str, Tensor] | None = None) ->
 
 def _size(state: Mapping[str, Tensor] | None, key: str, axis: int) -> int | None:
     """Return the size of a tensor's axis, None where it is missing, empty or absurd."""
-    tensor = state.get(key) if state is not None else None
+    tensor = of_name(state, key) if state is not None else None
     if tensor is None or tensor.ndim < 2 or not tensor.numel():
         return None
     if tensor.shape[axis] > MOST_CLASSES:

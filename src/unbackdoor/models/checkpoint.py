@@ -11,27 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unbackdoor.errors import ArgumentError, ContentError, printable
-from unbackdoor.models import huggingface, onnx, safetensors, statedict
+from unbackdoor.errors import ArgumentError, ContentError
+from unbackdoor.models import contents, fitting, huggingface, onnx, safetensors, statedict
 from unbackdoor.models.architectures import KINDS, build
 from unbackdoor.models.builtin import ARCHITECTURES
 from unbackdoor.models.graph import Graph
 from unbackdoor.runtime.files import sha256_of, written_aside
 
 SHIPPED = Path(__file__).parent / "shipped"
-LISTED = 4
-MOST_WRAPPERS = 8
-"""Parts that the names of tensors may all begin with; a name may have millions of dots."""
-STATE_DICTS = {".pt", ".pth", ".bin", ".ckpt"}
-SUFFIXES = (".safetensors", *sorted(STATE_DICTS), ".onnx")
-REMEDIES = {
-    ".pt2": "the reader of torch.export programs unpickles without restriction and evaluates text "
-    "of the file; export with torch.onnx.export",
-    ".pkl": "pickles are programs; save model.state_dict() as .safetensors",
-    ".h5": "export to ONNX with tf2onnx",
-    ".keras": "export to ONNX with tf2onnx",
-    ".tflite": "export the network that it was made from to ONNX",
-}
+SUFFIXES = (*contents.SUFFIXES, ".onnx")
+"""Of the files that are written."""
 
 
 @dataclass(frozen=True)
@@ -126,12 +115,11 @@ def _load(spec: str, arch: str | None) -> Loaded:
         return Loaded(graph.eval(), spec, graph.source.sha256, "onnx", facts, (), path.suffix)
     state, facts, note = _read(path)
     name = arch or said or _claimed(facts, spec)
-    bare, prefix = _without_prefix(state)
-    module = build(name, 10, bare)
-    if prefix and set(state) != set(module.state_dict()):
-        state, note = bare, "; ".join(filter(None, (note, f"their names began with {prefix!r}")))
-    _fill(module, state, spec, name)
-    notes = (f"{note[0].upper()}{note[1:]}.",) if note else ()
+    module = build(name, 10, state)
+    found = fitting.named(state, module.state_dict(), f"MODEL: {spec}")
+    fitting.fill(module, found.state, spec, name)
+    said = "; ".join(filter(None, (note, *found.notes)))
+    notes = (f"{said[0].upper()}{said[1:]}.",) if said else ()
     sha256 = sha256 or sha256_of(path)
     return Loaded(module.eval(), spec, sha256, name, facts, notes, path.suffix)
 
@@ -236,55 +224,7 @@ def _claimed(facts: Mapping[str, Any], spec: str) -> str:
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
     """Return tensors, provenance, and what they were wrapped in."""
-    if path.suffix == ".safetensors":
+    if contents.kind_of(path) == "safetensors":
         return *safetensors.read(path), ""
-    if path.suffix in STATE_DICTS:
-        state, note = statedict.read(path)
-        return state, {}, note
-    reason = REMEDIES.get(path.suffix.lower())
-    raise ContentError(
-        f"MODEL: {path} is not a checkpoint this tool reads; expected {', '.join(SUFFIXES)} or a "
-        f"folder of the Hugging Face hub{f' ({reason})' if reason else ''}."
-    )
-
-
-def _without_prefix(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
-    """Return the tensors without what all of their names begin with, as wrappers put before them.
-
-    ``module.`` comes from DataParallel, ``_orig_mod.`` from torch.compile, ``model.`` from
-    trainers; whether it belongs to the architecture is seen by what fits.
-    """
-    prefix = ""
-    names = list(state)
-    while names and prefix.count(".") < MOST_WRAPPERS:
-        first, dot, _ = names[0].partition(".")
-        if not dot or not all(name.startswith(first + ".") for name in names):
-            break
-        prefix += first + "."
-        names = [name.removeprefix(first + ".") for name in names]
-    return dict(zip(names, state.values(), strict=True)), prefix
-
-
-def _fill(module: nn.Module, state: Mapping[str, Tensor], spec: str, arch: str) -> None:
-    """Copy ``state`` into ``module``; every tensor must be there, with its shape and kind."""
-    wanted = module.state_dict()
-    problems = [f"{key} is missing" for key in wanted if key not in state]
-    problems += [f"{key} is surplus" for key in state if key not in wanted]
-    for key in [key for key in wanted if key in state]:
-        want, have = wanted[key], state[key]
-        if want.shape != have.shape:
-            problems.append(f"{key} has shape {tuple(have.shape)}, not {tuple(want.shape)}")
-        elif have.dtype != want.dtype and not (
-            have.is_floating_point() and want.is_floating_point()
-        ):
-            problems.append(f"{key} is {have.dtype}, not {want.dtype}")
-        elif not bool(have.to(want.dtype).isfinite().all()):
-            problems.append(f"{key} holds values that are not finite in {want.dtype}")
-    if problems:
-        shown = [printable(problem)[:120] for problem in problems[:LISTED]]
-        more = f" and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
-        raise ContentError(
-            f"MODEL: the tensors of {spec} do not fit {arch}: {'; '.join(shown)}{more}; check "
-            f"--arch."
-        )
-    module.load_state_dict(dict(state))
+    state, note = statedict.read(path)
+    return state, {}, note

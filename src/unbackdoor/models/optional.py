@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from unbackdoor.errors import ArgumentError, brief
+from unbackdoor.models.fitting import COUNTED
 
 DETECTION = ("nms", "qnms")
 _declared: list[torch.library.Library] = []  # an operator lives as long as its library does
@@ -44,8 +45,11 @@ def optional(name: str, wanted_by: str) -> Any:
 
 
 def numbers(state: Mapping[str, Tensor]) -> int:
-    """Return how many numbers tensors hold; a network is held to its file before it is made."""
-    return sum(tensor.numel() for tensor in state.values())
+    """Return how many numbers tensors hold; a network is held to its file before it is made.
+
+    Counts of batches are left aside: no answer depends on them, and files may lack them.
+    """
+    return sum(tensor.numel() for name, tensor in state.items() if not name.endswith(COUNTED))
 
 
 def _mend_torchvision() -> None:

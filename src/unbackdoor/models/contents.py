@@ -1,0 +1,76 @@
+"""What a file is by its first bytes, because its name is whatever somebody called it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from unbackdoor.errors import ContentError
+
+Kind = Literal["safetensors", "state dict"]
+READ = (
+    "expected .safetensors, a state dict of torch.save, .onnx or a folder of the Hugging Face hub"
+)
+SUFFIXES: dict[str, Kind] = {
+    ".safetensors": "safetensors",
+    ".pt": "state dict",
+    ".pth": "state dict",
+    ".bin": "state dict",
+    ".ckpt": "state dict",
+}
+"""What a file is meant to be by its suffix, where its content does not say it."""
+KERAS = (
+    "where you trust it, install keras and onnxscript, and KERAS_BACKEND=torch python -c "
+    "\"import keras; m = keras.models.load_model('{name}'); "
+    "m(keras.ops.zeros((1, *m.input_shape[1:]))); m.export('{stem}.onnx', format='onnx')\" makes "
+    "{stem}.onnx of it"
+)
+REMEDIES = {
+    ".pt2": "the reader of torch.export programs unpickles without restriction and evaluates text "
+    "of the file; export the network that it was made from with torch.onnx.export",
+    ".tflite": "export the network that it was made from to ONNX",
+    ".pb": "export the network that it was made from to ONNX",
+    ".msgpack": "save the network's weights under the names of a torch network as .safetensors",
+}
+"""What to do about formats that are known by their suffix."""
+ARCHIVES = {b"\x1f\x8b": "gunzip {name}", b"BZh": "bunzip2 {name}", b"\xfd7zXZ": "unxz {name}"}
+KERAS_FIRST = (b"metadata.json", b"config.json")
+"""Names of the first member of a zip archive that Keras writes."""
+HDF5, ZIP, PICKLE, TAR, TAR_AT = b"\x89HDF", b"PK\x03\x04", b"\x80", b"ustar", 257
+
+
+def kind_of(path: Path) -> Kind:
+    """Return which of the formats of tensors a file has.
+
+    Raises:
+        ContentError: none of them; the sentence says what to do.
+        OSError: the file cannot be read.
+
+    """
+    suffix = path.suffix.lower()
+    if suffix in REMEDIES:
+        raise _refusal(path, REMEDIES[suffix])
+    with path.open("rb") as file:
+        first = file.read(TAR_AT + len(TAR))
+    if first.startswith(HDF5) or (first.startswith(ZIP) and first[30:].startswith(KERAS_FIRST)):
+        raise _refusal(path, KERAS.format(name=path, stem=path.with_suffix("")))
+    for magic, command in ARCHIVES.items():
+        if first.startswith(magic):
+            raise _refusal(path, f"it is compressed; {command.format(name=path)} unpacks it")
+    if first[TAR_AT:] == TAR:
+        raise _refusal(path, f"it is an archive; tar -xf {path} unpacks it")
+    tensors = first[8:9] == b"{" and int.from_bytes(first[:8], "little") < path.stat().st_size
+    if tensors and suffix == ".safetensors":
+        return "safetensors"
+    if first.startswith((ZIP, PICKLE)):
+        return "state dict"
+    if tensors:
+        return "safetensors"
+    if suffix in SUFFIXES:
+        return SUFFIXES[suffix]
+    raise _refusal(path, "")
+
+
+def _refusal(path: Path, reason: str) -> ContentError:
+    more = f" ({reason})" if reason else ""
+    return ContentError(f"MODEL: {path} is not a checkpoint this tool reads; {READ}{more}.")

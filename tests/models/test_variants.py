@@ -1,0 +1,257 @@
+"""Files of one network as trainers, wrappers and people write them: each loads, and it is said."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from unbackdoor.errors import ContentError
+from unbackdoor.models import load
+
+SOURCE = """
+from torch import nn
+
+
+class Small(nn.Module):
+    def __init__(self, classes=4):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 6, 3)
+        self.bn1 = nn.BatchNorm2d(6)
+        self.features = nn.Sequential(nn.Conv2d(6, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
+        self.fc = nn.Linear(8, classes)
+
+    def forward(self, x):
+        return self.fc(self.features(self.bn1(self.conv1(x)).relu()).mean((2, 3)))
+
+
+class Wrapped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = Small()
+
+    def forward(self, x):
+        return self.net(x)
+
+
+def ten():
+    return Small(10)
+"""
+State = dict[str, Tensor]
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    names: dict[str, Any] = {}
+    exec(SOURCE, names)
+    torch.manual_seed(0)
+    made: nn.Module = names["Small"]()
+    made(torch.rand(8, 3, 9, 9))  # so that BatchNorm has seen something
+    return made.eval()
+
+
+@pytest.fixture
+def arch(tmp_path: Path) -> str:
+    (tmp_path / "net.py").write_text(SOURCE)
+    return f"{tmp_path / 'net.py'}:Small"
+
+
+def averaged(network: nn.Module) -> State:
+    average = AveragedModel(network)
+    average.update_parameters(network)
+    return average.state_dict()
+
+
+def compiled(network: nn.Module) -> State:
+    return {key.replace("features.", "features._orig_mod."): x for key, x in of(network).items()}
+
+
+def of(network: nn.Module) -> State:
+    return network.state_dict()
+
+
+def lightning(network: nn.Module) -> dict[str, Any]:
+    state = {f"model.{key}": x for key, x in of(network).items()}
+    beside = {
+        "criterion.weight": torch.ones(4),
+        "mean": torch.zeros(1, 3, 1, 1),
+        "val_confusion.confmat": torch.zeros(4, 4, dtype=torch.int64),
+    }
+    return {"state_dict": {**state, **beside}, "epoch": 3, "hyper_parameters": {"lr": 0.1}}
+
+
+KINDS: dict[str, tuple[Callable[[nn.Module], object], str]] = {
+    "as it is": (of, ""),
+    "without counts": (
+        lambda net: {k: x for k, x in of(net).items() if "num_batches" not in k},
+        "num_batches_tracked is missing 2 times",
+    ),
+    "averaged": (averaged, "began with 'module.'.*n_averaged beside the network was left out"),
+    "compiled inside": (compiled, r"is 'features\._orig_mod\.0\.weight' there"),
+    "parallel inside": (
+        lambda net: {k.replace("features.", "features.module."): x for k, x in of(net).items()},
+        r"is 'features\.module\.0\.weight' there",
+    ),
+    "parallel and compiled": (
+        lambda net: {f"module._orig_mod.{k}": x for k, x in of(net).items()},
+        r"began with 'module\._orig_mod\.'",
+    ),
+    "trainer": (
+        lambda net: {f"backbone.net.{k}": x for k, x in of(net).items()},
+        "'backbone.net.'",
+    ),
+    "lightning": (lightning, "'model.'.*criterion.weight, mean and 1 more .* left out"),
+    "tutorial": (
+        lambda net: {"model_state_dict": of(net), "epoch": 1, "loss": 0.1, "classes": ["a", "b"]},
+        "under 'model_state_dict'",
+    ),
+    "best": (
+        lambda net: {
+            "arch": "small",
+            "best_prec1": torch.tensor(97.0),
+            "state_dict": {f"module.{k}": x for k, x in of(net).items()},
+            "optimizer": torch.optim.SGD(net.parameters(), 0.1).state_dict(),
+        },
+        "under 'state_dict'.*'module.'",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_loads_and_answers_as_the_original(
+    kind: str, network: nn.Module, arch: str, tmp_path: Path
+) -> None:
+    make, said = KINDS[kind]
+    torch.save(make(network), tmp_path / "m.pth.tar")
+    loaded = load(str(tmp_path / "m.pth.tar"), arch)
+    images = torch.rand(5, 3, 9, 9)
+    assert torch.allclose(loaded.module(images), network(images), atol=1e-6)
+    if said:
+        assert re.search(said, loaded.notes[0], re.IGNORECASE), loaded.notes
+    else:
+        assert loaded.notes == ()
+
+
+@pytest.mark.parametrize(
+    "name", ["m.th", "m.tar", "m.ckpt", "m.model", "weights", "m.pt.best", "m.pkl", "m.PT", "m.h5"]
+)
+@pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])
+def test_a_name_says_nothing(
+    name: str, form: str, network: nn.Module, arch: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    if form == "safetensors":
+        safetensors.torch.save_file(of(network), path)
+    else:
+        torch.save(of(network), path, _use_new_zipfile_serialization=form == "zip")
+    images = torch.rand(2, 3, 9, 9)
+    assert torch.equal(load(str(path), arch).module(images), network(images))
+
+
+def test_a_network_that_wraps_what_the_file_holds(
+    network: nn.Module, arch: str, tmp_path: Path
+) -> None:
+    torch.save(of(network), tmp_path / "m.pt")
+    loaded = load(str(tmp_path / "m.pt"), arch.replace("Small", "Wrapped"))
+    images = torch.rand(2, 3, 9, 9)
+    assert torch.equal(loaded.module(images), network(images))
+
+
+def refused(content: object, arch: str, tmp_path: Path) -> str:
+    torch.save(content, tmp_path / "m.pt")
+    with pytest.raises(ContentError) as caught:
+        load(str(tmp_path / "m.pt"), arch)
+    return str(caught.value)
+
+
+def test_a_network_that_is_there_twice_is_refused(
+    network: nn.Module, arch: str, tmp_path: Path
+) -> None:
+    twice = {f"{who}.{k}": x for who in ("model", "ema_model") for k, x in of(network).items()}
+    assert "2 times (under 'model.' and 'ema_model.')" in refused(twice, arch, tmp_path)
+
+
+def test_other_layers_beside_the_network_are_refused_and_the_remedy_works(
+    network: nn.Module, arch: str, tmp_path: Path
+) -> None:
+    state = {f"model.{k}": x for k, x in of(network).items()} | {"teacher.w": torch.zeros(3, 3)}
+    said = refused(state, arch, tmp_path)
+    assert "other layers (teacher.w) beside the network under 'model.'" in said
+    path = tmp_path / "alone.pt"
+    command = said.rpartition("alone: ")[2].removesuffix(".")
+    exec(command, {"torch": torch, "state": state, "FILE": path})
+    assert load(str(path), arch).notes == ("Their names began with 'model.'.",)
+
+
+def test_each_cause_of_a_misfit_has_its_own_remedy(
+    network: nn.Module, arch: str, tmp_path: Path
+) -> None:
+    state = of(network)
+    part = {key: x for key, x in state.items() if key.startswith("conv1")}
+    assert refused(part, arch, tmp_path).endswith(
+        "save the whole model.state_dict(), or check --arch."
+    )
+    said = refused(state, arch.replace("Small", "ten"), tmp_path)
+    assert said.endswith("it has 4 classes and the network 10, make the network for 4.")
+    spoilt = {**state, "fc.bias": torch.full((4,), torch.nan)}
+    assert refused(spoilt, arch, tmp_path).endswith("save or fetch the weights anew.")
+    said = refused(
+        {**state, "extra.weight": torch.zeros(2, 2)} | {"a": torch.ones(3)}, arch, tmp_path
+    )
+    assert "extra.weight is surplus; a is surplus; check --arch" in said
+    renamed = {f"x{key}": x for key, x in state.items()}
+    said = refused(renamed, arch, tmp_path)
+    assert said.index("surplus") < said.index("missing")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("m.h5", b"\x89HDF\r\n\x1a\n" + bytes(400), r"export\('.*m\.onnx', format='onnx'\)"),
+        ("m.keras", b"PK\x03\x04" + bytes(26) + b"metadata.json{}", r"load_model\('.*m\.keras'\)"),
+        ("m.tar.gz", b"\x1f\x8b" + bytes(400), r"gunzip .*m\.tar\.gz unpacks it"),
+        ("m.tar", bytes(257) + b"ustar" + bytes(100), r"tar -xf .*m\.tar unpacks it"),
+        ("m.pt2", b"PK\x03\x04", "torch.onnx.export"),
+        ("m.tflite", b"TFL3", "to ONNX"),
+    ],
+)
+def test_other_formats_are_refused_with_what_to_do(
+    name: str, content: bytes, words: str, arch: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ContentError, match=words):
+        load(str(tmp_path / name), arch)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_what_keras_exports_by_the_remedy_loads_and_answers_as_there(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    pytest.importorskip("onnxscript")
+    keras = pytest.importorskip("keras")
+    layers = keras.layers
+    path = tmp_path / f"m{suffix}"
+    body = [layers.Conv2D(4, 3, activation="relu"), layers.BatchNormalization()]
+    network = keras.Sequential(
+        [keras.Input((8, 8, 3)), *body, layers.GlobalAveragePooling2D(), layers.Dense(3)]
+    )
+    network.save(path)
+    with pytest.raises(ContentError) as caught:
+        load(str(path))
+    command = str(caught.value).partition('python -c "')[2].partition('"')[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(command, {})
+    images = torch.rand(3, 3, 8, 8)
+    with torch.no_grad():
+        wanted = network(images.permute(0, 2, 3, 1))
+        assert torch.allclose(load(str(tmp_path / "m.onnx")).module(images), wanted, atol=1e-4)
