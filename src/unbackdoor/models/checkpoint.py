@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unbackdoor.errors import ArgumentError, ContentError
+from unbackdoor.errors import ArgumentError
 from unbackdoor.models import contents, fitting, huggingface, onnx, safetensors, statedict
 from unbackdoor.models.architectures import KINDS, build
 from unbackdoor.models.builtin import ARCHITECTURES

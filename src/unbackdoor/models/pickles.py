@@ -18,9 +18,9 @@ from io import BytesIO
 from typing import cast
 
 from unbackdoor.errors import ContentError, printable
+from unbackdoor.models.imports import HIDDEN, MOST_INSTRUCTIONS, imports, path_of
 
 MOST_BYTES = 8 << 20
-MOST_INSTRUCTIONS = 500_000
 LISTED = 4
 
 STORAGES = {
@@ -142,7 +142,7 @@ class _Machine:
                     raise _Unknown("a value that was not kept")
                 self.stack.append(self.memo[argument])
             case "GLOBAL":
-                if (path := _path(argument)) not in NAMED:
+                if (path := path_of(argument)) not in NAMED:
                     raise _Unknown(f"the name {path}")
                 self.stack.append(_Name(path))
             case "REDUCE":
@@ -242,25 +242,6 @@ def _follow(content: BytesIO, what: str, step: Callable[[str, object], None]) ->
         raise ContentError(_refusal(what, error, imports(content))) from error
 
 
-def imports(content: BytesIO) -> list[str]:
-    """Return the names that a pickle would import, as far as it can be followed, in its order."""
-    found: dict[str, None] = {}
-    texts: list[str] = []
-    try:
-        for number, (name, argument) in enumerate(_instructions(content)):
-            if number >= MOST_INSTRUCTIONS:
-                break
-            if name in {"GLOBAL", "INST"}:
-                found[_path(argument)] = None
-            elif name == "STACK_GLOBAL":
-                found[".".join(texts[-2:])] = None
-            elif isinstance(argument, str):
-                texts = [*texts[-1:], argument]
-    except (ValueError, IndexError, UnicodeError):
-        pass
-    return list(found)
-
-
 def _refusal(what: str, error: Exception, wanted: list[str]) -> str:
     foreign = [name for name in wanted if name not in NAMED]
     if not foreign:
@@ -270,17 +251,18 @@ def _refusal(what: str, error: Exception, wanted: list[str]) -> str:
         )
     more = f" and {len(foreign) - LISTED} more" if len(foreign) > LISTED else ""
     names = ", ".join(printable(name)[:80] for name in foreign[:LISTED])
+    remedy = (
+        "ask whoever made it for model.state_dict() alone as .safetensors"
+        if HIDDEN in foreign
+        else "where you trust it, open it there and save model.state_dict() alone, best as "
+        ".safetensors"
+    )
     return (
         f"{what} wants to import {names}{more} while it is opened, which a state dict of dense "
-        f"tensors does not need and which could execute code, so it was not opened; where you "
-        f"trust it, open it there and save model.state_dict() alone, best as .safetensors."
+        f"tensors does not need and which could execute code, so it was not opened; {remedy}."
     )
 
 
 def _instructions(content: BytesIO) -> Iterator[tuple[str, object]]:
     for instruction, argument, _ in pickletools.genops(content):
         yield instruction.name, argument
-
-
-def _path(argument: object) -> str:
-    return str(argument).replace(" ", ".")
