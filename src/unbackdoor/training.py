@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from unbackdoor.data.images import Images
 from unbackdoor.errors import ArgumentError, expect, expect_above
+from unbackdoor.models.layout import layout_for
 from unbackdoor.rng import seeded
 from unbackdoor.runtime.cpu import half_precision_pays
 from unbackdoor.runtime.journal import FORGETFUL, Journal
@@ -115,7 +116,7 @@ def fit(
     _check(settings, images)
     device = next(model.parameters()).device
     batches = -(-len(images) // settings.batch_size)
-    model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    layout = layout_for(model, images.batch(torch.arange(min(2, len(images)))).to(device))
     precision = autocast(model, images)
     groups = _groups(model, settings)
     optimiser = torch.optim.SGD(
@@ -148,7 +149,7 @@ def fit(
                 pixels = augment(pixels, settings.shift, generator)
                 if change is not None:
                     pixels, labels = change(pixels, labels, picks)
-                pixels = pixels.to(device, memory_format=torch.channels_last)
+                pixels = pixels.to(device, memory_format=layout)
                 labels = labels.to(device)
                 loss = _gradients(model, pixels, labels, settings, precision)
                 if uphill is not None:

@@ -1,6 +1,6 @@
 """Classifiers: small networks, safe loading, and freezing for the work on them."""
 
-from unbackdoor.models.adapt import Adapted, Grey, Log, Row, bare
+from unbackdoor.models.adapt import Adapted, Grey, Log, Odds, Pair, Pick, Row, bare
 from unbackdoor.models.architectures import build, check_architecture, file_of
 from unbackdoor.models.builtin import ARCHITECTURES
 from unbackdoor.models.checkpoint import (
@@ -15,6 +15,7 @@ from unbackdoor.models.checkpoint import (
 )
 from unbackdoor.models.freeze import Frozen, device_of, freeze
 from unbackdoor.models.graph import Graph
+from unbackdoor.models.layout import layout_for
 from unbackdoor.models.normalise import Normalise
 from unbackdoor.models.resnet import ResNet
 
@@ -27,6 +28,9 @@ __all__ = [
     "Loaded",
     "Log",
     "Normalise",
+    "Odds",
+    "Pair",
+    "Pick",
     "ResNet",
     "Row",
     "bare",
@@ -39,6 +43,7 @@ __all__ = [
     "encode",
     "file_of",
     "freeze",
+    "layout_for",
     "load",
     "save",
     "shipped",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 SMALLEST = 1e-30
@@ -53,6 +55,44 @@ class Row(nn.Module):
     def forward(self, answers: Tensor) -> Tensor:
         """Map ``(B, classes, 1, 1)`` to ``(B, classes)``."""
         return answers.flatten(1)
+
+
+class Pick(nn.Module):
+    """One tensor of an answer that holds several, as tuples, dictionaries and outputs do.
+
+    Args:
+        path: keys and indices that lead to it; an attribute is a key with a dot before it.
+
+    """
+
+    def __init__(self, path: Sequence[str | int]) -> None:
+        super().__init__()
+        self.path = tuple(path)
+
+    def forward(self, answer: Any) -> Tensor:
+        """Return the tensor."""
+        for key in self.path:
+            attribute = isinstance(key, str) and key.startswith(".")
+            answer = getattr(answer, key[1:]) if attribute else answer[key]
+        return answer
+
+
+class Pair(nn.Module):
+    """The one logit z of a network for two classes to two: 0 and z."""
+
+    def forward(self, answers: Tensor) -> Tensor:
+        """Map ``(B, 1)`` or ``(B,)`` to ``(B, 2)``."""
+        column = answers.reshape(-1, 1)
+        return torch.cat([torch.zeros_like(column), column], 1)
+
+
+class Odds(nn.Module):
+    """The one probability p of a network for two classes to two logits: log(1 − p) and log p."""
+
+    def forward(self, answers: Tensor) -> Tensor:
+        """Map ``(B, 1)`` or ``(B,)`` in [0, 1] to ``(B, 2)``."""
+        column = answers.reshape(-1, 1)
+        return torch.cat([1 - column, column], 1).clamp_min(SMALLEST).log()
 
 
 class Log(nn.Module):

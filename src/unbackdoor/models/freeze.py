@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unbackdoor.models.alike import alike
+from unbackdoor.models.layout import layout_for
 from unbackdoor.models.logits import without_softmax
 from unbackdoor.runtime.cpu import half_precision_pays
 
@@ -39,12 +40,13 @@ class Frozen:
         self._at_once: dict[tuple[int, int, int], int] = {}
         self.passes = 0
         self.backward_passes = 0
+        self._layout: torch.memory_format | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return logits ``(B, classes)`` on the device of ``images``."""
         self.count(len(images), backward=images.requires_grad)
-        moved = images.to(self.device, memory_format=torch.channels_last)
-        self.settle(moved[:2].detach())
+        self.settle(images[:2].detach())
+        moved = self._laid_out(images)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             return self.module(moved).float().to(images.device)
 
@@ -78,11 +80,11 @@ class Frozen:
             return tensor
 
         noise = torch.rand(count, *shape, generator=torch.Generator().manual_seed(0))
-        pictures = noise.to(self.device).requires_grad_()
+        pictures = self._laid_out(noise).requires_grad_()
         hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
         half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
         with torch.enable_grad(), hooks, half:
-            answered = self.module(pictures.contiguous(memory_format=torch.channels_last))
+            answered = self.module(pictures)
         del answered
         return kept
 
@@ -90,6 +92,17 @@ class Frozen:
         """Count images that pass, or that did in an earlier process."""
         self.passes += images
         self.backward_passes += images if backward else 0
+
+    def _laid_out(self, images: Tensor) -> Tensor:
+        """Return images as the network can be run on them; the first decide, for good."""
+        if self._layout is None:
+            two = images[:2].detach().to(self.device)
+            modules = [self.module, *([self.original] if self.original is not None else [])]
+            layouts = {layout_for(module, two) for module in modules}
+            self._layout = layouts.pop() if len(layouts) == 1 else torch.contiguous_format
+            for module in modules:
+                module.to(memory_format=self._layout)  # pyright: ignore[reportCallIssue]
+        return images.to(self.device, memory_format=self._layout)
 
     @torch.no_grad()
     def settle(self, images: Tensor) -> None:
@@ -99,7 +112,7 @@ class Frozen:
         """
         if self.original is None:
             return
-        images = images.to(self.device, memory_format=torch.channels_last)
+        images = self._laid_out(images)
         want, have = self.original(images), self.module(images)
         if bool(want.isfinite().all()) and not alike(have, want):
             self.module = self.original
@@ -115,9 +128,7 @@ def freeze(model: nn.Module, *, half: bool | None = None) -> Frozen:
 
     """
     original = without_softmax(copy.deepcopy(model).eval().requires_grad_(False))
-    original.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     module = _folded(original)
-    module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     half = half_precision_pays(device_of(module)) if half is None else half
     return Frozen(module, half=half, original=None if module is original else original)
 

@@ -157,6 +157,12 @@ class Graph(nn.Module):
         channels, height, width = (a or b for a, b in zip(given, (3, SIDE, SIDE), strict=True))
         return channels, height, width
 
+    @property
+    def sides(self) -> tuple[int, int] | None:
+        """Height and width of the pictures that the file asks for, None where one is free."""
+        height, width = (*self.shape, *(None,) * 4)[2:4]
+        return (height, width) if height and width else None
+
     def try_out(self, what: str) -> None:
         """Run two images together and one by one, and raise unless the answers agree.
 

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from unbackdoor.data import Split
-from unbackdoor.errors import ContentError
-from unbackdoor.metrics import answers
-from unbackdoor.models import Adapted, Graph, Grey, Log, Row
-from unbackdoor.models.alike import probabilities
-from unbackdoor.preflight.look import look_at, on_its_device
+from unbackdoor.errors import ContentError, brief
+from unbackdoor.models import Adapted, Graph, Grey
+from unbackdoor.preflight.answers import note, read_answers
+from unbackdoor.preflight.look import moved_to
 from unbackdoor.results import Finding
 
 SIDES = (28, 32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 299, 320, 384, 448, 512)
+
+
+SAID: dict[type[nn.Module], str] = {
+    Grey: "The network takes one channel; pictures are turned grey before it.",
+    nn.Flatten: "The network takes rows of numbers; the pixels of a picture are laid in one row.",
+}
+
+
+@dataclass(frozen=True)
+class _Fit:
+    before: list[nn.Module]
+    size: int | None
 
 
 @dataclass(frozen=True)
@@ -48,98 +60,122 @@ def adapt(module: nn.Module, images: Split, prepare: nn.Module | None = None) ->
             not answer with a row for each.
 
     """
-    findings: list[Finding] = []
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ContentError(
                 f"MODEL: {name} holds values that are not finite; train or fetch the model anew."
             )
+    module, findings = _ready(module)
+    fitted = _fit(module, [prepare] if prepare is not None else [], images)
+    for kind, sentence in SAID.items():
+        if any(isinstance(step, kind) for step in fitted.before):
+            findings.append(note("channels" if kind is Grey else "shape", sentence))
+    if fitted.size is not None:
+        height, width = images.defend.shape[1:]
+        side = fitted.size
+        images = images.resized(side)
+        findings.append(
+            note(
+                "size",
+                f"The network is not for pictures of {width}×{height} pixels; they are scaled "
+                f"to {side}×{side}, and triggers count pixels of those.",
+                "" if _declared(module) else "Say --size where it was trained on others.",
+            )
+        )
+    after, said = read_answers(module, fitted.before, images.defend)
+    network = module
+    if fitted.before or after:
+        network = Adapted(module, before=fitted.before, after=after)
+    return Cleared(network.eval(), images, (*findings, *said))
+
+
+def _ready(module: nn.Module) -> tuple[nn.Module, list[Finding]]:
+    """Return a network in evaluation mode and single precision; a copy where it has to change."""
+    findings: list[Finding] = []
     if any(part.training for part in module.modules()):
         module = copy.deepcopy(module).eval()
         findings.append(
-            _note("train mode", "The network was in training mode; evaluation mode is scanned.")
+            note("train mode", "The network was in training mode; evaluation mode is scanned.")
         )
-    before = [prepare] if prepare is not None else []
-    network: nn.Module = Adapted(module, before=before) if before else module
-    after: list[nn.Module] = []
-    if (fitted := _fit(module, before, images)) is not None:
-        before, size = fitted
-        if any(isinstance(step, Grey) for step in before):
-            findings.append(
-                _note(
-                    "channels", "The network takes one channel; pictures are turned grey before it."
-                )
-            )
-        if size is not None:
-            height, width = images.defend.shape[1:]
-            images = images.resized(size)
-            findings.append(
-                _note(
-                    "size",
-                    f"The network is not for pictures of {width}×{height} pixels; they are scaled "
-                    f"to {size}×{size}, and triggers count pixels of those.",
-                    "" if _declared(module) else "Say --size where it was trained on others.",
-                )
-            )
-        network = Adapted(module, before=before)
-    given = answers(on_its_device(network), images.defend)
-    if given.ndim > 2 and given.shape[:2].numel() == given.numel():
-        after.append(Row())
-        network = Adapted(module, before=before, after=after)
-    elif given.ndim != 2:
-        raise ContentError(
-            f"MODEL: expected a row of logits for each image, came an answer of shape "
-            f"{tuple(given.shape)}; give the network without what follows its classifier."
-        )
-    if _probabilities(network, images):
-        after.append(Log())
-        network = Adapted(module, before=before, after=after)
+    kinds = {x.dtype for x in module.parameters() if x.is_floating_point()}
+    if len(kinds) == 1 and torch.float32 not in kinds:
+        module = copy.deepcopy(module).float()
         findings.append(
-            _note(
-                "softmax",
-                "The network answers with probabilities; their logarithms are used as logits.",
-                "Give the network without its last softmax where you can.",
+            note(
+                "precision", f"The network is of {kinds.pop()}; it is scanned in single precision."
             )
         )
-    return Cleared(network.eval(), images, tuple(findings))
+    return module, findings
 
 
-def _fit(
-    module: nn.Module, before: list[nn.Module], images: Split
-) -> tuple[list[nn.Module], int | None] | None:
-    """Return the steps before and the size with which it takes the images; None for as it is."""
+def _fit(module: nn.Module, before: list[nn.Module], images: Split) -> _Fit:
+    """Return the steps before and the size with which it takes the images.
+
+    Raises:
+        ContentError: it takes none; the sentence names the cause.
+
+    """
     sides = _declared(module)
-    as_it_is = not sides or images.defend.shape[1:] == (sides[0], sides[0])
-    some = images.defend.batch(torch.arange(min(2, len(images.defend))))
-    if as_it_is and _takes(Adapted(module, before=before), some):
-        return None
-    for size in sides or (None, *SIDES):
-        height, width = (size, size) if size else images.defend.shape[1:]
-        probe = torch.full((2, 3, height, width), 0.5)
-        for steps in (before, [*before, Grey()]):
-            if _takes(Adapted(module, before=steps), probe):
-                return steps, size
-    return None
+    here = images.defend.shape[1:]
+    if sides is None or sides == here:
+        some = images.defend.batch(torch.arange(min(2, len(images.defend))))
+        if (failed := _failure(Adapted(module, before=before), some)) is None:
+            return _Fit(before, None)
+    elif sides[0] != sides[1]:
+        raise ContentError(
+            f"MODEL: it takes pictures of {sides[1]}×{sides[0]} pixels (width × height), and those "
+            f"of the data have {here[1]}×{here[0]}; {_scaled(sides)}."
+        )
+    failures: list[str] = []
+    for size in (sides[0],) if sides else (None, *SIDES):
+        height, width = (size, size) if size else here
+        probe = torch.full((2, images.defend.shape[0], height, width), 0.5)
+        for steps in ([], [Grey()], [nn.Flatten()], [Grey(), nn.Flatten()]):
+            chain = [*before, *steps]
+            if (failed := _failure(Adapted(module, before=chain), probe)) is None:
+                return _Fit(chain, size)
+            failures += [failed] if not steps else []
+    raise ContentError(_cause(module, failures, here))
 
 
-def _declared(module: nn.Module) -> tuple[int, ...]:
-    """Return the side of the pictures that a file says it takes, nothing where it is free."""
-    shape = module.shape if isinstance(module, Graph) else ()
-    return tuple(side for side in shape[2:3] if side)
+def _cause(module: nn.Module, failures: list[str], here: Sequence[int]) -> str:
+    """Return why a network takes no pictures: of its own, of channels, or of the size."""
+    first = failures[0]
+    if len(failures) > 1 and len(set(failures)) == 1:
+        return (
+            f"MODEL: its forward fails whatever the size of the pictures ({first}); mend it in the "
+            f"file of --arch."
+        )
+    stem = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
+    if stem is not None and stem.in_channels not in {1, 3}:
+        return (
+            f"MODEL: its first convolution takes {stem.in_channels} channels, and pictures have 3 "
+            f"or 1; wrap it in the file of --arch, so that it makes its channels of those."
+        )
+    return (
+        f"MODEL: it takes pictures neither of {here[1]}×{here[0]} pixels ({first}) nor of the "
+        f"usual sizes from {SIDES[0]} to {SIDES[-1]}; say the side that it was trained on by --size."
+    )
+
+
+def _scaled(sides: tuple[int, int]) -> str:
+    return (
+        f'scale a copy of them: python -c "import sys, PIL.Image as P; '
+        f"[P.open(f).convert('RGB').resize(({sides[1]}, {sides[0]})).save(f) "
+        f'for f in sys.argv[1:]]" COPY/*/*'
+    )
+
+
+def _declared(module: nn.Module) -> tuple[int, int] | None:
+    """Return height and width of the pictures that a file says it takes, None where it is free."""
+    return module.sides if isinstance(module, Graph) else None
 
 
 @torch.no_grad()
-def _takes(network: nn.Module, images: Tensor) -> bool:
+def _failure(network: nn.Module, images: Tensor) -> str | None:
+    """Return how a network fails on some images, None where it takes them."""
     try:
-        on_its_device(network)(images)
-    except Exception:  # foreign code raises what it likes where the shape is wrong
-        return False
-    return True
-
-
-def _probabilities(network: nn.Module, images: Split) -> bool:
-    return probabilities(look_at(on_its_device(network), images.defend)[0])
-
-
-def _note(check: str, sentence: str, remedy: str = "") -> Finding:
-    return Finding(check=check, severity="note", sentence=sentence, remedy=remedy)
+        network(moved_to(network, images))
+    except Exception as error:  # foreign code raises what it likes where the shape is wrong
+        return f"{type(error).__name__}: {brief(error)}"
+    return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -12,11 +14,15 @@ from unbackdoor.models import device_of
 LOOKED_AT = 64
 
 
-def some_of(images: Images) -> tuple[Tensor, Tensor]:
-    """Return up to 64 images in [0, 1], spread evenly over the set, and their labels."""
-    count = len(images)
-    picks = torch.linspace(0, count - 1, min(LOOKED_AT, count)).round().long()
-    return images.batch(picks), images.targets[picks]
+def some_of(images: Images, most: int = LOOKED_AT) -> tuple[Tensor, Tensor]:
+    """Return up to so many images in [0, 1], spread evenly over the set, and their labels."""
+    some = images.thinned(most)
+    return some.batch(torch.arange(len(some))), some.targets
+
+
+def moved_to(network: nn.Module, images: Tensor) -> Tensor:
+    """Return images on the device where a network is."""
+    return images.to(device_of(network))
 
 
 def on_its_device(network: nn.Module) -> Classifier:
@@ -30,7 +36,21 @@ def on_its_device(network: nn.Module) -> Classifier:
 
 
 @torch.no_grad()
-def look_at(network: Classifier, images: Images) -> tuple[Tensor, Tensor]:
-    """Return what a network answers to some images, and their labels."""
-    pixels, labels = some_of(images)
-    return network(pixels).float(), labels
+def ask(
+    network: Classifier,
+    images: Images,
+    most: int = LOOKED_AT,
+    change: Callable[[Tensor], Tensor] = lambda pixels: pixels,
+) -> tuple[Tensor, Tensor]:
+    """Return what a network answers to some images, and their labels.
+
+    Args:
+        network: anywhere.
+        images: to choose from.
+        most: how many.
+        change: what they pass first.
+
+    """
+    pixels, labels = some_of(images, most)
+    call = on_its_device(network) if isinstance(network, nn.Module) else network
+    return torch.cat([call(change(part)).float() for part in pixels.split(images.chunk)]), labels

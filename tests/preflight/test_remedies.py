@@ -1,0 +1,109 @@
+"""A network that is right too seldom always gets a finding, and the arguments that help it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from test_preflight import CLASSES, Net, found, levels, logits
+from torch import Tensor, nn
+
+from unbackdoor.app.inputs import read_labels
+from unbackdoor.errors import ContentError
+from unbackdoor.models import Normalise
+from unbackdoor.preflight import adapt, check
+from unbackdoor.preflight.remedies import COLOURED, GREY
+
+ORDER = [2, 0, 3, 1]
+
+
+def trained_on(mean: tuple[float, ...], std: tuple[float, ...]) -> Callable[[Tensor], Tensor]:
+    """A network for pictures that were prepared so; of others it is sure of nothing."""
+    first, second = (torch.tensor(x).reshape(1, -1, 1, 1) for x in (mean, std))
+    return lambda x: logits(x * second + first)
+
+
+def flags_of(text: str) -> tuple[list[float], list[float]]:
+    numbers = {
+        name: [float(x) for x in values.split()]
+        for name, values in re.findall(r"--(mean|std)((?: \d[\d.e-]*)+)", text)
+    }
+    return numbers.get("mean", [0.0] * 3), numbers["std"]
+
+
+@pytest.mark.parametrize("order", [list(range(CLASSES)), ORDER], ids=["range", "range and order"])
+def test_order_and_range_are_found_together_and_the_remedy_works(
+    order: list[int], tmp_path: Path
+) -> None:
+    network = Net(lambda x: trained_on((0.5,) * 3, (0.5,) * 3)(x)[:, order])
+    images = levels(48)
+    try:
+        text = found(network.call, images)["accuracy"]
+    except ContentError as error:
+        text = str(error)
+    mean, std = flags_of(text)
+    names = [f"level {index}" for index in range(CLASSES)]
+    labels = dict(zip(names, range(CLASSES), strict=True))
+    if order == ORDER:
+        (tmp_path / "labels.json").write_text(re.findall(r"\{.*\}", text)[0])
+        labels = read_labels(tmp_path / "labels.json")
+        assert labels == {names[cls]: index for index, cls in enumerate(order)}
+    cleared = adapt(network, images, Normalise(mean, std))
+    relabelled = cleared.images.relabelled(labels, CLASSES)
+    assert check(cleared.network, relabelled, prepared=True) == ()
+
+
+def test_an_order_alone_is_no_range() -> None:
+    with pytest.raises(
+        ContentError, match="another order, in which 100% are right: write"
+    ) as caught:
+        found(lambda x: logits(x)[:, ORDER], levels(48))
+    order = json.loads(re.findall(r"\{.*\}", str(caught.value))[0])
+    assert order == {f"level {cls}": index for index, cls in enumerate(ORDER)}
+
+
+def test_a_grey_network_gets_the_ranges_of_grey_ones() -> None:
+    class Grey(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 1, 1, bias=False)
+            nn.init.ones_(self.conv.weight)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return logits(self.conv(images) * 0.3081 + 0.1307)
+
+    network = Grey().eval()
+    try:
+        cleared = adapt(network, levels(48))
+        text = " ".join(f.remedy for f in check(cleared.network, cleared.images))
+    except ContentError as error:
+        text = str(error)
+    assert "--mean 0.1307 0.1307 0.1307 --std 0.3081 0.3081 0.3081" in text
+    cleared = adapt(network, levels(48), Normalise(*flags_of(text)))
+    assert check(cleared.network, cleared.images, prepared=True) == ()
+
+
+def test_below_the_bar_there_is_always_a_finding() -> None:
+    def often_wrong(images: Tensor) -> Tensor:
+        """Right about two of four levels."""
+        return logits(images) - torch.tensor([0.0, 0.0, 99.0, 99.0])
+
+    said = found(often_wrong)["accuracy"]
+    assert "only 50%" in said
+    assert "--labels, --size, --mean and --std" in said
+    cleared = adapt(Net(often_wrong), levels())
+    (finding,) = check(cleared.network, cleared.images, prepared=True)
+    assert "--mean" not in finding.remedy
+
+
+@pytest.mark.parametrize("ranges", [COLOURED, GREY])
+def test_the_flags_of_a_range_do_what_it_does(
+    ranges: dict[str, Callable[[Tensor], Tensor]],
+) -> None:
+    images = torch.rand(2, 3, 4, 4)
+    for flags, change in ranges.items():
+        assert torch.allclose(Normalise(*flags_of(flags))(images), change(images), rtol=1e-4)
