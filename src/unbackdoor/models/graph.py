@@ -19,6 +19,13 @@ from unbackdoor.models.alike import DOUBLE, MOST_ROUNDING, ROUNDINGS, alike
 from unbackdoor.models.operators import OPERATORS, Context
 
 SIDE = 32
+VIEWS = {
+    *("Cast", "Constant", "Dropout", "Expand", "Flatten", "Identity", "Reshape", "Shape"),
+    *("Squeeze", "Transpose", "Unsqueeze"),
+}
+"""Operators whose values mostly lie where others do, and that keep nothing for a gradient."""
+ROOM = 1 << 26
+"""Numbers that are alive at once, of all images that go through a graph at a time: 256 MiB."""
 LEARNT = {
     "Conv": (1, 2),
     "Gemm": (1, 2),
@@ -77,7 +84,8 @@ class Graph(nn.Module):
         opset: version of the operators.
         image: name of the input.
         logits: name of the output.
-        shape: of the input, None where it is free.
+        shape: of the input with channels first, None where it is free.
+        channels_last: whether the graph itself takes ``(B, H, W, C)``.
 
     Raises:
         ContentError: a node needs a value that nothing before it gives, or a value is given twice.
@@ -94,8 +102,10 @@ class Graph(nn.Module):
         image: str,
         logits: str,
         shape: tuple[int | None, ...],
+        channels_last: bool = False,
     ) -> None:
         super().__init__()
+        self.channels_last, self.most = channels_last, 1
         self.source, self.opset, self.image, self.logits = source, opset, image, logits
         self.shape = shape
         _check_given_once([image, *weights, *(name for node in nodes for name in node.outputs)])
@@ -120,8 +130,12 @@ class Graph(nn.Module):
         return {name: getattr(self, key) for name, key in self.keys.items()}
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images ``(B, C, H, W)`` to logits ``(B, classes)`` of the same precision."""
-        return self._run(images, dry=False)
+        """Map images ``(B, C, H, W)`` to logits ``(B, classes)`` of the same precision.
+
+        So many go through at a time as fit into :data:`ROOM` by what one image took in a dry run.
+        """
+        parts = [self._run(part, dry=False) for part in images.split(self.most)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _run(self, images: Tensor, *, dry: bool) -> Tensor:
         context = Context(
@@ -131,7 +145,8 @@ class Graph(nn.Module):
             precision=images.dtype,
             dry=dry,
         )
-        values: dict[str, Tensor] = {**self.named_weights(), self.image: images}
+        taken = images.permute(0, 2, 3, 1) if self.channels_last else images
+        values: dict[str, Tensor] = {**self.named_weights(), self.image: taken}
 
         def held(name: str) -> Tensor:
             return context.precise(values[name]) if name in self.keys else values[name]
@@ -143,11 +158,13 @@ class Graph(nn.Module):
                 node.outputs, outputs if isinstance(outputs, tuple) else (outputs,), strict=False
             ):
                 context.room(value.shape)
-                context.live += value.numel()
+                context.take(value.numel(), kept=node.operator not in VIEWS)
                 values[name] = value
             for name in self.last_use[index]:
                 if name in values:  # an output that the operator gives is optional
                     context.live -= values.pop(name).numel()
+        if dry:
+            self.most = max(1, ROOM // max(context.peak // len(images), 1))
         return held(self.logits)
 
     @property
@@ -180,8 +197,9 @@ class Graph(nn.Module):
         try:
             with torch.no_grad():
                 self._run(images[:1], dry=True)
-                alone, together = self._both_ways(images)
                 single = self._both_ways(images.float())
+                # Two large ones in double precision would take more memory than any other run.
+                alone, together = self._both_ways(images) if self.most > 1 else single
         except Exception as error:  # a foreign graph fails in as many ways as there are operators
             raise ContentError(
                 f"{what} cannot be run on images of shape {tuple(images.shape[1:])} "
@@ -197,7 +215,8 @@ class Graph(nn.Module):
 
     def _both_ways(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return what is answered to two images one by one, and to both together."""
-        return torch.cat([self(images[:1]), self(images[1:])]), self(images)
+        alone = [self._run(images[:1], dry=False), self._run(images[1:], dry=False)]
+        return torch.cat(alone), self._run(images, dry=False)
 
     def _last_use(self) -> list[list[str]]:
         """Return the values that nothing needs any more, after each node."""

@@ -25,12 +25,14 @@ from unbackdoor.models.graph import Graph, Node, Source
 from unbackdoor.models.onnxtensors import Beside, read_tensor
 from unbackdoor.models.operators import OPERATORS
 from unbackdoor.models.safetensors import HEADER
+from unbackdoor.runtime.files import solid_bytes
 
 LARGEST_FILE = (1 << 31) - 1
 """No protobuf message is longer."""
 LARGEST_STRUCTURE = 8 << 20
 """Bytes of all that is not a weight: parsed, they take up to a hundred times as many."""
-MOST_NODES = 20_000
+MOST_NODES, EDGES = 20_000, 4
+"""Nodes, and how many inputs one may have on average."""
 MOST_IMAGES, LARGEST_SIDE = 4096, 1024
 TRIED = 4
 """Pictures on which a written file has to answer as the network that was written."""
@@ -61,6 +63,8 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
     what = f"MODEL: {path}"
     if path.stat().st_size > LARGEST_FILE:
         raise ContentError(f"{what} is larger than 2 GiB; keep its weights in external data.")
+    if solid_bytes(path) < path.stat().st_size:
+        raise ContentError(f"{what} has holes that were never written; copy or fetch it anew.")
     with path.open("rb") as file:
         content = file.read()
     try:
@@ -87,22 +91,37 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
             f"expected one of each, images and logits; export it without the others."
         )
     shape = [dim.dim_value or None for dim in inputs[0].type.tensor_type.shape.dim]
-    if shape and not _of_pictures(shape):
+    layouts = {last: _channels_first(shape) if last else shape for last in (False, True)}
+    if any(sizes[1:2] in ([1], [3]) for sizes in layouts.values()):
+        layouts = {last: sizes for last, sizes in layouts.items() if sizes[1:2] in ([1], [3])}
+    fitting = [last for last, sizes in layouts.items() if not sizes or _of_pictures(sizes)]
+    if not fitting:
         raise ContentError(
             f"{what} takes an input of shape {tuple(shape)}; expected pictures (N, 1 or 3, height, "
-            f"width) with sides of up to {LARGEST_SIDE} pixels, export it with channels first."
+            f"width) or (N, height, width, 1 or 3) with sides of up to {LARGEST_SIDE} pixels; "
+            f"export it for such pictures."
         )
-    graph = Graph(
-        Source(model, beside.sha256()),
-        nodes,
-        weights,
-        opset=opset,
-        image=inputs[0].name,
-        logits=model.graph.output[0].name,
-        shape=tuple(shape),
-    )
-    graph.try_out(what)
-    return graph, _facts(model)
+    source = Source(model, beside.sha256())
+    refusal: ContentError | None = None
+    for last in fitting:  # both where the file leaves the sizes free: what can be run counts
+        graph = Graph(
+            source,
+            nodes,
+            weights,
+            opset=opset,
+            image=inputs[0].name,
+            logits=model.graph.output[0].name,
+            shape=tuple(layouts[last]),
+            channels_last=last,
+        )
+        try:
+            graph.try_out(what)
+        except ContentError as error:
+            refusal = refusal or error
+        else:
+            return graph, _facts(model)
+    assert refusal is not None
+    raise refusal
 
 
 def write(graph: Graph, path: Path, facts: Mapping[str, Any]) -> None:
@@ -159,6 +178,11 @@ def _replace(tensor: Any, values: Tensor) -> None:
     else:
         return
     tensor.CopyFrom(numpy_helper.from_array(content.reshape(tuple(tensor.dims)), tensor.name))
+
+
+def _channels_first(shape: list[int | None]) -> list[int | None]:
+    """Return a shape (N, height, width, channels) as (N, channels, height, width)."""
+    return [shape[0], shape[3], *shape[1:3]] if len(shape) == 4 else shape
 
 
 def _of_pictures(shape: list[int | None]) -> bool:
@@ -268,9 +292,12 @@ def _check(model: Any, what: str) -> None:
     graph = model.graph
     if not all(isinstance(text, str) for text in _texts(model)):  # protobuf hands them on as bytes
         raise ContentError(f"{what} has names that are not UTF-8; export it anew.")
-    if len(graph.node) > MOST_NODES:
+    count = max(len(graph.node), sum(len(node.input) for node in graph.node) // EDGES)
+    if count > MOST_NODES:
         raise ContentError(
-            f"{what} has {len(graph.node):,} nodes; graphs of at most {MOST_NODES:,} are run."
+            f"{what} has {len(graph.node):,} nodes with {count * EDGES:,} inputs; graphs of at "
+            f"most {MOST_NODES:,} nodes with {EDGES} inputs each are run, and no classifier of "
+            f"pictures needs more; export the network that it was made from."
         )
     if model.functions or graph.sparse_initializer:
         raise ContentError(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unbackdoor.errors import ContentError, brief
+from unbackdoor.runtime.files import solid_bytes
 
 LARGEST_WEIGHTS = 16 << 30
 MOST_SHARED = 64 << 20
@@ -45,7 +46,7 @@ class Beside:
         return (self._data if self._sizes else self._graph).hexdigest()
 
     def read(self, tensor: Any, expected: int) -> bytes:
-        """Return the bytes of a tensor that lie in another file of the same folder.
+        """Return the bytes of a tensor that lie in another file of the folder.
 
         Raises:
             ValueError: they do not, or more are asked for than there are.
@@ -54,18 +55,17 @@ class Beside:
         entries = {str(entry.key): str(entry.value) for entry in tensor.external_data}
         location = entries.get("location", "")
         path = self.folder / location
-        if (
-            not location
-            or path.is_symlink()
-            or path.resolve().parent != self.folder.resolve()
-            or not path.is_file()
-        ):
-            raise ValueError(f"its external data {location!r} are no file of the same folder")
+        own = self.folder.resolve()
+        # Without links and steps upwards, a path is as it is resolved.
+        if not location or path.resolve() != own / location or not path.is_file():
+            raise ValueError(
+                f"its external data {location!r} are no file of its folder or of one in it"
+            )
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", expected))
-        size = path.stat().st_size
+        size = solid_bytes(path)
         if length != expected or not 0 <= offset <= size - length:
             raise ValueError(f"its external data have no {expected:,} bytes at {offset:,}")
-        self._sizes[path.name] = size
+        self._sizes[location] = size
         self._read += length
         if self._read > sum(self._sizes.values()) + MOST_SHARED:
             raise ValueError("its tensors refer to the same external data too often")

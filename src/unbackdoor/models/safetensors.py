@@ -18,6 +18,7 @@ import safetensors.torch
 from torch import Tensor
 
 from unbackdoor.errors import ContentError, brief
+from unbackdoor.runtime.files import solid_bytes
 
 HEADER = "unbackdoor"
 """The key of the header under which provenance stands, as JSON."""
@@ -90,6 +91,8 @@ def check(path: Path) -> dict[str, str]:
         isinstance(value, str) for value in cast("dict[str, object]", metadata).values()
     ):
         raise ValueError("metadata that are not texts")
+    if (written := solid_bytes(path)) < size:
+        raise ValueError(f"{size:,} bytes, of which only {written:,} were ever written")
     end = 0
     for name, (first, last) in sorted(
         ((name, _span(name, entry)) for name, entry in entries.items()), key=lambda item: item[1]

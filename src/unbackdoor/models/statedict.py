@@ -18,6 +18,7 @@ from torch import Tensor
 
 from unbackdoor.errors import ContentError, brief, printable
 from unbackdoor.models import pickles
+from unbackdoor.runtime.files import solid_bytes
 
 LARGEST_DIRECTORY = 8 << 20
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"
@@ -49,7 +50,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], str]:
     """
     what = f"MODEL: {path}"
     with path.open("rb") as file:
-        checked = _checked(file, path.stat().st_size, what)
+        checked = _checked(file, path.stat().st_size, solid_bytes(path), what)
         checked.seek(0)
         try:
             content: object = torch.load(checked, map_location="cpu", weights_only=True)
@@ -61,10 +62,15 @@ def read(path: Path) -> tuple[dict[str, Tensor], str]:
     return _unwrapped(content, what)
 
 
-def _checked(file: BinaryIO, size: int, what: str) -> BinaryIO:
+def _checked(file: BinaryIO, size: int, written: int, what: str) -> BinaryIO:
     """Return the checked file for torch: a pickle of tensors that are no larger than its data."""
     first = file.read(4)
     checked = file
+    if written < size:
+        raise ContentError(
+            f"{what} has {size:,} bytes, of which only {written:,} were ever written; copy or "
+            f"fetch it anew."
+        )
     if first == ZIP:
         declared, checked = _check_zip(file, size, what)
     elif first.startswith(PICKLE):

@@ -154,7 +154,7 @@ def _cause(module: nn.Module, failures: list[str], here: Sequence[int]) -> str:
         )
     return (
         f"MODEL: it takes pictures neither of {here[1]}×{here[0]} pixels ({first}) nor of the "
-        f"usual sizes from {SIDES[0]} to {SIDES[-1]}; say the side that it was trained on by --size."
+        f"usual sizes from {SIDES[0]} to {SIDES[-1]}; say the side of its pictures by --size."
     )
 
 

@@ -12,6 +12,8 @@ from torch import Tensor
 
 LARGEST_VALUES = 1 << 26
 """Numbers that are alive at once, for one image: 256 MiB."""
+MOST_KEPT = 3 << 26
+"""Numbers that a gradient may need of one image: 768 MiB."""
 MOST_WORK = 1 << 36
 """Multiplications for one image; the largest vision transformers in use take some 2³⁶."""
 
@@ -37,6 +39,8 @@ class Context:
     precision: torch.dtype = torch.float32
     dry: bool = False
     live: int = 0
+    peak: int = 0
+    kept: int = 0
     work: int = 0
 
     def precise(self, value: Tensor) -> Tensor:
@@ -47,6 +51,14 @@ class Context:
         """Raise unless a value of this shape is small enough, before it is made."""
         if self.live + math.prod(shape) > LARGEST_VALUES * max(self.batch, 1):
             raise ValueError(f"a value of shape {tuple(shape)} would take too much memory")
+
+    def take(self, count: int, *, kept: bool) -> None:
+        """Count the numbers of a value, and raise where a gradient would keep too many of them."""
+        self.live += count
+        self.peak = max(self.peak, self.live)
+        self.kept += count if kept else 0
+        if self.kept > MOST_KEPT * max(self.batch, 1):
+            raise ValueError("its values together would take too much memory for a gradient")
 
     def multiply(self, count: int) -> None:
         """Raise unless so many more multiplications are few enough."""
