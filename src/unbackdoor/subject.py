@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from unbackdoor.data import Split
 from unbackdoor.detectors.evidence import Evidence
 from unbackdoor.errors import ContentError, printable
 from unbackdoor.metrics import answers
-from unbackdoor.models import Loaded, Normalise, bare, device_of, freeze
+from unbackdoor.models import Loaded, Normalise, Stated, bare, device_of, freeze
 from unbackdoor.repairing import Controls, Parts
 from unbackdoor.repairing import repair as repair_model
 from unbackdoor.repairing.settings import RepairSettings
@@ -60,6 +61,33 @@ class InputSettings:
             return None
         channels = len(self.mean or self.std or ())
         return Normalise(self.mean or (0.0,) * channels, self.std or (1.0,) * channels)
+
+    def completed(
+        self, stated: Stated, classes: Sequence[str]
+    ) -> tuple[InputSettings, tuple[str, ...]]:
+        """Return these settings with what a model's folder says where the user said nothing.
+
+        Args:
+            stated: by the files beside the weights.
+            classes: of the data.
+
+        """
+        new: dict[str, Any] = {}
+        notes: list[str] = []
+        if self.mean is None and self.std is None and stated.mean and stated.std:
+            new |= {"mean": stated.mean, "std": stated.std}
+            shown = [" ".join(f"{value:.4g}" for value in x) for x in (stated.mean, stated.std)]
+            notes.append(
+                f"Its folder states the input: --mean {shown[0]} --std {shown[1]} is used."
+            )
+        if self.size is None and stated.size:
+            new["size"] = stated.size
+            notes.append(f"Its folder states pictures of {stated.size} pixels: --size is that.")
+        indices = None if self.labels is not None else stated.indices(classes)
+        if indices is not None:
+            new["labels"] = indices
+            notes.append("Its folder names the classes, so that their order is known: it is used.")
+        return dataclasses.replace(self, **new), tuple(notes)
 
 
 AS_IT_IS = InputSettings()
@@ -132,7 +160,7 @@ class Subject:
 
         Args:
             loaded: the model; if it was passed from Python, it has neither a name nor a file.
-            images: all clean images, already of the size in ``fitting``.
+            images: all clean images.
             fitting: how images are fitted to the model.
             device: where the model runs; when left out, it stays where it is.
             progress: where to report.
@@ -142,6 +170,8 @@ class Subject:
             InsufficientDataError: there are too few images of a class.
 
         """
+        fitting, believed = fitting.completed(loaded.stated, images.defend.classes)
+        images = images.resized(fitting.size)
         adapted = preflight.adapt(loaded.module, images, fitting.normalisation)
         images = adapted.images
         if fitting.labels is not None:
@@ -151,7 +181,7 @@ class Subject:
         findings = (
             *(
                 Finding(check="format", severity="note", sentence=note, remedy="")
-                for note in loaded.notes
+                for note in (*loaded.notes, *believed)
             ),
             *adapted.findings,
             *preflight.check(adapted.network, images, prepared=prepared),

@@ -12,6 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from unbackdoor.app.discovery import models_in
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.models import load, save
 from unbackdoor.models.optional import optional
@@ -62,7 +63,10 @@ def test_a_giant_network_for_a_small_file_is_never_made(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("giant", "sentence"),
-    [({"hidden_size": 30_000}, "numbers"), ({"num_hidden_layers": 10**9}, "more layers")],
+    [
+        ({"hidden_size": 30_000}, "numbers"),
+        ({"num_hidden_layers": 10**9}, "even without its weights"),
+    ],
 )
 def test_a_giant_configuration_for_a_small_file_is_never_made(
     giant: dict[str, int], sentence: str, tmp_path: Path
@@ -146,4 +150,93 @@ def test_a_package_that_is_not_there_is_named(
     (tmp_path / "config.json").write_text(json.dumps(config))
     safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(ArgumentError, match=rf"pip install 'unbackdoor\[{package}\]'"):
+        load(str(tmp_path))
+
+
+def vit(library: Any) -> Any:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = library.ViTConfig(
+        **sizes, intermediate_size=64, image_size=32, patch_size=8, num_labels=4
+    )
+    return library.ViTForImageClassification(config).eval()
+
+
+@pytest.mark.parametrize("form", ["parts", "variant", "bin", "bin in parts"])
+def test_weights_in_other_files_of_a_folder(form: str, tmp_path: Path) -> None:
+    network = vit(package("transformers"))
+    network.config.architectures = ["ViTForImageClassification"]
+    network.config.save_pretrained(tmp_path)
+    state = {key: value.contiguous() for key, value in network.state_dict().items()}
+    halves = [dict(list(state.items())[half::2]) for half in (0, 1)]
+    if form == "parts":
+        network.save_pretrained(tmp_path, max_shard_size="40KB")
+        assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    elif form == "variant":
+        network.save_pretrained(tmp_path, variant="fp16")
+    elif form == "bin":
+        torch.save(state, tmp_path / "pytorch_model.bin")
+    else:
+        names = [f"pytorch_model-0000{part}-of-00002.bin" for part in (1, 2)]
+        listed = {key: name for name, half in zip(names, halves, strict=True) for key in half}
+        for name, half in zip(names, halves, strict=True):
+            torch.save(half, tmp_path / name)
+        (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": listed}))
+    assert models_in(tmp_path) == [str(tmp_path)]
+    images = torch.rand(2, 3, 32, 32)
+    loaded = load(str(tmp_path))
+    assert torch.allclose(loaded.module(images), network(images).logits, atol=1e-6)
+
+
+def folder(tmp_path: Path, **config: object) -> Path:
+    """A folder of timm with its weights as torch.save writes them."""
+    more: Any = config.get("model_args", {})
+    network = package("timm").create_model("resnet10t", num_classes=5, **more).eval()
+    text = json.dumps({"architecture": "resnet10t", "num_classes": 5, **config})
+    (tmp_path / "config.json").write_text(text)
+    torch.save(network.state_dict(), tmp_path / "pytorch_model.bin")
+    return tmp_path
+
+
+def test_a_folder_of_timm_is_believed(tmp_path: Path) -> None:
+    path = folder(
+        tmp_path,
+        model_args={"stem_width": 16, "avg_down": True},
+        label_names=list("abcde"),
+        pretrained_cfg={"mean": [0.5] * 3, "std": [0.5] * 3, "input_size": [3, 64, 64]},
+    )
+    loaded = load(str(path))
+    assert loaded.stated.classes == tuple("abcde")
+    assert (loaded.stated.mean, loaded.stated.size) == ((0.5,) * 3, 64)
+    assert loaded.module(torch.rand(2, 3, 64, 64)).shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"pretrained": True}, {"checkpoint_path": "/etc/passwd"}, {"block": {"file": "x"}}],
+)
+def test_arguments_of_timm_that_lead_elsewhere_are_refused(
+    asked: dict[str, object], tmp_path: Path
+) -> None:
+    path = folder(tmp_path)
+    (path / "config.json").write_text(
+        json.dumps({"architecture": "resnet10t", "model_args": asked})
+    )
+    with pytest.raises(ContentError, match="more than layers"):
+        load(str(path))
+
+
+@pytest.mark.parametrize("named", ["../out.safetensors", "/etc/passwd", "missing.safetensors"])
+def test_a_list_of_parts_names_files_of_its_folder_alone(named: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet10t"}))
+    index = {"weight_map": {"a": named}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ContentError, match="no file of its folder"):
+        load(str(tmp_path))
+
+
+def test_of_several_variants_none_is_chosen(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet10t"}))
+    for name in ("model.fp16.safetensors", "model.fp32.safetensors"):
+        safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / name)
+    with pytest.raises(ContentError, match="several times"):
         load(str(tmp_path))

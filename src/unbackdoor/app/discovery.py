@@ -8,7 +8,7 @@ from pathlib import Path
 
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.models import check_readable
-from unbackdoor.models.huggingface import CONFIG, WEIGHTS
+from unbackdoor.models.huggingface import CONFIG, weights_in
 
 NO_MODELS = {
     ".bmp", ".cfg", ".css", ".csv", ".gif", ".html", ".ipynb", ".jpeg", ".jpg", ".js", ".json",
@@ -51,9 +51,16 @@ def find_models(named: Sequence[str]) -> tuple[list[str], bool]:
     return found, several
 
 
-def is_model(folder: Path) -> bool:
-    """Return whether a folder is itself a model: it holds a configuration and weights."""
-    return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
+def weights_of(folder: Path) -> tuple[Path, ...] | None:
+    """Return the weights of a folder that is itself a model; None for any other folder.
+
+    They are no models of their own. Where it cannot be said which they are, they are listed too.
+    """
+    try:
+        found = weights_in(folder) if (folder / CONFIG).is_file() else ()
+    except ContentError:
+        return ()
+    return found or None
 
 
 def models_in(folder: Path) -> list[str]:
@@ -78,8 +85,8 @@ def models_in(folder: Path) -> list[str]:
         paths += [
             inside / name for name in files if name not in tensors and _may_be_model(Path(name))
         ]
-        if is_model(inside):
-            paths = [inside, *(path for path in paths if path.name != WEIGHTS)]
+        if (weights := weights_of(inside)) is not None:
+            paths = [inside, *(path for path in paths if path not in weights)]
         found += map(str, paths)
     found += [str(error.filename) for error in unseen]
     if not found:

@@ -9,7 +9,7 @@ from typing import Literal
 from unbackdoor import results
 from unbackdoor.app import terminal
 from unbackdoor.errors import ArgumentError
-from unbackdoor.models.huggingface import CONFIG, WEIGHTS
+from unbackdoor.models.huggingface import files_of
 from unbackdoor.report import page as pages
 from unbackdoor.report.sarif import encode_sarif
 from unbackdoor.report.table import show, show_one_of_several, show_summary
@@ -39,7 +39,7 @@ def check_outputs(
         for argument, named in inputs.items()
         for name in named
         if name is not None
-        for path in (Path(name), Path(name, CONFIG), Path(name, WEIGHTS))
+        for path in (Path(name), *files_of(Path(name)))
     }
     for argument, path in paths.items():
         if path is None:

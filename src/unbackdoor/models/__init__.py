@@ -18,6 +18,7 @@ from unbackdoor.models.graph import Graph
 from unbackdoor.models.layout import layout_for
 from unbackdoor.models.normalise import Normalise
 from unbackdoor.models.resnet import ResNet
+from unbackdoor.models.stated import Stated
 
 __all__ = [
     "ARCHITECTURES",
@@ -33,6 +34,7 @@ __all__ = [
     "Pick",
     "ResNet",
     "Row",
+    "Stated",
     "bare",
     "build",
     "check_architecture",

@@ -72,8 +72,10 @@ class Pick(nn.Module):
     def forward(self, answer: Any) -> Tensor:
         """Return the tensor."""
         for key in self.path:
-            attribute = isinstance(key, str) and key.startswith(".")
-            answer = getattr(answer, key[1:]) if attribute else answer[key]
+            if isinstance(key, str) and key.startswith("."):
+                answer = getattr(answer, key[1:])
+            else:
+                answer = answer[key]
         return answer
 
 

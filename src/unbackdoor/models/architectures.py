@@ -21,6 +21,7 @@ from unbackdoor.models import onnx
 from unbackdoor.models.builtin import ARCHITECTURES
 from unbackdoor.models.fitting import of_name
 from unbackdoor.models.optional import numbers, optional
+from unbackdoor.runtime.child import MEMORY, SECONDS, Ended, tried
 
 MOST_CLASSES = 100_000
 KINDS = f"one of {', '.join(ARCHITECTURES)}, timm:NAME, FILE.onnx or FILE.py:FUNCTION"
@@ -64,7 +65,12 @@ def _unreadable(file: Path, error: OSError | ValueError) -> ArgumentError:
     return ArgumentError(f"--arch: {file} cannot be read ({reason}); check its permissions.")
 
 
-def build(arch: str, classes: int, state: Mapping[str, Tensor] | None = None) -> nn.Module:
+def build(
+    arch: str,
+    classes: int,
+    state: Mapping[str, Tensor] | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> nn.Module:
     """Return a fresh network.
 
     Args:
@@ -74,6 +80,7 @@ def build(arch: str, classes: int, state: Mapping[str, Tensor] | None = None) ->
         classes: of a built-in or timm network.
         state: what will be loaded into it: a built-in or timm network takes the number of classes
             from its last layer. A timm network that is larger than it comes without memory.
+        more: arguments of a timm network, checked; it is first made in a process of its own.
 
     Raises:
         ArgumentError: no such architecture.
@@ -84,7 +91,7 @@ def build(arch: str, classes: int, state: Mapping[str, Tensor] | None = None) ->
     if arch in ARCHITECTURES:
         return ARCHITECTURES[arch](_size(state, "classifier.weight", 0) or classes)
     if arch.startswith("timm:"):
-        return _timm(arch.removeprefix("timm:"), classes, state)
+        return _timm(arch.removeprefix("timm:"), classes, state, more or {})
     file, _, function = arch.rpartition(":")
     if not arch.endswith(".onnx"):
         return _call(Path(file), function)
@@ -115,19 +122,35 @@ def _timm_library(name: str) -> Any:
     return library
 
 
-def _timm(name: str, classes: int, state: Mapping[str, Tensor] | None) -> nn.Module:
+def _timm(
+    name: str, classes: int, state: Mapping[str, Tensor] | None, more: Mapping[str, Any]
+) -> nn.Module:
     library = _timm_library(name)
     try:
         described: dict[str, Any] = library.get_pretrained_cfg(name).to_dict()
         head, stem = described.get("classifier"), described.get("first_conv")
-        wanted: dict[str, int] = {"num_classes": _size(state, f"{head}.weight", 0) or classes}
+        wanted: dict[str, Any] = {
+            **more,
+            "num_classes": _size(state, f"{head}.weight", 0) or classes,
+        }
         if channels := _size(state, f"{stem}.weight", 1):
             wanted["in_chans"] = channels
-        with torch.device("meta"):
-            empty: nn.Module = library.create_model(name, pretrained=False, **wanted)
+
+        def made() -> nn.Module:
+            with torch.device("meta"):
+                return library.create_model(name, pretrained=False, **wanted)
+
+        if more:
+            tried(lambda: len(made().state_dict()))
+        empty = made()
         if state is not None and numbers(empty.state_dict()) > numbers(state):
             return empty  # does not fit, and its shapes are enough to say so
         return library.create_model(name, pretrained=False, **wanted)
+    except Ended:
+        raise ContentError(
+            f"--arch: timm takes more than {SECONDS} s or {MEMORY >> 20} MiB to make {name} with "
+            f"the model_args of its folder; check them."
+        ) from None
     except Exception as error:  # whatever a constructor raises for a tag or for such sizes
         raise ContentError(
             f"--arch: timm cannot make {name} for these weights ({brief(error)}); check --arch."

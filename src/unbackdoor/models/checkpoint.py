@@ -16,6 +16,7 @@ from unbackdoor.models import contents, fitting, huggingface, onnx, safetensors,
 from unbackdoor.models.architectures import KINDS, build
 from unbackdoor.models.builtin import ARCHITECTURES
 from unbackdoor.models.graph import Graph
+from unbackdoor.models.stated import UNSAID, Stated
 from unbackdoor.runtime.files import sha256_of, written_aside
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -37,6 +38,7 @@ class Loaded:
         facts: what the file says of itself (its provenance), empty where it says nothing.
         notes: what was understood about the file, a sentence each.
         suffix: of the file with the weights: the format to write it back in.
+        stated: what lies beside the weights says of its input and classes.
 
     """
 
@@ -47,6 +49,7 @@ class Loaded:
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
     notes: tuple[str, ...] = ()
     suffix: str = ".safetensors"
+    stated: Stated = UNSAID
 
 
 def load(spec: str, arch: str | None = None) -> Loaded:
@@ -54,8 +57,8 @@ def load(spec: str, arch: str | None = None) -> Loaded:
 
     Args:
         spec: ``shipped:NAME``; the path of a ``.safetensors`` file, of a state dict of
-            ``torch.save`` (``.pt``, ``.pth``, ``.bin``, ``.ckpt``) or of an ``.onnx`` graph; or a
-            folder with ``config.json`` and ``model.safetensors``.
+            ``torch.save`` (by any name) or of an ``.onnx`` graph; or a folder of the Hugging Face
+            hub, with ``config.json`` and weights.
         arch: see :func:`~unbackdoor.models.architectures.build`; may be left out where the file
             says it.
 
@@ -100,28 +103,32 @@ def _unreadable(spec: str, argument: str, error: OSError) -> ArgumentError:
 
 
 def _load(spec: str, arch: str | None) -> Loaded:
-    path, said, sha256 = _locate(spec), None, ""
+    path, stated = _locate(spec), UNSAID
     if path.is_dir():
-        folder = path
-        path, said = huggingface.open_folder(folder)
-        sha256 = huggingface.sha256(folder)
-        if arch is None and said.startswith(huggingface.TRANSFORMERS):
-            module = huggingface.read(folder, said).eval()
-            return Loaded(module, spec, sha256, said)
-    if path.suffix == ".onnx":
+        hub = huggingface.open_folder(path)
+        if arch is None:
+            stated = hub.stated
+        if arch is None and hub.arch.startswith(huggingface.TRANSFORMERS):
+            module = huggingface.read(hub).eval()
+            return Loaded(module, spec, hub.sha256, hub.arch, stated=stated)
+        said, sha256, facts, note = hub.arch, hub.sha256, dict[str, Any](), ""
+        state, more = hub.state(), hub.model_args if arch is None else {}
+        suffix = hub.files[0].suffix
+    elif path.suffix == ".onnx":
         if arch is not None:
             raise ArgumentError(f"--arch: {spec} holds its own graph; leave --arch out.")
         graph, facts = onnx.read(path)
         return Loaded(graph.eval(), spec, graph.source.sha256, "onnx", facts, (), path.suffix)
-    state, facts, note = _read(path)
+    else:
+        state, facts, note = _read(path)
+        said, sha256, more, suffix = None, sha256_of(path), {}, path.suffix
     name = arch or said or _claimed(facts, spec)
-    module = build(name, 10, state)
+    module = build(name, 10, state, more)
     found = fitting.named(state, module.state_dict(), f"MODEL: {spec}")
     fitting.fill(module, found.state, spec, name)
-    said = "; ".join(filter(None, (note, *found.notes)))
-    notes = (f"{said[0].upper()}{said[1:]}.",) if said else ()
-    sha256 = sha256 or sha256_of(path)
-    return Loaded(module.eval(), spec, sha256, name, facts, notes, path.suffix)
+    text = "; ".join(filter(None, (note, *found.notes)))
+    notes = (f"{text[0].upper()}{text[1:]}.",) if text else ()
+    return Loaded(module.eval(), spec, sha256, name, facts, notes, suffix, stated)
 
 
 def save(module: nn.Module, path: Path, facts: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from unbackdoor.errors import ContentError, brief
 from unbackdoor.models.alike import DOUBLE, MOST_ROUNDING, ROUNDINGS, alike
-from unbackdoor.models.operators import OPERATORS, Context
+from unbackdoor.models.operators import OPERATORS, Context, TooMuch
 
 SIDE = 32
 VIEWS = {
@@ -134,7 +134,7 @@ class Graph(nn.Module):
 
         So many go through at a time as fit into :data:`ROOM` by what one image took in a dry run.
         """
-        parts = [self._run(part, dry=False) for part in images.split(self.most)]
+        parts = [self._run(part, dry=False) for part in torch.split(images, self.most)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _run(self, images: Tensor, *, dry: bool) -> Tensor:
@@ -144,6 +144,7 @@ class Graph(nn.Module):
             exported=self.shape[0] if self.shape else None,
             precision=images.dtype,
             dry=dry,
+            picture=images[0].numel(),
         )
         taken = images.permute(0, 2, 3, 1) if self.channels_last else images
         values: dict[str, Tensor] = {**self.named_weights(), self.image: taken}
@@ -200,6 +201,12 @@ class Graph(nn.Module):
                 single = self._both_ways(images.float())
                 # Two large ones in double precision would take more memory than any other run.
                 alone, together = self._both_ways(images) if self.most > 1 else single
+        except TooMuch as error:
+            raise ContentError(
+                f"{what} takes more than any classifier of pictures of shape "
+                f"{tuple(images.shape[1:])} does ({brief(error)}), so it is not run; export the "
+                f"network that it was made from."
+            ) from error
         except Exception as error:  # a foreign graph fails in as many ways as there are operators
             raise ContentError(
                 f"{what} cannot be run on images of shape {tuple(images.shape[1:])} "

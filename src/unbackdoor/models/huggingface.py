@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,11 +18,18 @@ import torch
 from torch import Tensor, nn
 
 from unbackdoor.errors import ContentError, brief, printable
-from unbackdoor.models import safetensors
+from unbackdoor.models import safetensors, statedict
 from unbackdoor.models.optional import numbers, optional
+from unbackdoor.models.stated import Stated, of_timm, of_transformers
+from unbackdoor.runtime.child import MEMORY, SECONDS, Ended, tried
 from unbackdoor.runtime.files import read_bytes, sha256_of
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+WEIGHTS = (("model", ".safetensors"), ("pytorch_model", ".bin"))
+"""Names of files of weights, before and behind the name of a variant."""
+PART = re.compile(r"-\d{5}-of-\d{5}")
+"""In the name of a file that holds a part of the tensors."""
+MOST_PARTS = 1000
 TRANSFORMERS = "transformers:"
 LARGEST_CONFIG = 4 << 20
 TIED = 2
@@ -33,6 +42,19 @@ FOREIGN = {
 CHOSEN_HERE = ("attn_implementation", "experts_implementation")
 """Parts of keys that could name compiled code of the hub; the plain implementation is used
 instead."""
+LEADING = {
+    *("model_name", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path"),
+    *(
+        "cache_dir",
+        "scriptable",
+        "exportable",
+        "no_jit",
+        "features_only",
+        "num_classes",
+        "in_chans",
+    ),
+}
+"""Arguments of timm that lead to other files or other networks, or that the weights say."""
 ADAPTERS = {"adapter_config.json"}
 
 
@@ -48,21 +70,140 @@ class Logits(nn.Module):
         return self.network(pixel_values=images).logits
 
 
-def open_folder(folder: Path) -> tuple[Path, str]:
-    """Return the file of weights of a folder, and the name of its architecture.
+@dataclass(frozen=True)
+class Hub:
+    """A folder of the hub that was checked.
+
+    Args:
+        folder: where it is.
+        config: its configuration.
+        files: of its weights, in their order.
+        arch: name of its architecture.
+
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    files: tuple[Path, ...]
+    arch: str
+
+    @property
+    def stated(self) -> Stated:
+        """What its files say of the network's input and classes."""
+        if not self.arch.startswith(TRANSFORMERS):
+            return of_timm(self.config)
+        path = self.folder / PROCESSOR
+        return of_transformers(self.config, _read(path) if path.is_file() else {})
+
+    @property
+    def model_args(self) -> dict[str, Any]:
+        """Arguments with which timm makes the network.
+
+        Raises:
+            ContentError: one of them asks for more than layers.
+
+        """
+        given: object = self.config.get("model_args") or {}
+        args = cast("dict[str, Any]", given) if isinstance(given, dict) else {"": given}
+        foreign = [name for name, value in args.items() if name in LEADING or not _is_flat(value)]
+        if foreign or "" in args:
+            raise ContentError(
+                f"MODEL: {self.folder / CONFIG} asks by model_args for more than layers "
+                f"({printable(', '.join(sorted(foreign)))[:80]}), which is not followed; remove it."
+            )
+        return args
+
+    @property
+    def sha256(self) -> str:
+        """A SHA-256 over those of the weights, and over what decides what they mean."""
+        digests = b"".join(bytes.fromhex(sha256_of(path)) for path in self.files)
+        beside = [self.folder / name for name in (CONFIG, PROCESSOR)]
+        texts = b"".join(path.read_bytes() for path in beside if path.is_file())
+        return hashlib.sha256(digests + texts).hexdigest()
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all of its tensors.
+
+        Raises:
+            ContentError: a file cannot be read, or a tensor stands in two.
+
+        """
+        state: dict[str, Tensor] = {}
+        for path in self.files:
+            safe = path.suffix == ".safetensors"
+            part = safetensors.read(path)[0] if safe else statedict.read(path)[0]
+            if twice := state.keys() & part.keys():
+                raise ContentError(
+                    f"MODEL: {path} has the tensor {printable(min(twice))[:80]}, which stands in "
+                    f"another file too; fetch the folder anew."
+                )
+            state |= part
+        return state
+
+
+def weights_in(folder: Path) -> tuple[Path, ...]:
+    """Return the files of weights of a folder, empty where it has none by a name of the hub.
+
+    In this order: safetensors whole, in parts, or of one variant; then the same of torch.save.
+
+    Raises:
+        ContentError: it has several variants, or its list of parts cannot be used.
+
+    """
+    for stem, suffix in WEIGHTS:
+        if (whole := folder / f"{stem}{suffix}").is_file():
+            return (whole,)
+        indices = sorted(folder.glob(f"{stem}{suffix}.index*.json"))
+        wholes = [
+            path for path in sorted(folder.glob(f"{stem}.*{suffix}")) if not PART.search(path.name)
+        ]
+        if len(indices) + len(wholes) > 1:
+            names = ", ".join(path.name for path in (*wholes, *indices))
+            raise ContentError(
+                f"MODEL: {folder} has its weights several times ({names}), and one that is not "
+                f"scanned could be the one that is deployed; keep the one that you use."
+            )
+        if indices:
+            return _parts(indices[0])
+        if wholes:
+            return (wholes[0],)
+    return ()
+
+
+def _parts(index: Path) -> tuple[Path, ...]:
+    """Return the files that a list of tensors names: files of the same folder alone."""
+    listed = _read(index).get("weight_map")
+    names = cast("dict[str, object]", listed) if isinstance(listed, dict) else {}
+    files = sorted({str(name) for name in names.values()})
+    for name in files:
+        if Path(name).name != name or not (index.parent / name).is_file():
+            raise ContentError(
+                f"MODEL: {index} names {printable(name)[:80]!r}, which is no file of its folder; "
+                f"fetch the folder anew."
+            )
+    if not files or len(files) > MOST_PARTS:
+        raise ContentError(
+            f"MODEL: {index} names {len(files)} files; expected 1 to {MOST_PARTS}, fetch it anew."
+        )
+    return tuple(index.parent / name for name in files)
+
+
+def open_folder(folder: Path) -> Hub:
+    """Check a folder and return what is in it.
 
     Raises:
         ContentError: the folder lacks a file, one is a link out of it, or asks for code.
 
     """
-    for name in (CONFIG, WEIGHTS):
-        path = folder / name
-        if not path.is_file():
-            raise ContentError(
-                f"MODEL: the folder {folder} has no {name}; expected {CONFIG} and {WEIGHTS} as the "
-                f"Hugging Face hub keeps them, or name the file of a model."
-            )
-        if path.resolve().parent != folder.resolve():
+    files = weights_in(folder)
+    if not files or not (folder / CONFIG).is_file():
+        lacks = CONFIG if files else "weights (model.safetensors or pytorch_model.bin)"
+        raise ContentError(
+            f"MODEL: the folder {folder} has no {lacks}; expected both as the Hugging Face hub "
+            f"keeps them, or name the file of a model."
+        )
+    for path in (folder / CONFIG, folder / PROCESSOR, *files):
+        if path.is_symlink() and path.resolve().parent != folder.resolve():
             raise ContentError(
                 f"MODEL: {path} is a link out of its folder; copy the folder with cp -rL."
             )
@@ -72,10 +213,10 @@ def open_folder(folder: Path) -> tuple[Path, str]:
         raise ContentError(
             f"MODEL: {folder} asks for more than its weights ({', '.join(sorted(asked))}), such as "
             f"code of its own, which is never run; name code that you trust with --arch "
-            f"FILE.py:FUNCTION and the file {WEIGHTS}."
+            f"FILE.py:FUNCTION and the file {files[0].name}."
         )
     if isinstance(name := config.get("architecture"), str):
-        return folder / WEIGHTS, f"timm:{name}"
+        return Hub(folder, config, files, f"timm:{name}")
     names = config.get("architectures")
     name = cast("list[object]", names)[0] if isinstance(names, list) and names else None
     if not isinstance(name, str) or not name.endswith("ForImageClassification"):
@@ -83,51 +224,64 @@ def open_folder(folder: Path) -> tuple[Path, str]:
             f"MODEL: {folder / CONFIG} is of {name or 'no architecture'}; expected an image "
             f"classifier (…ForImageClassification, or a timm architecture)."
         )
-    return folder / WEIGHTS, f"{TRANSFORMERS}{name}"
+    return Hub(folder, config, files, f"{TRANSFORMERS}{name}")
 
 
-def read(folder: Path, arch: str) -> Logits:
+def read(hub: Hub) -> Logits:
     """Return the network of a folder of transformers, with its weights.
 
-    The library itself reads them, because it knows other names for some of them; it is kept to the
-    one file of safetensors, whose header was checked before.
+    The library itself lays the tensors on it, because it knows other names for some of them; it is
+    given the tensors that were read here and opens no file. The network is first made in a process
+    of its own, without memory for its weights, because a configuration can describe one that is
+    never done.
 
     Raises:
         ArgumentError: the package is not installed.
         ContentError: the configuration describes no network, or not one of these weights.
 
     """
-    library = optional("transformers", f"MODEL: {arch}")
-    state = safetensors.read(folder / WEIGHTS)[0]
-    config = _read(folder / CONFIG)
-    _check_depth(folder, config, len(state))
+    library = optional("transformers", f"MODEL: {hub.arch}")
+    state, where = hub.state(), hub.folder / CONFIG
     library.logging.set_verbosity_error()
     library.logging.disable_progress_bar()
-    local = {"local_files_only": True, "trust_remote_code": False}
     maker = library.AutoModelForImageClassification
-    try:
+
+    def described() -> Any:
         # Pass the checked dictionary, not the file: from a file the library would go on to other
         # files.
-        kind: Any = library.AutoConfig.for_model(config.get("model_type"))
-        described: Any = kind.from_dict(_plain(config))
+        kind: Any = library.AutoConfig.for_model(hub.config.get("model_type"))
+        return kind.from_dict(_plain(hub.config))
+
+    def empty() -> Any:
         with torch.device("meta"):  # shapes alone
-            empty: nn.Module = maker.from_config(described, attn_implementation="eager")
-        _check_size(folder, numbers(empty.state_dict()), numbers(state))
-        network, report = maker.from_pretrained(
-            folder.resolve(),
-            config=described,
-            **local,
-            use_safetensors=True,
+            return maker.from_config(described(), attn_implementation="eager")
+
+    def count() -> int:
+        network = empty()
+        buffers = sum(tensor.numel() for tensor in network.buffers())
+        return max(numbers(network.state_dict()), buffers)
+
+    try:
+        _check_size(where, tried(count), numbers(state))
+        network, report = type(empty()).from_pretrained(
+            None,
+            config=described(),
+            state_dict=state,
             attn_implementation="eager",
             dtype=torch.float32,
             output_loading_info=True,
         )
+    except Ended:
+        raise ContentError(
+            f"MODEL: {where} describes a network that takes more than {SECONDS} s or "
+            f"{MEMORY >> 20} MiB to be made, even without its weights; check its numbers of layers."
+        ) from None
     except ContentError:
         raise
     except Exception as error:  # whatever a configuration makes a constructor raise
         raise ContentError(
-            f"MODEL: {folder / CONFIG} describes no network that transformers can make of "
-            f"{WEIGHTS} ({brief(error)}); check both."
+            f"MODEL: {where} describes no network that transformers can make of its weights "
+            f"({brief(error)}); check both."
         ) from error
     problems = [
         f"{problem.split('_')[0]}: {', '.join(sorted(map(str, keys)))[:200]}"
@@ -136,16 +290,34 @@ def read(folder: Path, arch: str) -> Logits:
     ]
     if problems:
         raise ContentError(
-            f"MODEL: the tensors of {folder / WEIGHTS} do not fit {arch}: "
+            f"MODEL: the tensors of {hub.folder} do not fit {hub.arch}: "
             f"{printable('; '.join(problems))}; check both."
         )
     return Logits(network)
 
 
-def sha256(folder: Path) -> str:
-    """Return a SHA-256 over that of the weights and the configuration, which decide together."""
-    digest = bytes.fromhex(sha256_of(folder / WEIGHTS))
-    return hashlib.sha256(digest + (folder / CONFIG).read_bytes()).hexdigest()
+def _check_size(where: Path, described: int, held: int) -> None:
+    """Raise where a configuration describes a network that its weights cannot fill."""
+    if described > TIED * held:
+        raise ContentError(
+            f"MODEL: {where} describes a network of {described:,} numbers, its weights have "
+            f"{held:,}; check both."
+        )
+
+
+def _is_flat(value: object) -> bool:
+    """Return whether a value is a number, a text, or a list of them and of such lists."""
+    if isinstance(value, list):
+        return all(map(_is_flat, cast("list[object]", value)))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Return every file of a folder that could be its configuration or weights by its name."""
+    found = [folder / CONFIG, folder / PROCESSOR]
+    for stem, suffix in WEIGHTS:
+        found += [folder / f"{stem}{suffix}", *sorted(folder.glob(f"{stem}[-.]*{suffix}*"))]
+    return found
 
 
 def _plain(value: Any) -> Any:
@@ -157,38 +329,6 @@ def _plain(value: Any) -> Any:
             if not any(part in key for part in CHOSEN_HERE)
         }
     return [_plain(one) for one in cast("list[Any]", value)] if isinstance(value, list) else value
-
-
-def _check_size(folder: Path, described: int, held: int) -> None:
-    """Raise where a configuration describes a network that its weights cannot fill."""
-    if described > TIED * held:
-        raise ContentError(
-            f"MODEL: {folder / CONFIG} describes a network of {described:,} numbers, {WEIGHTS} has "
-            f"{held:,}; check both."
-        )
-
-
-def _check_depth(folder: Path, config: dict[str, Any], tensors: int) -> None:
-    """Raise where a configuration asks for more layers than there are tensors.
-
-    Even without memory for its weights such a network would be made for ever.
-    """
-
-    def deep(value: object, key: str) -> bool:
-        if isinstance(value, dict):
-            return any(
-                deep(inner, name) for name, inner in cast("dict[str, object]", value).items()
-            )
-        if isinstance(value, list):
-            return any(deep(inner, key) for inner in cast("list[object]", value))
-        named = any(part in key for part in ("layer", "depth", "block", "stage"))
-        return named and isinstance(value, int) and value > tensors
-
-    if deep(config, ""):
-        raise ContentError(
-            f"MODEL: {folder / CONFIG} asks for more layers than {WEIGHTS} has tensors "
-            f"({tensors}); check both."
-        )
 
 
 def _read(path: Path) -> dict[str, Any]:

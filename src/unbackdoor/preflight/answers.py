@@ -135,22 +135,17 @@ def _tensors(answer: object, path: Path = ()) -> Iterator[tuple[Path, Tensor]]:
         return
     if len(path) >= DEEPEST:
         return
+    given = cast("Any", answer)
     parts: list[tuple[str | int, Any]] = []
     if isinstance(answer, Mapping):
-        parts = [
-            (key, value)
-            for key, value in cast("Mapping[Any, Any]", answer).items()
-            if isinstance(key, str | int)
-        ]
-    elif isinstance(answer, tuple) and hasattr(answer, "_fields"):
-        fields = cast("tuple[str, ...]", getattr(answer, "_fields", ()))
-        parts = [(f".{field}", getattr(answer, field)) for field in fields]
+        parts = [(key, value) for key, value in given.items() if isinstance(key, str | int)]
+    elif isinstance(answer, tuple) and hasattr(given, "_fields"):
+        parts = [(f".{field}", getattr(given, field)) for field in given._fields]
     elif isinstance(answer, tuple | list):
-        parts = list(enumerate(cast("list[Any]", list(cast("Any", answer)))))
+        parts = list(enumerate(given))
     elif dataclasses.is_dataclass(answer):
-        parts = [
-            (f".{field.name}", getattr(answer, field.name)) for field in dataclasses.fields(answer)
-        ]
+        names = [field.name for field in dataclasses.fields(answer)]
+        parts = [(f".{name}", getattr(given, name)) for name in names]
     for key, value in parts[:MOST]:
         yield from _tensors(value, (*path, key))
 

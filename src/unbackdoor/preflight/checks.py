@@ -95,7 +95,7 @@ def _repeats(network: Classifier, images: Images, given: Tensor) -> list[Finding
 
 def _check_gradients(network: Classifier, images: Images) -> None:
     """Raise where the search has no gradient to follow: such a model would be reported as clean."""
-    for pixels in some_of(images, 8)[0].split(1):  # one at a time, which is enough for most
+    for pixels in torch.split(some_of(images, 8)[0], 1):  # one at a time, which is enough for most
         leaf = pixels.clone().requires_grad_()
         with torch.enable_grad():
             best = network(leaf).float().topk(2, dim=1).values

@@ -53,4 +53,5 @@ def ask(
     """
     pixels, labels = some_of(images, most)
     call = on_its_device(network) if isinstance(network, nn.Module) else network
-    return torch.cat([call(change(part)).float() for part in pixels.split(images.chunk)]), labels
+    parts = torch.split(pixels, images.chunk)
+    return torch.cat([call(change(part)).float() for part in parts]), labels

@@ -25,8 +25,8 @@ GAIN = 0.2
 """By how much accuracy has to rise for a remedy to be named."""
 PRICE = 0.05
 """By how much an order has to explain more than a range alone: an order fits itself to errors."""
-LOOKED_AT, EACH = 256, 3
-"""Images that orders are fitted to, and how many of each class that takes at least."""
+EACH, LEAST, MOST = 4, 64, 512
+"""Images of each class that an order is fitted to, and of all together."""
 SHOWN = 20
 
 Change = Callable[[Tensor], Tensor]
@@ -130,16 +130,18 @@ def remedy_for(
 
 def _remedies(network: Classifier, images: Images, flags: str, change: Change) -> list[Remedy]:
     """Return what a range gives alone, and with the order of classes that explains most."""
-    given, labels = ask(network, images, LOOKED_AT, change)
+    looked_at = min(max(EACH * len(images.classes), LEAST), MOST)
+    given, labels = ask(network, images, looked_at, change)
     share = float((given.argmax(1) == labels).double().mean())
     found = [Remedy(share, flags, {})] if flags else []
     classes = len(images.classes)
     table = torch.zeros(classes, max(classes, given.shape[1]), dtype=torch.int64)
     table.index_put_((labels, given.argmax(1)), torch.ones_like(labels), accumulate=True)
     occurring = (table.sum(1) > 0).nonzero()[:, 0]
-    rows, named = occurring.tolist(), table.argmax(1)[occurring].tolist()
+    rows = [int(row) for row in occurring]
+    named = [int(to) for to in table.argmax(1)[occurring]]
     explained = int(table[occurring].amax(1).sum()) / len(labels)
-    enough = len(labels) >= EACH * len(rows)
+    enough = len(labels) > 2 * len(rows)
     if enough and rows != named and len(set(named)) == len(named) and explained >= FINE:
         order = {images.classes[row]: to for row, to in zip(rows, named, strict=True)}
         found.append(Remedy(explained, flags, order))

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from unbackdoor.models.operators import layers, pointwise, shapes
-from unbackdoor.models.operators.context import Context
+from unbackdoor.models.operators.context import Context, TooMuch
 
-__all__ = ["OPERATORS", "Context"]
+__all__ = ["OPERATORS", "Context", "TooMuch"]
 
 OPERATORS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     "Abs": pointwise.each(torch.abs),

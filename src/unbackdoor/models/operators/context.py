@@ -17,7 +17,15 @@ MOST_KEPT = 3 << 26
 MOST_WORK = 1 << 36
 """Multiplications for one image; the largest vision transformers in use take some 2³⁶."""
 
+LARGEST_GROWTH, SMALLEST_BOUND = 2048, 1 << 22
+"""By how much the numbers that are alive may outgrow those of the picture, and what any may take:
+16 MiB."""
+
 Attributes = Mapping[str, Any]
+
+
+class TooMuch(ValueError):  # noqa: N818  the graph's reader makes the sentence
+    """A graph takes more memory or time than any classifier of such pictures."""
 
 
 @dataclass
@@ -30,6 +38,7 @@ class Context:
         exported: images that the file was exported for; None for any number.
         precision: of the images, and so of every floating value.
         dry: whether products are blank, so that a graph is measured before it is run.
+        picture: numbers of one image.
 
     """
 
@@ -38,6 +47,7 @@ class Context:
     exported: int | None
     precision: torch.dtype = torch.float32
     dry: bool = False
+    picture: int = LARGEST_VALUES
     live: int = 0
     peak: int = 0
     kept: int = 0
@@ -49,8 +59,9 @@ class Context:
 
     def room(self, shape: Sequence[int]) -> None:
         """Raise unless a value of this shape is small enough, before it is made."""
-        if self.live + math.prod(shape) > LARGEST_VALUES * max(self.batch, 1):
-            raise ValueError(f"a value of shape {tuple(shape)} would take too much memory")
+        bound = min(max(LARGEST_GROWTH * self.picture, SMALLEST_BOUND), LARGEST_VALUES)
+        if self.live + math.prod(shape) > bound * max(self.batch, 1):
+            raise TooMuch(f"a value of shape {tuple(shape)} would take too much memory")
 
     def take(self, count: int, *, kept: bool) -> None:
         """Count the numbers of a value, and raise where a gradient would keep too many of them."""
@@ -58,13 +69,13 @@ class Context:
         self.peak = max(self.peak, self.live)
         self.kept += count if kept else 0
         if self.kept > MOST_KEPT * max(self.batch, 1):
-            raise ValueError("its values together would take too much memory for a gradient")
+            raise TooMuch("its values together would take too much memory for a gradient")
 
     def multiply(self, count: int) -> None:
         """Raise unless so many more multiplications are few enough."""
         self.work += count
         if self.work > MOST_WORK * max(self.batch, 1):
-            raise ValueError("it takes more multiplications than any classifier of pictures")
+            raise TooMuch("it takes more multiplications than any classifier of pictures")
 
     def blank(self, like: Tensor, shape: Sequence[int]) -> Tensor:
         """Return a value of this shape that takes neither memory nor time."""
