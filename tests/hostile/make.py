@@ -11,6 +11,7 @@ from pathlib import Path
 import containers
 import graphs
 import headers
+import networks
 import pickled
 import pictured
 import places
@@ -23,6 +24,7 @@ __all__ = [
     "containers",
     "graphs",
     "headers",
+    "networks",
     "pickled",
     "pictured",
     "places",

@@ -100,7 +100,7 @@ def test_data_in_a_folder_beside_the_graph(tmp_path: Path) -> None:
     assert load(str(path)).sha256 != loaded.sha256
 
 
-@pytest.mark.parametrize("way", ["file", "folder", "upwards"])
+@pytest.mark.parametrize("way", ["file", "folder", "upwards", "absolute"])
 def test_data_outside_the_folder_are_refused(way: str, tmp_path: Path) -> None:
     inside = tmp_path / "model"
     inside.mkdir()
@@ -112,6 +112,12 @@ def test_data_outside_the_folder_are_refused(way: str, tmp_path: Path) -> None:
     elif way == "folder":
         data.parent.rename(tmp_path / "weights")
         (inside / "weights").symlink_to(tmp_path / "weights")
+    elif way == "absolute":
+        model = onnx.load(path, load_external_data=False)
+        for tensor in model.graph.initializer:
+            tensor.external_data[0].value = str(tmp_path / "m.data")
+        data.rename(tmp_path / "m.data")
+        path.write_bytes(model.SerializeToString())
     else:
         data.rename(tmp_path / "m.data")
         path.write_bytes(path.read_bytes().replace(b"weights/m.data", b"s/../../m.data"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.models import check_readable
-from unbackdoor.models.huggingface import CONFIG, weights_in
+from unbackdoor.models.huggingface import CONFIG, files_of, weights_in
 
 NO_MODELS = {
     ".bmp", ".cfg", ".css", ".csv", ".gif", ".html", ".ipynb", ".jpeg", ".jpg", ".js", ".json",
@@ -54,12 +54,13 @@ def find_models(named: Sequence[str]) -> tuple[list[str], bool]:
 def weights_of(folder: Path) -> tuple[Path, ...] | None:
     """Return the weights of a folder that is itself a model; None for any other folder.
 
-    They are no models of their own. Where it cannot be said which they are, they are listed too.
+    They are no models of their own. Where it cannot be said which they are, loading the folder says
+    so of all that could be.
     """
     try:
         found = weights_in(folder) if (folder / CONFIG).is_file() else ()
     except ContentError:
-        return ()
+        return tuple(files_of(folder))
     return found or None
 
 

@@ -57,7 +57,8 @@ class Beside:
         path = self.folder / location
         own = self.folder.resolve()
         # Without links and steps upwards, a path is as it is resolved.
-        if not location or path.resolve() != own / location or not path.is_file():
+        inside = own in path.resolve().parents and path.resolve() == own / location
+        if not location or not inside or not path.is_file():
             raise ValueError(
                 f"its external data {location!r} are no file of its folder or of one in it"
             )

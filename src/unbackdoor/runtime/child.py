@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-SECONDS, MEMORY = 8, 768 << 20
+SECONDS, MEMORY = 5, 640 << 20
 """Of processor time, and bytes beyond what the process has, for the work."""
 PATIENCE = 10
 """How many times as long the work may take by the clock, because others may be at work too."""
@@ -63,6 +63,8 @@ def _work(work: Callable[[], int], writing: int) -> None:
         if sys.platform == "linux":
             pages = int(Path("/proc/self/statm").read_text().split()[0])
             most = pages * resource.getpagesize() + MEMORY
+            if (hard := resource.getrlimit(resource.RLIMIT_AS)[1]) != resource.RLIM_INFINITY:
+                most = min(most, hard)
             resource.setrlimit(resource.RLIMIT_AS, (most, most))
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
         os.write(writing, f"done {work()}".encode())

@@ -17,7 +17,7 @@ from unbackdoor.app.outputs import check_outputs, print_one_of_several, write_an
 from unbackdoor.data import Split
 from unbackdoor.errors import ArgumentError, UnbackdoorError, printable
 from unbackdoor.results import FileRecord, Scanned, ScanResult, Unscanned
-from unbackdoor.runtime.files import sha256_of
+from unbackdoor.runtime.files import sha256_of, solid_bytes
 from unbackdoor.runtime.journal import Journal, state_folder
 from unbackdoor.runtime.progress import Progress
 from unbackdoor.scanning.settings import BUDGETS, ScanSettings
@@ -143,7 +143,9 @@ class _Scanner:
 
 def _failed(name: str, error: Exception) -> _Attempt:
     try:
-        sha256 = sha256_of(Path(name)) if Path(name).is_file() else ""
+        path = Path(name)
+        whole = path.is_file() and solid_bytes(path) == path.stat().st_size
+        sha256 = sha256_of(path) if whole else ""
     except OSError:
         sha256 = ""
     sentence, code = str(error), UNUSABLE
