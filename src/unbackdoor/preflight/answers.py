@@ -168,7 +168,7 @@ def _of_one(logits: Tensor, images: Images, findings: list[Finding]) -> nn.Modul
     findings.append(
         note(
             "one logit",
-            f"The network answers with one number; as the {how}, so that it is {second!r} above "
+            f"The network answers with one number; its {how}, so that it is {second!r} above "
             f"{'one half' if odds else '0'}.",
         )
     )
