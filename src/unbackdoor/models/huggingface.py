@@ -263,7 +263,8 @@ def read(hub: Hub) -> Logits:
 
     try:
         _check_size(where, tried(count), numbers(state))
-        network, report = type(empty()).from_pretrained(
+        kind = cast("Any", type(empty()))
+        network, report = kind.from_pretrained(
             None,
             config=described(),
             state_dict=state,

@@ -104,7 +104,7 @@ def _chosen(answer: object, count: int, classes: int, name: str) -> tuple[Path, 
         [row for row in rows if row[1].shape[1:].numel() > 1],
         rows,
     )
-    found = next((group for group in groups if group), [])
+    found = next((group for group in groups if group), rows)
     if len(found) == 1 and not (isinstance(answer, Tensor) and answer.ndim == 1 and classes != 2):
         return found[0]
     if isinstance(answer, Tensor):
@@ -142,7 +142,7 @@ def _tensors(answer: object, path: Path = ()) -> Iterator[tuple[Path, Tensor]]:
     elif isinstance(answer, tuple) and hasattr(given, "_fields"):
         parts = [(f".{field}", getattr(given, field)) for field in given._fields]
     elif isinstance(answer, tuple | list):
-        parts = list(enumerate(given))
+        parts = [(index, given[index]) for index in range(min(len(given), MOST))]
     elif dataclasses.is_dataclass(answer):
         names = [field.name for field in dataclasses.fields(answer)]
         parts = [(f".{name}", getattr(given, name)) for name in names]
