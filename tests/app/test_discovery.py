@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from unbackdoor.app.discovery import find_models, is_model, models_in
+from unbackdoor.app.discovery import find_models, models_in, weights_of
 from unbackdoor.errors import ArgumentError, ContentError
 
 
@@ -33,8 +33,8 @@ def test_a_folder_with_a_configuration_is_one_model(tmp_path: Path) -> None:
     inside.mkdir()
     for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
         (inside / name).write_bytes(b"")
-    assert is_model(inside)
-    assert not is_model(tmp_path)
+    assert weights_of(inside)
+    assert weights_of(tmp_path) is None
     assert models_in(tmp_path) == [str(inside)]
     assert find_models([f"{inside}/"]) == ([str(inside)], False)
     (inside / "pytorch_model.bin").write_bytes(b"")
@@ -59,7 +59,7 @@ def test_a_configuration_hides_no_model(tmp_path: Path) -> None:
         *sorted(str(tmp_path / name) for name in names[2:]),
     ]
     (tmp_path / "model.safetensors").unlink()
-    assert not is_model(tmp_path)
+    assert weights_of(tmp_path) is None
 
 
 def test_a_folder_that_cannot_be_looked_into_is_not_passed_over(

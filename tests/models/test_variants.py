@@ -255,3 +255,19 @@ def test_what_keras_exports_by_the_remedy_loads_and_answers_as_there(
     with torch.no_grad():
         wanted = network(images.permute(0, 2, 3, 1))
         assert torch.allclose(load(str(tmp_path / "m.onnx")).module(images), wanted, atol=1e-4)
+
+
+def test_tensors_as_they_were_written_before_torch_0_4(
+    network: nn.Module, arch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def old(tensor: Tensor, _: int) -> tuple[Any, ...]:
+        place = (tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
+        return torch._utils._rebuild_tensor, (tensor._typed_storage(), *place)
+
+    state = {key: x for key, x in of(network).items() if "num_batches" not in key}
+    with monkeypatch.context() as patched:
+        patched.setattr(Tensor, "__reduce_ex__", old)
+        torch.save({"state_dict": state}, tmp_path / "m.th", _use_new_zipfile_serialization=False)
+    assert b"_rebuild_tensor\n" in (tmp_path / "m.th").read_bytes()
+    images = torch.rand(2, 3, 9, 9)
+    assert torch.equal(load(str(tmp_path / "m.th"), arch).module(images), network(images))

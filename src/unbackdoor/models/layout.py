@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stderr
+from io import StringIO
+
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +26,8 @@ def layout_for(module: nn.Module, images: Tensor) -> torch.memory_format:
     module.eval()
     try:
         module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        module(images.contiguous(memory_format=torch.channels_last))
+        with redirect_stderr(StringIO()):  # where traced networks print how they failed
+            module(images.contiguous(memory_format=torch.channels_last))
     except Exception:  # foreign code: what is wrong in either layout is said where it is run
         module.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
         return torch.contiguous_format

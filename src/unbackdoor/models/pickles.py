@@ -40,6 +40,7 @@ STORAGES = {
 ORDERED_DICT = "collections.OrderedDict"
 CALLED = {
     ORDERED_DICT,
+    "torch._utils._rebuild_tensor",  # before torch 0.4
     "torch._utils._rebuild_tensor_v2",
     "torch._utils._rebuild_parameter",
     "torch.Size",
