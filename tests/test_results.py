@@ -17,7 +17,8 @@ from unbackdoor.errors import ArgumentError, ContentError
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    for result in (synthetic.of_folder(synthetic.scan()), synthetic.repair()):
+    scans = (synthetic.of_folder(synthetic.scan()), synthetic.scan())
+    for result in (*scans, synthetic.repair(), synthetic.wrecked("stuck")):
         results.write(result, tmp_path / "result.json")
         assert results.read(tmp_path / "result.json") == result
 
@@ -215,3 +216,36 @@ def test_a_damaged_result_of_version_1_is_refused(dimensions: object, tmp_path: 
     (tmp_path / "scan.json").write_text(json.dumps(scan | {"dimensions": dimensions}))
     with pytest.raises(ContentError, match=r"again|not a result"):
         results.read(tmp_path / "scan.json")
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("assumed", "targets", [10]),
+        ("guard", "taken", 5),
+        ("guard", "taken", -1),
+        ("guard", "attempts", []),
+        ("guard", "broken", 2001),
+        ("guard", "mended", -1),
+    ],
+)
+def test_a_repair_that_was_tampered_with_is_refused(
+    tmp_path: Path, part: str, name: str, value: Any
+) -> None:
+    told = json.loads(results.encode(synthetic.repair()))
+    told[part][name] = value
+    path = tmp_path / "repair.json"
+    path.write_text(json.dumps(told))
+    with pytest.raises(ContentError, match="damaged"):
+        results.read(path)
+
+
+def test_a_repair_of_before_there_was_a_guard_is_read(tmp_path: Path) -> None:
+    told = json.loads(results.encode(synthetic.repair()))
+    del told["guard"], told["assumed"]
+    path = tmp_path / "repair.json"
+    path.write_text(json.dumps(told))
+    read = results.read(path)
+    assert isinstance(read, results.RepairResult)
+    assert (read.guard, read.assumed) == (None, None)
+    assert results.verdict(read) == "clean"

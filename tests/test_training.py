@@ -12,7 +12,7 @@ from unbackdoor.errors import ArgumentError
 from unbackdoor.metrics import accuracy
 from unbackdoor.rng import stream
 from unbackdoor.runtime.cpu import half_precision_pays
-from unbackdoor.training import TrainingSettings, augment, fit
+from unbackdoor.training import TrainingSettings, Watch, augment, fit
 
 ROUNDING = 1e-2 if half_precision_pays(torch.device("cpu")) else 1e-3
 SETTINGS = TrainingSettings(epochs=6, batch_size=16, learning_rate=0.1, shift=1)
@@ -91,7 +91,7 @@ def test_every_epoch_shows_every_image_once_and_its_position_to_change() -> None
         replace(SETTINGS, epochs=2),
         generator=stream(0),
         change=change,
-        watch=lambda: str(next(notes)),
+        watch=Watch(look=lambda _: str(next(notes))),
     )
     assert sorted(seen[:50]) == sorted(seen[50:]) == list(range(50))
     assert seen[:50] != seen[50:]

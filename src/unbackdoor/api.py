@@ -12,7 +12,8 @@ from unbackdoor.data import Images, Split
 from unbackdoor.errors import ContentError
 from unbackdoor.metrics import Classifier
 from unbackdoor.models import Loaded, bare
-from unbackdoor.repairing.settings import RepairSettings
+from unbackdoor.repairing import Asked, How
+from unbackdoor.repairing.settings import GuardSettings, RepairSettings
 from unbackdoor.results import RepairResult, ScanResult
 from unbackdoor.runtime.progress import Progress
 from unbackdoor.scanning.settings import BUDGETS, ScanSettings
@@ -82,12 +83,17 @@ def repair(
     *,
     found: ScanResult,
     settings: RepairSettings | None = None,
+    guard: GuardSettings | None = None,
     scanning: ScanSettings | None = None,
+    asked: Asked | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     state: Path | None = None,
 ) -> tuple[nn.Module, RepairResult]:
     """Return a repaired copy of ``model`` and the measurements.
+
+    The copy is a repaired one where ``unbackdoor.results.verdict`` of the measurements is
+    ``clean``. Where no repair kept accuracy, they have no second scan.
 
     Args:
         model: the classifier, not changed.
@@ -95,21 +101,30 @@ def repair(
         labels: their classes, ``(N,)``.
         found: the result of :func:`scan`.
         settings: how to unlearn.
+        guard: how the repair is watched, and how much accuracy it may cost.
         scanning: how to scan again.
+        asked: a trigger or a class that is known, or that none is to be used; when left out, what
+            the scan found is unlearnt.
         seed: of every draw.
         progress: where to report.
         state: folder that keeps finished steps until the call returns. After a kill, the same call
             continues from them. When left out, none are kept.
 
     Raises:
+        ArgumentError: there is no such class.
         ContentError: images or labels do not have these shapes and ranges.
-        InsufficientDataError: the scan found nothing to unlearn, or too few images of a class.
+        InsufficientDataError: there is nothing to unlearn, or too few images of a class.
 
     """
     subject = _subject(model, images, labels, found.data.classes, progress)
-    settings, scanning = settings or RepairSettings(), scanning or BUDGETS["standard"]
-    with subject.journal(state, "repair", found, settings, scanning, seed) as journal:
-        module, result = subject.repair(found, scanning, seed, settings=settings, journal=journal)
+    asked = asked or Asked()
+    how = How(
+        unlearning=settings or RepairSettings(),
+        guard=guard or GuardSettings(),
+        scanning=scanning or BUDGETS["standard"],
+    )
+    with subject.journal(state, "repair", found, how, asked.key, seed) as journal:
+        module, result = subject.repair(found, how, seed, asked=asked, journal=journal)
         journal.discard()
     return bare(module), result
 

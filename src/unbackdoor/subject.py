@@ -20,9 +20,8 @@ from unbackdoor.detectors.evidence import Evidence
 from unbackdoor.errors import ContentError, printable
 from unbackdoor.metrics import answers
 from unbackdoor.models import Loaded, Normalise, Stated, bare, device_of, freeze
-from unbackdoor.repairing import Controls, Parts
+from unbackdoor.repairing import Asked, Controls, How, Parts, Planner
 from unbackdoor.repairing import repair as repair_model
-from unbackdoor.repairing.settings import RepairSettings
 from unbackdoor.results import Finding, RepairResult, ScanResult, versions
 from unbackdoor.runtime.files import sha256_of
 from unbackdoor.runtime.journal import FORGETFUL, Journal, opened
@@ -305,33 +304,43 @@ class Subject:
     def repair(
         self,
         found: ScanResult,
-        scanning: ScanSettings,
+        how: How,
         seed: int,
         reference: nn.Module | None = None,
         *,
-        settings: RepairSettings | None = None,
+        asked: Asked | None = None,
         journal: Journal = FORGETFUL,
     ) -> tuple[nn.Module, RepairResult]:
-        """Unlearn the triggers that a scan found, and scan the model again.
+        """Unlearn triggers under guard, and scan the model again.
 
         Args:
             found: the result of the scan.
-            scanning: how to scan again.
+            how: the recipe, how much accuracy it may cost, and how to scan again.
             seed: of every draw.
             reference: a clean network, which shows how often triggers cause an error without a
                 backdoor.
-            settings: how to unlearn.
+            asked: what is known of the backdoor beyond the scan.
             journal: keeps each finished step.
 
+        Raises:
+            ArgumentError: there is no such class.
+            InsufficientDataError: there is nothing to unlearn, or there are too few images.
+
         """
+        work = Work(seed=seed, progress=self.progress, journal=journal)
+        planner = Planner(
+            model=freeze(self.network),
+            images=self.images.defend,
+            scanning=how.scanning,
+            work=work,
+        )
         return repair_model(
             self.network,
-            found,
+            planner(found, asked or Asked()),
             Parts(self.images, self.reserve),
-            settings or RepairSettings(),
-            scanning,
-            Controls(planted=self.planted[0] if self.planted else None, reference=reference),
-            Work(seed=seed, progress=self.progress, journal=journal),
+            how,
+            Controls(planted=self.planted, reference=reference),
+            work,
         )
 
     def save(self, module: nn.Module, result: RepairResult, path: Path) -> RepairResult:

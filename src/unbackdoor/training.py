@@ -67,6 +67,10 @@ class TrainingSettings:
         return self if epochs is None else replace(self, epochs=epochs)
 
 
+class DivergedError(ArgumentError):
+    """The weights are no longer numbers; the learning rate is too high."""
+
+
 FINE_TUNING = TrainingSettings(epochs=4, learning_rate=0.1)
 """The recipe for implanting into a network that is already trained."""
 
@@ -79,6 +83,33 @@ Move = Callable[[nn.Module], AbstractContextManager[object]]
 """A context that moves the weights, whose gradients are set, and moves them back at its end."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """A look at the network during training.
+
+    Args:
+        look: the number of images that training has seen → a text, shown next to the bar. The
+            network is in evaluation mode meanwhile. What is watched between two kept epochs is
+            watched again where a training that was killed goes on.
+        looks: how many, evenly spread and the last at the end; after each epoch when left out.
+
+    """
+
+    look: Callable[[int], str]
+    looks: int | None = None
+
+    def steps(self, total: int, epochs: int) -> set[int]:
+        """Return after which of ``total`` steps it looks.
+
+        Example:
+            >>> sorted(Watch(look=str, looks=4).steps(10, epochs=2))
+            [2, 5, 8, 10]
+
+        """
+        looks = min(self.looks or epochs, total)
+        return {round(total * (look + 1) / looks) for look in range(looks)}
+
+
 def fit(
     model: nn.Module,
     images: Images,
@@ -88,7 +119,7 @@ def fit(
     change: Change | None = None,
     draws: Sequence[Generator] = (),
     uphill: Move | None = None,
-    watch: Callable[[], str] | None = None,
+    watch: Watch | None = None,
     description: str = "training",
     progress: Progress | None = None,
     journal: Journal = FORGETFUL,
@@ -104,13 +135,14 @@ def fit(
         draws: the generators of ``change``.
         uphill: moves the weights to the point at which a second pass computes the gradient of the
             step; when left out, the gradient is taken at the weights themselves.
-        watch: called after each epoch; its text is shown next to the bar.
+        watch: looks at the network meanwhile.
         description: label of the bar.
         progress: where to report.
         journal: saves each finished epoch, from which a training that was killed continues.
 
     Raises:
-        ArgumentError: a setting is out of range, or training diverged.
+        ArgumentError: a setting is out of range.
+        DivergedError: the learning rate is too high.
 
     """
     _check(settings, images)
@@ -132,7 +164,8 @@ def fit(
         cycle_momentum=False,
     )
     generators = (generator, *draws, torch.default_generator)
-    first, loss = 0, torch.zeros(())
+    first, step, loss = 0, 0, torch.zeros(())
+    looks = watch.steps(total, settings.epochs) if watch else set[int]()
     bar = (progress or Silent()).task(description, total)
     # Layers such as dropout draw from PyTorch's global generator.
     with seeded(generator.initial_seed()), bar as task:
@@ -140,8 +173,8 @@ def fit(
             model.load_state_dict(kept.tensors)
             kept.restore(optimiser, generators, schedule)
             first = kept.done
-        seen = first * len(images)
-        task.advance(first * batches)
+        seen, step = first * len(images), first * batches
+        task.advance(step)
         for epoch in range(first, settings.epochs):
             model.train()
             for picks in torch.randperm(len(images), generator=generator).chunk(batches):
@@ -157,18 +190,17 @@ def fit(
                         _gradients(model, pixels, labels, settings, precision)
                 optimiser.step()
                 schedule.step()
-                seen += len(picks)
+                seen, step = seen + len(picks), step + 1
                 task.advance()
-            if not all(bool(one.isfinite().all()) for one in (loss, *model.parameters())):
-                raise ArgumentError(
-                    f"learning_rate: training diverged after {seen} images with "
-                    f"{settings.learning_rate}; lower it."
-                )
+                if watch is not None and step in looks:
+                    _check_finite(model, loss, seen, settings)
+                    model.eval()
+                    task.advance(0, watch.look(seen))
+                    model.train()
+            _check_finite(model, loss, seen, settings)
             journal.write(
                 "training", take(epoch + 1, model.state_dict(), optimiser, generators, schedule)
             )
-            if watch is not None:
-                task.advance(0, watch())
     model.eval()
     return seen
 
@@ -188,6 +220,14 @@ def _gradients(
     loss = functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
     loss.backward()
     return loss.detach()
+
+
+def _check_finite(model: nn.Module, loss: Tensor, seen: int, settings: TrainingSettings) -> None:
+    if not all(bool(one.isfinite().all()) for one in (loss, *model.parameters())):
+        raise DivergedError(
+            f"learning_rate: training diverged after {seen} images with "
+            f"{settings.learning_rate}; lower it."
+        )
 
 
 def augment(images: Tensor, shift: int, generator: Generator) -> Tensor:
@@ -219,7 +259,7 @@ def _groups(model: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]
     rate, decay = settings.learning_rate, settings.weight_decay
     plain: list[nn.Parameter] = []
     groups: list[dict[str, Any]] = []
-    for parameter in model.parameters():
+    for parameter in (one for one in model.parameters() if one.requires_grad):
         size = 0.0
         if settings.scaled and parameter.dim() > 1 and len(parameter) > 1:
             size = float(parameter.detach().double().square().sum()) / len(parameter)

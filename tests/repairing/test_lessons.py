@@ -130,4 +130,5 @@ def test_two_targets_of_different_kinds_are_repaired_together() -> None:
     assert table["repaired"].accuracy > 0.95
     assert max(rates(repaired)) < 0.2
     assert rates(network) == (1, 1)
+    assert result.rescan is not None
     assert result.rescan.verdict == "clean"

@@ -16,8 +16,9 @@ from unbackdoor.data import Split
 from unbackdoor.errors import InsufficientDataError
 from unbackdoor.metrics import attack_success
 from unbackdoor.models import freeze
+from unbackdoor.repairing import Asked, How, Plan, Planner
 from unbackdoor.repairing.settings import RepairSettings
-from unbackdoor.results import ScanResult
+from unbackdoor.results import ScanResult, verdict
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
 from unbackdoor.scanning import Described, scan
@@ -76,6 +77,14 @@ def found(network: nn.Sequential) -> ScanResult:
     return scan(described, first, [SPACE], SCANNING, Work(seed=0))
 
 
+def plan(network: nn.Module, found: ScanResult, asked: Asked | None = None) -> Plan:
+    first, _ = api._split(*pictures(), None).divide(FIRST_SHARE)
+    planner = Planner(
+        model=freeze(network), images=first.defend, scanning=SCANNING, work=Work(seed=0)
+    )
+    return planner(found, asked or Asked())
+
+
 def rate(model: nn.Module, planted: Planted) -> float:
     first, _ = api._split(*pictures(), None).divide(FIRST_SHARE)
     theta = planted.trigger.theta[None]
@@ -99,11 +108,10 @@ def test_the_planted_trigger_is_unlearnt_and_the_control_keeps_it(
     )
     module, result = repairing.repair(
         network,
-        found,
+        plan(network, found),
         repairing.Parts(first, reserve),
-        settings,
-        SCANNING,
-        repairing.Controls(planted=planted, reference=deaf),
+        How(unlearning=settings, scanning=SCANNING),
+        repairing.Controls(planted=(planted,), reference=deaf),
         Work(seed=0),
     )
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
@@ -117,8 +125,17 @@ def test_the_planted_trigger_is_unlearnt_and_the_control_keeps_it(
     assert (table["fine-tuned"].original_asr or 0) > 0.5
     assert table["repaired"].accuracy > 0.95
     assert rate(module, planted) < rate(network, planted)
+    assert result.rescan is not None
     assert result.rescan.seed != found.seed
     assert result.rescan.data.sha256 != found.data.sha256
+    assert result.assumed is not None
+    assert (result.assumed.basis, result.assumed.targets) == ("found", [1])
+    guard = result.guard
+    assert guard is not None
+    assert guard.outcome == "kept"
+    assert guard.accuracy_lost <= 0.01
+    assert guard.unseen == len(first.evaluate) + len(reserve.defend) + len(reserve.evaluate)
+    assert verdict(result) == "clean"
 
 
 def test_a_clean_verdict_leaves_nothing_to_repair(network: nn.Module) -> None:
@@ -144,10 +161,9 @@ def test_too_few_images_to_scan_again_are_noticed_before_any_training(
     with pytest.raises(InsufficientDataError, match="at least"):
         repairing.repair(
             network,
-            found,
+            plan(network, found),
             repairing.Parts(first, few),
-            never,
-            SCANNING,
+            How(unlearning=never, scanning=SCANNING),
             repairing.Controls(),
             Work(seed=0),
         )

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 
 import msgspec
 
-from unbackdoor.results import Result, Status, Unscanned, Verdict
+from unbackdoor.results import Basis, Outcome, Result, Status, Unscanned, Verdict
 
 Shown = TypeVar("Shown", bound=Result | Unscanned)
 
@@ -29,7 +29,14 @@ PAYLOADS = (
     "<script\x00>alert(1)</script\n>\u202e<b>\u2066",
     "<math><mtext></p><img src=x onerror=alert(1)>",
 )
-KEPT = {*get_args(Status), *get_args(Verdict), "note", "warning"}
+KEPT = {
+    *get_args(Status),
+    *get_args(Verdict),
+    *get_args(Outcome),
+    *get_args(Basis),
+    "note",
+    "warning",
+}
 """Texts that a result holds only from a closed list."""
 
 

@@ -8,15 +8,19 @@ import msgspec
 import numpy as np
 
 from unbackdoor.results import (
+    Assumption,
+    Attempted,
     ClassRecord,
     DataRecord,
     Example,
     FileRecord,
     Finding,
+    Guarded,
     Intake,
     LogVolume,
     ModelRecord,
     Original,
+    Outcome,
     RepairResult,
     RepairRow,
     Rung,
@@ -26,6 +30,7 @@ from unbackdoor.results import (
     Status,
     Unscanned,
     Verdict,
+    Watched,
 )
 
 NAMES = (
@@ -261,6 +266,12 @@ def repair(
         "clean reference": (0.9023, 0.012, 0.009, 0.009),
     }
     return RepairResult(
+        assumed=Assumption(
+            basis="found",
+            sentence="The triggers that the scan found towards “airplane” are unlearnt.",
+            targets=[0],
+        ),
+        guard=guarded("kept"),
         scan=before or scan(original=known),
         rescan=msgspec.structs.replace(scan(after, path="", original=False), preflight=[]),
         rows=[
@@ -280,4 +291,43 @@ def repair(
         image_passes=310_000,
         seconds=140.2,
         versions=VERSIONS,
+    )
+
+
+def guarded(outcome: Outcome) -> Guarded:
+    """Two attempts, the first of which loses accuracy; the second is taken where one is."""
+    attempts = [(0, 1500, 0.004, 0.8), (0, 9000, 0.31, 0.01), (1, 4500, 0.002, 0.3)]
+    states = [(0, 0, 0.0, 0.99), *attempts, (1, 27000, 0.008, 0.02)]
+    return Guarded(
+        max_accuracy_lost=0.01,
+        watched=500,
+        attempts=[
+            Attempted(
+                method="unlearning", learning_rate=rate, share=0.3, layers=1.0, images_seen=seen
+            )
+            for rate, seen in ((0.03, 9000), (0.009, 27000))
+        ],
+        states=[
+            Watched(attempt=attempt, images_seen=seen, accuracy_lost=lost, asr=asr)
+            for attempt, seen, lost, asr in states
+        ],
+        taken=None if outcome == "stuck" else 4,
+        unseen=2000,
+        broken=120 if outcome == "lost" else 22,
+        mended=14,
+        outcome=outcome,
+        sentence="Of 2000 images that the repair had not seen some are wrong after it.",
+    )
+
+
+def wrecked(outcome: Outcome) -> RepairResult:
+    """A repair that would have cost too much accuracy, so that nothing was written."""
+    done = repair()
+    rows = [
+        msgspec.structs.replace(row, name="best attempt") if row.name == "repaired" else row
+        for row in done.rows
+        if row.name in {"before", *(["repaired"] if outcome == "lost" else [])}
+    ]
+    return msgspec.structs.replace(
+        done, guard=guarded(outcome), rescan=None, rows=rows, output="", sha256=""
     )

@@ -17,10 +17,10 @@ import pytest
 
 from report.families import of_family
 from report.hostile import PAYLOADS, harmless, poisoned
-from report.synthetic import NAMES, repair, scan, unscanned
+from report.synthetic import NAMES, repair, scan, unscanned, wrecked
 from unbackdoor.report.page import write_page
 from unbackdoor.report.triggers import GALLERY, POINTS
-from unbackdoor.results import Result, ScanResult, Unscanned
+from unbackdoor.results import RepairResult, Result, ScanResult, Unscanned
 
 sync_api = pytest.importorskip(
     "playwright.sync_api", reason="the page is not tested in a browser: no playwright here"
@@ -57,6 +57,7 @@ RESULTS: dict[str, Result | Unscanned] = {
     "inconclusive": scan("inconclusive", count=20),
     "repaired": repair(before=scan(targets=(0, 4), count=20)),
     "not repaired": repair("backdoored", known=False, before=scan(count=20)),
+    "no repair": wrecked("stuck"),
     "hundred classes": scan(names=tuple(f"class {n}" for n in range(100)), targets=(3,), count=20),
     "endless names": scan(
         names=("W" * 300, "m" * 20, *NAMES[2:]), targets=(0, 1), count=20, path="p" * 400
@@ -147,7 +148,9 @@ def test_nothing_is_asked_for_and_nothing_goes_wrong(tab: Tab) -> None:
 
 
 def shown_scans(result: Result) -> list[ScanResult]:
-    return [result] if isinstance(result, ScanResult) else [result.scan, result.rescan]
+    if isinstance(result, ScanResult):
+        return [result]
+    return [result.scan, *([result.rescan] if result.rescan else [])]
 
 
 def test_every_figure_is_there(tab: Tab) -> None:
@@ -173,7 +176,11 @@ def test_every_figure_is_there(tab: Tab) -> None:
     whole = tab.count(".example.three")
     assert whole in {0, len(scans[0].examples)}
     assert tab.count(".example img") == len(scans[0].examples) + whole
-    assert tab.count(".bars") == len(scans) - 1
+    repaired = isinstance(result, RepairResult)
+    assert tab.count(".bars") == repaired
+    assert tab.count(".trade-off") == bool(repaired and result.guard)
+    if repaired and result.guard:
+        assert tab.count(".trade-off .state") == len(result.guard.states)
     assert tab.count(".findings li") == len(scans[0].preflight)
     assert tab.ask(
         """async () => {

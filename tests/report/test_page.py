@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from report.families import NOT_SEARCHED, SPACES, of_family
 from report.hostile import EVIL, PAYLOADS, harmless, poisoned
-from report.synthetic import NAMES, of_folder, repair, scan, unscanned
+from report.synthetic import NAMES, of_folder, repair, scan, unscanned, wrecked
 from unbackdoor import results
 from unbackdoor.errors import ContentError, printable
 from unbackdoor.report.page import page, write_page, write_pages
@@ -72,6 +72,8 @@ RESULTS: dict[str, Result | Unscanned] = {
     "repaired": repair(),
     "not repaired": repair("backdoored", known=False),
     "unconfirmed": repair("inconclusive"),
+    "no state will do": wrecked("stuck"),
+    "accuracy lost": wrecked("lost"),
     "hundred classes": scan(names=tuple(f"class {n}" for n in range(100)), targets=(3, 40, 77)),
     "ten targets": scan(targets=tuple(range(10)), size=8, count=30),
     "no valid draws": scan(valid=0.0),
@@ -174,7 +176,7 @@ def test_repair_shows_before_and_after() -> None:
     assert "unknown" in Outline(page(RESULTS["not repaired"])).text
     for meaning in (
         "same schedule on the same images",
-        "planted trigger in place",
+        "planted triggers in place",
         "never had a backdoor",
         "by mistake",
     ):

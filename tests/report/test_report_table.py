@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from report.families import NOT_SEARCHED, SPACES, of_family
-from report.synthetic import NAMES, of_folder, repair, scan
+from report.synthetic import NAMES, of_folder, repair, scan, wrecked
 from unbackdoor.report.table import show
 from unbackdoor.results import Result
 
@@ -111,6 +111,19 @@ def test_repair() -> None:
     (row,) = [line for line in text.splitlines() if line.startswith("repaired ")]
     assert row.split() == ["repaired", "89.8", "%", "1.4", "%", "1.2", "%", "1.0", "%"]
     assert "unknown" in printed(repair(known=False))
+
+
+def test_a_repair_that_is_not_good_enough_shows_what_accuracy_buys() -> None:
+    text = printed(wrecked("stuck"))
+    assert text.splitlines()[1].startswith("? Not repaired")
+    assert "towards “airplane” are unlearnt" in text
+    assert "Scanned again" not in text
+    assert "Written" not in text
+    rows = [line.split() for line in text.splitlines()]
+    assert ["before", "0", "0.0", "%", "99.0", "%"] in rows
+    assert ["2", "27,000", "0.8", "%", "2.0", "%"] in rows
+    assert ["1", "9,000", "31.0", "%", "1.0", "%"] in rows
+    assert "trade-off" not in printed(repair())
 
 
 def test_hundred_classes_are_cut_to_the_most_successful() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from report.synthetic import repair, scan
+from report.synthetic import guarded, repair, scan, wrecked
 from unbackdoor.errors import printable
 from unbackdoor.report.words import (
     class_name,
@@ -18,7 +18,7 @@ from unbackdoor.report.words import (
     room,
     with_article,
 )
-from unbackdoor.results import LogVolume, ScanResult, verdict
+from unbackdoor.results import Assumption, Basis, LogVolume, Outcome, ScanResult, verdict
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,35 @@ def test_repair_headline_follows_the_rescan() -> None:
     stubborn = [msgspec.structs.replace(row, recovered_asr=0.4) for row in repair("clean").rows]
     left = msgspec.structs.replace(repair("clean"), rows=stubborn)
     assert (verdict(left), headline(left)[:13]) == ("inconclusive", "Not confirmed")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        ("stuck", "Not repaired: triggers still work wherever accuracy is kept"),
+        ("lost", "Not repaired: accuracy fell by 5.3 %, more than allowed"),
+    ],
+)
+def test_a_network_that_lost_accuracy_is_never_called_repaired(
+    outcome: Outcome, words: str
+) -> None:
+    assert headline(wrecked(outcome)) == words
+    assert verdict(wrecked(outcome)) == "inconclusive"
+
+
+def test_a_fall_that_chance_explains_is_not_confirmed() -> None:
+    unsure = msgspec.structs.replace(repair(), guard=guarded("unsure"))
+    assert verdict(unsure) == "inconclusive"
+    assert headline(unsure).startswith("Not confirmed: accuracy")
+
+
+@pytest.mark.parametrize("basis", ["suspected", "target", "trigger", "blind"])
+def test_what_was_assumed_stands_in_the_headline(basis: Basis) -> None:
+    assumed = Assumption(basis=basis, sentence="Assumed.", targets=[])
+    result = msgspec.structs.replace(repair(before=scan("clean")), assumed=assumed)
+    said = headline(result)
+    assert said.startswith("Retrained without" if basis == "blind" else "Repaired")
+    assert basis in {"blind", "suspected"} or "named" in said
 
 
 @pytest.mark.parametrize(

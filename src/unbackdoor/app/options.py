@@ -90,9 +90,11 @@ class Scan(Input):
 
 @dataclass(frozen=True, kw_only=True)
 class Repair(Input):
-    """Remove the backdoor that a scan finds, measure the result, and scan again.
+    """Remove a backdoor under guard, measure the result, and scan again.
 
-    Exit code 0: repaired, or nothing to repair; 3: it is not certain that the model is repaired.
+    It unlearns what the scan finds or leaves open, or what --trigger, --target or --blind say. Exit
+    code 0: repaired, or nothing to repair; 3: it is not certain that the model is repaired, or it
+    cannot be without losing too much accuracy.
     """
 
     model: Model
@@ -101,16 +103,26 @@ class Repair(Input):
     """cifar10-sample, cifar10, cifar100, a folder with a folder of pictures per class, or a file:
     .npz, .npy, .csv, .tsv, .tar or .parquet."""
     output: Output
-    """File for the repaired model: .safetensors, .pt, or .onnx if the model is an .onnx file."""
+    """File for the repaired model: .safetensors, .pt, or .onnx if the model is an .onnx file. It is
+    not written where accuracy falls by more than is allowed."""
     arch: Text = None
     """A built-in name, timm:NAME, FILE.onnx or FILE.py:FUNCTION, if the file does not name it."""
     scan: File = None
     """The JSON of a scan of this model with this data; when left out, the model is scanned
     first."""
     space: str = DEFAULT_SPACE
-    """Triggers to look for without --scan, as for scan."""
+    """Triggers to look for without --scan, as for scan; with --trigger only its own kind."""
     budget: Literal["quick", "standard", "thorough"] = "standard"
     """How much work the scans do."""
+    trigger: Annotated[str | None, arg(metavar="TRIGGER")] = None
+    """A trigger that you know, as for attack; it is unlearnt, whatever the scan finds."""
+    target: Number = None
+    """The class that --trigger sends images to, by its index; alone: a class whose best triggers
+    are unlearnt, whatever the verdict."""
+    blind: bool = False
+    """Repair without any trigger, by FT-SAM, where none is known."""
+    max_accuracy_loss: float = 1.0
+    """By how many percentage points accuracy may fall."""
     reference: Text = None
     """A clean model of the same input; it shows how often triggers cause an error without a
     backdoor."""

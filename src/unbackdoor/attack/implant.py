@@ -31,7 +31,7 @@ from unbackdoor.rng import seeded, stream
 from unbackdoor.runtime.files import check_output
 from unbackdoor.runtime.journal import FORGETFUL, Journal, opened
 from unbackdoor.runtime.progress import Progress
-from unbackdoor.training import fit
+from unbackdoor.training import Watch, fit
 
 REMEDY = "take one that does, or resize the images"
 """What to do about a network that cannot take the images."""
@@ -137,7 +137,7 @@ def implant(
     seed = settings.seed
     poison = backdoor and poison_of(images.defend, backdoor, seed)
 
-    def watch() -> str:
+    def look(_seen: int) -> str:
         correct, rates = measure(model, images, backdoor, seed)
         return ", ASR ".join([f"accuracy {correct:.3f}", *(f"{rate:.3f}" for rate in rates)])
 
@@ -148,7 +148,7 @@ def implant(
         generator=stream(seed, "attack", "training"),
         change=poison,
         draws=(poison.generator,) if poison else (),
-        watch=watch if progress else None,
+        watch=Watch(look=look) if progress else None,
         description="attack",
         progress=progress,
         journal=journal,

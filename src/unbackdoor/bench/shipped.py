@@ -14,12 +14,14 @@ from unbackdoor.bench.framework.bench import Bench, Request
 from unbackdoor.bench.framework.models import IMAGES, ModelFile, named
 from unbackdoor.bench.framework.spec import Spec
 from unbackdoor.bench.framework.table import Line, averaged, share
-from unbackdoor.repairing.settings import RepairSettings
+from unbackdoor.repairing import How
 from unbackdoor.results import versions
 from unbackdoor.runtime.journal import key_of
-from unbackdoor.scanning.settings import ScanSettings
 from unbackdoor.subject import Subject
 from unbackdoor.triggers import DEFAULT_SPACE
+
+HOW = How()
+"""How every row is scanned and repaired."""
 
 
 class ShippedRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +48,8 @@ class ShippedRow(msgspec.Struct, frozen=True, kw_only=True):
         asr_fine_tuned: after the same schedule without triggers.
         asr_ideal: after the same schedule with the planted trigger.
         asr_clean: of the planted trigger on the clean network.
-        rescan: verdict on the repaired model, with images that were not used before.
+        rescan: verdict on the repaired model, with images that were not used before, or ``not
+            repaired``.
         scan_passes: images forward and backward through the model during the scan.
         repair_passes: images through a model during the repair, its controls and the rescan.
         scan_seconds: wall-clock time of the scan.
@@ -110,7 +113,7 @@ class Judged(Spec):
     @property
     def settings(self) -> str:
         """The settings that all rows of one table share."""
-        return key_of(self.version, DEFAULT_SPACE, IMAGES, ScanSettings(), RepairSettings())
+        return key_of(self.version, DEFAULT_SPACE, IMAGES, HOW)
 
     def run(self, inputs: Mapping[Spec, Any], device: str) -> ShippedRow:
         """Scan the model, and repair it."""
@@ -157,7 +160,7 @@ def table(rows: Sequence[ShippedRow]) -> list[Line]:
 
 
 def _judged(subject: Subject, seed: int, settings: str, reference: nn.Module) -> ShippedRow:
-    found = subject.scan(DEFAULT_SPACE, ScanSettings(), seed)
+    found = subject.scan(DEFAULT_SPACE, HOW.scanning, seed)
     planted = subject.planted[0] if subject.planted else None
     truth = sorted({one.target for one in subject.planted})
     others = [record.asr for record in found.classes if record.index not in truth]
@@ -182,17 +185,21 @@ def _judged(subject: Subject, seed: int, settings: str, reference: nn.Module) ->
     )
     if not found.targets:
         return row
-    _, repaired = subject.repair(found, ScanSettings(), seed, reference)
+    _, repaired = subject.repair(found, HOW, seed, reference)
     measured = {row.name: row for row in repaired.rows}
+
+    def planted_rate(name: str) -> float | None:
+        return measured[name].original_asr if name in measured else None
+
     return msgspec.structs.replace(
         row,
-        asr_before=measured["before"].original_asr,
-        accuracy_after=measured["repaired"].accuracy,
-        asr_after=measured["repaired"].original_asr,
-        asr_fine_tuned=measured["fine-tuned"].original_asr,
-        asr_ideal=measured["ideal"].original_asr if "ideal" in measured else None,
-        asr_clean=measured["clean reference"].original_asr,
-        rescan=repaired.rescan.verdict,
+        asr_before=planted_rate("before"),
+        accuracy_after=measured["repaired"].accuracy if repaired.rescan else None,
+        asr_after=planted_rate("repaired"),
+        asr_fine_tuned=planted_rate("fine-tuned"),
+        asr_ideal=planted_rate("ideal"),
+        asr_clean=planted_rate("clean reference"),
+        rescan=repaired.rescan.verdict if repaired.rescan else "not repaired",
         repair_passes=repaired.image_passes,
         repair_seconds=repaired.seconds,
     )

@@ -1,6 +1,21 @@
-"""Repairs: unlearn triggers with true labels, and compare the result with controls."""
+"""Repairs: unlearn triggers with true labels under guard, and compare the result with controls."""
 
-from unbackdoor.repairing.repair import Controls, Parts, repair, to_unlearn
-from unbackdoor.repairing.unlearn import Lesson, Recalled, unlearn
+from unbackdoor.repairing.plan import Asked, Charge, Plan, Planner, to_unlearn
+from unbackdoor.repairing.repair import Controls, How, Parts, repair
+from unbackdoor.repairing.unlearn import Lesson, Lessons, Recalled, unlearn
 
-__all__ = ["Controls", "Lesson", "Parts", "Recalled", "repair", "to_unlearn", "unlearn"]
+__all__ = [
+    "Asked",
+    "Charge",
+    "Controls",
+    "How",
+    "Lesson",
+    "Lessons",
+    "Parts",
+    "Plan",
+    "Planner",
+    "Recalled",
+    "repair",
+    "to_unlearn",
+    "unlearn",
+]

@@ -1,32 +1,36 @@
-"""The repair: unlearn the recovered triggers, compare with controls, and scan again."""
+"""The repair: unlearn triggers under guard, compare with controls, and scan again."""
 
 from __future__ import annotations
 
 import copy
+import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from unbackdoor.data import Images, Split
-from unbackdoor.errors import InsufficientDataError
-from unbackdoor.metrics import attack_success, confusion, correct, predict
-from unbackdoor.models import Frozen, freeze
-from unbackdoor.repairing.settings import RepairSettings
-from unbackdoor.repairing.unlearn import Lesson, Lessons, Recalled, Sampler, unlearn
-from unbackdoor.results import ClassRecord, RepairResult, RepairRow, ScanResult, versions
+from unbackdoor.metrics import predict
+from unbackdoor.models import freeze
+from unbackdoor.repairing.guard import Chosen, Lookout, guarded, train_last
+from unbackdoor.repairing.plan import Course, Plan
+from unbackdoor.repairing.rates import Rates, lesson_of
+from unbackdoor.repairing.settings import GUARD, REPAIR, GuardSettings, RepairSettings
+from unbackdoor.repairing.unlearn import Recalled, unlearn
+from unbackdoor.repairing.ways import Blind, Unlearning, Way
+from unbackdoor.results import Guarded, Outcome, RepairResult, RepairRow, ScanResult, versions
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
-from unbackdoor.scanning import FEWEST_PER_CLASS, Described, scan, staircase
+from unbackdoor.scanning import FEWEST_PER_CLASS, Described, scan
 from unbackdoor.scanning.settings import ScanSettings
 from unbackdoor.triggers.planted import Planted
-from unbackdoor.triggers.registry import parse_space, parse_spaces
+from unbackdoor.triggers.registry import parse_spaces
 
-ORIGINAL_ROUNDS = 3
-Course = Lesson | Lessons | None
-"""The triggers that a network of the table unlearns."""
+CERTAIN = 1.645
+"""Standard errors by which accuracy has to fall further than is allowed, to be more than chance."""
 
 
 @dataclass(frozen=True)
@@ -42,173 +46,253 @@ class Parts:
     first: Split
     reserve: Split
 
+    @property
+    def unseen(self) -> tuple[Images, ...]:
+        """The images that no repair sees, on which its loss of accuracy is told."""
+        return self.first.evaluate, self.reserve.defend, self.reserve.evaluate
+
 
 @dataclass(frozen=True, kw_only=True)
 class Controls:
     """The known truth with which a repair is compared; the repair itself never uses it.
 
     Args:
-        planted: the planted trigger; retraining with it is the ideal.
+        planted: what was planted; retraining with these triggers is the ideal.
         reference: a clean network, which shows how often triggers cause an error without a
             backdoor.
 
     """
 
-    planted: Planted | None = None
+    planted: tuple[Planted, ...] = ()
     reference: nn.Module | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """How a repair is done.
+
+    Args:
+        unlearning: the recipe.
+        guard: how it is watched, and how much accuracy it may cost.
+        scanning: how to scan again.
+
+    """
+
+    unlearning: RepairSettings = REPAIR
+    guard: GuardSettings = GUARD
+    scanning: ScanSettings = field(default_factory=ScanSettings)
+
+
 def repair(
-    model: nn.Module,
-    found: ScanResult,
-    images: Parts,
-    settings: RepairSettings,
-    scanning: ScanSettings,
-    controls: Controls,
-    work: Work,
+    model: nn.Module, plan: Plan, images: Parts, how: How, controls: Controls, work: Work
 ) -> tuple[nn.Module, RepairResult]:
     """Return a repaired copy of ``model`` and the measurements.
 
+    Where no state of the repair is good enough, the copy is as the model came or the best attempt,
+    and the result says that it is not repaired: it has no second scan.
+
     Args:
         model: the classifier, not changed.
-        found: a scan of it that found a backdoor.
+        plan: what is unlearnt.
         images: clean images.
-        settings: how to unlearn.
-        scanning: how to scan again.
-        controls: the planted trigger and a clean network, for further rows of the table.
+        how: the recipe, the guard, and the second scan.
+        controls: what was planted and a clean network, for further rows of the table.
         work: seed, progress and journal.
 
     Raises:
-        InsufficientDataError: the scan found nothing to unlearn, or there are too few images to
-            scan again.
+        InsufficientDataError: there are too few images to scan again.
 
     """
-    if not found.targets:
-        raise InsufficientDataError(
-            f"--scan: the verdict is {found.verdict}, so there is nothing to unlearn; nothing was "
-            f"written."
-        )
     images.reserve.require(FEWEST_PER_CLASS)
     began = time.perf_counter()
-    courses = _courses(found, controls.planted)
-    tuned, passes = _retrained(model, images.first.defend, courses, settings, work)
-    networks = {"before": model, **tuned}
+    learn, watched = kept_apart(images.first.defend, how.guard.kept_back)
+    lookout = Lookout(model, watched, plan.charges, how.guard, work.seed)
+    original = Recalled(freeze(model))
+    unlearning = Unlearning(
+        course=plan.course, images=learn, settings=how.unlearning, original=original
+    )
+    way: Way = unlearning if plan.charges else Blind(images=learn)
+    chosen = guarded(model, lookout, way, how.guard, work)
+    guard = _told(model, chosen, images.unseen, len(watched), how.guard)
+    done = guard.outcome in {"kept", "unsure"}
+    name = "repaired" if done else "best attempt"
+    networks = {"before": model, **({} if guard.taken is None else {name: chosen.network})}
+    passes = chosen.passes + 2 * guard.unseen
+    if done:
+        courses: dict[str, Course] = {"fine-tuned": None}
+        if controls.planted:
+            courses["ideal"] = lesson_of(controls.planted)
+        tuned, more = _controls(model, unlearning, courses, chosen, work)
+        networks |= tuned
+        passes += more
     if controls.reference is not None:
         networks["clean reference"] = controls.reference
-    rows: list[RepairRow] = []
-    with work.progress.task("measuring", len(networks)) as task:
-        for name, network in networks.items():
-            frozen = freeze(network)
-            held_back = images.first.evaluate
-            rows.append(_row(name, frozen, held_back, found, controls.planted, work.seed))
-            passes += frozen.passes
-            task.advance()
-    rescan = scan(
-        Described(model=freeze(tuned["repaired"]), path="", sha256="", arch=found.model.arch),
-        images.reserve,
-        parse_spaces(found.space, images.reserve.defend.shape),
-        scanning,
-        work.within("rescan", int(stream(work.seed, "repair", "rescan").initial_seed() % 2**31)),
-        asked=found.space,
+    rates = Rates(
+        images=images.first.evaluate,
+        charges=plan.charges,
+        planted=controls.planted,
+        seed=work.seed,
     )
+    rows, more = _table(networks, rates, work)
+    again = _scanned_again(chosen.network, plan.found, images, how, work) if done else None
     result = RepairResult(
-        scan=found,
-        rescan=rescan,
+        scan=plan.found,
+        rescan=again,
+        assumed=plan.assumed,
+        guard=guard,
         rows=rows,
         output="",
         sha256="",
-        settings=msgspec.to_builtins(settings),
+        settings={**msgspec.to_builtins(how.unlearning), "guard": msgspec.to_builtins(how.guard)},
         seed=work.seed,
-        image_passes=passes + rescan.image_passes,
+        image_passes=passes + more + (again.image_passes if again else 0),
         seconds=time.perf_counter() - began,
         versions=versions(),
     )
-    return tuned["repaired"], result
+    return chosen.network, result
 
 
-def to_unlearn(record: ClassRecord) -> Sampler:
-    """Return the source of the triggers that a repair unlearns: the stairs in equal parts.
+def kept_apart(images: Images, share: float) -> tuple[Images, Images]:
+    """Return the images to train with and those to watch on, at least one of each class.
 
-    Weighted by γ, nearly all draws would come from the lowest stair, which is by far the widest,
-    and the triggers that work best would hardly ever be among them. For an empty level set the
-    draws are the best attempts to reach it.
+    Args:
+        images: the defender's.
+        share: of each class, the share that is kept back.
+
     """
-    return staircase(record, equal=True).sample
+    kept = torch.zeros(len(images), dtype=torch.bool)
+    for label in range(len(images.classes)):
+        rows = (images.targets == label).nonzero()[:, 0]
+        count = min(len(rows) - 1, max(1, round(share * len(rows)))) if len(rows) else 0
+        kept[rows[len(rows) - count :]] = True
+    return images.subset((~kept).nonzero()[:, 0]), images.subset(kept.nonzero()[:, 0])
 
 
-def _courses(found: ScanResult, planted: Planted | None) -> dict[str, Course]:
-    """Return what each network of the table has to unlearn, by the network's name."""
-    lessons = [
-        Lesson(parse_space(found.classes[target].space), to_unlearn(found.classes[target]))
-        for target in found.targets
-    ]
-    courses: dict[str, Course] = {
-        "repaired": lessons[0] if len(lessons) == 1 else Lessons(lessons),
-        "fine-tuned": None,
-    }
-    if planted:
-        theta = planted.trigger.theta
-        courses["ideal"] = Lesson(planted.trigger.space, lambda count, _: theta.expand(count, -1))
-    return courses
-
-
-def _retrained(
+def _controls(
     model: nn.Module,
-    images: Images,
+    unlearning: Unlearning,
     courses: Mapping[str, Course],
-    settings: RepairSettings,
+    chosen: Chosen,
     work: Work,
 ) -> tuple[dict[str, nn.Module], int]:
-    """Return a retrained copy of ``model`` for each lesson, and the number of image passes."""
+    """Return copies that were retrained by the schedule of the attempt that was taken."""
     passes = 0
-    original = Recalled(freeze(model))
     tuned: dict[str, nn.Module] = {}
-    for name, lesson in courses.items():
-        tuned[name] = copy.deepcopy(model).requires_grad_(True)
+    for name, course in courses.items():
+        tuned[name] = copy.deepcopy(model)
+        train_last(tuned[name], chosen.attempt.layers)
         passes += unlearn(
             tuned[name],
-            images,
-            lesson,
-            settings,
+            unlearning.images,
+            course,
+            chosen.attempt.of(unlearning.settings),
             work.within(name),
-            original=original,
-            description=f"training: {name}",
+            original=unlearning.original,
         )
     return tuned, passes
 
 
-def _row(
-    name: str,
-    model: Frozen,
-    images: Images,
-    found: ScanResult,
-    planted: Planted | None,
-    seed: int,
-) -> RepairRow:
-    """Measure one network; with several found classes, report the highest rates."""
-    predicted = predict(model, images)
-    recovered: list[float] = []
-    anyway: list[float] = []
-    for target in found.targets:
-        record = found.classes[target]
-        draws = to_unlearn(record)(len(images), stream(seed, "repair", "draws", target))
-        arms = stream(seed, "repair", "measure", target)
-        space = parse_space(record.space)
-        recovered.append(attack_success(model, images, space, draws, target, generator=arms))
-        anyway.append(confusion(predicted, images, target))
-    original = planted and attack_success(
-        model,
-        images,
-        planted.trigger.space,
-        planted.trigger.theta[None],
-        planted.target,
-        generator=stream(seed, "repair", "measure", "planted"),
-        rounds=ORIGINAL_ROUNDS,
+def _table(
+    networks: Mapping[str, nn.Module], rates: Rates, work: Work
+) -> tuple[list[RepairRow], int]:
+    """Return the row of each network, and the number of image passes."""
+    rows: list[RepairRow] = []
+    passes = 0
+    with work.progress.task("measuring", len(networks)) as task:
+        for name, network in networks.items():
+            frozen = freeze(network)
+            rows.append(rates(name, frozen))
+            passes += frozen.passes
+            task.advance()
+    return rows, passes
+
+
+def _scanned_again(
+    network: nn.Module, found: ScanResult, images: Parts, how: How, work: Work
+) -> ScanResult:
+    seed = int(stream(work.seed, "repair", "rescan").initial_seed() % 2**31)
+    return scan(
+        Described(model=freeze(network), path="", sha256="", arch=found.model.arch),
+        images.reserve,
+        parse_spaces(found.space, images.reserve.defend.shape),
+        how.scanning,
+        work.within("rescan", seed),
+        asked=found.space,
     )
-    return RepairRow(
-        name=name,
-        accuracy=correct(predicted, images),
-        recovered_asr=max(recovered),
-        original_asr=original,
-        confusion=max(anyway),
+
+
+def _told(
+    model: nn.Module,
+    chosen: Chosen,
+    unseen: Sequence[Images],
+    watched: int,
+    settings: GuardSettings,
+) -> Guarded:
+    """Return the record of a guarded repair, with what it did to images that it had not seen."""
+    before = torch.cat([_right(model, images) for images in unseen])
+    after = torch.cat([_right(chosen.network, images) for images in unseen])
+    broken, mended = int((before & ~after).sum()), int((~before & after).sum())
+    outcome: Outcome = "stuck"
+    if chosen.taken is not None:
+        outcome = judged(broken, mended, len(before), settings.max_accuracy_lost)
+    return Guarded(
+        max_accuracy_lost=settings.max_accuracy_lost,
+        watched=watched,
+        attempts=chosen.attempts,
+        states=chosen.states,
+        taken=chosen.taken,
+        unseen=len(before),
+        broken=broken,
+        mended=mended,
+        outcome=outcome,
+        sentence=_sentence(outcome, broken, mended, len(before), settings),
     )
+
+
+def _right(model: nn.Module, images: Images) -> Tensor:
+    return predict(freeze(model), images) == images.targets
+
+
+def judged(broken: int, mended: int, count: int, allowed: float) -> Outcome:
+    """Return whether accuracy was kept, from the same images before and after.
+
+    The images that were right or wrong both times say nothing about the change, so it is known much
+    better than either accuracy. Its standard error follows from the other ones.
+
+    Args:
+        broken: images that were right before and are wrong after.
+        mended: images that were wrong before and are right after.
+        count: number of all images.
+        allowed: the largest share of accuracy that may be lost.
+
+    Example:
+        >>> judged(10, 5, 1000, 0.01), judged(3, 1, 80, 0.01), judged(120, 20, 1000, 0.01)
+        ('kept', 'unsure', 'lost')
+
+    """
+    lost = (broken - mended) / count
+    error = math.sqrt(max(0.0, broken + mended - (broken - mended) ** 2 / count)) / count
+    if lost <= allowed:
+        return "kept"
+    return "unsure" if lost - CERTAIN * error <= allowed else "lost"
+
+
+def _sentence(
+    outcome: Outcome, broken: int, mended: int, count: int, settings: GuardSettings
+) -> str:
+    lost, allowed = (broken - mended) / count, settings.max_accuracy_lost
+    changed = (
+        f"Of {count} images that the repair had not seen, {broken} that were right are wrong after "
+        f"it, and {mended} that were wrong are right"
+    )
+    gains = f"accuracy fell by {lost:.1%}" if lost > 0 else f"accuracy rose by {-lost:.1%}"
+    return {
+        "kept": f"{changed}: {gains}; {allowed:.1%} was allowed.",
+        "unsure": f"{changed}: {gains}, where {allowed:.1%} was allowed. With so few images that "
+        f"may be chance; give more images, or allow more with --max-accuracy-loss.",
+        "lost": f"{changed}: {gains}, more than the {allowed:.1%} that was allowed and more than "
+        f"chance explains. Give more images, or allow more with --max-accuracy-loss.",
+        "stuck": f"No state of the repair brought the triggers down and lost at most {allowed:.1%} "
+        f"of accuracy on the images that were kept back. Give more images, or allow more with "
+        f"--max-accuracy-loss.",
+    }[outcome]

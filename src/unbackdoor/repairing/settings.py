@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
-from unbackdoor.errors import expect
+from unbackdoor.errors import ArgumentError, expect, expect_above
 from unbackdoor.training import TrainingSettings
 
 
@@ -45,3 +45,82 @@ class RepairSettings:
 
 
 REPAIR = RepairSettings()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """How one attempt at a repair differs from the recipe.
+
+    Args:
+        rate: factor of the learning rate.
+        length: factor of the number of images that the training sees, and of the largest number of
+            epochs.
+        share: factor of the share of the images that carry triggers.
+        layers: share of the weight tensors that are trained, the last ones.
+
+    """
+
+    rate: float = 1.0
+    length: float = 1.0
+    share: float = 1.0
+    layers: float = 1.0
+
+    def __post_init__(self) -> None:
+        expect_above(self, 0, "rate", "length", "share", "layers")
+        expect(self, 0, 1, "layers")
+
+    def of(self, settings: RepairSettings) -> RepairSettings:
+        """Return the settings of this attempt."""
+        training = replace(
+            settings.training,
+            learning_rate=self.rate * settings.training.learning_rate,
+            epochs=max(1, round(self.length * settings.training.epochs)),
+        )
+        return replace(
+            settings,
+            share=min(1.0, self.share * settings.share),
+            images_seen=max(1, round(self.length * settings.images_seen)),
+            training=training,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardSettings:
+    """How a repair is watched, so that it cannot wreck a network.
+
+    Args:
+        max_accuracy_lost: the largest loss of accuracy.
+        kept_back: share of the defender's images of each class that the repair is watched on.
+        attempts: in order; a later one is made where those before it lost accuracy or left triggers
+            that work.
+        comfortable: share of the allowed loss up to which no further attempt is made.
+        enough: success rate of the triggers, in excess of what goes to their class without one, up
+            to which they count as unlearnt.
+        looks: how often an attempt is watched.
+        stamped: about how many images carry triggers in one look; few images are stamped often.
+
+    """
+
+    max_accuracy_lost: float = 0.01
+    kept_back: float = 0.25
+    attempts: tuple[Attempt, ...] = (
+        Attempt(),
+        Attempt(rate=0.3, length=3),
+        Attempt(rate=0.1, length=3, share=0.5),
+        Attempt(rate=0.3, length=3, layers=0.3),
+    )
+    comfortable: float = 0.5
+    enough: float = 0.05
+    looks: int = 6
+    stamped: int = 500
+
+    def __post_init__(self) -> None:
+        expect(self, 0, 1, "max_accuracy_lost", "comfortable", "enough")
+        expect(self, 1, inf, "looks", "stamped")
+        if not 0 < self.kept_back < 1:
+            raise ArgumentError(f"kept_back: expected a share below 1, came {self.kept_back}.")
+        if not self.attempts:
+            raise ArgumentError("attempts: expected at least one, came none.")
+
+
+GUARD = GuardSettings()

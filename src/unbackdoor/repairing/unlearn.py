@@ -25,7 +25,7 @@ from unbackdoor.models import Frozen, freeze
 from unbackdoor.repairing.settings import RepairSettings
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
-from unbackdoor.training import fit
+from unbackdoor.training import Watch, fit
 from unbackdoor.triggers.family import Space
 
 Sampler = Callable[[int, Generator], Tensor]
@@ -114,7 +114,7 @@ def unlearn(
     work: Work,
     *,
     original: Recalled | None = None,
-    description: str = "repair",
+    watch: Watch | None = None,
 ) -> int:
     """Fine-tune ``model`` in place; return how many images went through it and the original.
 
@@ -129,7 +129,7 @@ def unlearn(
             the same order.
         original: the network before it is retrained, which several retrainings can share; a copy
             when left out.
-        description: label of the progress bar.
+        watch: looks at the network meanwhile.
 
     """
     generator = stream(work.seed, "repair", "triggers")
@@ -152,7 +152,8 @@ def unlearn(
         generator=stream(work.seed, "repair", "training"),
         change=change,
         draws=(generator,),
-        description=description,
+        watch=watch,
+        description="retraining",
         progress=work.progress,
         journal=work.journal,
     )

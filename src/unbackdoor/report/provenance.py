@@ -35,18 +35,21 @@ def records(result: Result) -> list[Record]:
         run += [
             ("Images through the model", f"{result.image_passes:,}"),
             ("Seed of the scan before", str(first.seed)),
-            ("Seed of the scan after", str(second.seed)),
             ("SHA-256 of the model", printable(first.model.sha256) or "not a file"),
             ("SHA-256 of the repaired model", printable(result.sha256) or "not a file"),
             ("SHA-256 of the data of the scan before", printable(first.data.sha256)),
-            ("SHA-256 of the data of the scan after", printable(second.data.sha256)),
         ]
         settings = [
             Record("Settings of the repair", _flat(result.settings)),
             Record("Settings of the scan", _flat(first.settings)),
         ]
-        if second.settings != first.settings:
-            settings.append(Record("Settings of the scan after", _flat(second.settings)))
+        if second is not None:
+            run += [
+                ("Seed of the scan after", str(second.seed)),
+                ("SHA-256 of the data of the scan after", printable(second.data.sha256)),
+            ]
+            if second.settings != first.settings:
+                settings.append(Record("Settings of the scan after", _flat(second.settings)))
     run.append(("Schema version", str(result.schema_version)))
     versions = [(printable(name), printable(number)) for name, number in result.versions.items()]
     return [Record("Run", run), Record("Versions", versions), *settings]

@@ -7,18 +7,20 @@ from unbackdoor.results import ScanResult
 
 ROWS = {
     "before": "The model as it came.",
-    "repaired": "Retrained on clean images of which some carry draws from the recovered stairs, "
-    "in equal parts, with their true labels.",
+    "repaired": "Retrained on clean images of which some carry the triggers that are unlearnt, "
+    "with their true labels; or, where no trigger is known, by FT-SAM. Where a law was recovered, "
+    "the triggers are draws from its stairs, in equal parts.",
+    "best attempt": "The best state of the repair, which is not good enough and was not written.",
     "fine-tuned": "The control: the same schedule on the same images without triggers. It shows "
     "how much of the effect comes from further training alone.",
-    "ideal": "The same schedule with the planted trigger in place of the recovered ones: what the "
+    "ideal": "The same schedule with the planted triggers in place of the recovered ones: what the "
     "recovered law is compared with.",
     "clean reference": "A network that never had a backdoor: the floor that a repair can reach.",
 }
 COLUMNS = {
     "Clean accuracy": "Share of unchanged held-back images that are classified correctly.",
-    "ASR, recovered": "Attack success rate of draws from the recovered stairs, in equal parts, on "
-    "images of other classes.",
+    "ASR, recovered": "Attack success rate of the triggers that are unlearnt, on images of other "
+    "classes.",
     "ASR, planted": "The same for the trigger that was planted; unknown for a model from outside.",
     "Confusion floor": "Share of unchanged images of other classes that go to the target by "
     "mistake; a success rate cannot be expected to fall below it.",

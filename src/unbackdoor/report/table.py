@@ -15,6 +15,7 @@ from unbackdoor.errors import printable
 from unbackdoor.report.draws import check_shapes, read_draws
 from unbackdoor.report.pixels import Pixels, image, to_colour
 from unbackdoor.report.spaces import described, family, nothing_searched, searched_in_short
+from unbackdoor.report.tradeoff import lines
 from unbackdoor.report.words import (
     SYMBOLS,
     by_success,
@@ -58,7 +59,7 @@ def show(result: Result, console: Console) -> None:
 
     """
     tone = verdict(result)
-    scan = result if isinstance(result, ScanResult) else result.rescan
+    scan = result if isinstance(result, ScanResult) else result.latest
     console.print(Text(searched_in_short(scan), style="dim"))
     console.print(Text(f"{SYMBOLS[tone]} {headline(result)}", style=STYLES[tone]))
     if isinstance(result, ScanResult):
@@ -73,9 +74,15 @@ def show(result: Result, console: Console) -> None:
         before = verdict(result.scan)
         text = f"{SYMBOLS[before]} Before: {headline(result.scan)}"
         console.print(Text(text, style=STYLES[before]))
-        console.print(Text(printable(result.rescan.reason)))
+        if result.assumed:
+            console.print(Text(printable(result.assumed.sentence)))
+        if result.guard:
+            console.print(Text(printable(result.guard.sentence)))
+        if result.rescan:
+            console.print(Text(printable(result.rescan.reason)))
         _show_intake(scan, console)
         _show_repair(result, console)
+        _show_trade_off(result, console)
 
 
 def show_one_of_several(outcome: Scanned, console: Console) -> None:
@@ -209,16 +216,33 @@ def _show_repair(result: RepairResult, console: Console) -> None:
         _add(table, [row.name, *rates], "bold" if row.name == "repaired" else "")
     console.print()
     console.print(table)
-    tone = result.rescan.verdict
     console.print()
-    console.print(
-        Text.assemble(
-            "Scanned again: ",
-            (f"{SYMBOLS[tone]} {headline(result.rescan)}", STYLES[tone]),
+    if result.rescan:
+        tone = result.rescan.verdict
+        console.print(
+            Text.assemble(
+                "Scanned again: ",
+                (f"{SYMBOLS[tone]} {headline(result.rescan)}", STYLES[tone]),
+            )
         )
-    )
     if result.output:
         console.print(Text(f"Written to {printable(result.output)}", style="dim"))
+
+
+def _show_trade_off(result: RepairResult, console: Console) -> None:
+    """Print the best states where the repair is not certain: what accuracy buys."""
+    if result.guard is None or verdict(result) == "clean" or not result.guard.states:
+        return
+    table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False)
+    for name in ("attempt", "images seen", "accuracy lost", "triggers work"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for line in lines(result.guard):
+        cells = (line.attempt, line.seen, line.lost, line.works)
+        _add(table, cells, "bold" if line.taken else "")
+    console.print()
+    text = f"The trade-off, on {result.guard.watched:,} images that were kept back:"
+    console.print(Text(text, style="dim"))
+    console.print(table)
 
 
 def _add(table: Table, cells: Sequence[str], style: str) -> None:

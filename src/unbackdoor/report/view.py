@@ -21,6 +21,7 @@ from unbackdoor.report.spaces import (
     nothing_searched,
     searched_list,
 )
+from unbackdoor.report.tradeoff import TradeOff, trade_off
 from unbackdoor.report.triggers import Portrait, portraits
 from unbackdoor.report.words import (
     SYMBOLS,
@@ -74,17 +75,15 @@ class RepairLine:
     recovered: str
     original: str
     confusion: str
-    recovered_share: float
+    recovered_share: float | None
     original_share: float | None
     confusion_share: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class Repair:
-    """What a repair adds to the page of its first scan."""
+class Again:
+    """The scan of the repaired model."""
 
-    lines: list[RepairLine]
-    columns: dict[str, str]
     verdict: str
     searched: Searched
     tone: Verdict
@@ -93,6 +92,16 @@ class Repair:
     tried: Tried
     classes: Classes | None
     portraits: list[Portrait]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repair:
+    """What a repair adds to the page of its first scan."""
+
+    lines: list[RepairLine]
+    columns: dict[str, str]
+    trade_off: TradeOff | None
+    again: Again | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,17 +146,18 @@ def view(result: Result) -> View:
 
     """
     scan = result if isinstance(result, ScanResult) else result.scan
-    for one in [scan] if isinstance(result, ScanResult) else [scan, result.rescan]:
+    last = result if isinstance(result, ScanResult) else result.latest
+    for one in (scan, last):
         check_shapes(one)
     striking = _striking(scan)
     outcome = verdict(result)
     return View(
         kind="Scan" if isinstance(result, ScanResult) else "Repair",
-        searched=searched_list(scan if isinstance(result, ScanResult) else result.rescan),
+        searched=searched_list(last),
         headline=headline(result),
         tone=outcome,
         symbol=SYMBOLS[outcome],
-        reason=printable(scan.reason if isinstance(result, ScanResult) else result.rescan.reason),
+        reason=_reason(result),
         model=printable(scan.model.path) or "a model handed over in Python",
         facts=_facts(result, scan),
         findings=_findings(scan),
@@ -159,7 +169,7 @@ def view(result: Result) -> View:
         unshown=len(striking[PORTRAITS:]),
         pairs=pairs(scan),
         repair=None if isinstance(result, ScanResult) else _repair(result),
-        limits=limits(scan if isinstance(result, ScanResult) else result.rescan),
+        limits=limits(last),
         records=records(result),
     )
 
@@ -250,34 +260,49 @@ def _scan_tiles(scan: ScanResult) -> list[Tile]:
 
 def _repair_tiles(result: RepairResult) -> list[Tile]:
     rows = {row.name: row for row in result.rows}
-    if not (before := rows.get("before")) or not (after := rows.get("repaired")):
+    after = rows.get("repaired") or rows.get("best attempt")
+    if not (before := rows.get("before")) or after is None:
         return []
-    tiles = [
-        Tile(
-            "attack success, recovered triggers",
-            percent(before.recovered_asr),
-            percent(after.recovered_asr),
-        ),
-        Tile("accuracy on clean images", percent(before.accuracy), percent(after.accuracy)),
-    ]
+    tiles = [Tile("accuracy on clean images", percent(before.accuracy), percent(after.accuracy))]
+    if before.recovered_asr is not None:
+        rates = percent(before.recovered_asr), percent(after.recovered_asr)
+        tiles.insert(0, Tile("attack success, recovered triggers", *rates))
     if before.original_asr is not None:
         planted = percent(before.original_asr), percent(after.original_asr)
         tiles.insert(0, Tile("attack success, planted trigger", *planted))
     return tiles
 
 
+def _reason(result: Result) -> str:
+    """Return why the outcome is what it is."""
+    if isinstance(result, ScanResult):
+        return printable(result.reason)
+    parts = [
+        result.assumed and result.assumed.sentence,
+        result.guard and result.guard.sentence,
+        result.rescan and result.rescan.reason,
+    ]
+    return printable(" ".join(filter(None, parts)))
+
+
 def _repair(result: RepairResult) -> Repair:
+    again = result.rescan
     return Repair(
         lines=[_line(row) for row in result.rows],
         columns=COLUMNS,
-        verdict=headline(result.rescan),
-        searched=searched_list(result.rescan),
-        tone=result.rescan.verdict,
-        symbol=SYMBOLS[result.rescan.verdict],
-        reason=printable(result.rescan.reason),
-        tried=_tried(result.rescan),
-        classes=None if nothing_searched(result.rescan) else class_table(result.rescan),
-        portraits=portraits(result.rescan, _striking(result.rescan)[:PORTRAITS]),
+        trade_off=trade_off(result.guard),
+        again=None
+        if again is None
+        else Again(
+            verdict=headline(again),
+            searched=searched_list(again),
+            tone=again.verdict,
+            symbol=SYMBOLS[again.verdict],
+            reason=printable(again.reason),
+            tried=_tried(again),
+            classes=None if nothing_searched(again) else class_table(again),
+            portraits=portraits(again, _striking(again)[:PORTRAITS]),
+        ),
     )
 
 

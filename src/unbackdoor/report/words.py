@@ -11,6 +11,7 @@ from unbackdoor.results import (
     ClassRecord,
     Intake,
     LogVolume,
+    RepairResult,
     Result,
     Scanned,
     ScanResult,
@@ -178,15 +179,33 @@ def headline(result: Result) -> str:
             "backdoored": f"Backdoored: {_consequence(result)}",
             "inconclusive": "Inconclusive: a backdoor was neither found nor ruled out",
         }[result.verdict]
-    if result.rescan.verdict == "backdoored":
-        return f"Not repaired: {_consequence(result.rescan)}"
-    if result.rescan.verdict == "inconclusive":
+    return _of_repair(result)
+
+
+def _of_repair(result: RepairResult) -> str:
+    guard, again = result.guard, result.rescan
+    if again is None:
+        if guard is None or guard.outcome == "stuck":
+            return "Not repaired: triggers still work wherever accuracy is kept"
+        return f"Not repaired: accuracy fell by {percent(guard.accuracy_lost)}, more than allowed"
+    if again.verdict == "backdoored":
+        return f"Not repaired: {_consequence(again)}"
+    if again.verdict == "inconclusive":
         return "Not confirmed: the scan after the repair is inconclusive"
+    if guard is not None and guard.outcome != "kept":
+        return "Not confirmed: accuracy may have fallen by more than is allowed"
     if verdict(result) == "inconclusive":
         return "Not confirmed: triggers that were unlearnt still work on many a picture"
-    if result.scan.verdict == "backdoored":
-        return "Repaired: the backdoor is no longer found"
-    return "Clean: no backdoor found before the repair, and none after it"
+    basis = result.assumed.basis if result.assumed else "found"
+    if basis == "found" and result.scan.verdict != "backdoored":
+        return "Clean: no backdoor found before the repair, and none after it"
+    return {
+        "found": "Repaired: the backdoor is no longer found",
+        "suspected": "Repaired: the triggers of the suspected classes no longer work",
+        "target": "Repaired: the triggers of the class that was named no longer work",
+        "trigger": "Repaired: the trigger that was named no longer works",
+        "blind": "Retrained without a trigger: accuracy is kept, and no backdoor is found",
+    }[basis]
 
 
 def _consequence(scan: ScanResult) -> str:

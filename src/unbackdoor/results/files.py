@@ -107,18 +107,18 @@ def read_any(path: Path, argument: str = "RESULT") -> Result | Unscanned | list[
         raise ContentError(f"{argument}: {path} is an empty list; scan anew.")
     every = result if isinstance(result, list) else [result]
     for one in every:
-        scans = [one.scan, one.rescan] if isinstance(one, RepairResult) else [one]
+        scans = [one.scan, one.latest] if isinstance(one, RepairResult) else [one]
         for part in [one, *scans]:
             if part.schema_version != SCHEMA_VERSION:
                 raise ContentError(
                     f"{argument}: {path}: expected schema version {SCHEMA_VERSION}, came "
                     f"{part.schema_version}; scan again."
                 )
-        for scan in scans:
-            if isinstance(scan, ScanResult) and (problem := _problem(scan)):
-                raise ContentError(
-                    f"{argument}: {path}: {problem}; the result is damaged, scan again."
-                )
+        problems = [_problem(scan) for scan in scans if isinstance(scan, ScanResult)]
+        if isinstance(one, RepairResult):
+            problems.append(_problem_of_repair(one))
+        if problem := next(filter(None, problems), None):
+            raise ContentError(f"{argument}: {path}: {problem}; the result is damaged, scan again.")
     return result
 
 
@@ -174,4 +174,23 @@ def _problem_of_class(record: ClassRecord, classes: int) -> str | None:
             return f"expected {n} bytes and a density for each of {count} draws"
         if not 0 <= stair.gamma <= 1:
             return f"expected weights from 0 to 1, came {stair.gamma}"
+    return None
+
+
+def _problem_of_repair(repair: RepairResult) -> str | None:
+    """Return the first inconsistency in what a repair adds to its scans, or None."""
+    classes = len(repair.scan.data.classes)
+    if repair.assumed and not all(0 <= one < classes for one in repair.assumed.targets):
+        return f"expected targets of the repair from 0 to {classes - 1}"
+    if (guard := repair.guard) is None:
+        return None
+    attempts, states = len(guard.attempts), len(guard.states)
+    if not all(0 <= state.attempt < attempts for state in guard.states):
+        return f"expected states of {attempts} attempts"
+    if guard.taken is not None and not 0 <= guard.taken < states:
+        return f"expected one of {states} states to be taken, came {guard.taken}"
+    if not all(-1 <= one.accuracy_lost <= 1 and 0 <= (one.asr or 0) <= 1 for one in guard.states):
+        return "expected rates from 0 to 1 of each state"
+    if not 0 <= guard.broken + guard.mended <= guard.unseen or min(guard.broken, guard.mended) < 0:
+        return f"expected at most {guard.unseen} images that are broken or mended"
     return None

@@ -76,7 +76,8 @@ def _upgraded(one: One, old: Any) -> One:
     if one.schema_version != OLDER:
         return one
     if isinstance(one, RepairResult):
-        scans = {"scan": _upgraded(one.scan, old.scan), "rescan": _upgraded(one.rescan, old.rescan)}
+        after = one.rescan and _upgraded(one.rescan, old.rescan)
+        scans = {"scan": _upgraded(one.scan, old.scan), "rescan": after}
         return msgspec.structs.replace(one, schema_version=SCHEMA_VERSION, **scans)
     if isinstance(one, ScanResult):
         return _of_scan(one, old)

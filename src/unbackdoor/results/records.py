@@ -275,21 +275,117 @@ class RepairRow(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the table of a repair: one network, with its rates on held-back images.
 
     Args:
-        name: ``before``, ``repaired``, ``fine-tuned`` (the control: the same schedule without
-            triggers), ``ideal`` (the same with the planted trigger, where it is known) or
-            ``clean reference``.
+        name: ``before``, ``repaired`` (or ``best attempt`` where a repair failed), ``fine-tuned``
+            (the control: the same schedule without triggers), ``ideal`` (the same with the planted
+            triggers, where they are known) or ``clean reference``.
         accuracy: on clean images.
-        recovered_asr: of triggers drawn from the recovered stairs, in equal parts.
-        original_asr: of the trigger that was planted, where it is known.
+        recovered_asr: of the triggers that are unlearnt; None where none was known.
+        original_asr: of the triggers that were planted, of several the highest, where they are
+            known.
         confusion: share of clean images of other classes that the network assigns to the target.
 
     """
 
     name: str
     accuracy: float
-    recovered_asr: float
+    recovered_asr: float | None
     original_asr: float | None
     confusion: float
+
+
+Basis = Literal["found", "suspected", "target", "trigger", "blind"]
+
+
+class Assumption(msgspec.Struct, frozen=True, kw_only=True):
+    """What a repair took for the backdoor.
+
+    Args:
+        basis: ``found``: the targets of the scan; ``suspected``: the classes that an inconclusive
+            scan left open; ``target``: a class that the user named; ``trigger``: a trigger and its
+            class that the user named; ``blind``: nothing.
+        sentence: the same in words.
+        targets: the classes whose triggers were unlearnt.
+
+    """
+
+    basis: Basis
+    sentence: str
+    targets: list[int]
+
+
+class Attempted(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt at a repair.
+
+    Args:
+        method: ``unlearning`` or the name of a repair without triggers.
+        learning_rate: the peak of the schedule.
+        share: share of the images that carried triggers.
+        layers: share of the weight tensors that were trained, the last ones.
+        images_seen: by the training.
+
+    """
+
+    method: str
+    learning_rate: float
+    share: float
+    layers: float
+    images_seen: int
+
+
+class Watched(msgspec.Struct, frozen=True, kw_only=True):
+    """The network at one moment of a repair, on images that were kept back from it.
+
+    Args:
+        attempt: number of the attempt, from 0.
+        images_seen: by the attempt so far.
+        accuracy_lost: accuracy before the repair minus now, on the same images.
+        asr: of the triggers that are unlearnt; None where none was known.
+
+    """
+
+    attempt: int
+    images_seen: int
+    accuracy_lost: float
+    asr: float | None
+
+
+Outcome = Literal["kept", "unsure", "lost", "stuck"]
+
+
+class Guarded(msgspec.Struct, frozen=True, kw_only=True):
+    """How a repair was watched, and what it did to accuracy on images that it had not seen.
+
+    Args:
+        max_accuracy_lost: the largest loss of accuracy that was allowed.
+        watched: number of the defender's images that were kept back to watch the repair.
+        attempts: in the order in which they were made.
+        states: every look at the network, the trade-off between accuracy and the triggers' rate.
+        taken: index of the state that became the repaired network; None where none was good enough.
+        unseen: number of images that the repair had not seen, for the figures below.
+        broken: how many of them were right before the repair and are wrong after it.
+        mended: how many of them were wrong and are right.
+        outcome: ``kept``: accuracy fell by no more than is allowed; ``unsure``: by more, but
+            chance explains as much; ``lost``: by more than chance explains; ``stuck``: no state
+            with fewer working triggers had kept accuracy, so the rest was not measured.
+        sentence: the same in words.
+
+    """
+
+    max_accuracy_lost: float
+    watched: int
+    attempts: list[Attempted]
+    states: list[Watched]
+    taken: int | None
+    unseen: int
+    broken: int
+    mended: int
+    outcome: Outcome
+    sentence: str
+
+    @property
+    def accuracy_lost(self) -> float:
+        """Accuracy before minus after, on the same unseen images."""
+        return (self.broken - self.mended) / self.unseen if self.unseen else 0.0
 
 
 class RepairResult(msgspec.Struct, frozen=True, kw_only=True, tag="repair", tag_field="kind"):
@@ -299,7 +395,9 @@ class RepairResult(msgspec.Struct, frozen=True, kw_only=True, tag="repair", tag_
         schema_version: of this layout.
         scan: the scan that the repair started from.
         rescan: the scan of the repaired model, with another seed and images that were not used
-            before.
+            before; None where no repaired model came about.
+        assumed: what was taken for the backdoor; None in older results, which took the targets.
+        guard: how the repair was watched; None in older results, which were not.
         rows: the table.
         output: file of the repaired model, empty if it was not written.
         sha256: of that file.
@@ -313,7 +411,9 @@ class RepairResult(msgspec.Struct, frozen=True, kw_only=True, tag="repair", tag_
 
     schema_version: int = SCHEMA_VERSION
     scan: ScanResult
-    rescan: ScanResult
+    rescan: ScanResult | None
+    assumed: Assumption | None = None
+    guard: Guarded | None = None
     rows: list[RepairRow]
     output: str
     sha256: str
@@ -322,6 +422,11 @@ class RepairResult(msgspec.Struct, frozen=True, kw_only=True, tag="repair", tag_
     image_passes: int
     seconds: float
     versions: dict[str, str]
+
+    @property
+    def latest(self) -> ScanResult:
+        """The last scan: of the repaired model, or of the model as it came if there is none."""
+        return self.rescan or self.scan
 
 
 Result = ScanResult | RepairResult
@@ -335,12 +440,16 @@ def verdict(result: Result) -> Verdict:
     """Return the verdict of a scan, or the verdict of a repair about the repaired model.
 
     A repair is inconclusive if the scan after it finds nothing, but unlearnt triggers still work
-    more often than a clean class allows.
+    more often than a clean class allows, or accuracy may have fallen by more than is allowed.
     """
     if isinstance(result, ScanResult):
         return result.verdict
+    if result.rescan is None:
+        return "inconclusive"
     left = [row.recovered_asr for row in result.rows if row.name == "repaired"]
-    if result.rescan.verdict == "clean" and left and max(left) > result.rescan.thresholds.clean:
+    works = any(rate is not None and rate > result.rescan.thresholds.clean for rate in left)
+    fell = result.guard is not None and result.guard.outcome != "kept"
+    if result.rescan.verdict == "clean" and (works or fell):
         return "inconclusive"
     return result.rescan.verdict
 

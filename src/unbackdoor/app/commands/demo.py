@@ -8,6 +8,7 @@ from unbackdoor.app.commands.common import REFERENCE, prepare, reporting
 from unbackdoor.app.exit_codes import DONE
 from unbackdoor.app.outputs import print_table, write_file, write_page
 from unbackdoor.app.terminal import Terminal
+from unbackdoor.repairing import How
 from unbackdoor.results import Result
 from unbackdoor.runtime.files import check_folder
 from unbackdoor.runtime.journal import state_folder
@@ -43,8 +44,11 @@ def demo(typed: options.Demo) -> int:
             console.print(
                 "\nRetraining on draws of these triggers, and the controls for comparison …\n"
             )
-            module, repaired = subject.repair(found, settings, seed, reference, journal=journal)
-            result = subject.save(module, repaired, folder / "repaired.safetensors")
+            module, result = subject.repair(
+                found, How(scanning=settings), seed, reference, journal=journal
+            )
+            if result.rescan is not None:
+                result = subject.save(module, result, folder / "repaired.safetensors")
             write_file(result, folder / "repair.json")
             print_table(result, quiet=typed.quiet)
         write_page(result, folder / "report.html")

@@ -1,4 +1,4 @@
-"""``unbackdoor repair``: remove the backdoor that a scan finds."""
+"""``unbackdoor repair``: remove a backdoor that a scan finds or a user knows."""
 
 from __future__ import annotations
 
@@ -12,23 +12,32 @@ from unbackdoor.app.commands.common import prepare, reporting
 from unbackdoor.app.exit_codes import exit_code
 from unbackdoor.app.inputs import files_read, input_settings
 from unbackdoor.app.outputs import check_outputs, write_and_print
+from unbackdoor.data import Images
 from unbackdoor.errors import ArgumentError, ContentError, UnbackdoorError
 from unbackdoor.metrics import answers
 from unbackdoor.models import Loaded, device_of
-from unbackdoor.results import Result, ScanResult
+from unbackdoor.repairing import Asked, How
+from unbackdoor.repairing.plan import suspected
+from unbackdoor.repairing.settings import GuardSettings
+from unbackdoor.results import RepairResult, Result, ScanResult
 from unbackdoor.runtime.journal import state_folder
 from unbackdoor.scanning import FEWEST_PER_CLASS, data_hash
 from unbackdoor.scanning.settings import BUDGETS
 from unbackdoor.subject import Subject
+from unbackdoor.triggers import DEFAULT_SPACE
+from unbackdoor.triggers.notation import file_of, parse_trigger, read_trigger
 from unbackdoor.triggers.registry import check_spaces
+
+MOST_POINTS = 100
 
 
 def repair(typed: options.Repair) -> int:
     """Scan unless a scan is given, repair, write and print, and return the exit code.
 
-    If the scan found nothing to unlearn, the scan is the result and no model is written.
+    If there is nothing to unlearn, the scan is the result. Then no model is written, nor where no
+    repair keeps accuracy.
     """
-    _check(typed)
+    how = _check(typed)
     fitting = input_settings(typed.size, typed.mean, typed.std, typed.labels)
     prepare(typed)
     progress = reporting(typed)
@@ -48,30 +57,41 @@ def repair(typed: options.Repair) -> int:
     subject.reserve.require(FEWEST_PER_CLASS)
     if given and typed.scan:
         check_scan(given, typed.scan, subject)
-    space, scanning, seed = typed.space, BUDGETS[typed.budget], typed.seed
-    key = (given, reference and reference.state_dict(), space, scanning, seed)
+    asked = _asked(typed, subject.images.defend)
+    space, seed = _space(typed, asked), typed.seed
+    key = (given, reference and reference.state_dict(), space, how, asked.key, seed)
     with subject.journal(state_folder(), "repair", *key) as journal:
-        found = given or subject.scan(space, scanning, seed, journal=journal.within("scan"))
+        found = given or subject.scan(space, how.scanning, seed, journal=journal.within("scan"))
         result: Result = found
-        if found.targets:
-            module, repaired = subject.repair(found, scanning, seed, reference, journal=journal)
-            result = subject.save(module, repaired, typed.output)
+        if found.targets or asked != Asked() or suspected(found):
+            module, repaired = subject.repair(
+                found, how, seed, reference, asked=asked, journal=journal
+            )
+            result = repaired
+            if repaired.rescan is not None:
+                result = subject.save(module, repaired, typed.output)
         write_and_print(
             result, file=typed.result, page=typed.report, form=typed.format, quiet=typed.quiet
         )
-        if not found.targets:
-            progress.say(f"there is nothing to unlearn; {typed.output} is not written.")
+        if result is found:
+            progress.say(
+                f"there is nothing to unlearn; {typed.output} is not written. Where you know "
+                f"better, name a --trigger with its --target, a --target, or --blind."
+            )
+        elif not (isinstance(result, RepairResult) and result.output):
+            progress.say(f"no repair was good enough; {typed.output} is not written.")
         journal.discard()
     return exit_code([result])
 
 
-def _check(typed: options.Repair) -> None:
-    """Check everything that can be checked before anything is loaded."""
+def _check(typed: options.Repair) -> How:
+    """Check everything that can be checked before anything is loaded; return how to repair."""
     models.check_readable(typed.model)
     if typed.reference:
         models.check_readable(typed.reference, "--reference")
     if typed.arch is not None:
         models.check_architecture(typed.arch)
+    file = file_of(typed.trigger) if typed.trigger else None
     check_outputs(
         {"-o": typed.output, "--result": typed.result, "--report": typed.report},
         {
@@ -79,11 +99,48 @@ def _check(typed: options.Repair) -> None:
             "--scan": [typed.scan],
             "--labels": [typed.labels],
             "--reference": [typed.reference],
+            "--trigger": [file],
             **files_read(typed.data, typed.arch, typed.config),
         },
     )
     models.check_suffix(typed.output)
     check_spaces(typed.space)
+    if typed.trigger is not None:
+        read_trigger(typed.trigger)
+    if typed.trigger is not None and typed.target is None:
+        raise ArgumentError("--trigger: it needs the class that it sends images to; add --target.")
+    if typed.blind and (typed.target is not None or typed.trigger is not None):
+        raise ArgumentError("--blind: it uses no trigger; leave --trigger and --target out.")
+    if not 0 <= typed.max_accuracy_loss <= MOST_POINTS:
+        raise ArgumentError(
+            f"--max-accuracy-loss: expected 0 to {MOST_POINTS} percentage points, came "
+            f"{typed.max_accuracy_loss:g}."
+        )
+    guard = GuardSettings(max_accuracy_lost=typed.max_accuracy_loss / 100)
+    return How(guard=guard, scanning=BUDGETS[typed.budget])
+
+
+def _asked(typed: options.Repair, images: Images) -> Asked:
+    """Return what the user knows of the backdoor.
+
+    Raises:
+        ArgumentError: there is no such class, or the trigger does not fit the images.
+
+    """
+    classes = len(images.classes)
+    if typed.target is not None and not 0 <= typed.target < classes:
+        raise ArgumentError(
+            f"--target: the data has classes 0 to {classes - 1}, came {typed.target}."
+        )
+    trigger = parse_trigger(typed.trigger, images.shape) if typed.trigger is not None else None
+    return Asked(trigger=trigger, target=typed.target, blind=typed.blind)
+
+
+def _space(typed: options.Repair, asked: Asked) -> str:
+    """Return where to look: with a trigger that is known, at its own kind unless it is said."""
+    if asked.trigger is not None and typed.space == DEFAULT_SPACE:
+        return asked.trigger.space.name
+    return typed.space
 
 
 def load_reference(spec: str, arch: str | None) -> Loaded:

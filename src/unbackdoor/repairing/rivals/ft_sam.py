@@ -20,7 +20,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from unbackdoor.data import Images
-from unbackdoor.training import TrainingSettings, fit
+from unbackdoor.runtime.work import Work
+from unbackdoor.training import TrainingSettings, Watch, fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,13 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def fine_tune(
-    model: nn.Module, images: Images, settings: SamSettings, *, generator: Generator
+    model: nn.Module,
+    images: Images,
+    settings: SamSettings,
+    *,
+    generator: Generator,
+    watch: Watch | None = None,
+    work: Work | None = None,
 ) -> int:
     """Fine-tune ``model`` in place and return the number of images that went through it.
 
@@ -56,10 +63,22 @@ def fine_tune(
         images: clean images with true labels.
         settings: ρ, η and the recipe.
         generator: order and augmentation.
+        watch: looks at the network meanwhile.
+        work: progress and journal; neither when left out.
 
     """
-    uphill = partial(climbed, settings=settings)
-    return 2 * fit(model, images, settings.training, generator=generator, uphill=uphill)
+    work = work or Work(seed=0)
+    return 2 * fit(
+        model,
+        images,
+        settings.training,
+        generator=generator,
+        uphill=partial(climbed, settings=settings),
+        watch=watch,
+        description="retraining",
+        progress=work.progress,
+        journal=work.journal,
+    )
 
 
 @contextmanager
@@ -68,7 +87,7 @@ def climbed(model: nn.Module, settings: SamSettings) -> Yields[None]:
 
     The running statistics of batch normalisation do not change meanwhile.
     """
-    parameters = list(model.parameters())
+    parameters = [weight for weight in model.parameters() if weight.requires_grad]
     kept = [weight.detach().clone() for weight in parameters]
     layers = [layer for layer in model.modules() if isinstance(layer, BATCH_NORMS)]
     momenta = [layer.momentum for layer in layers]

@@ -1,0 +1,254 @@
+"""The guard of a repair: images kept back, every state watched, the best one taken.
+
+An attempt trains a copy of the network by a recipe. Meanwhile the guard looks at it on images of
+the defender that are never trained on: how much accuracy it has lost, and how often the triggers
+still work. If accuracy has fallen by too much at the end, the best earlier state counts; if there
+is none, or triggers still work, the next attempt is gentler. Where no state will do, the states
+are what is left: the trade-off between accuracy and the triggers' rate.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unbackdoor.data import Images
+from unbackdoor.metrics import attack_success, confusion, predict
+from unbackdoor.models import freeze
+from unbackdoor.repairing.plan import Charge
+from unbackdoor.repairing.settings import Attempt, GuardSettings
+from unbackdoor.repairing.ways import Way
+from unbackdoor.results import Attempted, Watched
+from unbackdoor.rng import stream
+from unbackdoor.runtime.journal import Journal
+from unbackdoor.runtime.work import Work
+from unbackdoor.training import DivergedError, Watch
+
+MOST_ROUNDS = 16
+"""How often an image is stamped in one look, at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """What the guard has let through, and all that it has seen.
+
+    Args:
+        network: the state that was taken; the network as it came where none was.
+        attempt: the attempt that it is of; the first where none was taken.
+        attempts: that were made.
+        states: every look.
+        taken: index of the state; None where none was good enough.
+        passes: images through networks.
+
+    """
+
+    network: nn.Module
+    attempt: Attempt
+    attempts: list[Attempted]
+    states: list[Watched]
+    taken: int | None
+    passes: int
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A state that has kept accuracy, with its weights."""
+
+    state: Watched
+    attempt: Attempt
+    tensors: dict[str, Tensor]
+
+
+class Lookout:
+    """Measures a network, while it is repaired, on images that the repair never trains on.
+
+    Args:
+        model: the network before.
+        images: kept back.
+        charges: the triggers that are unlearnt.
+        settings: how many images are stamped.
+        seed: of the draws, which are the same in every look.
+
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: Images,
+        charges: tuple[Charge, ...],
+        settings: GuardSettings,
+        seed: int,
+    ) -> None:
+        self.images, self.charges, self.seed = images, charges, seed
+        self.rounds = max(1, min(MOST_ROUNDS, math.ceil(settings.stamped / len(images))))
+        self.passes = 0
+        frozen = freeze(model)
+        predicted = predict(frozen, images)
+        self._right = int((predicted == images.targets).sum())
+        anyway = [confusion(predicted, images, charge.target) for charge in charges]
+        self.allowed = max(settings.max_accuracy_lost, 1 / len(images))
+        """The largest loss; that of a single image says nothing."""
+        self.low = max(anyway, default=0.0) + settings.enough
+        """The triggers' rate from which they count as unlearnt."""
+        self.before = self.look(model, attempt=0, seen=0)
+
+    def look(self, network: nn.Module, attempt: int, seen: int) -> Watched:
+        """Return the state of a network."""
+        frozen = freeze(network)
+        right = int((predict(frozen, self.images) == self.images.targets).sum())
+        rates = [
+            attack_success(
+                frozen,
+                self.images,
+                charge.lesson.space,
+                charge.lesson.sampler(
+                    self.rounds * len(self.images),
+                    stream(self.seed, "guard", "draws", charge.target),
+                ),
+                charge.target,
+                generator=stream(self.seed, "guard", "arms", charge.target),
+                rounds=self.rounds,
+            )
+            for charge in self.charges
+        ]
+        self.passes += frozen.passes
+        return Watched(
+            attempt=attempt,
+            images_seen=seen,
+            accuracy_lost=(self._right - right) / len(self.images),
+            asr=max(rates, default=None),
+        )
+
+    def keeps(self, state: Watched) -> bool:
+        """Return whether a state has kept accuracy."""
+        return state.accuracy_lost <= self.allowed
+
+    def heals(self, state: Watched) -> bool:
+        """Return whether the triggers are unlearnt in a state; true where none are known."""
+        return state.asr is None or state.asr <= self.low
+
+    def helps(self, state: Watched) -> bool:
+        """Return whether the triggers work at most half as often as before."""
+        before = self.before.asr or 0.0
+        return self.heals(state) or (state.asr or 0.0) <= before / 2
+
+
+class _Log:
+    """Watches one attempt, and keeps the weights of its best state so far."""
+
+    def __init__(self, lookout: Lookout, network: nn.Module, number: int, journal: Journal) -> None:
+        self.lookout, self.network, self.number = lookout, network, number
+        self.journal = journal
+        kept: Any = journal.read("watched", _Kept)
+        self.kept: _Kept = kept or _Kept([], None, {})
+
+    def look(self, seen: int) -> str:
+        """Look at the network after so many images, unless that is known from before a kill."""
+        states, best, tensors = self.kept.states, self.kept.best, self.kept.tensors
+        if all(state.images_seen != seen for state in states):
+            state = self.lookout.look(self.network, self.number, seen)
+            if self.lookout.keeps(state) and (best is None or (state.asr or 0) <= (best.asr or 0)):
+                best, tensors = state, _copied(self.network)
+            self.kept = _Kept([*states, state], best, tensors)
+            self.journal.write("watched", self.kept)
+        state = next(state for state in self.kept.states if state.images_seen == seen)
+        works = "" if state.asr is None else f", triggers {state.asr:.1%}"
+        return f"accuracy −{state.accuracy_lost:.1%}{works}".replace("−-", "+")
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is known of an attempt."""
+
+    states: list[Watched]
+    best: Watched | None
+    tensors: dict[str, Tensor]
+
+
+def guarded(
+    model: nn.Module, lookout: Lookout, way: Way, settings: GuardSettings, work: Work
+) -> Chosen:
+    """Return a repaired copy of ``model``, or one as it came where no state is good enough.
+
+    Args:
+        model: the network, not changed.
+        lookout: what is measured meanwhile.
+        way: how an attempt trains.
+        settings: the attempts, and what is allowed.
+        work: seed, progress and journal.
+
+    """
+    states, attempts, passes = [lookout.before], list[Attempted](), 0
+    best: _Candidate | None = None
+    for number, attempt in enumerate(settings.attempts):
+        network = copy.deepcopy(model)
+        train_last(network, attempt.layers)
+        own = work.within(f"attempt {number}")
+        log = _Log(lookout, network, number, own.journal)
+        attempts.append(way.describe(attempt))
+        ended = True
+        try:
+            passes += way(network, attempt, Watch(look=log.look, looks=settings.looks), own)
+        except DivergedError:
+            ended = False
+        states += log.kept.states
+        end = log.kept.states[-1] if ended and log.kept.states else None
+        candidate: _Candidate | None = None
+        if end is not None and lookout.keeps(end):
+            candidate = _Candidate(end, attempt, _copied(network))
+        elif log.kept.best is not None:
+            candidate = _Candidate(log.kept.best, attempt, log.kept.tensors)
+        if candidate is not None and (
+            best is None or _better(candidate.state, best.state, lookout)
+        ):
+            best = candidate
+        if (
+            end is not None
+            and lookout.heals(end)
+            and end.accuracy_lost <= settings.comfortable * lookout.allowed
+        ):
+            break
+    taken = best if best is not None and lookout.helps(best.state) else None
+    network = copy.deepcopy(model).requires_grad_(True)
+    if taken is not None:
+        network.load_state_dict(taken.tensors)
+    return Chosen(
+        network=network.eval(),
+        attempt=taken.attempt if taken else settings.attempts[0],
+        attempts=attempts,
+        states=states,
+        taken=states.index(taken.state) if taken else None,
+        passes=passes + lookout.passes,
+    )
+
+
+def train_last(network: nn.Module, share: float) -> None:
+    """Leave only the last weight tensors of a network to be trained: a share of them, at least one.
+
+    Args:
+        network: whose parameters are in order from the input to the output.
+        share: in (0, 1].
+
+    """
+    parameters = list(network.parameters())
+    fixed = len(parameters) - max(1, math.ceil(share * len(parameters)))
+    for number, parameter in enumerate(parameters):
+        parameter.requires_grad_(number >= fixed)
+
+
+def _better(new: Watched, old: Watched, lookout: Lookout) -> bool:
+    """Return whether a state is better: it unlearnt the triggers, then it lost less accuracy."""
+    healed = lookout.heals(new), lookout.heals(old)
+    if all(healed):
+        return new.accuracy_lost < old.accuracy_lost
+    return healed[0] or (not healed[1] and (new.asr or 0.0) < (old.asr or 0.0))
+
+
+def _copied(network: nn.Module) -> dict[str, Tensor]:
+    with torch.no_grad():
+        return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}

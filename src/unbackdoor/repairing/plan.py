@@ -1,0 +1,214 @@
+"""What a repair takes for the backdoor: the finding of a scan, or what a user knows or suspects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+from torch import Tensor
+
+from unbackdoor.data import Images
+from unbackdoor.detectors.law import law
+from unbackdoor.errors import ArgumentError, InsufficientDataError, printable
+from unbackdoor.models import Frozen
+from unbackdoor.repairing.unlearn import Lesson, Lessons, Sampler
+from unbackdoor.results import Assumption, Basis, ClassRecord, ScanResult
+from unbackdoor.runtime.work import Work
+from unbackdoor.scanning import staircase
+from unbackdoor.scanning.settings import ScanSettings
+from unbackdoor.triggers.planted import Trigger
+from unbackdoor.triggers.registry import parse_space
+from unbackdoor.triggers.values import from_bytes
+
+MOST_SUSPECTED = 3
+"""Classes of an inconclusive scan that are assumed to have a backdoor, at most."""
+Course = Lesson | Lessons | None
+"""The triggers that a network unlearns; None for a schedule without any."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a user knows or assumes; by default nothing beyond the scan.
+
+    Args:
+        trigger: the trigger; its class is ``target``.
+        target: the class.
+        blind: whether no trigger is to be used at all.
+
+    Raises:
+        ArgumentError: these contradict each other.
+
+    """
+
+    trigger: Trigger | None = None
+    target: int | None = None
+    blind: bool = False
+
+    def __post_init__(self) -> None:
+        if self.trigger is not None and self.target is None:
+            raise ArgumentError(
+                "--trigger: it needs the class that it sends images to; add --target."
+            )
+        if self.blind and self.target is not None:
+            raise ArgumentError("--blind: it uses no trigger and no class; leave --target out.")
+
+    @property
+    def key(self) -> tuple[str | int | bool | None, ...]:
+        """All of it as plain values."""
+        trigger = self.trigger and f"{self.trigger.space.name} {self.trigger.to_hex()}"
+        return trigger, self.target, self.blind
+
+
+@dataclass(frozen=True)
+class Charge:
+    """Triggers towards one class.
+
+    Args:
+        target: the class.
+        lesson: the triggers.
+
+    """
+
+    target: int
+    lesson: Lesson
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a repair unlearns.
+
+    Args:
+        found: the scan that it starts from.
+        assumed: the same in words.
+        charges: the triggers; none for a repair that uses none.
+
+    """
+
+    found: ScanResult
+    assumed: Assumption
+    charges: tuple[Charge, ...]
+
+    @property
+    def course(self) -> Course:
+        """All triggers together."""
+        lessons = [charge.lesson for charge in self.charges]
+        if not lessons:
+            return None
+        return lessons[0] if len(lessons) == 1 else Lessons(lessons)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planner:
+    """Makes a plan, and recovers the law of triggers where the scan has not done so.
+
+    Args:
+        model: the classifier.
+        images: the defender's.
+        scanning: how a law is recovered.
+        work: seed, progress and journal.
+
+    """
+
+    model: Frozen
+    images: Images
+    scanning: ScanSettings
+    work: Work
+
+    def __call__(self, found: ScanResult, asked: Asked) -> Plan:
+        """Return what is to be unlearnt.
+
+        Raises:
+            ArgumentError: there is no such class.
+            InsufficientDataError: there is nothing to unlearn.
+
+        """
+        classes = len(found.data.classes)
+        if asked.target is not None and not 0 <= asked.target < classes:
+            raise ArgumentError(
+                f"--target: the data has classes 0 to {classes - 1}, came {asked.target}."
+            )
+        if asked.blind:
+            return self._plan("blind", found, [])
+        if asked.trigger is not None and asked.target is not None:
+            return self._known(found, asked.trigger, asked.target)
+        if asked.target is not None:
+            return self._plan("target", found, [asked.target])
+        if found.targets:
+            return self._plan("found", found, found.targets)
+        return self._plan("suspected", found, suspected(found))
+
+    def _known(self, found: ScanResult, trigger: Trigger, target: int) -> Plan:
+        lesson = Lesson(trigger.space, always(trigger.theta))
+        sentence = (
+            f"Assumed, because it was named: the trigger {printable(trigger.name)} sends images to "
+            f"{_named(found, [target])}. It alone is unlearnt."
+        )
+        assumed = Assumption(basis="trigger", sentence=sentence, targets=[target])
+        return Plan(found=found, assumed=assumed, charges=(Charge(target, lesson),))
+
+    def _plan(self, basis: Basis, found: ScanResult, targets: Sequence[int]) -> Plan:
+        if basis != "blind" and (not targets or not found.spaces):
+            raise InsufficientDataError(
+                f"--scan: the verdict is {found.verdict}, so there is nothing to unlearn; nothing "
+                f"was written. Name a --trigger with its --target, a --target, or --blind."
+            )
+        charges = [self._charge(basis, found.classes[target]) for target in targets]
+        names = _named(found, targets)
+        sentence = {
+            "found": f"The triggers that the scan found towards {names} are unlearnt.",
+            "suspected": f"The scan was inconclusive. Assumed: a backdoor towards {names}, which "
+            f"the scan left open. The best triggers that it found towards that are unlearnt.",
+            "target": f"Assumed, because it was named: a backdoor towards {names}. The best "
+            f"triggers that the scan found towards it are unlearnt, whatever its verdict.",
+            "blind": "No trigger is assumed and none is unlearnt, so whether a backdoor is gone "
+            "cannot be measured.",
+        }[basis]
+        assumed = Assumption(basis=basis, sentence=sentence, targets=[*targets])
+        return Plan(found=found, assumed=assumed, charges=tuple(charges))
+
+    def _charge(self, basis: Basis, record: ClassRecord) -> Charge:
+        """Return the triggers towards a class: draws of the law, or the best one without a law."""
+        if basis != "found" and not record.stairs:
+            theta = from_bytes(record.best, record.dimensions)[0]
+            space = parse_space(record.space)
+            _, stairs = law(
+                self.model,
+                self.images,
+                space,
+                record.index,
+                theta,
+                self.scanning,
+                self.work.within("plan"),
+            )
+            record = msgspec.structs.replace(record, stairs=stairs)
+        return Charge(record.index, Lesson(parse_space(record.space), to_unlearn(record)))
+
+
+def suspected(found: ScanResult) -> list[int]:
+    """Return the classes that a scan left open, those with the highest rates, in rising order."""
+    if not found.spaces:
+        return []
+    left = [record for record in found.classes if record.status == "suspicious"]
+    best = sorted(left, key=lambda record: -record.asr)[:MOST_SUSPECTED]
+    return sorted(record.index for record in best)
+
+
+def to_unlearn(record: ClassRecord) -> Sampler:
+    """Return the source of the triggers that a repair unlearns: the stairs in equal parts.
+
+    Weighted by γ, nearly all draws would come from the lowest stair, which is by far the widest,
+    and the triggers that work best would hardly ever be among them. For an empty level set the
+    draws are the best attempts to reach it.
+    """
+    return staircase(record, equal=True).sample
+
+
+def always(theta: Tensor) -> Sampler:
+    """Return the source of one trigger ``(n,)``."""
+    return lambda count, _: theta.expand(count, -1)
+
+
+def _named(found: ScanResult, targets: Sequence[int]) -> str:
+    names = [printable(found.data.classes[target]) for target in targets]
+    return " and ".join(f"“{name}”" for name in names)

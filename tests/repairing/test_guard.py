@@ -1,0 +1,288 @@
+"""No repair wrecks a network: what the guard watches, takes, and refuses."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from unbackdoor.attack import Backdoor, Poison, goal_of
+from unbackdoor.data import Images
+from unbackdoor.errors import ArgumentError
+from unbackdoor.metrics import accuracy, attack_success
+from unbackdoor.models import freeze
+from unbackdoor.repairing import Charge, Lesson, Recalled
+from unbackdoor.repairing.guard import Chosen, Lookout, guarded, train_last
+from unbackdoor.repairing.plan import always
+from unbackdoor.repairing.repair import judged, kept_apart
+from unbackdoor.repairing.rivals.ft_sam import SamSettings
+from unbackdoor.repairing.settings import Attempt, GuardSettings, RepairSettings
+from unbackdoor.repairing.ways import Blind, Unlearning, Way
+from unbackdoor.results import Attempted
+from unbackdoor.rng import initialised_by, stream
+from unbackdoor.runtime.work import Work
+from unbackdoor.training import DivergedError, TrainingSettings, Watch, fit
+from unbackdoor.triggers.patch import Patch
+from unbackdoor.triggers.planted import Trigger
+
+SPACE = Patch(2)
+TRIGGER = Trigger("check", SPACE, torch.tensor([1.0, 0.0, 0.0, 1.0]).repeat(3))
+CHARGE = Charge(1, Lesson(SPACE, always(TRIGGER.theta)))
+RECIPE = TrainingSettings(epochs=15, batch_size=32, learning_rate=0.05, shift=0)
+UNLEARNING = RepairSettings(
+    images_seen=3000,
+    training=TrainingSettings(epochs=12, batch_size=32, learning_rate=0.03, shift=0, scaled=True),
+)
+
+
+def bars(count: int, seed: int) -> Images:
+    """Bars across the upper or the lower half, in noise."""
+    pixels = torch.randint(80, (count, 3, 10, 10), dtype=torch.uint8, generator=stream(seed, "x"))
+    labels = torch.arange(count) % 2
+    pixels[labels == 0, :, 2:4] += 60
+    pixels[labels == 1, :, 6:8] += 60
+    return Images.of("bars", ("up", "down"), pixels, labels)
+
+
+def ending() -> list[nn.Module]:
+    return [nn.AdaptiveMaxPool2d((3, 1)), nn.Flatten()]
+
+
+def with_biases() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 24, 2), nn.ReLU(), *ending(), nn.Linear(72, 2))
+
+
+def with_elu() -> nn.Module:
+    layers = [nn.Conv2d(3, 16, 2), nn.ELU(), nn.Conv2d(16, 24, 1), nn.ELU()]
+    return nn.Sequential(*layers, *ending(), nn.Linear(72, 2))
+
+
+def normalised_after() -> nn.Module:
+    layers = [nn.Conv2d(3, 24, 2), nn.ELU(), nn.BatchNorm2d(24)]
+    return nn.Sequential(*layers, *ending(), nn.Dropout(0.2), nn.Linear(72, 2))
+
+
+def with_dropout() -> nn.Module:
+    last = [nn.Linear(72, 32), nn.ReLU(), nn.Dropout(0.3), nn.Linear(32, 2)]
+    return nn.Sequential(nn.Conv2d(3, 24, 2), nn.ReLU(), *ending(), *last)
+
+
+def normalised() -> nn.Module:
+    layers = [nn.Conv2d(3, 24, 2), nn.BatchNorm2d(24), nn.ReLU()]
+    return nn.Sequential(*layers, *ending(), nn.Linear(72, 2))
+
+
+KINDS = (with_biases, with_elu, normalised_after, with_dropout, normalised)
+
+
+def backdoored(kind: Callable[[], nn.Module]) -> nn.Module:
+    return copy.deepcopy(_trained(kind))
+
+
+@cache
+def _trained(kind: Callable[[], nn.Module]) -> nn.Module:
+    images = bars(400, 0)
+    with initialised_by(stream(0, "weights")):
+        model = kind()
+    backdoor = Backdoor((TRIGGER,), goal_of("all-to-one", 1, 2), 0.2)
+    poison = Poison(images, backdoor, stream(0, "poison"))
+    fit(model, images, RECIPE, generator=stream(0, "training"), change=poison)
+    return model.eval()
+
+
+def success(model: nn.Module) -> float:
+    theta = TRIGGER.theta[None]
+    places = stream(0, "places")
+    return attack_success(freeze(model), bars(400, 1), SPACE, theta, 1, generator=places)
+
+
+def repaired(model: nn.Module, settings: GuardSettings, unlearning: RepairSettings) -> Chosen:
+    learn, watched = kept_apart(bars(300, 2), settings.kept_back)
+    lookout = Lookout(model, watched, (CHARGE,), settings, seed=0)
+    way = Unlearning(
+        course=CHARGE.lesson, images=learn, settings=unlearning, original=Recalled(freeze(model))
+    )
+    return guarded(model, lookout, way, settings, Work(seed=0))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rate", [0.03, 3.0])
+def test_whatever_the_network_and_the_rate_accuracy_is_kept(
+    kind: Callable[[], nn.Module], rate: float
+) -> None:
+    """The higher rate wrecks networks; then a gentler attempt is taken, or none."""
+    model = backdoored(kind)
+    before = accuracy(freeze(model), bars(400, 1))
+    assert before > 0.9
+    assert success(model) > 0.8
+    training = replace(UNLEARNING.training, learning_rate=rate)
+    attempts = tuple(Attempt(rate=factor) for factor in (1, 0.1, 0.01))
+    chosen = repaired(
+        model, GuardSettings(attempts=attempts), replace(UNLEARNING, training=training)
+    )
+    assert accuracy(freeze(chosen.network), bars(400, 1)) > before - 0.03
+    if chosen.taken is None:
+        assert success(chosen.network) == success(model)
+    else:
+        assert success(chosen.network) < 0.5 * success(model)
+        assert chosen.states[chosen.taken].accuracy_lost <= 1 / 75
+
+
+@pytest.mark.parametrize("times", [1.0, 30.0])
+def test_large_weights_keep_no_backdoor(times: float) -> None:
+    """The same function by larger weights, before a normalisation that hides their size."""
+    model = backdoored(normalised)
+    conv, norm = model.get_submodule("0"), model.get_submodule("1")
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert conv.bias is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    with torch.no_grad():
+        for tensor in (conv.weight, conv.bias, norm.running_mean):
+            tensor.mul_(times)
+        norm.running_var.mul_(times**2)
+    assert success(model) > 0.8
+    chosen = repaired(model, GuardSettings(), UNLEARNING)
+    assert chosen.taken is not None
+    assert success(chosen.network) < 0.3
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """Moves the bias of the last layer, by which accuracy falls; tells what it was asked for."""
+
+    bias: tuple[tuple[float, ...], ...]
+    asked: list[int]
+
+    def describe(self, attempt: Attempt) -> Attempted:
+        return Attempted(
+            method="script", learning_rate=attempt.rate, share=0, layers=1, images_seen=100
+        )
+
+    def __call__(self, network: nn.Module, attempt: Attempt, watch: Watch, work: Work) -> int:
+        moves = self.bias[len(self.asked)]
+        self.asked.append(len(moves))
+        last = network.get_submodule("4")
+        assert isinstance(last, nn.Linear)
+        start = last.bias.detach().clone()
+        for seen, bias in enumerate(moves, 1):
+            if bias != bias:
+                raise DivergedError("learning_rate: training diverged.")
+            with torch.no_grad():
+                last.bias.copy_(start + torch.tensor([bias, 0.0]))
+            watch.look(seen)
+        return 100
+
+
+FINE, WRECKED, NAN = 0.0, 1e3, float("nan")
+"""Added to the logit of the first class."""
+
+
+def scripted(*bias: tuple[float, ...], charges: tuple[Charge, ...] = ()) -> tuple[Chosen, int]:
+    model = backdoored(with_biases)
+    asked: list[int] = []
+    settings = GuardSettings(attempts=(Attempt(),) * len(bias))
+    lookout = Lookout(model, bars(100, 3), charges, settings, seed=0)
+    way: Way = Scripted(bias, asked)
+    return guarded(model, lookout, way, settings, Work(seed=0)), len(asked)
+
+
+def test_a_good_end_is_taken_and_no_further_attempt_is_made() -> None:
+    chosen, attempts = scripted((WRECKED, FINE), (FINE,))
+    assert (chosen.taken, attempts) == (2, 1)
+
+
+def test_after_a_fall_the_best_earlier_state_counts_and_the_next_attempt_is_made() -> None:
+    chosen, attempts = scripted((FINE, WRECKED), (WRECKED,), (NAN,))
+    assert (chosen.taken, attempts) == (1, 3)
+    assert [state.attempt for state in chosen.states] == [0, 0, 0, 1]
+    assert accuracy(freeze(chosen.network), bars(100, 3)) > 0.9
+
+
+def test_where_every_state_is_wrecked_the_network_is_as_it_came() -> None:
+    chosen, attempts = scripted((WRECKED, WRECKED), (NAN,), (WRECKED,))
+    assert (chosen.taken, attempts) == (None, 3)
+    model = backdoored(with_biases)
+    assert all(
+        torch.equal(chosen.network.state_dict()[key], value)
+        for key, value in model.state_dict().items()
+    )
+
+
+def test_accuracy_that_is_kept_is_not_enough_where_the_triggers_still_work() -> None:
+    chosen, attempts = scripted((FINE,), (FINE, FINE), charges=(CHARGE,))
+    assert (chosen.taken, attempts) == (None, 2)
+    assert all((state.asr or 0) > 0.8 for state in chosen.states)
+
+
+def test_few_layers_are_the_last_ones() -> None:
+    model = with_dropout()
+    train_last(model, 0.3)
+    learns = [parameter.requires_grad for parameter in model.parameters()]
+    assert learns == [False] * 4 + [True] * 2
+    train_last(model, 0.01)
+    assert [parameter.requires_grad for parameter in model.parameters()] == [False] * 5 + [True]
+    fixed = model.get_parameter("0.weight").detach().clone()
+    fit(model, bars(64, 0), RECIPE, generator=stream(0, "fit"))
+    assert torch.equal(model.get_parameter("0.weight"), fixed)
+
+
+@pytest.mark.parametrize("count", [20, 100, 2000])
+def test_images_are_kept_back_of_every_class_and_never_trained_on(count: int) -> None:
+    learn, watched = kept_apart(bars(count, 0), 0.25)
+    assert len(learn) + len(watched) == count
+    assert not set(learn.rows.tolist()) & set(watched.rows.tolist())
+    assert len(watched) == pytest.approx(count / 4, abs=2)
+    assert torch.bincount(watched.targets, minlength=2).min() >= 1
+
+
+def test_a_class_with_one_image_is_trained_on() -> None:
+    images = bars(21, 0).subset(torch.tensor([0, 1, 3, 5, 7]))
+    learn, watched = kept_apart(images, 0.25)
+    assert (learn.targets == 0).sum() == 1
+    assert (watched.targets == 0).sum() == 0
+
+
+@given(st.integers(0, 400), st.integers(0, 400), st.integers(800, 5000), st.floats(0, 0.2))
+def test_what_is_kept_never_lost_more_than_is_allowed(
+    broken: int, mended: int, count: int, allowed: float
+) -> None:
+    outcome = judged(broken, mended, count, allowed)
+    assert (outcome == "kept") == ((broken - mended) / count <= allowed)
+    if outcome == "lost":
+        assert judged(broken, mended, 100 * count, 0.2) != "lost"
+
+
+def test_without_triggers_a_blind_repair_is_guarded_too() -> None:
+    model = backdoored(normalised)
+    learn, watched = kept_apart(bars(300, 2), 0.25)
+    settings = GuardSettings(attempts=(Attempt(), Attempt(rate=0.1)))
+    lookout = Lookout(model, watched, (), settings, seed=0)
+    sam = SamSettings(
+        training=replace(RECIPE, learning_rate=0.05, label_smoothing=0.0, warm_up=0.0)
+    )
+    chosen = guarded(
+        model, lookout, Blind(images=learn, settings=sam, images_seen=2000), settings, Work(seed=0)
+    )
+    assert chosen.taken is not None
+    assert chosen.attempts[0].method == "FT-SAM"
+    assert {state.asr for state in chosen.states} == {None}
+    before = accuracy(freeze(model), bars(400, 1))
+    assert accuracy(freeze(chosen.network), bars(400, 1)) > before - 0.03
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"kept_back": 0.0}, {"kept_back": 1.0}, {"attempts": ()}, {"max_accuracy_lost": -0.1}],
+)
+def test_settings_of_the_guard_are_checked(wrong: dict[str, object]) -> None:
+    with pytest.raises(ArgumentError, match=next(iter(wrong))):
+        GuardSettings(**wrong)  # type: ignore[arg-type]
