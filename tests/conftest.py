@@ -20,6 +20,7 @@ from cifar_layouts import NAMES, PER_FILE, Files, random_files
 from kills import SMALL
 from unbackdoor import rng
 from unbackdoor.data import cifar
+from unbackdoor.runtime import progress
 from unbackdoor.scanning import settings
 
 WritePictures = Callable[..., Path]
@@ -66,6 +67,12 @@ def _denormals_as_they_were() -> Iterator[None]:
     """Commands flush denormals in this process, which other tests take offence at."""
     yield
     torch.set_flush_denormal(False)
+
+
+@pytest.fixture(autouse=True)
+def _no_line_because_the_machine_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that take long say so on standard error, and how long they take is chance."""
+    monkeypatch.setattr(progress, "EVERY", float("inf"))
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
@@ -232,6 +234,73 @@ def test_a_repair_keeps_to_its_schema(
         assert main([*command, "-f", "json", "--threads", "1"]) == 0
         assert checked(capsys.readouterr().out, "repair")["kind"] == kind
         assert (place / f"{name}-fixed.pt").exists() == (kind == "repair")
+
+
+KNOWN = {
+    "trigger": ["--trigger", "white:1", "--target", "1"],
+    "target": ["--target", "1"],
+    "blind": ["--blind"],
+}
+
+
+@pytest.mark.parametrize("basis", KNOWN)
+def test_a_repair_of_what_a_user_knows_says_what_it_assumed(
+    run: Run, place: Path, capsys: pytest.CaptureFixture[str], basis: str
+) -> None:
+    """Also of a model in which a scan finds nothing."""
+    assert run("models/clean.safetensors", "-o", "clean.json")[0] == 0
+    common = ["--arch", "net.py:net", "--data", "data", "--budget", "quick", "--threads", "1"]
+    out, page = f"{basis}.pt", f"{basis}.html"
+    command = ["repair", "models/clean.safetensors", *common, "--scan", "clean.json", "-o", out]
+    code = main([*command, *KNOWN[basis], "--report", page, "-f", "json"])
+    result = checked(capsys.readouterr().out, "repair")
+    assert result["kind"] == "repair"
+    assert result["assumed"]["basis"] == basis
+    assert result["assumed"]["sentence"] in html.unescape((place / page).read_text())
+    assert (result["rows"][0]["recovered_asr"] is None) == (basis == "blind")
+    kept = result["guard"]["outcome"] in {"kept", "unsure"}
+    assert (place / out).exists() == kept
+    assert code == (0 if result["guard"]["outcome"] == "kept" else 3)
+
+
+STUBBORN = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):  # any picture with a light pixel is class 1, whatever the weights are
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(1, 2)
+
+    def forward(self, x):
+        peak = torch.relu(x.amin(1).amax((1, 2)) - 0.5)
+        seen = self.last(20 * (x.mean((1, 2, 3))[:, None] - 0.45))
+        return seen + 400 * torch.stack([-peak, peak], 1)
+
+
+def net():
+    return Net()
+"""
+
+
+@pytest.mark.usefixtures("run")
+def test_where_no_repair_will_do_nothing_is_written_and_the_code_is_3(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "stubborn.py").write_text(STUBBORN)
+    state = {"last.weight": torch.tensor([[-1.0], [1.0]]), "last.bias": torch.zeros(2)}
+    save_file(state, place / "stubborn.safetensors")
+    common = ["--arch", "stubborn.py:net", "--data", "data", "--space", "patch:1"]
+    command = ["repair", "stubborn.safetensors", *common, "--budget", "quick", "--threads", "1"]
+    assert main([*command, "-o", "never.pt", "--report", "never.html", "-f", "json"]) == 3
+    said = capsys.readouterr()
+    result = checked(said.out, "repair")
+    assert (result["guard"]["outcome"], result["rescan"], result["output"]) == ("stuck", None, "")
+    assert [row["name"] for row in result["rows"]] == ["before"]
+    assert "never.pt is not written" in said.err
+    assert not (place / "never.pt").exists()
+    assert "Not repaired" in (place / "never.html").read_text()
 
 
 def test_an_internal_error_for_one_model_loses_no_other(

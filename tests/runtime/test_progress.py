@@ -2,23 +2,24 @@ from __future__ import annotations
 
 import pytest
 
+from unbackdoor.runtime import progress
 from unbackdoor.runtime.progress import Bars, Progress, Silent
 
 
-@pytest.mark.parametrize("progress", [Silent(), Bars()])
+@pytest.mark.parametrize("shown", [Silent(), Bars()])
 def test_nothing_is_printed_where_there_is_no_terminal(
-    progress: Progress, capfd: pytest.CaptureFixture[str]
+    shown: Progress, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with progress.task("outer", 3) as outer, progress.task("inner", 0) as inner:
+    with shown.task("outer", 3) as outer, shown.task("inner", 0) as inner:
         outer.advance()
         outer.advance(2, "accuracy 0.9")
         inner.advance(0)
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("progress", [Silent(), Bars()])
-def test_errors_pass_through(progress: Progress) -> None:
-    with pytest.raises(ZeroDivisionError), progress.task("work", 1):
+@pytest.mark.parametrize("shown", [Silent(), Bars()])
+def test_errors_pass_through(shown: Progress) -> None:
+    with pytest.raises(ZeroDivisionError), shown.task("work", 1):
         raise ZeroDivisionError
 
 
@@ -35,3 +36,27 @@ def test_bars_speak_on_standard_error_of_a_terminal(
     assert out == ""
     assert "training" in err
     assert "accuracy 0.9" in err
+
+
+def test_without_a_terminal_a_line_is_said_at_times(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "EVERY", 30.0)
+    now = [0.0]
+    bars = Bars(clock=lambda: now[0])
+    with bars.task("outer", 10) as outer, bars.task("inner", None) as inner:
+        for seconds in (10, 29, 31, 45, 62, 63):
+            now[0] = seconds
+            outer.advance(1, "accuracy 0.9")
+            inner.advance()
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "unbackdoor: outer: 30%, accuracy 0.9",
+        "unbackdoor: outer: 50%, accuracy 0.9",
+    ]
+    quiet = Bars(shown=False, clock=lambda: now[0])
+    with quiet.task("work", 2) as task:
+        now[0] = 1000
+        task.advance()
+    assert capfd.readouterr() == ("", "")

@@ -33,7 +33,7 @@ class Machine:
     seed: int = 0
     """Seed of every draw."""
     progress: bool = True
-    """Whether progress bars are shown, if standard error is a terminal."""
+    """Whether progress is shown: bars on a terminal, else a line on standard error now and then."""
     quiet: bool = False
     """Print only errors, and the output of -f json or sarif."""
     config: File = None

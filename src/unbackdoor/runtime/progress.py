@@ -1,13 +1,17 @@
-"""How long work reports itself: a silent sink for libraries and pipes, bars for a terminal."""
+"""How long work reports itself: nothing for libraries, bars for a terminal, lines for a file."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from unbackdoor.errors import printable
+
+EVERY = 30.0
+"""Seconds between two lines where standard error is no terminal."""
 
 
 class Task(Protocol):
@@ -48,24 +52,61 @@ class Silent:
         """Say nothing."""
 
 
-class Bars:
-    """Remarks on standard error, and bars with the time left where that is a terminal.
+class _Lines:
+    """A task that says now and then how far it is.
 
     Args:
-        shown: whether there are bars at all.
+        description: of the task.
+        total: its steps; None for unknown.
+        due: whether a line is due, which is so once every :data:`EVERY` seconds.
+        say: prints a line.
 
     """
 
-    def __init__(self, *, shown: bool = True) -> None:
-        self.shown = shown
+    def __init__(
+        self,
+        description: str,
+        total: float | None,
+        due: Callable[[], bool],
+        say: Callable[[str], None],
+    ) -> None:
+        self.description, self.total, self.due, self.say = description, total, due, say
+        self.done, self.note = 0.0, ""
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        self.done += steps
+        self.note = note or self.note
+        if self.due():
+            share = f"{min(1.0, self.done / self.total):.0%}" if self.total else "under way"
+            self.say(", ".join(filter(None, [f"{self.description}: {share}", self.note])))
+
+
+class Bars:
+    """Remarks on standard error, and how far work is: bars on a terminal, else a line at times.
+
+    Args:
+        shown: whether it is said how far work is.
+        clock: seconds from any moment on.
+
+    """
+
+    def __init__(self, *, shown: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
+        self.shown, self._clock = shown, clock
+        self._said = clock()
 
     def say(self, remark: str) -> None:
         """Print the remark."""
-        print(f"unbackdoor: {printable(remark)}", file=sys.stderr)
+        print(f"unbackdoor: {printable(remark)}", file=sys.stderr, flush=True)
+
+    def _due(self) -> bool:
+        now = self._clock()
+        due = self.shown and now - self._said >= EVERY
+        self._said = now if due else self._said
+        return due
 
     @contextmanager
     def task(self, description: str, total: float | None) -> Generator[Task]:
-        """Show one bar for the length of the block."""
+        """Show how far a task is for the length of the block."""
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -76,6 +117,9 @@ class Bars:
         )
 
         console = Console(stderr=True)
+        if not (self.shown and console.is_terminal):
+            yield _Lines(description, total, self._due, self.say)
+            return
         bars = Progress(
             TextColumn("{task.description:<24}"),
             BarColumn(bar_width=None),
@@ -83,7 +127,6 @@ class Bars:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
             console=console,
-            disable=not (self.shown and console.is_terminal),
             transient=True,
         )
         with bars:

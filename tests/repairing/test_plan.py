@@ -1,0 +1,188 @@
+"""What a repair takes for the backdoor, in every family of triggers, and what it says of it."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import msgspec
+import pytest
+import torch
+from torch import nn
+
+from kills import SMALL
+from report.families import Law, of_family
+from report.synthetic import NAMES
+from unbackdoor.attack import goal_of
+from unbackdoor.data import Images
+from unbackdoor.errors import ArgumentError, InsufficientDataError
+from unbackdoor.metrics import attack_success, sent
+from unbackdoor.models import freeze
+from unbackdoor.repairing import Asked, Lesson, Lessons, Plan, Planner, unlearn
+from unbackdoor.repairing.plan import MOST_SUSPECTED, suspected
+from unbackdoor.repairing.rates import Rates, lesson_of, triggers_of, wanted
+from unbackdoor.repairing.settings import RepairSettings
+from unbackdoor.results import ScanResult
+from unbackdoor.rng import initialised_by, stream
+from unbackdoor.runtime.work import Work
+from unbackdoor.training import TrainingSettings
+from unbackdoor.triggers.notation import parse_trigger
+from unbackdoor.triggers.planted import Planted, Trigger
+from unbackdoor.triggers.registry import FAMILIES, parse_space
+
+SHAPE = (3, 32, 32)
+SPACES = [family.ladder(SHAPE)[-1].name for family in FAMILIES.values()]
+
+
+def pictures(count: int = 60) -> Images:
+    pixels = torch.randint(256, (count, *SHAPE), dtype=torch.uint8, generator=stream(0, "noise"))
+    return Images.of("noise", NAMES, pixels, torch.arange(count) % len(NAMES))
+
+
+def network() -> nn.Module:
+    with initialised_by(stream(0, "weights")):
+        layers = [nn.Conv2d(3, 4, 8, stride=8), nn.ReLU(), nn.Flatten(), nn.Linear(64, 10)]
+        return nn.Sequential(*layers).eval()
+
+
+def planned(found: ScanResult, asked: Asked | None = None) -> Plan:
+    planner = Planner(
+        model=freeze(network(), half=False), images=pictures(), scanning=SMALL, work=Work(seed=0)
+    )
+    return planner(found, asked or Asked())
+
+
+@pytest.mark.parametrize("law", ["stairs", "no density", "none"])
+@pytest.mark.parametrize("space", SPACES)
+def test_triggers_of_every_family_are_unlearnt_from_a_law_or_from_the_best_one(
+    space: str, law: str
+) -> None:
+    """With more values than a law is estimated of there are no stairs with a density."""
+    if law == "stairs" and parse_space(space).dimensions(SHAPE) > 768:
+        law = "no density"
+    plan = planned(of_family(space, law=cast("Law", law)))
+    assert plan.assumed.basis == "found"
+    assert [charge.target for charge in plan.charges] == [0]
+    lesson = plan.course
+    assert isinstance(lesson, Lesson)
+    assert lesson.space.name == space
+    clean = pictures().batch(torch.arange(40))
+    stamped = lesson.stamp(clean, stream(0, "stamps"))
+    assert stamped.shape == clean.shape
+    assert float(stamped.min()) >= 0
+    assert float(stamped.max()) <= 1
+    assert ((stamped - clean).abs().flatten(1).amax(1) > 0).float().mean() > 0.9
+    training = TrainingSettings(epochs=1, batch_size=30, learning_rate=0.01, shift=0)
+    settings = RepairSettings(images_seen=60, training=training)
+    assert unlearn(network(), pictures(), lesson, settings, Work(seed=0)) == 120
+
+
+def test_an_inconclusive_scan_leaves_classes_that_are_assumed_to_be_attacked() -> None:
+    found = of_family("patch:3", "inconclusive", law="none")
+    assert suspected(found) == [0]
+    plan = planned(found)
+    assert (plan.assumed.basis, plan.assumed.targets) == ("suspected", [0])
+    assert "inconclusive" in plan.assumed.sentence
+    assert NAMES[0] in plan.assumed.sentence
+    assert plan.found is found
+    every = [msgspec.structs.replace(record, status="suspicious") for record in found.classes]
+    assert len(suspected(msgspec.structs.replace(found, classes=every))) == MOST_SUSPECTED
+    assert suspected(msgspec.structs.replace(found, classes=every, spaces=[])) == []
+
+
+def test_of_a_class_that_is_named_the_law_is_recovered_first() -> None:
+    found = of_family("patch:3", "clean", law="none")
+    plan = planned(found, Asked(target=4))
+    assert (plan.assumed.basis, plan.assumed.targets) == ("target", [4])
+    lesson = plan.charges[0].lesson
+    assert lesson.space.name == found.classes[4].space
+    draws = lesson.sampler(50, stream(0, "draws"))
+    assert len(draws.unique(dim=0)) > 1
+
+
+def test_a_trigger_that_is_named_is_unlearnt_whatever_the_scan_says() -> None:
+    trigger = parse_trigger("bw:170@28,28", SHAPE)
+    plan = planned(of_family("patch:3", "clean", law="none"), Asked(trigger=trigger, target=7))
+    assert (plan.assumed.basis, plan.assumed.targets) == ("trigger", [7])
+    assert "bw:170@28,28" in plan.assumed.sentence
+    drawn = plan.charges[0].lesson.sampler(3, stream(0, "draws"))
+    assert torch.equal(drawn, trigger.theta.expand(3, -1))
+
+
+def test_a_blind_repair_assumes_nothing() -> None:
+    plan = planned(of_family("patch:3", "clean", law="none"), Asked(blind=True))
+    assert (plan.assumed.basis, plan.charges, plan.course) == ("blind", (), None)
+    assert "cannot be measured" in plan.assumed.sentence
+
+
+def test_where_there_is_nothing_to_unlearn_the_ways_out_are_named() -> None:
+    with pytest.raises(InsufficientDataError, match=r"nothing to unlearn.*--blind"):
+        planned(of_family("patch:3", "clean", law="none"))
+
+
+@pytest.mark.parametrize("target", [-1, 10])
+def test_a_class_that_is_not_there_is_named(target: int) -> None:
+    with pytest.raises(ArgumentError, match="--target: the data has classes 0 to 9"):
+        planned(of_family("patch:3"), Asked(target=target))
+
+
+def test_what_contradicts_itself_is_refused() -> None:
+    trigger = parse_trigger("bw:170", SHAPE)
+    with pytest.raises(ArgumentError, match="add --target"):
+        Asked(trigger=trigger)
+    with pytest.raises(ArgumentError, match="--blind"):
+        Asked(blind=True, target=1)
+
+
+def known(*specs: str) -> list[Trigger]:
+    return [parse_trigger(spec, SHAPE) for spec in specs]
+
+
+def test_every_planted_trigger_is_measured_and_unlearnt() -> None:
+    """Not only the first of a file's header."""
+    planted = goal_of("all-to-one", 3, 10).planted(known("white:8@0,0", "white:8@24,24"))
+    assert [one.name for one in triggers_of(planted)] == ["white:8@0,0", "white:8@24,24"]
+    course = lesson_of(planted)
+    assert isinstance(course, Lessons)
+    assert [lesson.space.name for lesson in course.lessons] == ["patch:8@0,0", "patch:8@24,24"]
+    model, images = freeze(network(), half=False), pictures()
+    single = [
+        Rates(images=images, charges=(), planted=(one,), seed=0)("x", model) for one in planted
+    ]
+    row = Rates(images=images, charges=(), planted=planted, seed=0)("x", model)
+    assert row.original_asr == max(one.original_asr or 0 for one in single)
+    assert row.recovered_asr is None
+
+
+def test_a_trigger_for_one_source_is_measured_on_its_images_alone() -> None:
+    (trigger,) = known("white:8@0,0")
+    images, model = pictures(), freeze(network(), half=False)
+    planted = goal_of("source:2", 5, 10).planted([trigger])
+    rates = Rates(images=images, charges=(), planted=planted, seed=0)
+    expected = attack_success(
+        model,
+        images,
+        trigger.space,
+        trigger.theta[None],
+        5,
+        generator=stream(0, "any"),
+        source=2,
+    )
+    assert rates.success(model, trigger) == expected
+
+
+def test_a_trigger_that_sends_each_class_to_the_next_has_one_rate() -> None:
+    (trigger,) = known("white:8@0,0")
+    images, model = pictures(), freeze(network(), half=False)
+    planted = goal_of("all-to-all", 0, 10).planted([trigger])
+    assert torch.equal(wanted(planted, trigger, images.targets), (images.targets + 1) % 10)
+    rate = Rates(images=images, charges=(), planted=planted, seed=0).success(model, trigger)
+    assert rate == sent(
+        model,
+        images,
+        trigger.space,
+        trigger.theta[None],
+        (images.targets + 1) % 10,
+        generator=stream(0, "any"),
+    )
+    alone = Planted(trigger, 1, 0)
+    assert torch.equal(wanted([alone], trigger, torch.tensor([0, 1, 2])), torch.tensor([1, 1, 2]))
