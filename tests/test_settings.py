@@ -21,7 +21,7 @@ from unbackdoor.mesa.settings import (
     SmcSettings,
     SwiftSettings,
 )
-from unbackdoor.repairing.settings import RepairSettings
+from unbackdoor.repairing.settings import Attempt, GuardSettings, RepairSettings
 from unbackdoor.scanning.settings import ScanSettings
 from unbackdoor.training import TrainingSettings
 
@@ -54,6 +54,11 @@ NAN = float("nan")
         (TrainingSettings, {"epochs": 0}, "epochs"),
         (TrainingSettings, {"learning_rate": -1.0}, "learning_rate"),
         (RepairSettings, {"share": 1.1}, "share"),
+        (GuardSettings, {"max_accuracy_lost": NAN}, "max_accuracy_lost"),
+        (GuardSettings, {"looks": 0}, "looks"),
+        (GuardSettings, {"kept_back": 1.0}, "kept_back"),
+        (Attempt, {"rate": 0.0}, "rate"),
+        (Attempt, {"layers": 1.1}, "layers"),
     ],
 )
 def test_a_setting_out_of_range_is_named(kind: Any, wrong: dict[str, Any], named: str) -> None:

@@ -29,6 +29,8 @@ from unbackdoor.runtime.journal import Journal
 from unbackdoor.runtime.work import Work
 from unbackdoor.training import DivergedError, Watch
 
+ENOUGH = 2
+"""Attempts that unlearnt the triggers and kept accuracy, of which the best is taken."""
 MOST_ROUNDS = 16
 """How often an image is stamped in one look, at most."""
 
@@ -93,6 +95,7 @@ class Lookout:
         anyway = [confusion(predicted, images, charge.target) for charge in charges]
         self.allowed = max(settings.max_accuracy_lost, 1 / len(images))
         """The largest loss; that of a single image says nothing."""
+        self.comfortable = settings.comfortable * self.allowed
         self.low = max(anyway, default=0.0) + settings.enough
         """The triggers' rate from which they count as unlearnt."""
         self.before = self.look(model, attempt=0, seen=0)
@@ -132,6 +135,19 @@ class Lookout:
         """Return whether the triggers are unlearnt in a state; true where none are known."""
         return state.asr is None or state.asr <= self.low
 
+    def is_comfortable(self, state: Watched) -> bool:
+        """Return whether the end of an attempt is so good that no further one is made."""
+        return self.heals(state) and state.accuracy_lost <= self.comfortable
+
+    def cost(self, state: Watched) -> tuple[bool, float]:
+        """Return what is least for the best state: triggers that work, and accuracy that is lost.
+
+        Images that are lost to triggers count as much as those that are lost without; where the
+        triggers are not unlearnt, accuracy does not count.
+        """
+        works, healed = state.asr or 0.0, self.heals(state)
+        return not healed, works + max(0.0, state.accuracy_lost) * healed
+
     def helps(self, state: Watched) -> bool:
         """Return whether the triggers work at most half as often as before."""
         before = self.before.asr or 0.0
@@ -145,16 +161,18 @@ class _Log:
         self.lookout, self.network, self.number = lookout, network, number
         self.journal = journal
         kept: Any = journal.read("watched", _Kept)
-        self.kept: _Kept = kept or _Kept([], None, {})
+        self.kept: _Kept = kept or _Kept([], None, {}, 0)
 
     def look(self, seen: int) -> str:
         """Look at the network after so many images, unless that is known from before a kill."""
         states, best, tensors = self.kept.states, self.kept.best, self.kept.tensors
         if all(state.images_seen != seen for state in states):
+            before = self.lookout.passes
             state = self.lookout.look(self.network, self.number, seen)
+            passes = self.kept.passes + self.lookout.passes - before
             if self.lookout.keeps(state) and (best is None or (state.asr or 0) <= (best.asr or 0)):
                 best, tensors = state, _copied(self.network)
-            self.kept = _Kept([*states, state], best, tensors)
+            self.kept = _Kept([*states, state], best, tensors, passes)
             self.journal.write("watched", self.kept)
         state = next(state for state in self.kept.states if state.images_seen == seen)
         works = "" if state.asr is None else f", triggers {state.asr:.1%}"
@@ -163,11 +181,43 @@ class _Log:
 
 @dataclass(frozen=True)
 class _Kept:
-    """What is known of an attempt."""
+    """What is known of an attempt, and how many images passed to know it."""
 
     states: list[Watched]
     best: Watched | None
     tensors: dict[str, Tensor]
+    passes: int
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What came of an attempt."""
+
+    candidate: _Candidate | None
+    states: list[Watched]
+    passes: int
+
+
+def _try(
+    model: nn.Module, lookout: Lookout, way: Way, which: tuple[int, Attempt, int], work: Work
+) -> _Tried:
+    """Make an attempt; its end is the candidate, or the best state before it."""
+    number, attempt, looks = which
+    network = copy.deepcopy(model)
+    train_last(network, attempt.layers)
+    own = work.within(f"attempt {number}")
+    log = _Log(lookout, network, number, own.journal)
+    ended, passes = True, 0
+    try:
+        passes = way(network, attempt, Watch(look=log.look, looks=looks), own)
+    except DivergedError:
+        ended = False
+    kept, candidate = log.kept, None
+    if ended and lookout.keeps(kept.states[-1]):
+        candidate = _Candidate(kept.states[-1], attempt, _copied(network))
+    elif kept.best is not None:
+        candidate = _Candidate(kept.best, attempt, kept.tensors)
+    return _Tried(candidate, kept.states, passes + kept.passes)
 
 
 def guarded(
@@ -183,35 +233,20 @@ def guarded(
         work: seed, progress and journal.
 
     """
-    states, attempts, passes = [lookout.before], list[Attempted](), 0
+    states, attempts, passes = [lookout.before], list[Attempted](), lookout.passes
     best: _Candidate | None = None
+    good = 0
     for number, attempt in enumerate(settings.attempts):
-        network = copy.deepcopy(model)
-        train_last(network, attempt.layers)
-        own = work.within(f"attempt {number}")
-        log = _Log(lookout, network, number, own.journal)
         attempts.append(way.describe(attempt))
-        ended = True
-        try:
-            passes += way(network, attempt, Watch(look=log.look, looks=settings.looks), own)
-        except DivergedError:
-            ended = False
-        states += log.kept.states
-        end = log.kept.states[-1] if ended and log.kept.states else None
-        candidate: _Candidate | None = None
-        if end is not None and lookout.keeps(end):
-            candidate = _Candidate(end, attempt, _copied(network))
-        elif log.kept.best is not None:
-            candidate = _Candidate(log.kept.best, attempt, log.kept.tensors)
-        if candidate is not None and (
-            best is None or _better(candidate.state, best.state, lookout)
-        ):
-            best = candidate
-        if (
-            end is not None
-            and lookout.heals(end)
-            and end.accuracy_lost <= settings.comfortable * lookout.allowed
-        ):
+        tried = _try(model, lookout, way, (number, attempt, settings.looks), work)
+        states += tried.states
+        passes += tried.passes
+        if (new := tried.candidate) is None:
+            continue
+        if best is None or lookout.cost(new.state) < lookout.cost(best.state):
+            best = new
+        good += lookout.heals(new.state)
+        if good == ENOUGH or lookout.is_comfortable(tried.states[-1]):
             break
     taken = best if best is not None and lookout.helps(best.state) else None
     network = copy.deepcopy(model).requires_grad_(True)
@@ -223,7 +258,7 @@ def guarded(
         attempts=attempts,
         states=states,
         taken=states.index(taken.state) if taken else None,
-        passes=passes + lookout.passes,
+        passes=passes,
     )
 
 
@@ -239,14 +274,6 @@ def train_last(network: nn.Module, share: float) -> None:
     fixed = len(parameters) - max(1, math.ceil(share * len(parameters)))
     for number, parameter in enumerate(parameters):
         parameter.requires_grad_(number >= fixed)
-
-
-def _better(new: Watched, old: Watched, lookout: Lookout) -> bool:
-    """Return whether a state is better: it unlearnt the triggers, then it lost less accuracy."""
-    healed = lookout.heals(new), lookout.heals(old)
-    if all(healed):
-        return new.accuracy_lost < old.accuracy_lost
-    return healed[0] or (not healed[1] and (new.asr or 0.0) < (old.asr or 0.0))
 
 
 def _copied(network: nn.Module) -> dict[str, Tensor]:

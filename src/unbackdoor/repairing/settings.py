@@ -93,7 +93,7 @@ class GuardSettings:
         kept_back: share of the defender's images of each class that the repair is watched on.
         attempts: in order; a later one is made where those before it lost accuracy or left triggers
             that work.
-        comfortable: share of the allowed loss up to which no further attempt is made.
+        comfortable: share of the allowed loss up to which an attempt is good enough to be the last.
         enough: success rate of the triggers, in excess of what goes to their class without one, up
             to which they count as unlearnt.
         looks: how often an attempt is watched.
