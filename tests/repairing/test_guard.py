@@ -19,7 +19,7 @@ from unbackdoor.errors import ArgumentError
 from unbackdoor.metrics import accuracy, attack_success
 from unbackdoor.models import freeze
 from unbackdoor.repairing import Charge, Lesson, Recalled
-from unbackdoor.repairing.guard import Chosen, Lookout, guarded, train_last
+from unbackdoor.repairing.guard import Chosen, Lookout, guarded, mixture, train_last
 from unbackdoor.repairing.plan import always
 from unbackdoor.repairing.repair import judged, kept_apart
 from unbackdoor.repairing.rivals.ft_sam import SamSettings
@@ -203,7 +203,8 @@ def test_a_good_end_is_taken_and_no_further_attempt_is_made() -> None:
 def test_after_a_fall_the_best_earlier_state_counts_and_the_next_attempt_is_made() -> None:
     chosen, attempts = scripted((FINE, WRECKED), (WRECKED,), (NAN,))
     assert (chosen.taken, attempts) == (1, 3)
-    assert [state.attempt for state in chosen.states] == [0, 0, 0, 1]
+    assert [state.attempt for state in chosen.states] == [0] * 5 + [1] * 3
+    assert [state.mixed for state in chosen.states[1:]] == [1, 1, 0.7, 0.5, 1, 0.7, 0.5]
     assert accuracy(freeze(chosen.network), bars(100, 3)) > 0.9
 
 
@@ -215,6 +216,29 @@ def test_where_every_state_is_wrecked_the_network_is_as_it_came() -> None:
         torch.equal(chosen.network.state_dict()[key], value)
         for key, value in model.state_dict().items()
     )
+
+
+def test_an_end_without_accuracy_is_mixed_with_the_network_as_it_came() -> None:
+    states = mixture(
+        {"a": torch.zeros(2), "n": torch.tensor(3)},
+        {"a": torch.ones(2), "n": torch.tensor(5)},
+        0.25,
+    )
+    assert (states["a"].tolist(), int(states["n"])) == ([0.25, 0.25], 5)
+    model = backdoored(with_biases)
+    last = model.get_submodule("4")
+    assert isinstance(last, nn.Linear)
+    images = bars(100, 3)
+    frozen = freeze(model)
+    bias = next(
+        bias
+        for bias in torch.linspace(0, 200, 400).tolist()
+        if accuracy(lambda x, b=bias: frozen(x) + torch.tensor([b, 0.0]), images)
+        < accuracy(frozen, images) - 0.01
+    )
+    chosen, _ = scripted((1.2 * bias,))
+    assert chosen.taken is not None
+    assert chosen.states[chosen.taken].mixed < 1
 
 
 def test_accuracy_that_is_kept_is_not_enough_where_the_triggers_still_work() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,7 @@ class _Candidate:
     state: Watched
     attempt: Attempt
     tensors: dict[str, Tensor]
+    end: bool = False
 
 
 class Lookout:
@@ -100,7 +102,7 @@ class Lookout:
         """The triggers' rate from which they count as unlearnt."""
         self.before = self.look(model, attempt=0, seen=0)
 
-    def look(self, network: nn.Module, attempt: int, seen: int) -> Watched:
+    def look(self, network: nn.Module, attempt: int, seen: int, mixed: float = 1.0) -> Watched:
         """Return the state of a network."""
         frozen = freeze(network)
         right = int((predict(frozen, self.images) == self.images.targets).sum())
@@ -125,6 +127,7 @@ class Lookout:
             images_seen=seen,
             accuracy_lost=(self._right - right) / len(self.images),
             asr=max(rates, default=None),
+            mixed=mixed,
         )
 
     def keeps(self, state: Watched) -> bool:
@@ -163,18 +166,20 @@ class _Log:
         kept: Any = journal.read("watched", _Kept)
         self.kept: _Kept = kept or _Kept([], None, {}, 0)
 
-    def look(self, seen: int) -> str:
+    def look(self, seen: int, mixed: float = 1.0) -> str:
         """Look at the network after so many images, unless that is known from before a kill."""
         states, best, tensors = self.kept.states, self.kept.best, self.kept.tensors
-        if all(state.images_seen != seen for state in states):
+        now = (seen, mixed)
+        if all((state.images_seen, state.mixed) != now for state in states):
             before = self.lookout.passes
-            state = self.lookout.look(self.network, self.number, seen)
+            state = self.lookout.look(self.network, self.number, seen, mixed)
             passes = self.kept.passes + self.lookout.passes - before
-            if self.lookout.keeps(state) and (best is None or (state.asr or 0) <= (best.asr or 0)):
+            cost = self.lookout.cost
+            if self.lookout.keeps(state) and (best is None or cost(state) <= cost(best)):
                 best, tensors = state, _copied(self.network)
             self.kept = _Kept([*states, state], best, tensors, passes)
             self.journal.write("watched", self.kept)
-        state = next(state for state in self.kept.states if state.images_seen == seen)
+        state = next(one for one in self.kept.states if (one.images_seen, one.mixed) == now)
         works = "" if state.asr is None else f", triggers {state.asr:.1%}"
         return f"accuracy −{state.accuracy_lost:.1%}{works}".replace("−-", "+")
 
@@ -199,23 +204,34 @@ class _Tried:
 
 
 def _try(
-    model: nn.Module, lookout: Lookout, way: Way, which: tuple[int, Attempt, int], work: Work
+    model: nn.Module,
+    lookout: Lookout,
+    way: Way,
+    which: tuple[int, Attempt, GuardSettings],
+    work: Work,
 ) -> _Tried:
     """Make an attempt; its end is the candidate, or the best state before it."""
-    number, attempt, looks = which
+    attempt = settings.attempts[number]
     network = copy.deepcopy(model)
     train_last(network, attempt.layers)
     own = work.within(f"attempt {number}")
     log = _Log(lookout, network, number, own.journal)
     ended, passes = True, 0
     try:
-        passes = way(network, attempt, Watch(look=log.look, looks=looks), own)
+        passes = way(network, attempt, Watch(look=log.look, looks=settings.looks), own)
     except DivergedError:
         ended = False
-    kept, candidate = log.kept, None
-    if ended and lookout.keeps(kept.states[-1]):
-        candidate = _Candidate(kept.states[-1], attempt, _copied(network))
-    elif kept.best is not None:
+    end = next((one for one in reversed(log.kept.states) if one.mixed == 1), None)
+    candidate: _Candidate | None = None
+    if ended and end is not None and lookout.keeps(end):
+        candidate = _Candidate(end, attempt, _copied(network), end=True)
+    elif ended and end is not None:
+        last = _copied(network)
+        for weight in settings.mixes:
+            network.load_state_dict(mixture(model.state_dict(), last, weight))
+            log.look(end.images_seen, weight)
+    kept = log.kept
+    if candidate is None and kept.best is not None:
         candidate = _Candidate(kept.best, attempt, kept.tensors)
     return _Tried(candidate, kept.states, passes + kept.passes)
 
@@ -238,7 +254,7 @@ def guarded(
     good = 0
     for number, attempt in enumerate(settings.attempts):
         attempts.append(way.describe(attempt))
-        tried = _try(model, lookout, way, (number, attempt, settings.looks), work)
+        tried = _try(model, lookout, way, number, settings, work)
         states += tried.states
         passes += tried.passes
         if (new := tried.candidate) is None:
@@ -246,7 +262,7 @@ def guarded(
         if best is None or lookout.cost(new.state) < lookout.cost(best.state):
             best = new
         good += lookout.heals(new.state)
-        if good == ENOUGH or lookout.is_comfortable(tried.states[-1]):
+        if good == ENOUGH or (new.end and lookout.is_comfortable(new.state)):
             break
     taken = best if best is not None and lookout.helps(best.state) else None
     network = copy.deepcopy(model).requires_grad_(True)
@@ -260,6 +276,23 @@ def guarded(
         taken=states.index(taken.state) if taken else None,
         passes=passes,
     )
+
+
+def mixture(
+    one: Mapping[str, Tensor], other: Mapping[str, Tensor], weight: float
+) -> dict[str, Tensor]:
+    """Return the mean of two states of a network; what is no fraction is the other's.
+
+    Args:
+        one: a state.
+        other: another one.
+        weight: of the other.
+
+    """
+    return {
+        name: one[name].lerp(tensor, weight) if tensor.is_floating_point() else tensor
+        for name, tensor in other.items()
+    }
 
 
 def train_last(network: nn.Module, share: float) -> None:

@@ -96,6 +96,8 @@ class GuardSettings:
         comfortable: share of the allowed loss up to which an attempt is good enough to be the last.
         enough: success rate of the triggers, in excess of what goes to their class without one, up
             to which they count as unlearnt.
+        mixes: where an attempt ends without accuracy, the weights of its end in means with the
+            network as it came, which lie between the two in accuracy and often lose the triggers.
         looks: how often an attempt is watched.
         stamped: about how many images carry triggers in one look; few images are stamped often.
 
@@ -111,6 +113,7 @@ class GuardSettings:
     )
     comfortable: float = 0.5
     enough: float = 0.05
+    mixes: tuple[float, ...] = (0.7, 0.5)
     looks: int = 6
     stamped: int = 500
 
@@ -119,6 +122,8 @@ class GuardSettings:
         expect(self, 1, inf, "looks", "stamped")
         if not 0 < self.kept_back < 1:
             raise ArgumentError(f"kept_back: expected a share below 1, came {self.kept_back}.")
+        if not all(0 < mix < 1 for mix in self.mixes):
+            raise ArgumentError(f"mixes: expected weights between 0 and 1, came {self.mixes}.")
         if not self.attempts:
             raise ArgumentError("attempts: expected at least one, came none.")
 

@@ -76,7 +76,7 @@ def lines(guard: Guarded) -> list[Line]:
     shown.sort(key=lambda one: (one.accuracy_lost, one.asr or 0.0))
     return [
         Line(
-            attempt="before" if not state.images_seen else str(state.attempt + 1),
+            attempt=_named(state),
             seen=f"{state.images_seen:,}",
             lost=f"{fixed(100 * state.accuracy_lost)} %",
             works=percent(state.asr),
@@ -84,6 +84,13 @@ def lines(guard: Guarded) -> list[Line]:
         )
         for state in shown
     ]
+
+
+def _named(state: Watched) -> str:
+    if not state.images_seen:
+        return "before"
+    number = str(state.attempt + 1)
+    return number if state.mixed == 1 else f"{number}, {compact(100 * state.mixed)} %"
 
 
 def trade_off(guard: Guarded | None) -> TradeOff | None:

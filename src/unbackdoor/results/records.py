@@ -340,6 +340,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
         images_seen: by the attempt so far.
         accuracy_lost: accuracy before the repair minus now, on the same images.
         asr: of the triggers that are unlearnt; None where none was known.
+        mixed: weight of the retrained network in a mean with the one as it came; 1 without a mean.
 
     """
 
@@ -347,6 +348,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     images_seen: int
     accuracy_lost: float
     asr: float | None
+    mixed: float = 1.0
 
 
 Outcome = Literal["kept", "unsure", "lost", "stuck"]
