@@ -207,10 +207,11 @@ def _try(
     model: nn.Module,
     lookout: Lookout,
     way: Way,
-    which: tuple[int, Attempt, GuardSettings],
+    number: int,
+    settings: GuardSettings,
     work: Work,
 ) -> _Tried:
-    """Make an attempt; its end is the candidate, or the best state before it."""
+    """Make an attempt; its end is the candidate, or the best state before it or on the way back."""
     attempt = settings.attempts[number]
     network = copy.deepcopy(model)
     train_last(network, attempt.layers)
