@@ -97,7 +97,7 @@ class GuardSettings:
         enough: success rate of the triggers, in excess of what goes to their class without one, up
             to which they count as unlearnt.
         mixes: where an attempt ends without accuracy, the weights of its end in means with the
-            network as it came, which lie between the two in accuracy and often lose the triggers.
+            network as it came, whose accuracy lies between the two.
         looks: how often an attempt is watched.
         stamped: about how many images carry triggers in one look; few images are stamped often.
 
