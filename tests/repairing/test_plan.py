@@ -186,3 +186,19 @@ def test_a_trigger_that_sends_each_class_to_the_next_has_one_rate() -> None:
     )
     alone = Planted(trigger, 1, 0)
     assert torch.equal(wanted([alone], trigger, torch.tensor([0, 1, 2])), torch.tensor([1, 1, 2]))
+
+
+def test_a_trigger_that_sends_each_class_to_its_own_is_one_charge() -> None:
+    found = of_family("patch:3@0,0", law="none")
+    goal = [*range(1, 10), 0]
+    classes = [
+        msgspec.structs.replace(found.classes[0], index=index, status="backdoored", goal=goal)
+        for index in range(10)
+    ]
+    plan = planned(msgspec.structs.replace(found, classes=classes, targets=[*range(10)]))
+    (charge,) = plan.charges
+    labels = torch.arange(10)
+    assert charge.wanted(labels).tolist() == goal
+    assert charge.anyway(torch.tensor(goal), labels) == 1
+    assert charge.anyway(labels, labels) == 0
+    assert isinstance(plan.course, Lesson)

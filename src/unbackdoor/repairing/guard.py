@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from unbackdoor.data import Images
-from unbackdoor.metrics import attack_success, confusion, predict
+from unbackdoor.metrics import predict, sent
 from unbackdoor.models import freeze
 from unbackdoor.repairing.plan import Charge
 from unbackdoor.repairing.settings import Attempt, GuardSettings
@@ -94,7 +94,7 @@ class Lookout:
         frozen = freeze(model)
         predicted = predict(frozen, images)
         self._right = int((predicted == images.targets).sum())
-        anyway = [confusion(predicted, images, charge.target) for charge in charges]
+        anyway = [charge.anyway(predicted, images.targets) for charge in charges]
         self.allowed = max(settings.max_accuracy_lost, 1 / len(images))
         """The largest loss; that of a single image says nothing."""
         self.comfortable = settings.comfortable * self.allowed
@@ -107,7 +107,7 @@ class Lookout:
         frozen = freeze(network)
         right = int((predict(frozen, self.images) == self.images.targets).sum())
         rates = [
-            attack_success(
+            sent(
                 frozen,
                 self.images,
                 charge.lesson.space,
@@ -115,7 +115,7 @@ class Lookout:
                     self.rounds * len(self.images),
                     stream(self.seed, "guard", "draws", charge.target),
                 ),
-                charge.target,
+                charge.wanted(self.images.targets),
                 generator=stream(self.seed, "guard", "arms", charge.target),
                 rounds=self.rounds,
             )

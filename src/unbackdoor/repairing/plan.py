@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
+import torch
 from torch import Tensor
 
 from unbackdoor.data import Images
@@ -67,11 +68,25 @@ class Charge:
     Args:
         target: the class.
         lesson: the triggers.
+        goal: the class that images of each class are sent to, where not all go to the target.
 
     """
 
     target: int
     lesson: Lesson
+    goal: tuple[int, ...] = ()
+
+    def wanted(self, labels: Tensor) -> Tensor:
+        """Return the class that images of each label ``(n,)`` are sent to."""
+        if not self.goal:
+            return torch.full_like(labels, self.target)
+        return torch.tensor(self.goal).to(labels)[labels]
+
+    def anyway(self, predicted: Tensor, labels: Tensor) -> float:
+        """Return the share of the images that are answered so without a trigger."""
+        wanted = self.wanted(labels)
+        asked = wanted != labels
+        return float((predicted == wanted)[asked].double().mean()) if bool(asked.any()) else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +169,8 @@ class Planner:
                 f"was written. Name a --trigger with its --target, a --target, or --blind."
             )
         charges = [self._charge(basis, found.classes[target]) for target in targets]
+        # A trigger that sends each class to its own stands in the record of each of them.
+        charges = list({one.goal or one.target: one for one in charges}.values())
         names = _named(found, targets)
         sentence = {
             "found": f"The triggers that the scan found towards {names} are unlearnt.",
@@ -169,7 +186,7 @@ class Planner:
 
     def _charge(self, basis: Basis, record: ClassRecord) -> Charge:
         """Return the triggers towards a class: draws of the law, or the best one without a law."""
-        if basis != "found" and not record.stairs:
+        if basis != "found" and not record.stairs and not record.goal:
             theta = from_bytes(record.best, record.dimensions)[0]
             space = parse_space(record.space)
             _, stairs = law(
@@ -182,7 +199,8 @@ class Planner:
                 self.work.within("plan"),
             )
             record = msgspec.structs.replace(record, stairs=stairs)
-        return Charge(record.index, Lesson(parse_space(record.space), to_unlearn(record)))
+        lesson = Lesson(parse_space(record.space), to_unlearn(record))
+        return Charge(record.index, lesson, tuple(record.goal))
 
 
 def suspected(found: ScanResult) -> list[int]:

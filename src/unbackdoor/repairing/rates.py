@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unbackdoor.data import Images
-from unbackdoor.metrics import attack_success, confusion, correct, predict, sent
+from unbackdoor.metrics import confusion, correct, predict, sent
 from unbackdoor.models import Frozen
 from unbackdoor.repairing.plan import Charge, always
 from unbackdoor.repairing.unlearn import Lesson, Lessons
@@ -41,8 +41,10 @@ class Rates:
         """Return the row of a network; of several classes and triggers the highest rates."""
         predicted = predict(model, self.images)
         planted = [self.success(model, trigger) for trigger in triggers_of(self.planted)]
-        targets = {charge.target for charge in self.charges} or {p.target for p in self.planted}
-        anyway = [confusion(predicted, self.images, target) for target in sorted(targets)]
+        anyway = [charge.anyway(predicted, self.images.targets) for charge in self.charges]
+        if not anyway:
+            targets = sorted({one.target for one in self.planted})
+            anyway = [confusion(predicted, self.images, target) for target in targets]
         return RepairRow(
             name=name,
             accuracy=correct(predicted, self.images),
@@ -53,12 +55,12 @@ class Rates:
 
     def _recovered(self, model: Frozen, charge: Charge) -> float:
         draws = stream(self.seed, "repair", "draws", charge.target)
-        return attack_success(
+        return sent(
             model,
             self.images,
             charge.lesson.space,
             charge.lesson.sampler(len(self.images), draws),
-            charge.target,
+            charge.wanted(self.images.targets),
             generator=stream(self.seed, "repair", "measure", charge.target),
         )
 
