@@ -460,3 +460,17 @@ if __name__ == "__main__":  # write both tables into the document
     )
     first, second = (markdown(lines) + "\n" for lines in (limits(), passes()))
     DOCUMENT.write_text(first.join([parts[0], second.join(parts[1:])]))
+
+
+def test_a_trigger_towards_each_class_is_judged_again_as_one() -> None:
+    goal, each = [1, 2, 0], [Rung(space="patch:6@0,0", asr=0.75)]
+    little = [Rung(space="patch:6@0,0", asr=0.3)]
+    classes = [
+        ClassRow(
+            index=k, status="", space="", asr=0.0, confusion=0.0, measured=little, goal=goal,
+            of_each=each,
+        )
+        for k in range(3)
+    ]  # fmt: skip
+    again = judged(row("each", Truth(trigger="bw:1@0,0"), "clean", classes=classes), ByRate())
+    assert again.targets == [0, 1, 2]

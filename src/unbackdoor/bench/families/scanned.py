@@ -68,6 +68,9 @@ class ClassRow(msgspec.Struct, frozen=True, kw_only=True):
         asr: rate of that trigger.
         confusion: share of images of other classes that it is the answer to without a trigger.
         measured: the highest rate in each space and at each place where one was measured.
+        goal: where images of each class were sent by triggers that send each to a class of its own,
+            the class among them; empty where there were none.
+        of_each: the rates of these.
 
     """
 
@@ -77,6 +80,8 @@ class ClassRow(msgspec.Struct, frozen=True, kw_only=True):
     asr: float
     confusion: float
     measured: list[Rung] = []
+    goal: list[int] = []
+    of_each: list[Rung] = []
 
 
 class FamiliesRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,18 +229,26 @@ class Scanned(Spec):
 
 
 def _class(record: ClassRecord, heard: Sequence[Evidence]) -> ClassRow:
-    rates: dict[str, float] = {}
-    for one in (one for evidence in heard for one in evidence.classes):
-        if one.index == record.index:
-            rates[one.space] = max(rates.get(one.space, 0.0), one.asr)
+    of_class = [one for evidence in heard for one in evidence.classes if one.index == record.index]
+    goals = [one.goal for one in of_class if one.goal]
     return ClassRow(
         index=record.index,
         status=record.status,
         space=record.space,
         asr=record.asr,
         confusion=record.confusion,
-        measured=[Rung(space=space, asr=asr) for space, asr in rates.items()],
+        measured=_rungs([one for one in of_class if not one.goal]),
+        goal=goals[0] if goals else [],
+        of_each=_rungs([one for one in of_class if one.goal]),
     )
+
+
+def _rungs(evidence: Sequence[ClassEvidence]) -> list[Rung]:
+    """Return the highest rate in each space and at each place."""
+    rates: dict[str, float] = {}
+    for one in evidence:
+        rates[one.space] = max(rates.get(one.space, 0.0), one.asr)
+    return [Rung(space=space, asr=asr) for space, asr in rates.items()]
 
 
 def judged(row: FamiliesRow, judge: Judge) -> FamiliesRow:
@@ -248,10 +261,12 @@ def judged(row: FamiliesRow, judge: Judge) -> FamiliesRow:
             statistic=rung.asr,
             best=b"",
             asr=rung.asr,
-            confusion=one.confusion,
+            confusion=0.0 if goal else one.confusion,
+            goal=goal,
         )
         for one in row.classes
-        for rung in one.measured
+        for rungs, goal in ((one.measured, []), (one.of_each, one.goal))
+        for rung in rungs
     ]
     if not every:  # a network that guesses, or that was refused
         return row
