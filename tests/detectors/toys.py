@@ -70,7 +70,8 @@ class Turned(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits ``(B, 3)``."""
         z = 20 * images.mean((2, 3))
-        share = corner(images).clamp(0, 1)[:, None]
+        pixel = images[:, :, PIXEL[0], PIXEL[1]].amin(1)
+        share = torch.sigmoid(12 * (pixel - 0.6))[:, None]  # has a slope everywhere
         return z.lerp(z.roll(1, 1), share)
 
 
