@@ -18,11 +18,11 @@ from torch import Tensor
 from unbackdoor.data import Images, Split
 from unbackdoor.detectors import maps
 from unbackdoor.detectors.arms import ANYWHERE, Arms, Bandit, choices
-from unbackdoor.detectors.detector import HeldBack
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Place
 from unbackdoor.detectors.objective import temperature
 from unbackdoor.detectors.settings import BANDIT, BanditSettings, Round
 from unbackdoor.detectors.steps import Steps
+from unbackdoor.detectors.trails import Findings, Measure, Trail
 from unbackdoor.models import Frozen
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
@@ -37,46 +37,6 @@ OVERLOOKED = 6
 CERTAIN, STEPS = 0.95, 2
 """Success rate above which more work on a survivor would show nothing new; and after so many steps
 to weaker triggers, other spaces get less work."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trail:
-    """The triggers of one walk, from strong to weak.
-
-    Args:
-        goal: the class that images of each class are sent to.
-        spaces: their names.
-        thetas: their θ, ``(n,)`` each.
-        success: how often they work on the defender's images, for all but a start that was never
-            measured.
-
-    """
-
-    goal: list[int]
-    spaces: list[str]
-    thetas: list[Tensor]
-    success: list[float]
-
-    @property
-    def target(self) -> int:
-        """The class of a walk towards one."""
-        return self.goal[0]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Findings:
-    """What the search in one space found.
-
-    Args:
-        best: the best trigger of each class.
-        trails: the walks of the survivors.
-        places: how far patches rose.
-
-    """
-
-    best: list[Trail]
-    trails: list[Trail]
-    places: list[Place]
 
 
 @dataclass(frozen=True)
@@ -110,7 +70,7 @@ class ArmSearch:
                 found.append(steps.keep(space.name, Findings, search.findings, [search.generator]))
                 searches.append(search)
                 task.advance()
-        measure = _Measure(model, images, work.seed, self.settings, self.evaluate)
+        measure = Measure(model, images, work.seed, self.settings, self.evaluate)
         measured: list[ClassEvidence] = []
         with work.progress.task("measuring", len(spaces)) as task:
             for search, one in zip(searches, found, strict=True):
@@ -133,7 +93,7 @@ class ArmSearch:
         images: Images,
         spaces: Sequence[Space],
         scale: float,
-        measure: _Measure,
+        measure: Measure,
         steps: Steps,
         work: Work,
     ) -> list[ClassEvidence]:
@@ -153,7 +113,7 @@ class ArmSearch:
 
 
 def _evidence(
-    search: _Search, found: Findings, measure: _Measure, steps: Steps
+    search: _Search, found: Findings, measure: Measure, steps: Steps
 ) -> list[ClassEvidence]:
     """Measure what was found in one space, and walk with those that were overlooked."""
     name = search.space.name
@@ -163,38 +123,6 @@ def _evidence(
         trail for trail in [*found.trails, *more] if trail.success[0] >= search.settings.promising
     ]
     return [*best, *steps.keep(f"{name}, down", list[ClassEvidence], lambda: measure(walks))]
-
-
-class _Measure:
-    """Measurements on held-back images: promising triggers on many of them, others on a few."""
-
-    def __init__(
-        self, model: Frozen, images: Split, seed: int, settings: BanditSettings, most: int
-    ) -> None:
-        self.seed, self.promising = seed, settings.promising
-        self.exactly = HeldBack(model, images.evaluate, most)
-        self.roughly = self.exactly.fewer(settings.images_of_each(len(images.defend.classes)))
-
-    def __call__(self, trails: Sequence[Trail]) -> list[ClassEvidence]:
-        """Return the evidence of every trigger of some walks."""
-        measured: list[ClassEvidence] = []
-        for trail in trails:
-            for name, theta in zip(trail.spaces, trail.thetas, strict=True):
-                space = parse_space(name)
-                if len(set(trail.goal)) == 1:
-                    measured.append(self._towards_one(trail, space, theta))
-                else:
-                    goal = torch.tensor(trail.goal)
-                    measured += self.exactly.of_each(space, theta, goal, self.seed)
-        return measured
-
-    def _towards_one(self, trail: Trail, space: Space, theta: Tensor) -> ClassEvidence:
-        about = (space, theta, trail.target, self.seed)
-        if not trail.success:
-            rough = self.roughly.evidence(*about)
-            if rough.asr < self.promising:
-                return rough
-        return self.exactly.evidence(*about)
 
 
 def _is_certain(trail: Trail) -> bool:
