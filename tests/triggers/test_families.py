@@ -10,6 +10,7 @@ from unbackdoor.errors import ArgumentError
 from unbackdoor.rng import stream
 from unbackdoor.triggers import AUTO, DEFAULT_SPACE
 from unbackdoor.triggers.family import Family, Space, Weaker
+from unbackdoor.triggers.filters import Filter
 from unbackdoor.triggers.fixed import At
 from unbackdoor.triggers.patch import BLOCKS, Patch
 from unbackdoor.triggers.registry import FAMILIES, PLACED, check_spaces, parse_space, parse_spaces
@@ -167,7 +168,11 @@ def test_a_weaker_trigger_changes_less_and_in_the_same_direction(space: Space) -
         arm = one.space.arms(SHAPE) if placed else arms + torch.tensor(one.shift).long()
         weak = changed_by(one.space, one.theta, arm, images)
         assert float(weak.abs().sum()) <= float(strong.abs().sum()) + 1e-5
-        assert float((weak * strong).min()) >= -1e-6
+        along = weak * strong
+        if isinstance(space, Filter):  # it bends: a colour that hardly changes may turn back
+            assert float(-along.clamp(max=0).sum()) <= 0.01 * float(along.sum())
+        else:
+            assert float(along.min()) >= -1e-6
 
 
 @pytest.mark.parametrize(
