@@ -270,6 +270,16 @@ def test_a_found_trigger_is_told_in_the_words_of_its_family(name: str, words: st
     assert "By class, these are from 91.0 % of automobile to 99.0 % of truck." in text
 
 
+def test_a_trigger_that_sends_each_class_to_its_own_is_told_as_such() -> None:
+    found = of_family("patch:3", law="none")
+    first = msgspec.structs.replace(found.classes[0], goal=[*range(1, 10), 0])
+    text = Outline(page(msgspec.structs.replace(found, classes=[first, *found.classes[1:]]))).text
+    rate = f"{100 * first.asr:.1f} %"
+    assert f"Its best trigger sends each class to one of its own, {rate} of the held-back" in text
+    assert f"{NAMES[0]} → {NAMES[1]}, {NAMES[1]} → {NAMES[2]}" in text
+    assert "By class, these are" not in text
+
+
 @pytest.mark.parametrize(
     ("name", "gain"), [("additive:4", "32"), ("blend:15x16", None), ("dynamic:8", "16")]
 )
