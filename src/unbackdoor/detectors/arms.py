@@ -9,7 +9,7 @@ moves a patch ends wherever the picture is weak.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -25,7 +25,7 @@ from unbackdoor.models import Frozen
 from unbackdoor.runtime.progress import Task
 from unbackdoor.triggers.family import Shape, Space
 from unbackdoor.triggers.fixed import At
-from unbackdoor.triggers.values import whole
+from unbackdoor.triggers.values import whole, whole_rows
 
 AWAY = -1
 """As a goal: images of the class are to be answered wrong, with whatever class."""
@@ -94,9 +94,10 @@ class Arms:
         """Return the best row of each key ``(a, k)``, best first; none where all are alike."""
         if not keys.shape[1]:
             return []
+        rows = whole_rows(keys)
         best: dict[tuple[int, ...], int] = {}
         for row in whole(self.best()):
-            best.setdefault(tuple(whole(keys[row])), row)
+            best.setdefault(rows[row], row)
         return list(best.values())
 
 
@@ -140,28 +141,43 @@ class Bandit:
 
         """
         classes = len(self.images.classes)
-        some_images = balanced(self.images, count, self.generator)
-        clean, count = some_images.batch(torch.arange(len(some_images))), len(some_images)
+        images = balanced(self.images, count, self.generator)
         theta = thetas.repeat_interleave(len(places), 0)
         choice = places.repeat(len(thetas), 1)
-        scores: list[Tensor] = []
-        for some in torch.split(torch.arange(len(theta)), max(1, self.images.chunk // count)):
-            pixels = clean.repeat(len(some), 1, 1, 1)
-            stamped = self.space.apply(
-                pixels,
-                theta[some].repeat_interleave(count, 0),
-                choice[some].repeat_interleave(count, 0),
-            )
-            won = functional.logsigmoid(gains(self.model(stamped).cpu()) / self.temperature)
-            won = won.reshape(len(some), count, classes)
-            other = some_images.targets[:, None] != torch.arange(classes)
-            scores.append((won * other).sum(1) / other.sum(0).clamp(min=1))
+        other = images.targets[:, None] != torch.arange(classes)
+        scores = [
+            (functional.logsigmoid(gain) * other).sum(1) / other.sum(0).clamp(min=1)
+            for gain in self.gains(theta, choice, images)
+        ]
         return Arms(
             goals=towards(torch.arange(classes).repeat(len(theta)), classes),
             choice=choice.repeat_interleave(classes, 0),
             theta=theta.repeat_interleave(classes, 0),
             score=torch.cat(scores).reshape(-1),
         )
+
+    @torch.no_grad()
+    def gains(self, theta: Tensor, choice: Tensor, images: Images) -> Iterator[Tensor]:
+        """Yield for some triggers at a time how far each class is ahead on each image, over T.
+
+        Args:
+            theta: the triggers, ``(a, n)``.
+            choice: the place of each, ``(a, k)``.
+            images: all of which get every trigger, ``(i)``.
+
+        Yields:
+            z_t − max_{j≠t} z_j over T, ``(part of a, i, classes)``.
+
+        """
+        clean, count = images.batch(torch.arange(len(images))), len(images)
+        for some in torch.split(torch.arange(len(theta)), max(1, images.chunk // count)):
+            stamped = self.space.apply(
+                clean.repeat(len(some), 1, 1, 1),
+                theta[some].repeat_interleave(count, 0),
+                choice[some].repeat_interleave(count, 0),
+            )
+            ahead = gains(self.model(stamped).cpu()) / self.temperature
+            yield ahead.reshape(len(some), count, len(images.classes))
 
     def play(self, arms: Arms, settings: Round, task: Task | None = None) -> Arms:
         """Return the arms after a round: θ has moved, and they have a score."""
@@ -304,10 +320,10 @@ def others(images: Images, goals: Tensor, count: int, generator: Generator) -> T
     """
     order = torch.randperm(len(images), generator=generator)
     labels = images.targets[order]
-    rows = [tuple(whole(goal)) for goal in goals]
+    rows = whole_rows(goals)
     first: dict[tuple[int, ...], Tensor] = {}
-    for row, goal in zip(rows, goals, strict=True):
+    for at, row in enumerate(rows):
         if row not in first:
-            asked = order[goal[labels] != labels]
+            asked = order[goals[at, labels] != labels]
             first[row] = asked.repeat(-(-count // len(asked)))[:count]
     return torch.cat([first[row] for row in rows])

@@ -18,7 +18,7 @@ from torch.nn.functional import one_hot
 
 from unbackdoor.data import Images
 from unbackdoor.detectors.arms import AWAY, Arms, Bandit, choices
-from unbackdoor.detectors.objective import balanced, gains
+from unbackdoor.detectors.objective import balanced
 from unbackdoor.detectors.settings import Round
 from unbackdoor.metrics import predict
 from unbackdoor.models import Frozen
@@ -101,19 +101,12 @@ def look(bandit: Bandit, theta: Tensor, choice: Tensor, count: int) -> Arms:
 
     """
     images = balanced(bandit.images, count, bandit.generator)
-    clean, labels, count = images.batch(torch.arange(len(images))), images.targets, len(images)
     classes = len(images.classes)
-    of_class = one_hot(labels, classes).float()
-    rates: list[Tensor] = []
-    for some in torch.split(torch.arange(len(theta)), max(1, images.chunk // count)):
-        stamped = bandit.space.apply(
-            clean.repeat(len(some), 1, 1, 1),
-            theta[some].repeat_interleave(count, 0),
-            choice[some].repeat_interleave(count, 0),
-        )
-        won = torch.sigmoid(gains(bandit.model(stamped).cpu()) / bandit.temperature)
-        won = won.reshape(len(some), count, classes)
-        rates.append(torch.einsum("is,ait->ast", of_class, won))
+    of_class = one_hot(images.targets, classes).float()
+    rates = [
+        torch.einsum("is,ait->ast", of_class, torch.sigmoid(gain))
+        for gain in bandit.gains(theta, choice, images)
+    ]
     rate = torch.cat(rates) / of_class.sum(0).clamp(min=1)[:, None]
     rate.diagonal(dim1=1, dim2=2).fill_(-1.0)
     best, goals = rate.max(2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -25,3 +27,8 @@ def from_bytes(content: bytes, dimensions: int) -> Tensor:
 def whole(numbers: Tensor) -> list[int]:
     """Return a row of whole numbers ``(k,)`` as a list."""
     return [int(number) for number in numbers]
+
+
+def whole_rows(numbers: Tensor) -> list[tuple[int, ...]]:
+    """Return rows of whole numbers ``(a, k)`` as tuples, which can be keys."""
+    return [tuple(row) for row in cast("list[list[int]]", numbers.tolist())]
