@@ -23,6 +23,7 @@ from unbackdoor.detectors.settings import Round
 from unbackdoor.metrics import predict
 from unbackdoor.models import Frozen
 from unbackdoor.triggers.family import Space
+from unbackdoor.triggers.registry import family_of
 from unbackdoor.triggers.values import whole
 
 PLANTED = ("patch", "blend", "warp")
@@ -54,7 +55,7 @@ def spaces(every: Sequence[Space]) -> list[Space]:
     """Return the spaces in which such triggers are looked for: the first of each family."""
     first: dict[str, Space] = {}
     for space in every:
-        first.setdefault(space.name.partition(":")[0], space)
+        first.setdefault(family_of(space.name), space)
     return [first[family] for family in PLANTED if family in first]
 
 

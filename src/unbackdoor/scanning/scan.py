@@ -32,7 +32,7 @@ from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
 from unbackdoor.scanning.settings import ScanSettings
 from unbackdoor.triggers.family import Space
-from unbackdoor.triggers.registry import parse_space
+from unbackdoor.triggers.registry import family_of, parse_space
 from unbackdoor.triggers.values import from_bytes, to_bytes
 from unbackdoor.verdict.judge import ByRate, Guessing, Judge, Judgement, Status
 from unbackdoor.verdict.thresholds import Thresholds, limit_of, thresholds_of
@@ -184,7 +184,7 @@ def _clearest(judged: Judgement, count: int) -> list[int]:
 def _rungs(evidence: Evidence, thresholds: Thresholds) -> list[SearchedSpace]:
     """Return every space in which triggers were measured, at any place, weak before strong."""
     names = list(dict.fromkeys(one.space.partition("@")[0] for one in evidence.classes))
-    families = list(dict.fromkeys(name.partition(":")[0] for name in names))
+    families = list(dict.fromkeys(map(family_of, names)))
 
     def order(name: str) -> tuple[int, bool, int]:
         family, _, rung = name.partition(":")

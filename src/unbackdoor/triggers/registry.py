@@ -35,6 +35,17 @@ PLACED = ("patch", "wave")
 """Families whose triggers have an arm: a place, or a number of periods."""
 
 
+def family_of(space: str) -> str:
+    """Return the family in the name of a space.
+
+    Example:
+        >>> family_of("patch:3@28,28")
+        'patch'
+
+    """
+    return space.partition(":")[0]
+
+
 def parse_space(spec: str) -> Space:
     """Return the space written ``FAMILY:RUNG`` or, of patches at one place, ``FAMILY:RUNG@R,C``.
 

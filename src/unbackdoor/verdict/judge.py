@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Pictures
+from unbackdoor.triggers.registry import family_of
 from unbackdoor.verdict.thresholds import (
     OF_EACH,
     OF_EACH_MORE,
@@ -79,7 +80,8 @@ class _Case:
         self.of_class: dict[int, list[ClassEvidence]] = {}
         for one in evidence.classes:
             self.of_class.setdefault(one.index, []).append(one)
-        self.crowded = {one.space for one in evidence.classes if self._is_crowded(one.space)}
+        spaces = {one.space for one in evidence.classes}
+        self.crowded = {space for space in spaces if self._is_crowded(space)}
 
     def judgement(self) -> Judgement:
         """Judge every class, then the model."""
@@ -233,7 +235,7 @@ def _telling(found: Sequence[ClassEvidence], pictures: Pictures) -> ClassEvidenc
         return [one for one in some if one.asr >= NEARLY * best]
 
     least = min(good(found), key=lambda one: (_need(one.space, pictures), -one.asr))
-    alike = [one for one in found if _family(one.space) == _family(least.space)]
+    alike = [one for one in found if family_of(one.space) == family_of(least.space)]
     anywhere = [one for one in alike if "@" not in one.space] or alike
     return min(good(anywhere), key=lambda one: (_amount(one.space), -one.asr))
 
@@ -242,11 +244,6 @@ def _need(space: str, pictures: Pictures) -> float:
     """Return how strong the triggers of a space are, as a share of what counts."""
     found = limit_of(space, pictures)
     return found[1] / found[0].strength if found else 1.0
-
-
-def _family(space: str) -> str:
-    """Return the family in the name of a space."""
-    return space.partition(":")[0]
 
 
 def _amount(space: str) -> int:

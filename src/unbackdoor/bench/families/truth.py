@@ -9,6 +9,7 @@ from unbackdoor.attack import Backdoor, goal_of
 from unbackdoor.attack.goal import ALL_TO_ONE
 from unbackdoor.triggers.family import Shape
 from unbackdoor.triggers.notation import parse_trigger
+from unbackdoor.triggers.registry import family_of
 
 SHAPE = (3, 32, 32)
 """Of the pictures of the development set."""
@@ -63,7 +64,7 @@ class Truth:
             return None
         if self.trigger.startswith(WAVE):
             return "wave"
-        return parse_trigger(self.trigger, SHAPE).space.name.partition(":")[0]
+        return family_of(parse_trigger(self.trigger, SHAPE).space.name)
 
     @property
     def targets(self) -> list[int] | None:
@@ -96,7 +97,7 @@ def same_family(family: str | None, space: str) -> bool:
         (True, False)
 
     """
-    return family is not None and space.partition(":")[0] in CONTAINED.get(family, (family,))
+    return family is not None and family_of(space) in CONTAINED.get(family, (family,))
 
 
 FOUND, AND_OTHERS, INCONCLUSIVE = "found", "found, others too", "inconclusive"
