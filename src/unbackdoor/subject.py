@@ -178,10 +178,7 @@ class Subject:
             images = images.relabelled(fitting.labels, logits.shape[-1])
         prepared = fitting.normalisation is not None
         findings = (
-            *(
-                Finding(check="format", severity="note", sentence=note, remedy="")
-                for note in (*loaded.notes, *believed)
-            ),
+            *(preflight.note("format", text) for text in (*loaded.notes, *believed)),
             *adapted.findings,
             *preflight.check(adapted.network, images, prepared=prepared),
         )

@@ -2,5 +2,6 @@
 
 from unbackdoor.preflight.adapting import Cleared, adapt
 from unbackdoor.preflight.checks import check
+from unbackdoor.preflight.findings import note
 
-__all__ = ["Cleared", "adapt", "check"]
+__all__ = ["Cleared", "adapt", "check", "note"]

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from unbackdoor.data import Split
 from unbackdoor.errors import ContentError, brief
 from unbackdoor.models import Adapted, Graph, Grey
-from unbackdoor.preflight.answers import note, read_answers
+from unbackdoor.preflight.answers import read_answers
+from unbackdoor.preflight.findings import note
 from unbackdoor.preflight.look import moved_to
 from unbackdoor.results import Finding
 

@@ -13,6 +13,7 @@ from unbackdoor.data import Images
 from unbackdoor.errors import ContentError, printable
 from unbackdoor.models import Adapted, Log, Odds, Pair, Pick, Row
 from unbackdoor.models.alike import probabilities
+from unbackdoor.preflight.findings import note
 from unbackdoor.preflight.look import LOOKED_AT, moved_to, some_of
 from unbackdoor.results import Finding
 
@@ -68,11 +69,6 @@ def read_answers(
             )
         )
     return steps, findings
-
-
-def note(check: str, sentence: str, remedy: str = "") -> Finding:
-    """Return a finding about what was adapted."""
-    return Finding(check=check, severity="note", sentence=sentence, remedy=remedy)
 
 
 def written(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 
@@ -14,14 +13,14 @@ from unbackdoor.errors import ContentError, printable
 from unbackdoor.metrics import Classifier
 from unbackdoor.models.alike import alike
 from unbackdoor.models.logits import without_softmax
+from unbackdoor.preflight.findings import warning
 from unbackdoor.preflight.look import ask, on_its_device, some_of
 from unbackdoor.preflight.pictures import look_over
-from unbackdoor.preflight.remedies import FINE, remedy_for
+from unbackdoor.preflight.remedies import FINE, SHOWN, as_labels, remedy_for
 from unbackdoor.results import Finding
 
 FEW = 10
 """Held-back images of a class below which its rate is called coarse."""
-SHOWN = 20
 
 
 def check(network: nn.Module, images: Split, *, prepared: bool = False) -> tuple[Finding, ...]:
@@ -63,11 +62,9 @@ def _other_count(count: int, classes: Sequence[str]) -> str:
             f"remove those that are no class of the network from the data, or name other data."
         )
     order = {name: index for index, name in enumerate(classes)}
-    shown = json.dumps(dict(list(order.items())[:SHOWN]), ensure_ascii=False)
-    more = " and so on" if len(order) > SHOWN else ""
     return (
         f"MODEL: it has {count} classes and the data {len(classes)}; write the index of each class "
-        f"of the data among the network's to a file for --labels, such as {printable(shown)}{more}."
+        f"of the data among the network's to a file for --labels, such as {as_labels(order)}."
     )
 
 
@@ -84,7 +81,7 @@ def _repeats(network: Classifier, images: Images, given: Tensor) -> list[Finding
         )
     apart = float((again - given).abs().amax() / given.abs().amax())
     return [
-        _warning(
+        warning(
             "repeats",
             f"Run twice on the same images, the network names the same classes but its logits "
             f"differ by {apart:.1%} of the largest, so rates vary from run to run.",
@@ -130,13 +127,13 @@ def _accuracy(
             raise ContentError(
                 f"MODEL: {said[0].lower()}{said[1:]}, no better than guessing; {text}."
             )
-        return [_warning("accuracy", f"{said}.", f"{text[0].upper()}{text[1:]}.")]
+        return [warning("accuracy", f"{said}.", f"{text[0].upper()}{text[1:]}.")]
     known = "--labels and --size" if prepared else "--labels, --size, --mean and --std"
     advice = f"Check that the data and {known} are those that it was trained with."
     if guesses:
         said = f"{said}, no better than guessing, so a verdict says little."
-        return [_warning("accuracy", said, advice)]
-    return [_warning("accuracy", f"{said}, so a verdict says less.", advice)]
+        return [warning("accuracy", said, advice)]
+    return [warning("accuracy", f"{said}, so a verdict says less.", advice)]
 
 
 def _few(images: Split) -> list[Finding]:
@@ -147,13 +144,9 @@ def _few(images: Split) -> list[Finding]:
         return []
     name = printable(images.evaluate.classes[int((counts == fewest).nonzero()[0])])
     return [
-        _warning(
+        warning(
             "images per class",
             f"Class {name!r} has only {fewest} images held back, so that rates are coarse.",
             f"Add images, best {FEW} and more of each class.",
         )
     ]
-
-
-def _warning(check: str, sentence: str, remedy: str) -> Finding:
-    return Finding(check=check, severity="warning", sentence=sentence, remedy=remedy)

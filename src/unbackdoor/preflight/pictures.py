@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from unbackdoor.data import Images, Intake, Split
+from unbackdoor.preflight.findings import note, warning
 from unbackdoor.results import Finding
 from unbackdoor.runtime.pictures import FORMATS, OTHER_SUFFIXES
 
@@ -22,25 +23,25 @@ def look_over(images: Split) -> list[Finding]:
 def _taken(read: Intake) -> Iterator[Finding]:
     """Say what was done to the pictures so that they are as their makers saw them."""
     if read.turned:
-        yield _note(
+        yield note(
             "orientation",
             f"{read.turned:,} of {read.read:,} pictures were turned upright, as their EXIF "
             f"orientation says.",
         )
     if read.first_of_several:
-        yield _note(
+        yield note(
             "several pictures",
             f"{read.first_of_several:,} files hold several pictures or frames; the first of each "
             f"was read.",
         )
     if read.transparent:
-        yield _note(
+        yield note(
             "transparency",
             f"{read.transparent:,} pictures have transparent parts; their colour was kept and the "
             f"transparency dropped, as convert('RGB') of Pillow does.",
         )
     if read.scaled:
-        yield _note(
+        yield note(
             "range",
             f"The values of {read.scaled:,} pictures have another range than 0 to 255; 0 to "
             f"{read.white:,.6g} was scaled to it.",
@@ -52,7 +53,7 @@ def _left_out(read: Intake) -> Iterator[Finding]:
     left = {name: count for name, count in read.passed_over.items() if name in OTHER_SUFFIXES}
     if left:
         told = ", ".join(f"{count:,} {suffix}" for suffix, count in left.items())
-        yield _warning(
+        yield warning(
             "formats",
             f"Pictures of formats that are not read were passed over: {told}.",
             f"Save them in one of {', '.join(FORMATS)}.",
@@ -62,7 +63,7 @@ def _left_out(read: Intake) -> Iterator[Finding]:
 def _blank(images: Split) -> Iterator[Finding]:
     count = sum(int((~_patterned(part)).sum()) for part in (images.defend, images.evaluate))
     if count:
-        yield _warning(
+        yield warning(
             "blank",
             f"{count:,} of {len(images.defend) + len(images.evaluate):,} pictures have one colour "
             f"throughout, so they show nothing.",
@@ -75,7 +76,7 @@ def _duplicates(images: Split) -> Iterator[Finding]:
     seen = set(_digests(images.defend))
     twice = sum(digest in seen for digest in _digests(images.evaluate))
     if twice:
-        yield _warning(
+        yield warning(
             "duplicates",
             f"{twice} of {len(images.evaluate)} held-back images are also among those that "
             f"triggers are searched with, so that rates are better than they should be.",
@@ -98,11 +99,3 @@ def _digests(images: Images) -> list[bytes]:
         hashlib.blake2b(images.pixels[row].cpu().numpy().tobytes(), digest_size=16).digest()
         for row in images.rows[_patterned(images)]
     ]
-
-
-def _note(check: str, sentence: str) -> Finding:
-    return Finding(check=check, severity="note", sentence=sentence, remedy="")
-
-
-def _warning(check: str, sentence: str, remedy: str) -> Finding:
-    return Finding(check=check, severity="warning", sentence=sentence, remedy=remedy)

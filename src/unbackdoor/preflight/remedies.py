@@ -90,15 +90,19 @@ class Remedy:
                 f"it seems to have been trained with another range of input values: with "
                 f"{self.flags} it is right on {self.share:.0%}"
             )
-        shown = json.dumps(dict(list(self.order.items())[:SHOWN]), ensure_ascii=False)
-        more = " and so on" if len(self.order) > SHOWN else ""
         what = (
             f"its classes have another order and its input another range, with which "
             f"{self.share:.0%} are right: add {self.flags}, and"
             if self.flags
             else f"its classes have another order, in which {self.share:.0%} are right:"
         )
-        return f"{what} write {printable(shown)}{more} to a file for --labels"
+        return f"{what} write {as_labels(self.order)} to a file for --labels"
+
+
+def as_labels(order: Mapping[str, int]) -> str:
+    """Return the name of each class → its index as a file for --labels has them, or its start."""
+    shown = json.dumps(dict(list(order.items())[:SHOWN]), ensure_ascii=False)
+    return printable(shown) + (" and so on" if len(order) > SHOWN else "")
 
 
 @torch.no_grad()
