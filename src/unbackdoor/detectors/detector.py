@@ -104,16 +104,8 @@ class HeldBack:
         return Evidence(
             detector="none",
             classes=[
-                ClassEvidence(
-                    index=index,
-                    name=name,
-                    space=space.name,
-                    statistic=0.0,
-                    best=to_bytes(torch.full((n,), 0.5)),
-                    asr=0.0,
-                    confusion=confusion(self.predicted, self.images, index),
-                )
-                for index, name in enumerate(self.images.classes)
+                self._record(index, space, torch.full((n,), 0.5), asr=0.0)
+                for index in range(len(self.images.classes))
             ],
             accuracy=self.accuracy,
             image_passes=0,
@@ -166,22 +158,17 @@ class HeldBack:
         arms = stream(seed, "scan", "success", "of each")
         asr = sent(self.model, some, space, theta[None], goal[some.targets], generator=arms)
         return [
-            ClassEvidence(
-                index=target,
-                name=self.images.classes[target],
-                space=space.name,
-                statistic=asr,
-                best=to_bytes(theta),
-                asr=asr,
-                confusion=0.0,
-                goal=whole(goal),
-            )
+            self._record(target, space, theta, asr, whole(goal))
             for target in sorted(set(whole(goal[goal != torch.arange(len(goal))])))
         ]
 
     def evidence(self, space: Space, theta: Tensor, target: int, seed: int) -> ClassEvidence:
         """Return the evidence that a class's best trigger θ ``(n,)`` is: its success rate."""
-        asr = self.success(space, theta, target, seed)
+        return self._record(target, space, theta, self.success(space, theta, target, seed))
+
+    def _record(
+        self, target: int, space: Space, theta: Tensor, asr: float, goal: Sequence[int] = ()
+    ) -> ClassEvidence:
         return ClassEvidence(
             index=target,
             name=self.images.classes[target],
@@ -189,5 +176,7 @@ class HeldBack:
             statistic=asr,
             best=to_bytes(theta),
             asr=asr,
-            confusion=confusion(self.predicted, self.images, target),
+            # With a goal the rate is of images that are answered right without a trigger.
+            confusion=0.0 if goal else confusion(self.predicted, self.images, target),
+            goal=[*goal],
         )
