@@ -47,18 +47,37 @@ class Asked:
     blind: bool = False
 
     def __post_init__(self) -> None:
-        if self.trigger is not None and self.target is None:
-            raise ArgumentError(
-                "--trigger: it needs the class that it sends images to; add --target."
-            )
-        if self.blind and self.target is not None:
-            raise ArgumentError("--blind: it uses no trigger and no class; leave --target out.")
+        check_asked(self.trigger, self.target, blind=self.blind)
 
     @property
     def key(self) -> tuple[str | int | bool | None, ...]:
         """All of it as plain values."""
         trigger = self.trigger and f"{self.trigger.space.name} {self.trigger.to_hex()}"
         return trigger, self.target, self.blind
+
+
+def check_asked(trigger: object | None, target: int | None, *, blind: bool) -> None:
+    """Raise where what a user knows or assumes contradicts itself.
+
+    Args:
+        trigger: the trigger or its notation.
+        target: its class.
+        blind: whether no trigger is to be used.
+
+    Raises:
+        ArgumentError: it does.
+
+    """
+    if trigger is not None and target is None:
+        raise ArgumentError("--trigger: it needs the class that it sends images to; add --target.")
+    if blind and target is not None:
+        raise ArgumentError("--blind: it uses no trigger; leave --trigger and --target out.")
+
+
+def check_target(target: int | None, classes: int) -> None:
+    """Raise unless the data has a class of this index, or none is named."""
+    if target is not None and not 0 <= target < classes:
+        raise ArgumentError(f"--target: the data has classes 0 to {classes - 1}, came {target}.")
 
 
 @dataclass(frozen=True)
@@ -138,11 +157,7 @@ class Planner:
             InsufficientDataError: there is nothing to unlearn.
 
         """
-        classes = len(found.data.classes)
-        if asked.target is not None and not 0 <= asked.target < classes:
-            raise ArgumentError(
-                f"--target: the data has classes 0 to {classes - 1}, came {asked.target}."
-            )
+        check_target(asked.target, len(found.data.classes))
         if asked.blind:
             return self._plan("blind", found, [])
         if asked.trigger is not None and asked.target is not None:

@@ -229,8 +229,7 @@ def _told(
     settings: GuardSettings,
 ) -> Guarded:
     """Return the record of a guarded repair, with what it did to images that it had not seen."""
-    before = torch.cat([_right(model, images) for images in unseen])
-    after = torch.cat([_right(chosen.network, images) for images in unseen])
+    before, after = (_right(network, unseen) for network in (model, chosen.network))
     broken, mended = int((before & ~after).sum()), int((~before & after).sum())
     outcome: Outcome = "stuck"
     if chosen.taken is not None:
@@ -249,8 +248,10 @@ def _told(
     )
 
 
-def _right(model: nn.Module, images: Images) -> Tensor:
-    return predict(freeze(model), images) == images.targets
+def _right(model: nn.Module, parts: Sequence[Images]) -> Tensor:
+    """Return for each image of some sets whether it is answered right."""
+    frozen = freeze(model)
+    return torch.cat([predict(frozen, images) == images.targets for images in parts])
 
 
 def judged(broken: int, mended: int, count: int, allowed: float) -> Outcome:

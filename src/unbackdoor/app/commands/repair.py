@@ -17,7 +17,7 @@ from unbackdoor.errors import ArgumentError, ContentError, UnbackdoorError
 from unbackdoor.metrics import answers
 from unbackdoor.models import Loaded, device_of
 from unbackdoor.repairing import Asked, How
-from unbackdoor.repairing.plan import suspected
+from unbackdoor.repairing.plan import check_asked, check_target, suspected
 from unbackdoor.repairing.settings import GuardSettings
 from unbackdoor.results import RepairResult, Result, ScanResult
 from unbackdoor.runtime.journal import state_folder
@@ -107,10 +107,7 @@ def _check(typed: options.Repair) -> How:
     check_spaces(typed.space)
     if typed.trigger is not None:
         read_trigger(typed.trigger)
-    if typed.trigger is not None and typed.target is None:
-        raise ArgumentError("--trigger: it needs the class that it sends images to; add --target.")
-    if typed.blind and (typed.target is not None or typed.trigger is not None):
-        raise ArgumentError("--blind: it uses no trigger; leave --trigger and --target out.")
+    check_asked(typed.trigger, typed.target, blind=typed.blind)
     if not 0 <= typed.max_accuracy_loss <= MOST_POINTS:
         raise ArgumentError(
             f"--max-accuracy-loss: expected 0 to {MOST_POINTS} percentage points, came "
@@ -127,11 +124,7 @@ def _asked(typed: options.Repair, images: Images) -> Asked:
         ArgumentError: there is no such class, or the trigger does not fit the images.
 
     """
-    classes = len(images.classes)
-    if typed.target is not None and not 0 <= typed.target < classes:
-        raise ArgumentError(
-            f"--target: the data has classes 0 to {classes - 1}, came {typed.target}."
-        )
+    check_target(typed.target, len(images.classes))
     trigger = parse_trigger(typed.trigger, images.shape) if typed.trigger is not None else None
     return Asked(trigger=trigger, target=typed.target, blind=typed.blind)
 
