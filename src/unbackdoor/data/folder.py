@@ -11,8 +11,9 @@ from typing import BinaryIO
 
 import torch
 
-from unbackdoor.data.gather import LISTED, Encoded, gather
+from unbackdoor.data.gather import Encoded, gather, listed
 from unbackdoor.data.images import Images
+from unbackdoor.data.labelling import as_text
 from unbackdoor.errors import ContentError
 from unbackdoor.runtime.pictures import FORMATS, SUFFIXES, Allowance
 
@@ -60,8 +61,8 @@ def read(folder: Path, size: int | None = None, *, absent: bool = False) -> Imag
             pictures.append(Encoded(name=shown, label=label, open=opens))
     images = gather(
         pictures,
-        tuple(map(_text, classes)),
-        name=_text(folder.name),
+        tuple(map(as_text, classes)),
+        name=as_text(folder.name),
         what=str(folder),
         size=size,
         allowance=allowance,
@@ -125,11 +126,6 @@ def _open(path: Path, allowance: Allowance) -> BinaryIO:
     return path.open("rb")
 
 
-def _text(name: str) -> str:
-    """Return a name in which bytes that are no text, which a result cannot hold, are replaced."""
-    return name.encode("utf-8", "replace").decode()
-
-
 def _check_names(folder: Path, classes: Sequence[str]) -> None:
     """Raise where folders are parts of a data set, or two have one name.
 
@@ -161,11 +157,10 @@ def _divided(part: Path) -> bool:
 
 def _empty(folder: Path, classes: Sequence[str], files: Mapping[int, Counter[str]]) -> str:
     told = [f"{classes[label]} ({_told(found)})" for label, found in files.items()]
-    more = f" and {len(told) - LISTED} more" if len(told) > LISTED else ""
     return (
         f"--data: {len(told)} of the {len(classes)} class folders in {folder} "
         f"{'have' if len(told) > 1 else 'has'} no picture that is read: "
-        f"{', '.join(told[:LISTED])}{more}; save them as PNG or JPEG, or remove a folder that is "
+        f"{listed(told)}; save them as PNG or JPEG, or remove a folder that is "
         f"no class, or say the index of each class with --labels, which lets classes be without "
         f"pictures."
     )

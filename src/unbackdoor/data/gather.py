@@ -216,9 +216,20 @@ def readable(
         raise ContentError(f"--data: {path} cannot be read ({brief(error)}); {remedy}.") from error
 
 
+def listed(items: Sequence[str], separator: str = ", ") -> str:
+    """Return the first of some items for a sentence, and how many more there are.
+
+    Example:
+        >>> listed(["a", "b"]), listed(list("abcdefg"), "; ")
+        ('a, b', 'a; b; c; d; e and 2 more')
+
+    """
+    more = f" and {len(items) - LISTED:,} more" if len(items) > LISTED else ""
+    return separator.join(items[:LISTED]) + more
+
+
 def _damaged(damaged: Sequence[str], count: int, what: str) -> str:
-    more = f" and {len(damaged) - LISTED:,} more" if len(damaged) > LISTED else ""
     return (
         f"--data: {len(damaged):,} of {count:,} files in {what} cannot be read as pictures: "
-        f"{'; '.join(damaged[:LISTED])}{more}; remove or replace them."
+        f"{listed(damaged, '; ')}; remove or replace them."
     )

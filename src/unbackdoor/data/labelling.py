@@ -45,7 +45,7 @@ def labelled(
     if values.ndim != 1:
         raise ContentError(_expected(what, f"labels of shape {values.shape}"))
     if values.dtype.kind in "US":
-        texts = [_text(value) for value in values.tolist()]
+        texts = [as_text(value) for value in values.tolist()]
         if not all(text.isascii() and text.isdigit() and len(text) < 10 for text in texts):
             classes = tuple(sorted(set(texts)))
             index = {name: at for at, name in enumerate(classes)}
@@ -61,7 +61,8 @@ def labelled(
     return values.astype(np.int64).tolist(), found
 
 
-def _text(value: str | bytes) -> str:
+def as_text(value: str | bytes) -> str:
+    """Return a name in which bytes that are no text, which a result cannot hold, are replaced."""
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
     return text.encode("utf-8", "replace").decode()
 

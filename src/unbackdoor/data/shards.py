@@ -8,7 +8,7 @@ from collections import Counter
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from unbackdoor.data.gather import LISTED, Encoded, gather, readable
+from unbackdoor.data.gather import Encoded, gather, listed, readable
 from unbackdoor.data.images import Images
 from unbackdoor.data.labelling import labelled
 from unbackdoor.errors import ContentError, brief, printable
@@ -62,11 +62,9 @@ def _images(path: Path, tar: tarfile.TarFile, size: int | None, allowance: Allow
         )
     alone = [str(name) for name in wanted if labels and _key(name) not in labels]
     if alone:
-        more = f" and {len(alone) - LISTED:,} more" if len(alone) > LISTED else ""
         raise ContentError(
             f"--data: {len(alone):,} of {len(wanted):,} pictures in {path} have no label: "
-            f"{', '.join(map(printable, alone[:LISTED]))}{more}; add NAME.cls for each, or remove "
-            f"them."
+            f"{listed([*map(printable, alone)])}; add NAME.cls for each, or remove them."
         )
     given = [labels[_key(name)].strip() if labels else name.parent.name for name in wanted]
     targets, classes = labelled(given, str(path))

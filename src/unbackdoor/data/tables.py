@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from unbackdoor.data.gather import LISTED, Encoded, gather, readable
+from unbackdoor.data.gather import Encoded, gather, listed, readable
 from unbackdoor.data.images import Images
 from unbackdoor.data.labelling import labelled
 from unbackdoor.errors import ArgumentError, ContentError, brief, printable
@@ -102,10 +102,9 @@ def _check_places(path: Path, places: Sequence[Path]) -> None:
         if not place.is_file():
             missing.append(str(place))
     if missing:
-        more = f" and {len(missing) - LISTED:,} more" if len(missing) > LISTED else ""
         raise ContentError(
             f"--data: {len(missing):,} of {len(places):,} pictures that {path} names are not "
-            f"there: {', '.join(missing[:LISTED])}{more}; paths start at the folder of the table."
+            f"there: {listed(missing)}; paths start at the folder of the table."
         )
 
 
