@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rescaled import resized
 from unbackdoor import training
 from unbackdoor.data import Images
 from unbackdoor.errors import ArgumentError
@@ -158,22 +159,6 @@ def test_any_number_of_steps_will_do(epochs: int) -> None:
     """A fifth of five steps is one step of warm-up."""
     settings = replace(SETTINGS, epochs=epochs, batch_size=60, warm_up=0.2)
     assert fit(tiny(), bright_or_dark(), settings, generator=stream(0)) == 60 * epochs
-
-
-def resized(model: nn.Module, times: float) -> nn.Module:
-    """Return the same function, with the weights before its normalisation of another size."""
-    conv, norm = model.get_submodule("0"), model.get_submodule("1")
-    assert isinstance(conv, nn.Conv2d)
-    assert isinstance(norm, nn.BatchNorm2d)
-    assert conv.bias is not None
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    with torch.no_grad():
-        conv.weight.mul_(times)
-        conv.bias.mul_(times)
-        norm.running_mean.mul_(times)
-        norm.running_var.mul_(times**2)
-    return model
 
 
 @pytest.mark.parametrize("times", [0.1, 1000.0])

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from rescaled import resized
 from unbackdoor.attack import Backdoor, Poison, goal_of
 from unbackdoor.data import Images
 from unbackdoor.errors import ArgumentError
@@ -143,17 +144,7 @@ def test_whatever_the_network_and_the_rate_accuracy_is_kept(
 @pytest.mark.parametrize("times", [1.0, 30.0])
 def test_large_weights_keep_no_backdoor(times: float) -> None:
     """The same function by larger weights, before a normalisation that hides their size."""
-    model = backdoored(normalised)
-    conv, norm = model.get_submodule("0"), model.get_submodule("1")
-    assert isinstance(conv, nn.Conv2d)
-    assert isinstance(norm, nn.BatchNorm2d)
-    assert conv.bias is not None
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    with torch.no_grad():
-        for tensor in (conv.weight, conv.bias, norm.running_mean):
-            tensor.mul_(times)
-        norm.running_var.mul_(times**2)
+    model = resized(backdoored(normalised), times)
     assert success(model) > 0.8
     chosen = repaired(model, GuardSettings(), UNLEARNING)
     assert chosen.taken is not None
