@@ -7,7 +7,6 @@ import io
 import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import Annotated, assert_never, get_args
 
 import tyro
@@ -27,6 +26,7 @@ from unbackdoor.app.options import (
 )
 from unbackdoor.app.settings_file import with_settings
 from unbackdoor.errors import UnbackdoorError, printable
+from unbackdoor.runtime import stop
 
 Command = (
     Annotated[Demo, subcommand("demo")]
@@ -41,18 +41,14 @@ Command = (
 )
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends the work in the same way as SIGINT."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    stop.listen()
     for output in (sys.stdout, sys.stderr):
         if isinstance(output, io.TextIOWrapper):
             output.reconfigure(errors="replace")  # replace symbols that the terminal lacks
     try:
-        code = _run(sys.argv[1:] if arguments is None else list(arguments))
+        code = _unless_stopped(sys.argv[1:] if arguments is None else list(arguments))
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of the output has closed it
         from unbackdoor.app import terminal
@@ -65,13 +61,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         code = UNUSABLE if error.errno == errno.ENOSPC else BAD_ARGUMENT
         return _failed(f"{where}{error.strerror or error}; check the path.", code)
-    except KeyboardInterrupt as stop:
-        number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
-        notes = dict.fromkeys(getattr(stop, "__notes__", ()))
+    except KeyboardInterrupt as came:
+        number = signal.SIGTERM if isinstance(came, stop.Terminated) else signal.SIGINT
+        notes = dict.fromkeys(getattr(came, "__notes__", ()))
         return _failed("; ".join(["interrupted", *notes]) + ".", 128 + number)
     except Exception as error:
         return _failed(f"internal error ({type(error).__name__}: {error}).", UNUSABLE)
     return code
+
+
+def _unless_stopped(arguments: list[str]) -> int:
+    """Run the command line; an error of work that was stopped is none."""
+    try:
+        return _run(arguments)
+    except Exception:
+        stop.check()
+        raise
 
 
 def _run(arguments: list[str]) -> int:
@@ -142,7 +147,3 @@ def _bare(annotated: object) -> type:
 def _failed(sentence: str, code: int) -> int:
     print(f"unbackdoor: {printable(sentence)}", file=sys.stderr)
     return code
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise Terminated

@@ -17,6 +17,7 @@ from unbackdoor.app.outputs import check_outputs, print_one_of_several, write_an
 from unbackdoor.data import Split
 from unbackdoor.errors import ArgumentError, UnbackdoorError, printable
 from unbackdoor.results import FileRecord, Scanned, ScanResult, Unscanned
+from unbackdoor.runtime import stop
 from unbackdoor.runtime.files import sha256_of, solid_bytes
 from unbackdoor.runtime.journal import Journal, state_folder
 from unbackdoor.runtime.progress import Progress
@@ -142,6 +143,7 @@ class _Scanner:
 
 
 def _failed(name: str, error: Exception) -> _Attempt:
+    stop.check()
     try:
         path = Path(name)
         whole = path.is_file() and solid_bytes(path) == path.stat().st_size

@@ -15,7 +15,7 @@ from unbackdoor.bench.framework.archive import Archive
 from unbackdoor.bench.framework.engine import Engine
 from unbackdoor.bench.framework.spec import Spec, settle
 from unbackdoor.errors import ContentError, UnbackdoorError, brief
-from unbackdoor.runtime import cpu
+from unbackdoor.runtime import cpu, stop
 from unbackdoor.runtime.progress import Progress
 
 
@@ -106,10 +106,12 @@ def execute(spec: Spec, inputs: Mapping[Spec, Any], device: str, threads: int) -
     try:
         return spec.run(inputs, device)
     except UnbackdoorError as error:
+        stop.check()
         return Failure(error)
     except Exception as error:  # a failure of one piece, such as a GPU out of memory
         if isinstance(error.__cause__, KeyboardInterrupt):  # it came while a class was being made
             raise error.__cause__ from None
+        stop.check()
         told = ContentError(f"a piece failed with {type(error).__name__} ({brief(error)}).")
         told.add_note(traceback.format_exc())
         return Failure(told)
