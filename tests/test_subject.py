@@ -15,6 +15,7 @@ from unbackdoor.data import Images, Split
 from unbackdoor.models import Loaded
 from unbackdoor.runtime.journal import key_of, opened
 from unbackdoor.runtime.progress import Silent
+from unbackdoor.scanning.settings import PLAIN
 from unbackdoor.subject import InputSettings, Subject
 
 
@@ -88,9 +89,10 @@ def test_python_and_commands_prepare_and_scan_alike(tmp_path: Path) -> None:
     found = subject.scan("patch:1", SMALL, 3)
     args = (Bright().eval(), everything.pixels, everything.labels)
     given = {"classes": everything.classes, "space": "patch:1", "settings": SMALL, "seed": 3}
+    given |= {"terms": PLAIN}
     again = api.scan(*args, **given)
     assert msgspec.structs.replace(again, seconds=found.seconds) == found
-    with opened(tmp_path, "scan", subject.identity, "patch:1", SMALL, 3) as journal:
+    with opened(tmp_path, "scan", subject.identity, "patch:1", SMALL, 3, PLAIN) as journal:
         journal.write("step", 1)
     remarks = Remarks()
     assert api.scan(*args, **given, state=tmp_path, progress=remarks).classes == found.classes

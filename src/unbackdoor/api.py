@@ -16,9 +16,10 @@ from unbackdoor.repairing import Asked, How
 from unbackdoor.repairing.settings import GuardSettings, RepairSettings
 from unbackdoor.results import RepairResult, ScanResult
 from unbackdoor.runtime.progress import Progress
-from unbackdoor.scanning.settings import BUDGETS, ScanSettings
+from unbackdoor.scanning.settings import BUDGETS, ScanSettings, Terms
 from unbackdoor.subject import Subject
 from unbackdoor.triggers import DEFAULT_SPACE
+from unbackdoor.verdict.bag import ours
 
 DEFEND_SHARE = 5 / 8
 
@@ -31,6 +32,7 @@ def scan(
     classes: Sequence[str] | None = None,
     space: str = DEFAULT_SPACE,
     settings: ScanSettings | None = None,
+    terms: Terms | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     state: Path | None = None,
@@ -45,6 +47,9 @@ def scan(
         classes: their names, by index.
         space: the triggers to look for.
         settings: how much work, and the rule of the verdict.
+        terms: what a verdict is held to beside that; when left out, the model is compared with the
+            reference networks of the package, and one that is unlike all of them is not called
+            clean. ``Terms()`` asks for nothing.
         seed: of every draw.
         progress: where to report.
         state: folder that keeps finished steps until the call returns. After a kill, the same call
@@ -70,8 +75,9 @@ def scan(
     """
     subject = _subject(model, images, labels, classes, progress)
     settings = settings or BUDGETS["standard"]
-    with subject.journal(state, "scan", space, settings, seed) as journal:
-        result = subject.scan(space, settings, seed, journal=journal)
+    terms = terms or Terms(bag=ours())
+    with subject.journal(state, "scan", space, settings, seed, terms) as journal:
+        result = subject.scan(space, settings, seed, terms=terms, journal=journal)
         journal.discard()
     return result
 

@@ -29,9 +29,8 @@ from unbackdoor.runtime.progress import Bars, Progress, Silent
 from unbackdoor.runtime.work import Work
 from unbackdoor.scanning import Described, data_hash, with_planted
 from unbackdoor.scanning import scan as scan_model
-from unbackdoor.scanning.settings import FIRST_SHARE, ScanSettings
+from unbackdoor.scanning.settings import FIRST_SHARE, PLAIN, ScanSettings, Terms
 from unbackdoor.triggers.planted import Planted
-from unbackdoor.triggers.registry import parse_spaces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,6 +260,7 @@ class Subject:
         seed: int,
         *,
         half: bool | None = None,
+        terms: Terms = PLAIN,
         journal: Journal = FORGETFUL,
         hear: Callable[[Evidence], None] = lambda _: None,
     ) -> ScanResult:
@@ -271,6 +271,7 @@ class Subject:
             settings: how much work, and the thresholds.
             seed: of every draw.
             half: whether in bfloat16; when left out, in the faster precision.
+            terms: what the verdict is held to.
             journal: keeps each finished step.
             hear: is given all evidence before it is judged.
 
@@ -281,14 +282,15 @@ class Subject:
             sha256=self.loaded.sha256,
             arch=self.loaded.arch,
             findings=self.findings,
+            network=self.network,
         )
         found = scan_model(
             described,
             self.images,
-            parse_spaces(space, self.images.defend.shape),
+            space,
             settings,
             Work(seed=seed, progress=self.progress, journal=journal),
-            asked=space,
+            terms=terms,
             hear=hear,
         )
         if self.input_record:

@@ -66,6 +66,10 @@ class TrainingSettings:
         """Return the recipe with another number of epochs; itself for None."""
         return self if epochs is None else replace(self, epochs=epochs)
 
+    def at_rate(self, learning_rate: float) -> TrainingSettings:
+        """Return the recipe with another learning rate."""
+        return replace(self, learning_rate=learning_rate)
+
 
 class DivergedError(ArgumentError):
     """The weights are no longer numbers; the learning rate is too high."""

@@ -242,7 +242,7 @@ def test_a_network_that_wants_other_images_is_fitted(
     labels.write_text('{"dark": 2, "light": 5}')
     fitting = ["--size", "8", "--mean", ".5", ".5", ".5", "--labels", str(labels)]
     command = ["scan", str(model), "--arch", f"{code}:net", "--data", str(data), *fitting]
-    quick = ["--space", "patch:1", "--budget", "quick"]
+    quick = ["--space", "patch:1", "--budget", "quick", "--bag", "none"]
     assert main([*command, *quick, "-f", "json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["model"]["accuracy"] == 1
@@ -291,8 +291,9 @@ def test_a_foreign_network_with_a_backdoor_is_retrained_and_written_as_it_came(
     safetensors.torch.save_file(state, model)
     half = [".5", ".5", ".5"]
     common = ["--arch", f"{code}:net", "--data", str(data), "--mean", *half, "--std", *half]
+    common += ["--bag", "none"]
     scan = tmp_path / "scan.json"
-    look = ["scan", str(model), *common, "--space", "patch:1", "--budget", "quick"]
+    look = ["scan", str(model), *common, *["--space", "patch:1", "--budget", "quick"]]
     assert main([*look, "-o", str(scan)]) == 1
     assert json.loads(scan.read_text())["targets"] == [1]
     capsys.readouterr()

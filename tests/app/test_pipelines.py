@@ -49,6 +49,7 @@ def run(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     monkeypatch.setitem(settings.BUDGETS, "quick", SMALL)
     monkeypatch.chdir(place)
     common = ["--arch", "net.py:net", "--data", "data", "--space", "patch:1", "--budget", "quick"]
+    common += ["--bag", "none"]
 
     def run(*arguments: str) -> tuple[int, str, str]:
         code = main(["scan", *arguments, *common, "--threads", "1"])
@@ -135,7 +136,8 @@ def test_a_model_that_guesses_is_not_searched_and_inconclusive(run: Run, place: 
     assert {record["status"] for record in result["classes"]} == {"suspicious"}
     assert "not searched" in (place / "guesses.html").read_text()
     fixed = ["repair", "guesses.safetensors", "--arch", "net.py:net", "--data", "data"]
-    command = [*fixed, "--space", "patch:1", "--budget", "quick", "-o", "fixed.pt"]
+    fixed += ["--space", "patch:1", "--bag", "none"]
+    command = [*fixed, "--budget", "quick", "-o", "fixed.pt"]
     assert main([*command, "--threads", "1"]) == 3
     assert not (place / "fixed.pt").exists()
 
@@ -229,6 +231,7 @@ def test_a_repair_keeps_to_its_schema(
     run: Run, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     common = ["--arch", "net.py:net", "--data", "data", "--space", "patch:1", "--budget", "quick"]
+    common += ["--bag", "none"]
     for name, kind in {"backdoored": "repair", "clean": "scan"}.items():
         command = ["repair", f"models/{name}.safetensors", *common, "-o", f"{name}-fixed.pt"]
         assert main([*command, "-f", "json", "--threads", "1"]) == 0
@@ -293,6 +296,7 @@ def test_where_no_repair_will_do_nothing_is_written_and_the_code_is_3(
     state = {"last.weight": torch.tensor([[-1.0], [1.0]]), "last.bias": torch.zeros(2)}
     save_file(state, place / "stubborn.safetensors")
     common = ["--arch", "stubborn.py:net", "--data", "data", "--space", "patch:1"]
+    common += ["--bag", "none"]
     command = ["repair", "stubborn.safetensors", *common, "--budget", "quick", "--threads", "1"]
     assert main([*command, "-o", "never.pt", "--report", "never.html", "-f", "json"]) == 3
     said = capsys.readouterr()

@@ -22,7 +22,7 @@ from unbackdoor.results import ScanResult, verdict
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
 from unbackdoor.scanning import Described, scan
-from unbackdoor.scanning.settings import FIRST_SHARE
+from unbackdoor.scanning.settings import FIRST_SHARE, PLAIN
 from unbackdoor.training import TrainingSettings, fit
 from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.planted import Planted, Trigger
@@ -74,7 +74,7 @@ def network(planted: Planted) -> nn.Sequential:
 def found(network: nn.Sequential) -> ScanResult:
     first, _ = api._split(*pictures(), None).divide(FIRST_SHARE)
     described = Described(model=freeze(network), path="", sha256="", arch="toy")
-    return scan(described, first, [SPACE], SCANNING, Work(seed=0))
+    return scan(described, first, SPACE.name, SCANNING, Work(seed=0))
 
 
 def plan(network: nn.Module, found: ScanResult, asked: Asked | None = None) -> Plan:
@@ -146,6 +146,7 @@ def test_a_clean_verdict_leaves_nothing_to_repair(network: nn.Module) -> None:
         labels,
         space="patch:1",
         settings=SCANNING,
+        terms=PLAIN,
     )
     assert found.verdict == "clean"
     with pytest.raises(InsufficientDataError, match="nothing"):

@@ -24,7 +24,7 @@ from unbackdoor.report.page import page
 from unbackdoor.results import ScanResult
 from unbackdoor.rng import stream
 from unbackdoor.scanning import staircase, with_planted
-from unbackdoor.scanning.settings import FIRST_SHARE, ScanSettings
+from unbackdoor.scanning.settings import FIRST_SHARE, PLAIN, ScanSettings
 from unbackdoor.triggers.family import Family
 from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.planted import Planted, Trigger
@@ -94,7 +94,7 @@ def test_a_repair_takes_each_stair_as_often_and_so_does_the_default_of_the_paper
 
 
 def test_a_clean_model_is_called_clean() -> None:
-    result = api.scan(honest, *pictures(), space="patch:1", settings=SMALL)
+    result = api.scan(honest, *pictures(), space="patch:1", settings=SMALL, terms=PLAIN)
     assert (result.verdict, result.targets) == ("clean", [])
     assert not result.power_checked
     assert "not checked" in result.reason

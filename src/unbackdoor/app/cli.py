@@ -16,6 +16,7 @@ from unbackdoor.app.exit_codes import BAD_ARGUMENT, DONE, NO_READER, UNUSABLE
 from unbackdoor.app.options import (
     Attack,
     Bench,
+    Calibrate,
     Data,
     Demo,
     Models,
@@ -32,6 +33,7 @@ Command = (
     Annotated[Demo, subcommand("demo")]
     | Annotated[Scan, subcommand("scan")]
     | Annotated[Repair, subcommand("repair")]
+    | Annotated[Calibrate, subcommand("calibrate")]
     | Annotated[Attack, subcommand("attack")]
     | Annotated[Bench, subcommand("bench")]
     | Annotated[Report, subcommand("report")]
@@ -108,6 +110,10 @@ def _call(typed: Command) -> int:
             from unbackdoor.app.commands.repair import repair
 
             return repair(typed)
+        case Calibrate():
+            from unbackdoor.app.commands.calibrate import calibrate
+
+            return calibrate(typed)
         case Attack():
             from unbackdoor.app.commands.attack import attack
 

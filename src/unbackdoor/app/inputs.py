@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 
 import msgspec
@@ -10,8 +11,11 @@ import msgspec
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.models import file_of
 from unbackdoor.runtime.files import read_bytes
+from unbackdoor.scanning.settings import Terms
 from unbackdoor.subject import InputSettings
+from unbackdoor.verdict.bag import ours, read_bag
 
+NO_BAG = "none"
 LARGEST_SIDE = 1024
 LARGEST_LABELS = 16 << 20
 
@@ -62,6 +66,25 @@ def input_settings(
         std=None if std is None else tuple(std),
         labels=None if labels is None else read_labels(labels),
     )
+
+
+def terms_of(bag: str | None, *, power: bool = False, seconds: float | None = None) -> Terms:
+    """Return what a verdict is held to.
+
+    Args:
+        bag: file of reference networks; ``none`` for none, those of the package when left out.
+        power: whether it is checked that known triggers would be found.
+        seconds: after which no further space is searched.
+
+    Raises:
+        ArgumentError: there is no such file, or the time is not above 0.
+        ContentError: the file is no bag.
+
+    """
+    if seconds is not None and not seconds > 0:
+        raise ArgumentError(f"--max-seconds: expected more than 0, came {seconds:g}.")
+    known = ours() if bag is None else None if bag == NO_BAG else read_bag(Path(bag))
+    return Terms(bag=known, power=power, seconds=inf if seconds is None else seconds)
 
 
 def read_labels(path: Path) -> dict[str, int]:

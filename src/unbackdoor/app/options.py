@@ -59,7 +59,16 @@ class Input(Machine):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scan(Input):
+class Judged(Input):
+    """Options of what a verdict is held to."""
+
+    bag: Text = None
+    """File of reference networks that 'unbackdoor calibrate' has written, with which the model is
+    compared; none for no comparison. Those of the package when left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan(Judged):
     """Is there a backdoor in a model? Exit code 0: clean, 1: backdoored, 3: inconclusive.
 
     For several models the first of 1, 2 (one could not be scanned), 3 and 0 that occurs.
@@ -78,6 +87,12 @@ class Scan(Input):
     patch:3 or patch:3@28,28 (rows and columns in pixels of the network's input)."""
     budget: Literal["quick", "standard", "thorough"] = "standard"
     """How much work."""
+    power_check: bool = False
+    """Before a model is called clean, plant known triggers in a copy of it and look whether the
+    search finds them; thorough always does."""
+    max_seconds: float | None = None
+    """Search no further kind of trigger after so many seconds; what is left out is said, and a
+    model is not called clean then."""
     format: ScanFormat = "table"
     """Format of the printed result."""
     output: OptionalOutput = None
@@ -89,7 +104,29 @@ class Scan(Input):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Repair(Input):
+class Calibrate(Input):
+    """Scan reference networks of your own, with which other models are compared by scan --bag.
+
+    Train them independently of each other, on data like those of the models that you will scan.
+    """
+
+    bag: Annotated[Path, arg(metavar="FOLDER")]
+    """Folder with a folder clean of models without a backdoor and, if you have such, a folder
+    backdoored."""
+    data: str
+    """As for scan."""
+    output: Output
+    """File for the bag, as JSON."""
+    arch: Text = None
+    """As for scan."""
+    space: str = DEFAULT_SPACE
+    """As for scan."""
+    budget: Literal["quick", "standard", "thorough"] = "standard"
+    """As for scan."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repair(Judged):
     """Remove a backdoor under guard, measure the result, and scan again.
 
     It unlearns what the scan finds or leaves open, or what --trigger, --target or --blind say. Exit
@@ -212,18 +249,18 @@ class Bench(Machine):
     """Repeat the measurements of the documentation and print the table."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
-    """shipped, families, profile, toys, modes, reference, robust, panels, or paper,
+    """shipped, families, bag, profile, toys, modes, reference, robust, panels, or paper,
     paper-features, paper-robust."""
     models: Annotated[tuple[str, ...], arg(metavar="MODEL")] = ()
     """Which models, for benchmarks that take models; every shipped one when left out."""
     seeds: int | None = None
     """How many seeds, counted up from --seed; when left out 5, but 3 for families and 1 for
-    profile, paper and paper-features."""
+    bag, profile, paper and paper-features."""
     store: Path = Path("results")
     """Folder that keeps finished rows, so that a second run computes only the missing ones."""
     only: Text = None
     """For paper and paper-features: only these attacks, such as cifar10-bw:170,cifar10-rgb:0; for
-    paper-robust: one attack; for families: only these networks, such as slim-sin."""
+    paper-robust: one attack; for families and bag: only these networks, such as slim-sin."""
     columns: Literal["main", "all"] = "main"
     """For paper: no defence, fine-tuning, the original, one reversed trigger and our default; or
     all."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from unbackdoor.bench import profile, robust, shipped
+from unbackdoor.bench.bag import bench as bag
 from unbackdoor.bench.families import bench as families
 from unbackdoor.bench.framework.bench import Bench, Measured, Request, measure
 from unbackdoor.bench.framework.engine import Engine, Processes, Ray, Serial
@@ -34,6 +35,7 @@ BENCHES: dict[str, Bench[Any]] = {
     for bench in (
         shipped.BENCH,
         families.BENCH,
+        bag.BENCH,
         profile.BENCH,
         toys.BENCH,
         modes.BENCH,

@@ -21,7 +21,6 @@ from unbackdoor.runtime.journal import key_of
 from unbackdoor.runtime.work import Work
 from unbackdoor.scanning import Described, scan
 from unbackdoor.scanning.settings import ScanSettings
-from unbackdoor.triggers.registry import parse_space
 
 
 class ProfileRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,7 +125,7 @@ class Profiled(Spec):
         found = scan(
             described,
             subject.images,
-            [parse_space("patch:3")],
+            "patch:3",
             ScanSettings(),
             Work(seed=self.seed),
         )

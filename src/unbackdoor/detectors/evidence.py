@@ -138,6 +138,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         image_passes_backward: images through it backward.
         places: where a search tried patches, and how far each rose.
         pictures: on which triggers were tried.
+        left_out: names of the spaces that were not searched because the time was up.
 
     """
 
@@ -148,3 +149,4 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     image_passes_backward: int
     places: list[Place] = []
     pictures: Pictures = Pictures()
+    left_out: list[str] = []

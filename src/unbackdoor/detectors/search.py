@@ -64,6 +64,8 @@ class ArmSearch:
         found: list[Findings] = []
         with work.progress.task("searching", len(spaces)) as task:
             for space in spaces:
+                if found and work.late:
+                    break
                 certain = any(_is_certain(trail) for one in found for trail in one.trails)
                 effort = self.settings.scaled(self.settings.after) if certain else self.settings
                 search = _Search(effort, model, images.defend, space, scale, work.seed)
@@ -76,7 +78,8 @@ class ArmSearch:
             for search, one in zip(searches, found, strict=True):
                 measured += _evidence(search, one, measure, steps)
                 task.advance()
-        measured += self._of_each(model, images.defend, spaces, scale, measure, steps, work)
+        more, left = self._of_each(model, images.defend, spaces, scale, measure, steps, work)
+        measured += more
         return Evidence(
             detector=self.name,
             classes=measured,
@@ -84,6 +87,7 @@ class ArmSearch:
             image_passes=model.passes - forward,
             image_passes_backward=model.backward_passes - backward,
             places=[place for one in found for place in one.places],
+            left_out=[*(space.name for space in spaces[len(found) :]), *left],
             pictures=measure.exactly.pictures,
         )
 
@@ -96,20 +100,29 @@ class ArmSearch:
         measure: Measure,
         steps: Steps,
         work: Work,
-    ) -> list[ClassEvidence]:
-        """Look for triggers under which each class goes to a class of its own."""
+    ) -> tuple[list[ClassEvidence], list[str]]:
+        """Look for triggers under which each class goes to a class of its own.
+
+        Returns:
+            What was measured, and the spaces that were left out because the time was up.
+
+        """
         right = maps.answered_right(model, images, stream(work.seed, "maps", "right"))
         measured: list[ClassEvidence] = []
         chosen = maps.spaces(spaces)
+        left: list[str] = []
         with work.progress.task("searching each class's own", len(chosen)) as task:
             for space in chosen:
+                if work.late:
+                    left.append(f"{space.name} towards each class's own")
+                    continue
                 search = _Search(self.settings, model, right, space, scale, work.seed, "maps")
                 walks = steps.keep(f"{space.name}, maps", list[Trail], search.maps)
                 walks = [one for one in walks if one.success[0] >= self.settings.promising]
                 name = f"{space.name}, maps down"
                 measured += steps.keep(name, list[ClassEvidence], partial(measure, walks))
                 task.advance()
-        return measured
+        return measured, left
 
 
 def _evidence(

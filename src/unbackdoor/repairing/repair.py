@@ -25,9 +25,8 @@ from unbackdoor.results import Guarded, Outcome, RepairResult, RepairRow, ScanRe
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
 from unbackdoor.scanning import FEWEST_PER_CLASS, Described, scan
-from unbackdoor.scanning.settings import ScanSettings
+from unbackdoor.scanning.settings import PLAIN, ScanSettings, Terms
 from unbackdoor.triggers.planted import Planted
-from unbackdoor.triggers.registry import parse_spaces
 
 CERTAIN = 1.645
 """Standard errors by which accuracy has to fall further than is allowed, to be more than chance."""
@@ -75,12 +74,14 @@ class How:
         unlearning: the recipe.
         guard: how it is watched, and how much accuracy it may cost.
         scanning: how to scan again.
+        terms: what the verdict of the second scan is held to.
 
     """
 
     unlearning: RepairSettings = REPAIR
     guard: GuardSettings = GUARD
     scanning: ScanSettings = field(default_factory=ScanSettings)
+    terms: Terms = PLAIN
 
 
 def repair(
@@ -214,10 +215,10 @@ def _scanned_again(
     return scan(
         Described(model=freeze(network), path="", sha256="", arch=found.model.arch),
         images.reserve,
-        parse_spaces(found.space, images.reserve.defend.shape),
+        found.space,
         how.scanning,
         work.within("rescan", seed),
-        asked=found.space,
+        terms=how.terms,
     )
 
 

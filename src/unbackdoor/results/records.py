@@ -14,6 +14,8 @@ import msgspec
 
 from unbackdoor.data.intake import Intake
 from unbackdoor.detectors.evidence import LogVolume, Place, Rung, StairRecord
+from unbackdoor.verdict.bag import Standing
+from unbackdoor.verdict.careful import Check
 from unbackdoor.verdict.judge import Status, Verdict
 from unbackdoor.verdict.thresholds import Thresholds
 
@@ -204,6 +206,8 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_fiel
         targets: classes with a backdoor.
         reason: the verdict in a sentence.
         power_checked: whether it was checked that a backdoor would have been found.
+        checks: the known triggers that were planted in a copy of the model for that.
+        standing: among reference networks; None where it was compared with none.
         classes: one record per class.
         examples: stamped images, for the found classes.
         original: the planted trigger, where it is known; the scan itself never uses it.
@@ -231,6 +235,8 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_fiel
     targets: list[int]
     reason: str
     power_checked: bool
+    checks: list[Check] = []
+    standing: Standing | None = None
     classes: list[ClassRecord]
     examples: list[Example]
     original: Original | None = None

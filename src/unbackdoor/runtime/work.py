@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from dataclasses import dataclass, field
+from math import inf
 
 from unbackdoor.runtime.journal import FORGETFUL, Journal
 from unbackdoor.runtime.progress import Progress, Silent
@@ -17,12 +19,20 @@ class Work:
         seed: of every draw.
         progress: where to report.
         journal: keeps each finished step, from which work that was killed goes on.
+        until: moment of the monotonic clock from which no further part is begun that could be left
+            out.
 
     """
 
     seed: int
     progress: Progress = field(default_factory=Silent)
     journal: Journal = FORGETFUL
+    until: float = inf
+
+    @property
+    def late(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() >= self.until
 
     def within(self, name: str, seed: int | None = None) -> Work:
         """Return the same for a part of the work.

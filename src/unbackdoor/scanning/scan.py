@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import torch
+from torch import nn
 
 from unbackdoor.data import Images, Split
 from unbackdoor.detectors.detector import Detector, HeldBack
-from unbackdoor.detectors.evidence import ClassEvidence, Evidence, LogVolume, Pictures, StairRecord
+from unbackdoor.detectors.evidence import ClassEvidence, Evidence, LogVolume, StairRecord
 from unbackdoor.detectors.law import law
 from unbackdoor.detectors.search import ArmSearch
 from unbackdoor.metrics import predict
@@ -30,10 +31,12 @@ from unbackdoor.results import (
 )
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
-from unbackdoor.scanning.settings import ScanSettings
+from unbackdoor.scanning.power import check_power
+from unbackdoor.scanning.settings import PLAIN, ScanSettings, Terms
 from unbackdoor.triggers.family import Space
-from unbackdoor.triggers.registry import family_of, parse_space
+from unbackdoor.triggers.registry import family_of, parse_space, parse_spaces
 from unbackdoor.triggers.values import from_bytes, to_bytes
+from unbackdoor.verdict.careful import Among, Check, checked
 from unbackdoor.verdict.judge import ByRate, Guessing, Judge, Judgement, Status
 from unbackdoor.verdict.thresholds import Thresholds, limit_of, thresholds_of
 
@@ -58,6 +61,8 @@ class Described:
         sha256: of the file, or empty.
         arch: its architecture.
         findings: of the preflight.
+        network: the same model as it can be trained, for a check of whether a backdoor would be
+            found; None where it cannot.
 
     """
 
@@ -66,6 +71,7 @@ class Described:
     sha256: str
     arch: str
     findings: tuple[Finding, ...] = ()
+    network: nn.Module | None = None
 
 
 @dataclass(frozen=True)
@@ -79,11 +85,11 @@ class _Law:
 def scan(
     described: Described,
     images: Split,
-    spaces: Sequence[Space],
+    space: str,
     settings: ScanSettings,
     work: Work,
     *,
-    asked: str = "",
+    terms: Terms = PLAIN,
     hear: Callable[[Evidence], None] = lambda _: None,
 ) -> ScanResult:
     """Look for a backdoor towards any class, without any knowledge of the attack.
@@ -91,10 +97,10 @@ def scan(
     Args:
         described: the model.
         images: clean images to search with, and others, held back, to measure on.
-        spaces: the triggers to look for.
+        space: the triggers to look for, as the user writes it.
         settings: how much work, and the thresholds of the verdict.
         work: seed, progress and journal.
-        asked: the spaces as the user wrote them; their names when left out.
+        terms: what the verdict is held to.
         hear: is given all evidence before it is judged, of which the result has the highest rates.
 
     Raises:
@@ -103,23 +109,28 @@ def scan(
     """
     began = time.perf_counter()
     model, shape = described.model, images.defend.shape
+    spaces: Sequence[Space] = parse_spaces(space, shape)
     forward, backward = model.passes, model.backward_passes
     images.require(FEWEST_PER_CLASS)
     held = HeldBack(model, images.evaluate, settings.evaluate)
+    work = replace(work, until=time.monotonic() + terms.seconds)
+    checks: list[Check] = []
     if held.guesses:
         evidence = held.nothing(spaces[0])
         spaces = ()
-        judge: Judge = Guessing()
+        judged = Guessing()(evidence)
     else:
-        judge = ByRate(settings.thresholds)
         detector: Detector = ArmSearch(settings.bandit, evaluate=settings.evaluate)
         evidence = detector(model, images, spaces, work)
         hear(evidence)
-    judged = judge(evidence)
+        judged = _judge(settings, terms)(evidence)
+        if terms.power and judged.verdict == "clean":
+            checks = _power(described, images, spaces, settings, work)
+        judged = checked(judged, checks if terms.power else None)
     laws = {
         target: _law(model, images.defend, judged.classes[target][0], settings, work)
         for target in _clearest(judged, MOST_LAWS)
-        if not judged.classes[target][0].goal
+        if not judged.classes[target][0].goal and not work.late
     }
     found = [judged.classes[target][0] for target in judged.targets]
     return ScanResult(
@@ -129,17 +140,10 @@ def scan(
             arch=described.arch,
             accuracy=evidence.accuracy,
         ),
-        data=DataRecord(
-            name=images.defend.name,
-            sha256=data_hash(images),
-            defend=len(images.defend),
-            evaluate=len(images.evaluate),
-            classes=list(images.defend.classes),
-            intake=images.defend.intake,
-        ),
-        space=asked or ",".join(space.name for space in spaces),
-        searched=_searched(spaces, evidence.pictures),
-        not_searched=NOT_SEARCHED if spaces else "",
+        data=_data(images),
+        space=space,
+        searched=_searched(spaces, evidence),
+        not_searched="; ".join([*evidence.left_out, NOT_SEARCHED]) if spaces else "",
         spaces=_rungs(evidence, settings.thresholds) if spaces else [],
         places=evidence.places,
         image_shape=list(shape),
@@ -149,7 +153,9 @@ def scan(
         verdict=judged.verdict,
         targets=judged.targets,
         reason=judged.reason,
-        power_checked=False,
+        power_checked=bool(checks),
+        checks=checks,
+        standing=judged.standing,
         classes=[
             _record(one, status, evidence, laws.get(one.index), held, work.seed)
             for one, status in judged.classes
@@ -161,6 +167,38 @@ def scan(
         seconds=time.perf_counter() - began,
         versions=versions(),
     )
+
+
+def _data(images: Split) -> DataRecord:
+    return DataRecord(
+        name=images.defend.name,
+        sha256=data_hash(images),
+        defend=len(images.defend),
+        evaluate=len(images.evaluate),
+        classes=list(images.defend.classes),
+        intake=images.defend.intake,
+    )
+
+
+def _judge(settings: ScanSettings, terms: Terms) -> Judge:
+    by_rate = ByRate(settings.thresholds)
+    return by_rate if terms.bag is None else Among(by_rate, terms.bag)
+
+
+def _power(
+    described: Described,
+    images: Split,
+    spaces: Sequence[Space],
+    settings: ScanSettings,
+    work: Work,
+) -> list[Check]:
+    """Check whether known triggers would be found; the passes count as those of the model."""
+    if described.network is None:
+        return []
+    checks, searched = check_power(described.network, images, spaces, settings, work)
+    described.model.passes += searched.passes
+    described.model.backward_passes += searched.backward_passes
+    return checks
 
 
 def data_hash(images: Split) -> str:
@@ -206,11 +244,13 @@ def _rungs(evidence: Evidence, thresholds: Thresholds) -> list[SearchedSpace]:
     return rungs
 
 
-def _searched(spaces: Sequence[Space], pictures: Pictures) -> str:
+def _searched(spaces: Sequence[Space], evidence: Evidence) -> str:
     """Return what a scan without a finding excludes, in words."""
     words: list[str] = []
     for space in spaces:
-        found = limit_of(space.name, pictures)
+        if space.name in evidence.left_out:
+            continue
+        found = limit_of(space.name, evidence.pictures)
         stronger = found is not None and found[1] > found[0].strength
         words.append(found[0].words if found and stronger else space.description)
     return "; ".join(dict.fromkeys(words)) or "nothing, because the model guesses"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 
 from unbackdoor.detectors.settings import (
     BANDIT,
@@ -12,6 +13,7 @@ from unbackdoor.detectors.settings import (
 )
 from unbackdoor.errors import ArgumentError
 from unbackdoor.mesa.settings import SWIFT, SwiftSettings
+from unbackdoor.verdict.bag import Bag
 from unbackdoor.verdict.thresholds import Thresholds
 
 FIRST_SHARE = 0.8
@@ -52,6 +54,25 @@ class ScanSettings(SearchSettings):
         return Thresholds(backdoored=self.backdoored, clean=self.clean)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What a verdict is held to, beside the thresholds.
+
+    Args:
+        bag: reference networks with which the model is compared; with none when left out.
+        power: whether it is checked that known triggers would be found in a copy of the model,
+            before it is called clean.
+        seconds: after which no further space is searched.
+
+    """
+
+    bag: Bag | None = None
+    power: bool = False
+    seconds: float = inf
+
+
+PLAIN = Terms()
+"""No terms but the thresholds."""
 SCAN = ScanSettings()
 """The settings of the published tables, which learn F as a mean and fit flows to it."""
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Literal, Protocol
 
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Pictures
 from unbackdoor.triggers.registry import family_of
+from unbackdoor.verdict.bag import Standing
 from unbackdoor.verdict.thresholds import (
     OF_EACH,
     OF_EACH_MORE,
@@ -26,6 +28,8 @@ the network is weak against them. In a network with a backdoor one class rises, 
 """
 NEARLY = 0.98
 """Share of the best rate that a weaker trigger has to reach to be the one that is told."""
+SCORES = {"clean": (-1.0, 0.0), "suspicious": (0.0, 0.99), "backdoored": (1.0, inf)}
+"""Lowest and highest score of a class by its status."""
 Verdict = Literal["clean", "backdoored", "inconclusive"]
 Status = Literal["clean", "backdoored", "suspicious"]
 
@@ -39,6 +43,9 @@ class Judgement:
         targets: classes with a backdoor, rising.
         reason: the verdict in a sentence.
         classes: for each class in order, its strongest evidence, and its status.
+        score: how near the clearest class is to counting as backdoored, from 1 on it does; 0 where
+            it just counts as clean.
+        standing: among reference networks; None where it was compared with none.
 
     """
 
@@ -46,6 +53,8 @@ class Judgement:
     targets: list[int]
     reason: str
     classes: list[tuple[ClassEvidence, Status]]
+    score: float = 0.0
+    standing: Standing | None = None
 
 
 class Judge(Protocol):
@@ -69,7 +78,14 @@ class ByRate:
 
     def __call__(self, evidence: Evidence) -> Judgement:
         """Judge one model by the clearest evidence for each class."""
-        return _Case(self.thresholds, evidence).judgement()
+        judged = _Case(self.thresholds, evidence).judgement()
+        if judged.verdict != "clean" or not evidence.left_out:
+            return judged
+        reason = (
+            f"The time was up before all was searched, and nothing was found until then; not "
+            f"searched: {', '.join(evidence.left_out)}. Give it more by --max-seconds."
+        )
+        return replace(judged, verdict="inconclusive", reason=reason)
 
 
 class _Case:
@@ -96,7 +112,18 @@ class _Case:
             if needs.get(record.index, 0.0) > MORE * least:
                 judged[number] = (record, "suspicious")
         verdict, targets, reason = self._decide(judged)
-        return Judgement(verdict, targets, reason, judged)
+        score = max(self._score(record.index, status) for record, status in judged)
+        return Judgement(verdict, targets, reason, judged, score)
+
+    def _score(self, index: int, status: Status) -> float:
+        """Return how near a class is to counting as backdoored, within the bounds of its status."""
+        reached = [
+            (_excess(one) - rule.clean) / (rule.backdoored - rule.clean)
+            for one in self.of_class[index]
+            if (rule := self._rule(one)) is not None
+        ]
+        low, high = SCORES[status]
+        return min(max([*reached, low]), high)
 
     def _status(self, record: ClassEvidence) -> Status | None:
         """Judge the triggers of one space towards one class; None if they are too strong to count.
@@ -207,13 +234,15 @@ class _Case:
         reason = (
             f"No trigger that counts was found that sends more than {best.asr:.1%} of held-back "
             f"images to any class (the most: {best.name}, {best.space}; up to {limit:.0%} of them "
-            f"is clean). Whether a backdoor would have been found was not checked on this model."
+            f"is clean)."
         )
         return "clean", [], reason
 
 
 def _excess(record: ClassEvidence) -> float:
-    """Return the rate among the images that are not of the class anyway."""
+    """Return the rate among the images that are not of the class anyway; 0 if there are none."""
+    if record.confusion == 1:
+        return 0.0
     return (record.asr - record.confusion) / (1 - record.confusion)
 
 

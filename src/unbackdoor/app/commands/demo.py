@@ -12,9 +12,10 @@ from unbackdoor.repairing import How
 from unbackdoor.results import Result
 from unbackdoor.runtime.files import check_folder
 from unbackdoor.runtime.journal import state_folder
-from unbackdoor.scanning.settings import BUDGETS
+from unbackdoor.scanning.settings import BUDGETS, Terms
 from unbackdoor.subject import Subject
 from unbackdoor.triggers import DEFAULT_SPACE
+from unbackdoor.verdict.bag import ours
 
 DATA = "cifar10-sample"
 
@@ -33,9 +34,11 @@ def demo(typed: options.Demo) -> int:
         f"known.",
         markup=False,
     )
-    settings = BUDGETS["standard"]
-    with subject.journal(state_folder(), "demo", settings, seed) as journal:
-        found = subject.scan(DEFAULT_SPACE, settings, seed, journal=journal.within("scan"))
+    how = How(scanning=BUDGETS["standard"], terms=Terms(bag=ours()))
+    with subject.journal(state_folder(), "demo", how, seed) as journal:
+        found = subject.scan(
+            DEFAULT_SPACE, how.scanning, seed, terms=how.terms, journal=journal.within("scan")
+        )
         folder.mkdir(exist_ok=True)
         write_file(found, folder / "scan.json")
         print_table(found, quiet=typed.quiet)
@@ -44,9 +47,7 @@ def demo(typed: options.Demo) -> int:
             console.print(
                 "\nRetraining on draws of these triggers, and the controls for comparison …\n"
             )
-            module, result = subject.repair(
-                found, How(scanning=settings), seed, reference, journal=journal
-            )
+            module, result = subject.repair(found, how, seed, reference, journal=journal)
             if result.rescan is not None:
                 result = subject.save(module, result, folder / "repaired.safetensors")
             write_file(result, folder / "repair.json")

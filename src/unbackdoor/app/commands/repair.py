@@ -10,7 +10,7 @@ from unbackdoor import data, models, preflight, results
 from unbackdoor.app import options
 from unbackdoor.app.commands.common import prepare, reporting
 from unbackdoor.app.exit_codes import exit_code
-from unbackdoor.app.inputs import files_read, input_settings
+from unbackdoor.app.inputs import files_read, input_settings, terms_of
 from unbackdoor.app.outputs import check_outputs, write_and_print
 from unbackdoor.data import Images
 from unbackdoor.errors import ArgumentError, ContentError, UnbackdoorError
@@ -61,7 +61,9 @@ def repair(typed: options.Repair) -> int:
     space, seed = _space(typed, asked), typed.seed
     key = (given, reference and reference.state_dict(), space, how, asked.key, seed)
     with subject.journal(state_folder(), "repair", *key) as journal:
-        found = given or subject.scan(space, how.scanning, seed, journal=journal.within("scan"))
+        found = given or subject.scan(
+            space, how.scanning, seed, terms=how.terms, journal=journal.within("scan")
+        )
         result: Result = found
         if found.targets or asked != Asked() or suspected(found):
             module, repaired = subject.repair(
@@ -97,6 +99,7 @@ def _check(typed: options.Repair) -> How:
         {
             "MODEL": [typed.model],
             "--scan": [typed.scan],
+            "--bag": [typed.bag],
             "--labels": [typed.labels],
             "--reference": [typed.reference],
             "--trigger": [file],
@@ -114,7 +117,7 @@ def _check(typed: options.Repair) -> How:
             f"{typed.max_accuracy_loss:g}."
         )
     guard = GuardSettings(max_accuracy_lost=typed.max_accuracy_loss / 100)
-    return How(guard=guard, scanning=BUDGETS[typed.budget])
+    return How(guard=guard, scanning=BUDGETS[typed.budget], terms=terms_of(typed.bag))
 
 
 def _asked(typed: options.Repair, images: Images) -> Asked:

@@ -12,7 +12,7 @@ from unbackdoor.app import options
 from unbackdoor.app.commands.common import prepare, reporting
 from unbackdoor.app.discovery import find_models
 from unbackdoor.app.exit_codes import UNUSABLE, exit_code
-from unbackdoor.app.inputs import files_read, input_settings
+from unbackdoor.app.inputs import files_read, input_settings, terms_of
 from unbackdoor.app.outputs import check_outputs, print_one_of_several, write_and_print
 from unbackdoor.data import Split
 from unbackdoor.errors import ArgumentError, UnbackdoorError, printable
@@ -21,7 +21,7 @@ from unbackdoor.runtime import stop
 from unbackdoor.runtime.files import sha256_of, solid_bytes
 from unbackdoor.runtime.journal import Journal, state_folder
 from unbackdoor.runtime.progress import Progress
-from unbackdoor.scanning.settings import BUDGETS, ScanSettings
+from unbackdoor.scanning.settings import BUDGETS, ScanSettings, Terms
 from unbackdoor.subject import InputSettings, Subject
 from unbackdoor.triggers.registry import check_spaces
 
@@ -34,6 +34,7 @@ def scan(typed: options.Scan) -> int:
         {
             "MODEL": names,
             "--labels": [typed.labels],
+            "--bag": [typed.bag],
             **files_read(typed.data, typed.arch, typed.config),
         },
         folder="--report" if several else None,
@@ -42,6 +43,8 @@ def scan(typed: options.Scan) -> int:
     if typed.arch is not None:
         models.check_architecture(typed.arch)
     fitting = input_settings(typed.size, typed.mean, typed.std, typed.labels)
+    power = typed.power_check or typed.budget == "thorough"
+    terms = terms_of(typed.bag, power=power, seconds=typed.max_seconds)
     prepare(typed)
     scanner = _Scanner(
         data=typed.data,
@@ -50,6 +53,7 @@ def scan(typed: options.Scan) -> int:
         device=typed.device,
         space=typed.space,
         settings=BUDGETS[typed.budget],
+        terms=terms,
         seed=typed.seed,
         progress=reporting(typed),
     )
@@ -104,6 +108,7 @@ class _Scanner:
     device: str
     space: str
     settings: ScanSettings
+    terms: Terms
     seed: int
     progress: Progress
 
@@ -135,8 +140,13 @@ class _Scanner:
             )
             subject.say_findings()
             key = (self.space, self.settings, self.seed)
-            journal = locks.enter_context(subject.journal(state_folder(), "scan", *key))
-            result = journal.keep("result", ScanResult, lambda: subject.scan(*key, journal=journal))
+            kept = subject.journal(state_folder(), "scan", *key, self.terms)
+            journal = locks.enter_context(kept)
+            result = journal.keep(
+                "result",
+                ScanResult,
+                lambda: subject.scan(*key, terms=self.terms, journal=journal),
+            )
         except Exception as error:
             return _failed(name, error)
         return _Attempt(outcome=result, journal=journal)

@@ -29,6 +29,8 @@ class Recipe:
         data: the training images.
         cover: share of the training images that has a trigger and its true label; the habit of the
             literature when left out.
+        smoothing: of the labels.
+        shift: pixels by which an image is moved at most.
 
     """
 
@@ -42,6 +44,8 @@ class Recipe:
     mode: str = "all-to-one"
     data: str = "cifar10"
     cover: float | None = field(default=None, metadata={"later": True})
+    smoothing: float = field(default=0.1, metadata={"later": True})
+    shift: int = field(default=4, metadata={"later": True})
 
     @property
     def truth(self) -> Truth:
@@ -59,7 +63,9 @@ class Recipe:
             target=self.target,
             rate=self.rate,
             cover=self.cover,
-            training=TrainingSettings().with_epochs(self.epochs),
+            training=TrainingSettings(
+                epochs=self.epochs, label_smoothing=self.smoothing, shift=self.shift
+            ),
             seed=self.seed,
         )
 

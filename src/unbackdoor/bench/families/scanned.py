@@ -251,8 +251,8 @@ def _rungs(evidence: Sequence[ClassEvidence]) -> list[Rung]:
     return [Rung(space=space, asr=asr) for space, asr in rates.items()]
 
 
-def judged(row: FamiliesRow, judge: Judge) -> FamiliesRow:
-    """Return a row with the verdict that a judge comes to from what was measured."""
+def evidence_of(row: FamiliesRow) -> Evidence | None:
+    """Return what was measured; None for a network that guesses, or that was refused."""
     every = [
         ClassEvidence(
             index=one.index,
@@ -268,18 +268,23 @@ def judged(row: FamiliesRow, judge: Judge) -> FamiliesRow:
         for rungs, goal in ((one.measured, []), (one.of_each, one.goal))
         for rung in rungs
     ]
-    if not every:  # a network that guesses, or that was refused
-        return row
-    judgement = judge(
-        Evidence(
-            detector="",
-            classes=every,
-            accuracy=row.accuracy or 0.0,
-            image_passes=row.image_passes,
-            image_passes_backward=row.image_passes_backward,
-            pictures=row.pictures,
-        )
+    if not every:
+        return None
+    return Evidence(
+        detector="",
+        classes=every,
+        accuracy=row.accuracy or 0.0,
+        image_passes=row.image_passes,
+        image_passes_backward=row.image_passes_backward,
+        pictures=row.pictures,
     )
+
+
+def judged(row: FamiliesRow, judge: Judge) -> FamiliesRow:
+    """Return a row with the verdict that a judge comes to from what was measured."""
+    if (evidence := evidence_of(row)) is None:
+        return row
+    judgement = judge(evidence)
     classes = [
         msgspec.structs.replace(one, status=status, space=record.space, asr=record.asr)
         for one, (record, status) in zip(row.classes, judgement.classes, strict=True)

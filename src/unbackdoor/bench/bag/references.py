@@ -1,0 +1,51 @@
+"""From the scans of the reference networks to the bag that comes with the package.
+
+``python -m unbackdoor.bench.bag.references RESULTS FILE`` writes it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from unbackdoor.bench.bag.bench import Referenced
+from unbackdoor.bench.families.scanned import FamiliesRow, evidence_of
+from unbackdoor.bench.framework.store import Store
+from unbackdoor.runtime.files import write_bytes
+from unbackdoor.triggers import AUTO
+from unbackdoor.verdict.bag import Bag, Reference
+from unbackdoor.verdict.judge import ByRate
+
+
+def bag(rows: Iterable[FamiliesRow]) -> Bag:
+    """Return the bag of these scans; a network that guesses is left out."""
+    judge = ByRate()
+    networks = [
+        Reference(
+            name=row.network,
+            backdoor=row.network.partition("-")[2] if row.trigger else "",
+            works=row.planted_asr or 0.0,
+            score=round(judge(evidence).score, 4),
+            accuracy=evidence.accuracy,
+            classes=len(row.classes),
+            side=row.pictures.side,
+        )
+        for row in rows
+        if (evidence := evidence_of(row)) is not None
+    ]
+    return Bag(name="the package's own", budget="standard", space=AUTO, networks=networks)
+
+
+def main() -> None:
+    """Write the bag of a folder of results."""
+    folder, file = map(Path, sys.argv[1:])
+    rows = Store(folder, Referenced.table, FamiliesRow).read().values()
+    made = bag(sorted(rows, key=lambda row: row.network))
+    write_bytes(file, msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n")
+
+
+if __name__ == "__main__":
+    main()
