@@ -20,7 +20,7 @@ from unbackdoor.report.draws import Draws, choose, neighbours, principal_axes, r
 from unbackdoor.report.examples import pairs
 from unbackdoor.report.pixels import Box, changed, crisp, data_uri, image, window
 from unbackdoor.report.triggers import PANEL_WIDTH, Law, allowance, portraits
-from unbackdoor.results import LogVolume, ScanResult
+from unbackdoor.results import LogVolume, Rung, ScanResult
 
 
 def decode(uri: str) -> np.ndarray:
@@ -77,13 +77,16 @@ def test_spread_keeps_order_and_distance(places: list[float]) -> None:
 def test_curve_goes_down_and_bounds_are_grouped() -> None:
     plot = curve_plot(scan().classes, 860, 430)
     assert plot is not None
-    assert [tick.text for tick in plot.x_ticks] == ["0.5", "0.8", "0.9"]
+    assert [tick.text for tick in plot.x_ticks] == ["0", "0.5", "0.8", "0.9"]
     heights = [mark.y for mark in plot.marks]
     assert heights == sorted(heights)
     assert len(plot.marks) == 3
-    assert sum(bound.count for bound in plot.bounds) == 27
-    assert len(plot.bounds) == 4
-    assert {name.text for name in plot.labels} == {"airplane", "9 classes"}
+    assert {name.text for name in plot.labels} == {"airplane"}
+    # Every line begins where all patterns count; those without triggers end at the next level.
+    assert sum(bound.count for bound in plot.bounds) == 9
+    assert {bound.x for bound in plot.bounds} == {plot.x_ticks[1].place}
+    start = f"{plot.x_ticks[0].place:g},{plot.y_ticks[-1].place:g}"
+    assert sum(line.points.startswith(start) for line in plot.lines) == 10
     everything = [*plot.marks, *plot.bounds]
     assert all(plot.left <= mark.x <= plot.right for mark in everything)
     assert all(plot.top <= mark.y <= plot.bottom - 17 for mark in everything)
@@ -100,9 +103,23 @@ def test_line_to_a_bound_is_dashed() -> None:
     )
     plot = curve_plot([one], 360, 380)
     assert plot is not None
-    assert [line.dashed for line in plot.lines] == [False, True]
+    assert [line.dashed for line in plot.lines] == [False, False, True]
     assert [bound.status for bound in plot.bounds] == ["backdoored"]
     assert [name.text for name in plot.labels] == ["cat"]
+
+
+def test_classes_that_were_not_measured_end_at_their_best_rate() -> None:
+    found = record(0, "cat", "backdoored", 0.99)
+    other = msgspec.structs.replace(
+        record(1, "dog", "clean", 0.2),
+        log_volume=[],
+        ladder=[Rung(space="patch:3", asr=0.2), Rung(space="patch:6", asr=0.7)],
+    )
+    plot = curve_plot([msgspec.structs.replace(found, space="patch:3@1,1"), other], 860, 430)
+    assert plot is not None
+    assert [end.text for end in plot.ends] == ["dog: up to 20.0%"]
+    first, second = (tick.place for tick in plot.x_ticks[:2])
+    assert plot.last_end == pytest.approx(first + (second - first) * 0.2 / 0.5, abs=0.1)
 
 
 def test_nothing_to_draw() -> None:
@@ -117,7 +134,7 @@ def test_one_level_and_values_that_are_not_finite() -> None:
     endless = [LogVolume(beta=0.9, value=float("-inf"), upper_bound=-4.0)]
     plot = curve_plot([one, msgspec.structs.replace(one, log_volume=endless)], 860, 430)
     assert plot is not None
-    assert len(plot.x_ticks) == 1
+    assert len(plot.x_ticks) == 2
 
 
 def test_hundred_found_classes_get_few_labels() -> None:

@@ -1,4 +1,9 @@
-"""Where the figure of the classes puts its lines: x is the level β, y is log|V_β| in nats."""
+"""Where the figure of the classes puts its lines: x is the level β, y is log|V_β| in nats.
+
+Every line begins at β = 0, where all patterns count, so that log|V_0| = 0. It goes on as long as
+triggers were found that reach the level, and ends at the first level without: there only an upper
+bound is known.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,9 @@ from itertools import pairwise
 from unbackdoor.errors import printable
 from unbackdoor.report.words import clip, compact, fixed
 from unbackdoor.results import ClassRecord, LogVolume, Status
+
+ALL = LogVolume(beta=0.0, value=0.0, upper_bound=0.0)
+"""Every pattern is a trigger at level 0."""
 
 GAP = 17.0
 """Units between two labels, so that they do not touch."""
@@ -77,7 +85,11 @@ class Label:
 
 @dataclass(frozen=True, kw_only=True)
 class CurvePlot:
-    """The whole figure, in units of its view box."""
+    """The whole figure, in units of its view box.
+
+    ``ends`` are the levels that the best triggers of classes without estimates reach in the spaces
+    of those that have some.
+    """
 
     width: int
     height: int
@@ -91,6 +103,12 @@ class CurvePlot:
     marks: list[Mark]
     bounds: list[Mark]
     labels: list[Label]
+    ends: list[Tick]
+
+    @property
+    def last_end(self) -> float | None:
+        """Where the last of the classes that were not measured ends."""
+        return max((end.place for end in self.ends), default=None)
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
@@ -137,18 +155,28 @@ def height_of(volume: LogVolume) -> float | None:
     return None
 
 
+def course(record: ClassRecord) -> list[LogVolume]:
+    """Return the levels of a class in order, up to the first that no trigger reached."""
+    kept: list[LogVolume] = []
+    for volume in sorted(record.log_volume, key=lambda one: one.beta):
+        if height_of(volume) is None:
+            continue
+        kept.append(volume)
+        if volume.value is None:
+            break
+    return [ALL, *kept] if kept else []
+
+
 def curve_plot(classes: Sequence[ClassRecord], width: int, height: int) -> CurvePlot | None:
     """Return the figure for a view box of ``width`` × ``height``, None if it would be empty."""
-    points = [
-        (volume.beta, tall)
-        for record in classes
-        for volume in record.log_volume
-        if (tall := height_of(volume)) is not None
+    courses = [(record, course(record)) for record in classes]
+    heights = [
+        tall for _, known in courses for one in known if (tall := height_of(one)) is not None
     ]
-    if not points:
+    if not heights:
         return None
-    betas = sorted({beta for beta, _ in points})
-    floor, ceiling = min(min(tall for _, tall in points), -1.0), max(0.0, *(t for _, t in points))
+    betas = sorted({0.0, *(one.beta for record in classes for one in record.log_volume)})
+    floor, ceiling = min(*heights, -1.0), max(0.0, *heights)
     narrow = width < 500
     left, right, top, bottom = 46.0, width - (104.0 if narrow else 176.0), 18.0, height - 48.0
     # The lowest bound needs room for its arrow above the axis.
@@ -159,13 +187,13 @@ def curve_plot(classes: Sequence[ClassRecord], width: int, height: int) -> Curve
     lines: list[Line] = []
     marks: list[Mark] = []
     groups: dict[tuple[float, float, Status], list[str]] = {}
-    for record in classes:
+    for record, levels in courses:
         known = [
             (volume, x(volume.beta), y(tall))
-            for volume in sorted(record.log_volume, key=lambda one: one.beta)
+            for volume in levels
             if (tall := height_of(volume)) is not None
         ]
-        for volume, across, down in known:
+        for volume, across, down in known[1:]:
             if volume.value is None:
                 groups.setdefault((across, down, record.status), []).append(printable(record.name))
             else:
@@ -173,10 +201,8 @@ def curve_plot(classes: Sequence[ClassRecord], width: int, height: int) -> Curve
                     f"{printable(record.name)}, β = {compact(volume.beta)}: {fixed(volume.value)}"
                 )
                 marks.append(Mark(across, down, record.status, 1, hint))
-        for (one, *start), (other, *end) in pairwise(known):
-            if one.value is not None or other.value is not None:
-                dashed = one.value is None or other.value is None
-                lines.append(Line(_points(start, end), record.status, dashed))
+        for (_, *start), (other, *end) in pairwise(known):
+            lines.append(Line(_points(start, end), record.status, other.value is None))
     bounds = [
         Mark(across, down, status, len(names), f"upper bound of {', '.join(names[:20])}")
         for (across, down, status), names in groups.items()
@@ -194,14 +220,25 @@ def curve_plot(classes: Sequence[ClassRecord], width: int, height: int) -> Curve
         lines=sorted(lines, key=_prominence),
         marks=marks,
         bounds=sorted(bounds, key=_prominence),
-        labels=_labels(classes, bounds, x, y, right, (top, bottom)),
+        labels=_labels(classes, y, right, (top, bottom)),
+        ends=_ends(classes, x),
     )
+
+
+def _ends(classes: Sequence[ClassRecord], x: Scale) -> list[Tick]:
+    measured = [record for record in classes if record.log_volume]
+    spaces = {record.space.partition("@")[0] for record in measured}
+    ends: list[Tick] = []
+    for record in classes:
+        rates = [rung.asr for rung in record.ladder if rung.space in spaces]
+        if rates and not record.log_volume:
+            highest = min(max(rates), x.high)
+            ends.append(Tick(x(highest), f"{printable(record.name)}: up to {max(rates):.1%}"))
+    return ends
 
 
 def _labels(
     classes: Sequence[ClassRecord],
-    bounds: Sequence[Mark],
-    x: Scale,
     y: Scale,
     right: float,
     between: tuple[float, float],
@@ -209,16 +246,10 @@ def _labels(
     wanted: list[tuple[float, str, Status]] = []
     marked = sorted((r for r in classes if r.status != "clean"), key=lambda r: -r.asr)
     for record in marked[:LABELLED]:
-        last = max(record.log_volume, key=lambda one: one.beta, default=None)
-        tall = None if last is None else height_of(last)
+        known = course(record)
+        tall = height_of(known[-1]) if known else None
         if tall is not None:
             wanted.append((y(tall), clip(printable(record.name), LONGEST), record.status))
-    last_x = x(x.high)
-    for bound in bounds:
-        if bound.x == last_x and bound.status == "clean":
-            counted = f"{bound.count} classes" if bound.count > 1 else "1 class"
-            wanted.append((bound.y, counted, "clean"))
-    wanted = sorted(wanted, key=lambda one: one[2] == "clean")[: LABELLED + 4]
     moved = spread([place for place, _, _ in wanted], GAP, *between)
     return [
         Label(right, down, place, text, status)

@@ -21,6 +21,7 @@ from unbackdoor.report.spaces import (
     nothing_searched,
     searched_list,
 )
+from unbackdoor.report.strip import Strip, strip
 from unbackdoor.report.tradeoff import TradeOff, trade_off
 from unbackdoor.report.triggers import Portrait, portraits
 from unbackdoor.report.words import (
@@ -118,6 +119,7 @@ class View:
     facts: list[tuple[str, str]]
     findings: list[Finding]
     tiles: list[Tile]
+    strip: Strip | None
     tried: Tried
     classes: Classes | None
     portraits: list[Portrait]
@@ -162,6 +164,7 @@ def view(result: Result) -> View:
         facts=_facts(result, scan),
         findings=_findings(scan),
         tiles=_scan_tiles(result) if isinstance(result, ScanResult) else _repair_tiles(result),
+        strip=strip(last.standing),
         tried=_tried(scan),
         classes=None if nothing_searched(scan) else class_table(scan),
         portraits=portraits(scan, striking[:PORTRAITS]),
@@ -223,12 +226,24 @@ def _facts(result: Result, scan: ScanResult) -> list[tuple[str, str]]:
     ]
     if scan.data.intake is not None:
         facts.insert(4, ("Pictures", intake(scan.data.intake)))
+    if scan.checks:
+        facts.append(("Planted in a copy as a check", _checks(scan)))
     if isinstance(result, RepairResult):
         facts += [
             ("Repaired model", printable(result.output) or "not written"),
             ("SHA-256 of the repaired model", printable(result.sha256) or "not a file"),
         ]
     return facts
+
+
+def _checks(scan: ScanResult) -> str:
+    """Return the known triggers that were planted in a copy, and whether they were found."""
+    said = [
+        f"{printable(one.trigger)} ({'found' if one.found else 'not found'}; works on "
+        f"{percent(one.works)})"
+        for one in scan.checks
+    ]
+    return ", ".join(said)
 
 
 def _spaces(scan: ScanResult) -> str:
