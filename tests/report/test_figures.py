@@ -117,7 +117,7 @@ def test_classes_that_were_not_measured_end_at_their_best_rate() -> None:
     )
     plot = curve_plot([msgspec.structs.replace(found, space="patch:3@1,1"), other], 860, 430)
     assert plot is not None
-    assert [end.text for end in plot.ends] == ["dog: up to 20.0%"]
+    assert [end.text for end in plot.ends] == ["dog: up to 20.0% by patch:3"]
     first, second = (tick.place for tick in plot.x_ticks[:2])
     assert plot.last_end == pytest.approx(first + (second - first) * 0.2 / 0.5, abs=0.1)
 

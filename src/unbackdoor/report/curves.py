@@ -8,13 +8,14 @@ bound is known.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from unbackdoor.errors import printable
 from unbackdoor.report.words import clip, compact, fixed
-from unbackdoor.results import ClassRecord, LogVolume, Status
+from unbackdoor.results import ClassRecord, LogVolume, Rung, Status
 
 ALL = LogVolume(beta=0.0, value=0.0, upper_bound=0.0)
 """Every pattern is a trigger at level 0."""
@@ -226,15 +227,29 @@ def curve_plot(classes: Sequence[ClassRecord], width: int, height: int) -> Curve
 
 
 def _ends(classes: Sequence[ClassRecord], x: Scale) -> list[Tick]:
-    measured = [record for record in classes if record.log_volume]
-    spaces = {record.space.partition("@")[0] for record in measured}
+    """Return where the classes end that were not measured: no stronger trigger does more."""
+    spaces = {record.space.partition("@")[0] for record in classes if record.log_volume}
     ends: list[Tick] = []
     for record in classes:
-        rates = [rung.asr for rung in record.ladder if rung.space in spaces]
-        if rates and not record.log_volume:
-            highest = min(max(rates), x.high)
-            ends.append(Tick(x(highest), f"{printable(record.name)}: up to {max(rates):.1%}"))
+        as_strong = [rung for rung in record.ladder if any(_holds(rung, one) for one in spaces)]
+        if as_strong and not record.log_volume:
+            least = min(as_strong, key=lambda rung: _strength(rung.space)[1])
+            place = x(min(least.asr, x.high))
+            name, space = printable(record.name), printable(least.space)
+            ends.append(Tick(place, f"{name}: up to {least.asr:.1%} by {space}"))
     return ends
+
+
+def _holds(rung: Rung, space: str) -> bool:
+    """Return whether a space has all triggers of another, or stronger ones of its kind."""
+    (kind, strength), (other, least) = _strength(rung.space), _strength(space)
+    return kind == other and strength >= least
+
+
+def _strength(space: str) -> tuple[str, int]:
+    """Return what kind of triggers a space holds, and how strong they may be."""
+    matched = re.match(r"(\w+):(\d+)(x\d+)?", space)
+    return (f"{matched[1]}{matched[3] or ''}", int(matched[2])) if matched else (space, 0)
 
 
 def _labels(
