@@ -40,7 +40,7 @@ def plan(request: Request) -> list[Spec]:
             network=Trained(recipe=recipe, images=SCANNED.get(recipe.data, recipe.data)),
             seed=seed,
         )
-        for recipe in _chosen(request.only)
+        for recipe in chosen(request.only, RECIPES)
         for seed in request.seeds
     ]
 
@@ -50,15 +50,21 @@ def rows(request: Request, specs: Sequence[Spec], archive: Archive) -> list[Fami
     return [judged(row, ByRate()) for row in each_result(request, specs, archive)]
 
 
-def _chosen(only: str | None) -> Sequence[Recipe]:
+def chosen(only: str | None, recipes: Sequence[Recipe]) -> Sequence[Recipe]:
+    """Return the recipes of the names after ``--only``; all when left out.
+
+    Raises:
+        ArgumentError: there is no network of a name.
+
+    """
     if only is None:
-        return RECIPES
-    every = {recipe.name: recipe for recipe in RECIPES}
+        return recipes
+    every = {recipe.name: recipe for recipe in recipes}
     names = [name for name in only.split(",") if name]
     if unknown := [name for name in names if name not in every]:
         raise ArgumentError(
             f"--only: there is no network {unknown[0]!r} of this benchmark; there are "
-            f"{RECIPES[0].name} to {RECIPES[-1].name}."
+            f"{recipes[0].name} to {recipes[-1].name}."
         )
     return [every[name] for name in names]
 
