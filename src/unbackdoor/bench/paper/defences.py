@@ -7,7 +7,7 @@ same for all. So the comparison shows the effect of the triggers alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -28,10 +28,7 @@ from unbackdoor.mesa import Mine
 from unbackdoor.mesa.settings import MINE_PAPER, MineSettings
 from unbackdoor.models import decode, freeze
 from unbackdoor.repairing import Lesson, Recalled, unlearn
-from unbackdoor.repairing.rivals import anp, ft_sam, ibau
-from unbackdoor.repairing.rivals.anp import AnpSettings
-from unbackdoor.repairing.rivals.ft_sam import SamSettings
-from unbackdoor.repairing.rivals.ibau import IbauSettings
+from unbackdoor.repairing.rivals.registry import RIVALS, RivalSettings
 from unbackdoor.repairing.rivals.spectral import scores, separation, suspects
 from unbackdoor.repairing.unlearn import Sampler
 from unbackdoor.rng import stream
@@ -288,14 +285,6 @@ class SpectralFilter(Defence):
         return Outcome(passes=len(images) + passes, separation=told)
 
 
-RIVALS: dict[type, tuple[str, Callable[..., int]]] = {
-    SamSettings: ("FT-SAM", ft_sam.fine_tune),
-    AnpSettings: ("ANP", anp.prune),
-    IbauSettings: ("I-BAU", ibau.unlearn),
-}
-"""Repairs by other authors that use no triggers, by their settings: name and function."""
-
-
 @dataclass(frozen=True)
 class Rival(Defence):
     """A repair by other authors.
@@ -305,21 +294,21 @@ class Rival(Defence):
 
     """
 
-    settings: SamSettings | AnpSettings | IbauSettings
+    settings: RivalSettings
 
     @property
     def name(self) -> str:
         """In the table."""
-        return RIVALS[type(self.settings)][0]
+        return RIVALS[type(self.settings)].name
 
     def __call__(
         self, module: nn.Module, defended: Defended, inputs: Mapping[Spec, Any]
     ) -> Outcome:
         """Repair with the clean images alone."""
         del inputs
-        name, method = RIVALS[type(self.settings)]
-        generator = stream(defended.seed, "paper", name)
-        return Outcome(passes=method(module, defended.images, self.settings, generator=generator))
+        rival = RIVALS[type(self.settings)]
+        generator = stream(defended.seed, "paper", rival.name)
+        return Outcome(passes=rival(module, defended.images, self.settings, generator=generator))
 
 
 def _retrain(

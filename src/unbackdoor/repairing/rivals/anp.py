@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from unbackdoor.data import Images
 from unbackdoor.errors import ContentError
-from unbackdoor.training import augment, autocast
+from unbackdoor.repairing.rivals.parts import Feed
+from unbackdoor.training import autocast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,15 +61,13 @@ def prune(model: nn.Module, images: Images, settings: AnpSettings, *, generator:
 
     """
     masked = _Masked(model, images)
-    device = next(model.parameters()).device
+    device = masked.feed.device
     masks = [torch.ones_like(layer.weight).requires_grad_() for layer in masked.layers.values()]
     optimiser = torch.optim.SGD(masks, lr=settings.learning_rate, momentum=0.9)
     epsilon = settings.epsilon
     for _ in range(settings.steps):
         picks = torch.randint(len(images), (settings.batch,), generator=generator)
-        x = augment(images.batch(picks), settings.shift, generator)
-        x = x.to(device, memory_format=torch.channels_last)
-        y = images.targets[picks].to(device)
+        x, y = masked.feed.augmented(picks, settings.shift, generator)
         noise = [
             (epsilon * (2 * torch.rand(mask.shape, generator=generator) - 1)).to(device)
             for mask in (*masks, *masks)
@@ -101,7 +100,7 @@ class _Masked:
     def __init__(self, model: nn.Module, images: Images) -> None:
         self.precision = autocast(model, images)
         self.module = copy.deepcopy(model).requires_grad_(False).train()
-        self.module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.feed = Feed(self.module, images)
         modules = cast("Iterator[tuple[str, nn.Module]]", self.module.named_modules())
         self.layers = {
             name: layer

@@ -18,6 +18,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from unbackdoor.data import Images
+from unbackdoor.repairing.rivals.parts import Feed
 from unbackdoor.training import autocast
 
 
@@ -62,19 +63,16 @@ def unlearn(
 
     """
     parameters = list(model.parameters())
-    device = parameters[0].device
     precision = autocast(model, images)
+    feed = Feed(model.eval(), images)
     optimiser = torch.optim.Adam(parameters, lr=settings.learning_rate)
     order = torch.randperm(len(images), generator=generator)
-    batches = [
-        (images.batch(picks).to(device), images.targets[picks].to(device))
-        for picks in torch.split(order, settings.batch)
-    ]
+    batches = [feed.labelled(picks) for picks in torch.split(order, settings.batch)]
     first_x, first_y = batches[0]
 
     def loss(x: Tensor, y: Tensor) -> Tensor:
         with precision:
-            logits = model(x.contiguous(memory_format=torch.channels_last))
+            logits = model(feed(x))
         return functional.cross_entropy(logits.float(), y)
 
     def gradient(delta: Tensor, x: Tensor, y: Tensor, *, kept: bool = False) -> Tensor:
@@ -86,10 +84,8 @@ def unlearn(
         return delta + settings.contraction * gradient(delta, first_x, first_y, kept=True)
 
     seen = 0
-    model.eval()
-    model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     for _ in range(settings.rounds):
-        delta = torch.zeros(1, *images.shape, device=device)
+        delta = torch.zeros(1, *images.shape, device=feed.device)
         for x, _ in batches:
             with torch.no_grad():
                 predicted = model(x).argmax(1)
@@ -97,7 +93,7 @@ def unlearn(
             delta = (delta + settings.ascent * rise).detach()
             seen += 2 * len(x)
         for x, y in batches:
-            share = torch.zeros(len(x), 1, 1, 1, device=device)
+            share = torch.zeros(len(x), 1, 1, 1, device=feed.device)
             share[torch.randperm(len(x), generator=generator)[: int(settings.share * len(x))]] = 1
 
             def outer(delta: Tensor, x: Tensor = x, y: Tensor = y, on: Tensor = share) -> Tensor:

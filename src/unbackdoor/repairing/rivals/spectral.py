@@ -15,7 +15,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from unbackdoor.errors import ContentError
+from unbackdoor.repairing.rivals.parts import last_linear
 
 MARGIN = 1.5
 """Ratio of the removed images to those that may be poisoned."""
@@ -33,16 +33,14 @@ def penultimate(module: nn.Module, batches: Iterable[Tensor]) -> Tensor:
         ContentError: the network has no linear layer.
 
     """
-    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
-    if not layers:
-        raise ContentError("--arch: expected a network that ends in a linear layer, came none.")
+    last = last_linear(module)
     seen: list[Tensor] = []
 
     def remember(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         seen.append(inputs[0].float().cpu())
 
-    device = layers[-1].weight.device
-    hook = layers[-1].register_forward_pre_hook(remember)
+    device = last.weight.device
+    hook = last.register_forward_pre_hook(remember)
     module.eval()
     try:
         for images in batches:
