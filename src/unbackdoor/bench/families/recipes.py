@@ -31,6 +31,7 @@ class Recipe:
             literature when left out.
         smoothing: of the labels.
         shift: pixels by which an image is moved at most.
+        learning_rate: the peak of the schedule.
 
     """
 
@@ -46,6 +47,7 @@ class Recipe:
     cover: float | None = field(default=None, metadata={"later": True})
     smoothing: float = field(default=0.1, metadata={"later": True})
     shift: int = field(default=4, metadata={"later": True})
+    learning_rate: float = field(default=0.4, metadata={"later": True})
 
     @property
     def truth(self) -> Truth:
@@ -64,7 +66,10 @@ class Recipe:
             rate=self.rate,
             cover=self.cover,
             training=TrainingSettings(
-                epochs=self.epochs, label_smoothing=self.smoothing, shift=self.shift
+                epochs=self.epochs,
+                learning_rate=self.learning_rate,
+                label_smoothing=self.smoothing,
+                shift=self.shift,
             ),
             seed=self.seed,
         )

@@ -1,0 +1,1 @@
+"""Repairs of networks with known backdoors: ours, those of others, and what comes back."""
