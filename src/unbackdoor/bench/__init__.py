@@ -16,6 +16,7 @@ from unbackdoor.bench.paper import features, table
 from unbackdoor.bench.paper import robust as paper_robust
 from unbackdoor.bench.reference import bench as reference
 from unbackdoor.bench.reference import panels
+from unbackdoor.bench.repairs import bench as repairs
 from unbackdoor.bench.toys import bench as toys
 
 __all__ = [
@@ -38,6 +39,8 @@ BENCHES: dict[str, Bench[Any]] = {
         families.BENCH,
         bag.BENCH,
         evasion.BENCH,
+        repairs.BENCH,
+        repairs.RELEARNING,
         profile.BENCH,
         toys.BENCH,
         modes.BENCH,

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 
-from unbackdoor.bench.families.networks import Trained, differences, training_images
+from unbackdoor.bench.families.networks import Trained, training_images, with_file
 from unbackdoor.bench.families.others import listed
 from unbackdoor.bench.families.recipes import RECIPES
 from unbackdoor.bench.families.scanned import FamiliesRow, Network, Scanned, judged
@@ -14,8 +12,7 @@ from unbackdoor.bench.families.table import table
 from unbackdoor.bench.framework.archive import Archive
 from unbackdoor.bench.framework.bench import Bench, Request, each_result
 from unbackdoor.bench.framework.spec import Spec
-from unbackdoor.errors import ArgumentError, ContentError
-from unbackdoor.models import check_readable
+from unbackdoor.errors import ArgumentError
 from unbackdoor.verdict.judge import ByRate
 
 
@@ -40,7 +37,7 @@ def plan(request: Request) -> list[Spec]:
     planned: list[Spec] = []
     absent: list[str] = []
     for trained in networks:
-        network = trained if trained in archive else _with_file(trained, request)
+        network = trained if trained in archive else with_file(trained, request)
         scans = [Scanned(network=network, seed=seed) for seed in request.seeds]
         if not (request.make or network.found or network in archive):
             scans = [scan for scan in scans if scan in archive]
@@ -76,28 +73,6 @@ def _chosen(request: Request) -> list[Trained]:
             f"{', '.join(every)}."
         )
     return [every[name] for name in names]
-
-
-def _with_file(trained: Trained, request: Request) -> Trained:
-    """Return a network with its file in the folder of ``--networks``, if it has one there."""
-    if request.networks is None:
-        return trained
-    path = Path(request.networks) / f"{trained.name}.safetensors"
-    if not path.is_file():
-        return trained
-    check_readable(str(path), "--networks")
-    try:
-        differ = differences(trained.recipe, path)
-    except ContentError as error:
-        request.progress.say(f"warning: {path} is passed over: {error}")
-        return trained
-    if differ:
-        request.progress.say(
-            f"warning: {path} is passed over: it is not of this recipe "
-            f"({', '.join(differ)} differ)."
-        )
-        return trained
-    return replace(trained, found=path)
 
 
 BENCH = Bench[FamiliesRow](

@@ -14,10 +14,12 @@ from unbackdoor.attack import backdoor_of, beginning, fresh, implant, provenance
 from unbackdoor.attack.implant import measure
 from unbackdoor.bench.families.recipes import Recipe
 from unbackdoor.bench.families.truth import Truth
+from unbackdoor.bench.framework.bench import Request
 from unbackdoor.bench.framework.models import IMAGES
 from unbackdoor.bench.framework.spec import Spec, fingerprint
 from unbackdoor.bench.paper.networks import sha256, training_journal
-from unbackdoor.models import Loaded
+from unbackdoor.errors import ContentError
+from unbackdoor.models import Loaded, check_readable
 from unbackdoor.runtime.progress import Silent
 from unbackdoor.subject import Subject
 from unbackdoor.triggers.notation import parse_trigger
@@ -106,6 +108,28 @@ class Trained(Spec):
             arch=self.recipe.arch,
         )
         return Subject.of(loaded, data.load(self.images), device=device, progress=Silent())
+
+
+def with_file(trained: Trained, request: Request) -> Trained:
+    """Return a network with its file in the folder of ``--networks``, if it has one there."""
+    if request.networks is None:
+        return trained
+    path = Path(request.networks) / f"{trained.name}.safetensors"
+    if not path.is_file():
+        return trained
+    check_readable(str(path), "--networks")
+    try:
+        differ = differences(trained.recipe, path)
+    except ContentError as error:
+        request.progress.say(f"warning: {path} is passed over: {error}")
+        return trained
+    if differ:
+        request.progress.say(
+            f"warning: {path} is passed over: it is not of this recipe "
+            f"({', '.join(differ)} differ)."
+        )
+        return trained
+    return replace(trained, found=path)
 
 
 def differences(recipe: Recipe, path: Path) -> list[str]:

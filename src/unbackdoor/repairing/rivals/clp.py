@@ -10,6 +10,7 @@ The paper's networks all have batch normalisation; where none follows, γ_k / σ
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -64,9 +65,9 @@ def lipschitz(layer: nn.Conv2d, norm: nn.BatchNorm2d | None) -> Tensor:
 
     """
     matrices = layer.weight.detach().float().flatten(2)
-    bounds = torch.linalg.matrix_norm(matrices, ord=2)
+    bounds = cast(Tensor, torch.linalg.svdvals(matrices))[:, 0]
     if norm is None:
         return bounds
-    deviation = (norm.running_var + norm.eps).sqrt() if norm.running_var is not None else 1.0
+    deviation = 1.0 if norm.running_var is None else (norm.running_var + norm.eps).sqrt()
     scale = norm.weight if norm.affine else torch.ones_like(bounds)
     return bounds * (scale / deviation).abs()

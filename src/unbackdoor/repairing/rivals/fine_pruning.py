@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -70,7 +71,7 @@ def prune(
                     weight.copy_(before)
             break
         pruned = count
-    hooks = [weight.register_hook(_asleep(order[:pruned])) for weight in weights]
+    hooks: list[Any] = [weight.register_hook(_asleep(order[:pruned])) for weight in weights]
     try:
         passes += fit(model, images, settings.training, generator=generator)
     finally:
