@@ -184,7 +184,7 @@ class RepairedRow(msgspec.Struct, frozen=True, kw_only=True):
         """Accuracy before minus after."""
         if self.accuracy_after is None:
             return None
-        return self.accuracy_before - self.accuracy_after
+        return (self.broken - self.mended) / self.unseen
 
     @property
     def excess(self) -> float | None:

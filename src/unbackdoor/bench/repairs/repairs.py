@@ -33,7 +33,7 @@ from unbackdoor.results import verdict
 from unbackdoor.rng import stream
 from unbackdoor.runtime.progress import Silent
 from unbackdoor.runtime.work import Work
-from unbackdoor.scanning.settings import BUDGETS, ScanSettings
+from unbackdoor.scanning.settings import BUDGETS
 from unbackdoor.subject import Subject
 from unbackdoor.triggers import AUTO
 
@@ -161,14 +161,15 @@ class Ours:
         """Scan, unlearn what was found under guard, and scan again."""
         loaded = Loaded(module=given.network, name="", sha256="", arch=given.arch)
         images = Split(*given.images.divide(FOLDER_DEFEND_SHARE))
-        subject = Subject.of(loaded, images, progress=Silent())
-        scanning: ScanSettings = self.how.scanning
-        found = subject.scan(self.space, scanning, given.seed)
-        passes = found.image_passes + found.image_passes_backward
+        passes, why = 0, "there are too few images"
         try:
+            subject = Subject.of(loaded, images, progress=Silent())
+            found = subject.scan(self.space, self.how.scanning, given.seed)
+            passes = found.image_passes + found.image_passes_backward
+            why = f"the scan is {found.verdict}"  # and has nothing to unlearn
             network, result = subject.repair(found, self.how, given.seed)
-        except InsufficientDataError:  # a scan that found nothing has nothing to unlearn
-            said = f"No repair: the scan is {found.verdict}"
+        except InsufficientDataError:
+            said = f"No repair: {why}"
             return Handed(network=given.network, passes=passes, said=said, exit_code=3)
         passes += result.image_passes
         passes += result.rescan.image_passes_backward if result.rescan else 0
