@@ -37,7 +37,6 @@ from unbackdoor.bench.repairs.table import relearning, table
 from unbackdoor.data import Images, Split
 from unbackdoor.errors import ArgumentError
 from unbackdoor.models import ARCHITECTURES
-from unbackdoor.repairing import How
 from unbackdoor.repairing.rivals.anp import AnpSettings
 from unbackdoor.repairing.rivals.clp import ClpSettings
 from unbackdoor.repairing.rivals.registry import RIVALS
@@ -54,7 +53,7 @@ def net():
         nn.Conv2d(3, 8, 3), nn.ELU(), nn.AdaptiveMaxPool2d(2), nn.Flatten(), nn.Linear(32, 2)
     )
 """
-OURS = Ours(space="patch:3", how=How(unlearning=tiny.REPAIR, scanning=kills.SMALL))
+OURS = Ours(space="patch:3", unlearning=tiny.REPAIR, scanning=kills.SMALL)
 SMALL: tuple[Repair, ...] = (
     NeverAttacked(),
     Ideal(settings=tiny.REPAIR),

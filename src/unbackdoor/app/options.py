@@ -183,7 +183,7 @@ class Attack(Machine):
     start: Annotated[str | None, arg(name="from", metavar="MODEL")] = None
     """Implant in this model by fine-tuning; when left out, a network is trained from scratch."""
     arch: Text = None
-    """resnet20, resnet8-wide, resnet18, convnet, timm:NAME, FILE.onnx or FILE.py:FUNCTION."""
+    """resnet20, resnet18, convnet, plain, timm:NAME, FILE.onnx or FILE.py:FUNCTION."""
     trigger: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="TRIGGER")] = ()
     """bw:N, rgb:SEED, rgb:SEEDxSIZE, white:SIZE, pixel:RRGGBB or FILE.png, at random places or with
     @ROW,COLUMN at one; additive:sin:PERIODS@LIMIT, additive:noise:SEED@LIMIT, blend:FILE@ALPHA,

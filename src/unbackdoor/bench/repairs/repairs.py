@@ -27,15 +27,16 @@ from unbackdoor.repairing.rivals.ft_sam import SamSettings
 from unbackdoor.repairing.rivals.ibau import IbauSettings
 from unbackdoor.repairing.rivals.registry import RIVALS, RivalSettings
 from unbackdoor.repairing.rivals.sau import SauSettings
-from unbackdoor.repairing.settings import REPAIR, RepairSettings
+from unbackdoor.repairing.settings import GUARD, REPAIR, GuardSettings, RepairSettings
 from unbackdoor.report.words import headline
 from unbackdoor.results import verdict
 from unbackdoor.rng import stream
 from unbackdoor.runtime.progress import Silent
 from unbackdoor.runtime.work import Work
-from unbackdoor.scanning.settings import BUDGETS
+from unbackdoor.scanning.settings import BUDGETS, ScanSettings, Terms
 from unbackdoor.subject import Subject
 from unbackdoor.triggers import AUTO
+from unbackdoor.verdict.bag import ours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,22 +136,22 @@ class Ideal:
         return Handed(network=given.network, passes=passes)
 
 
-HOW = How(scanning=BUDGETS["standard"])
-"""What the commands do where nothing else is asked."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Ours:
     """The commands ``scan`` and ``repair``, as a user types them.
 
     Args:
         space: what is searched.
-        how: the recipe, the guard, and how is scanned.
+        unlearning: the recipe.
+        guard: how it is watched.
+        scanning: how is scanned, before and after.
 
     """
 
     space: str = AUTO
-    how: How = HOW
+    unlearning: RepairSettings = REPAIR
+    guard: GuardSettings = GUARD
+    scanning: ScanSettings = BUDGETS["standard"]
 
     @property
     def name(self) -> str:
@@ -161,13 +162,19 @@ class Ours:
         """Scan, unlearn what was found under guard, and scan again."""
         loaded = Loaded(module=given.network, name="", sha256="", arch=given.arch)
         images = Split(*given.images.divide(FOLDER_DEFEND_SHARE))
+        how = How(
+            unlearning=self.unlearning,
+            guard=self.guard,
+            scanning=self.scanning,
+            terms=Terms(bag=ours()),
+        )
         passes, why = 0, "there are too few images"
         try:
             subject = Subject.of(loaded, images, progress=Silent())
-            found = subject.scan(self.space, self.how.scanning, given.seed)
+            found = subject.scan(self.space, how.scanning, given.seed, terms=how.terms)
             passes = found.image_passes + found.image_passes_backward
             why = f"the scan is {found.verdict}"  # and has nothing to unlearn
-            network, result = subject.repair(found, self.how, given.seed)
+            network, result = subject.repair(found, how, given.seed)
         except InsufficientDataError:
             said = f"No repair: {why}"
             return Handed(network=given.network, passes=passes, said=said, exit_code=3)
