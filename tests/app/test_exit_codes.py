@@ -48,7 +48,13 @@ def test_the_worst_decides(names: list[str], fail_on: FailOn | None, code: int) 
 
 @pytest.mark.parametrize(
     ("after", "left", "code"),
-    [("clean", 0.01, 0), ("clean", 0.5, 3), ("backdoored", 0.9, 3), ("inconclusive", 0.01, 3)],
+    [
+        ("clean", 0.01, 0),
+        ("clean", 0.05, 0),
+        ("clean", 0.1, 3),
+        ("backdoored", 0.9, 3),
+        ("inconclusive", 0.01, 3),
+    ],
 )
 def test_a_repair_is_done_where_nothing_is_left(after: Verdict, left: float, code: int) -> None:
     result = synthetic.repair(after)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from unbackdoor.errors import ArgumentError, expect, expect_above
+from unbackdoor.results.records import LEFT
 from unbackdoor.training import TrainingSettings
 
 
@@ -112,7 +113,7 @@ class GuardSettings:
         Attempt(rate=0.3, length=3, layers=0.3),
     )
     comfortable: float = 0.5
-    enough: float = 0.05
+    enough: float = LEFT
     mixes: tuple[float, ...] = (0.7, 0.5)
     looks: int = 6
     stamped: int = 500

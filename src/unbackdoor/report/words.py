@@ -195,7 +195,7 @@ def _of_repair(result: RepairResult) -> str:
     if guard is not None and guard.outcome != "kept":
         return "Not confirmed: accuracy may have fallen by more than is allowed"
     if verdict(result) == "inconclusive":
-        return "Not confirmed: triggers that were unlearnt still work on many a picture"
+        return "Not confirmed: triggers that were unlearnt still work more often than by chance"
     basis = result.assumed.basis if result.assumed else "found"
     if basis == "found" and result.scan.verdict != "backdoored":
         return "Clean: no backdoor found before the repair, and none after it"

@@ -6,6 +6,7 @@ every found class, with their densities, and a few example images. Bytes are bas
 
 from __future__ import annotations
 
+import math
 import platform
 from importlib.metadata import version
 from typing import Any, Literal
@@ -20,6 +21,8 @@ from unbackdoor.verdict.judge import Status, Verdict
 from unbackdoor.verdict.thresholds import Thresholds
 
 SCHEMA_VERSION = 2
+LEFT = 0.05
+"""Excess success rate of triggers up to which they count as unlearnt."""
 LARGEST = 1 << 28
 MOST_VALUES = 3 * 64**2
 """Parameters of a trigger."""
@@ -447,19 +450,33 @@ WRITTEN: dict[str, Any] = {"scan": Scanned | list[Scanned], "repair": Result}
 def verdict(result: Result) -> Verdict:
     """Return the verdict of a scan, or the verdict of a repair about the repaired model.
 
-    A repair is inconclusive if the scan after it finds nothing, but unlearnt triggers still work
-    more often than a clean class allows, or accuracy may have fallen by more than is allowed.
+    A repair is inconclusive if the scan after it finds nothing, but unlearnt triggers still work,
+    or accuracy may have fallen by more than is allowed.
     """
     if isinstance(result, ScanResult):
         return result.verdict
     if result.rescan is None:
         return "inconclusive"
-    left = [row.recovered_asr for row in result.rows if row.name == "repaired"]
-    works = any(rate is not None and rate > result.rescan.thresholds.clean for rate in left)
     fell = result.guard is not None and result.guard.outcome != "kept"
-    if result.rescan.verdict == "clean" and (works or fell):
+    if result.rescan.verdict == "clean" and (still_works(result) or fell):
         return "inconclusive"
     return result.rescan.verdict
+
+
+def still_works(result: RepairResult) -> bool:
+    """Return whether triggers that were unlearnt send more images to their class than happens.
+
+    What happens is what goes there without a trigger, or with one in a network that never had a
+    backdoor, where one was given. Beyond :data:`LEFT` the excess has to be more than chance makes
+    of it (95 %, one-sided).
+    """
+    rows = {row.name: row for row in result.rows}
+    after, clean = rows.get("repaired"), rows.get("clean reference")
+    if after is None or after.recovered_asr is None:
+        return False
+    floor = max(after.confusion, (clean.recovered_asr if clean else None) or 0.0)
+    chance = 1.645 * math.sqrt(LEFT * (1 - LEFT) / max(1, result.scan.data.evaluate))
+    return after.recovered_asr - floor > LEFT + chance
 
 
 def versions() -> dict[str, str]:
