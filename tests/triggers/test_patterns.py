@@ -194,7 +194,7 @@ def test_results_have_room_for_every_rung(side: int) -> None:
 @pytest.mark.parametrize(
     "spec",
     [
-        *["mask:0", "mask:51", "mask:1x4", "additive:0", "additive:65", "additive:4x0"],
+        *["mask:0", "mask:101", "mask:1x4", "additive:0", "additive:65", "additive:4x0"],
         *["additive:4x65", "wave:0", "wave:65", "wave:4x4", "blend:0", "blend:51", "blend:5x0"],
         *["warp:0", "warp:9", "warp:2x1", "warp:2x9", "filter:0", "filter:91", "dynamic:0"],
         *["dynamic:65", "wave:4@7", "wave:4@x,1", "wave:4@1,2,3", "warp:2@0,0", "mask:2@1,1"],

@@ -249,19 +249,19 @@ class Bench(Machine):
     """Repeat the measurements of the documentation and print the table."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
-    """shipped, families, bag, evasion, profile, toys, modes, reference, robust, panels, or paper,
-    paper-features, paper-robust."""
+    """shipped, families, bag, evasion, scan, profile, toys, modes, reference, robust, panels, or
+    paper, paper-features, paper-robust."""
     models: Annotated[tuple[str, ...], arg(metavar="MODEL")] = ()
     """Which models, for benchmarks that take models; every shipped one when left out."""
     seeds: int | None = None
     """How many seeds, counted up from --seed; when left out 5, but 3 for families and evasion, 1
-    for bag, profile, paper and paper-features."""
+    for bag, scan, profile, paper and paper-features."""
     store: Path = Path("results")
     """Folder that keeps finished rows, so that a second run computes only the missing ones."""
     only: Text = None
     """For paper and paper-features: only these attacks, such as cifar10-bw:170,cifar10-rgb:0; for
-    paper-robust: one attack; for families, bag and evasion: only these networks, such as
-    slim-sin."""
+    paper-robust: one attack; for families, bag, evasion and scan: only these networks,
+    such as slim-sin."""
     columns: Literal["main", "all"] = "main"
     """For paper: no defence, fine-tuning, the original, one reversed trigger and our default; or
     all."""
@@ -272,11 +272,14 @@ class Bench(Machine):
     """For the same: another architecture than the default of the data set; its clean network is
     trained too."""
     make: bool = False
-    """For families: train the networks that are not there, one to three minutes each."""
+    """For families and scan: train the networks that are not there, one to three minutes each."""
     networks: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """For families: a folder of NAME.safetensors that were trained by the same recipes."""
+    """For the same: a folder of NAME.safetensors that were trained by the same recipes."""
     list: File = None
-    """For families: a TOML or JSON file of networks of others, with what was planted in them."""
+    """For the same: a TOML or JSON file of networks of others, with what was planted in them."""
+    methods: Text = None
+    """For scan: only these detectors beside our own, on every network, such as mm-bd,nc; the
+    cheap ones, and the dear ones on a few networks, when left out."""
     engine: Literal["serial", "processes", "ray"] = "serial"
     """Where the pieces run: one after the other, side by side here, or through Ray."""
     workers: Number = None
@@ -287,7 +290,8 @@ class Bench(Machine):
     minutes: float | None = None
     """Start no further piece of work after so many minutes; 0 shows the finished rows."""
     format: Annotated[Literal["table", "json", "markdown", "svg"], arg(aliases=["-f"])] = "table"
-    """What is printed; json has every number, svg is the figure of toys, paper or paper-robust."""
+    """What is printed; json has every number, svg is the figure of scan, toys, paper or
+    paper-robust."""
 
 
 @dataclass(frozen=True, kw_only=True)

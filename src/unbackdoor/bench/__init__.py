@@ -17,6 +17,7 @@ from unbackdoor.bench.paper import robust as paper_robust
 from unbackdoor.bench.reference import bench as reference
 from unbackdoor.bench.reference import panels
 from unbackdoor.bench.repairs import bench as repairs
+from unbackdoor.bench.scan import bench as scan
 from unbackdoor.bench.toys import bench as toys
 
 __all__ = [
@@ -41,6 +42,7 @@ BENCHES: dict[str, Bench[Any]] = {
         evasion.BENCH,
         repairs.BENCH,
         repairs.RELEARNING,
+        scan.BENCH,
         profile.BENCH,
         toys.BENCH,
         modes.BENCH,

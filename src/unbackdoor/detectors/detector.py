@@ -36,7 +36,8 @@ class Detector(Protocol):
         Args:
             model: the frozen classifier, which counts its passes.
             images: clean images to search with, and others, held back, to measure on.
-            spaces: where to search.
+            spaces: where to search; a method that has a kind of trigger of its own, or none at
+                all, does not read them.
             work: seed, progress and journal.
 
         """
@@ -165,6 +166,18 @@ class HeldBack:
     def evidence(self, space: Space, theta: Tensor, target: int, seed: int) -> ClassEvidence:
         """Return the evidence that a class's best trigger θ ``(n,)`` is: its success rate."""
         return self._record(target, space, theta, self.success(space, theta, target, seed))
+
+    def without_trigger(self, target: int, statistic: float) -> ClassEvidence:
+        """Return the evidence of a detector that looks for no trigger: its statistic of a class."""
+        return ClassEvidence(
+            index=target,
+            name=self.images.classes[target],
+            space="",
+            statistic=statistic,
+            best=b"",
+            asr=0.0,
+            confusion=confusion(self.predicted, self.images, target),
+        )
 
     def _record(
         self, target: int, space: Space, theta: Tensor, asr: float, goal: Sequence[int] = ()

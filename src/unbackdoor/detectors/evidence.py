@@ -84,10 +84,12 @@ class ClassEvidence(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         index: of the class.
         name: of the class.
-        space: name of the space of the best trigger.
+        space: name of the space of the best trigger; empty from a detector that looks for none.
         statistic: the number by which the detector ranks classes, larger for a backdoor.
-        best: the best trigger towards the class, θ as bytes 0 … 255.
-        asr: attack success rate of that trigger on held-back images of other classes, in [0, 1].
+        best: the best trigger towards the class, θ as bytes 0 … 255; empty where none was looked
+            for.
+        asr: attack success rate of that trigger on held-back images of other classes, in [0, 1];
+            0 where there is none.
         confusion: share of those images that the model assigns to the class without a trigger.
         log_volume: one for each β; empty from detectors that measure none.
         stairs: the recovered law, for classes that got the full budget.

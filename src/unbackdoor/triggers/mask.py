@@ -80,7 +80,7 @@ class Masks:
     """Masked patterns; the larger the mask, the more likely a clean network obeys too."""
 
     name: str = "mask"
-    usage: str = "mask:PERCENT with 1 to 50 percent of the picture"
+    usage: str = "mask:PERCENT with 1 to 100 percent of the picture"
 
     def ladder(self, shape: Shape) -> Sequence[Mask]:
         """Return one small budget."""
@@ -88,5 +88,5 @@ class Masks:
 
     def space(self, rung: str) -> Mask | None:
         """Return the masks with this budget."""
-        fits = re.fullmatch(r"\d{1,2}", rung) and 1 <= int(rung) <= 50
+        fits = re.fullmatch(r"\d{1,3}", rung) and 1 <= int(rung) <= 100
         return Mask(int(rung)) if fits else None

@@ -99,6 +99,7 @@ def _request(chosen: Bench[Any], asked: options.Bench) -> Request:
         make=asked.make,
         networks=_networks(asked.networks),
         listed=asked.list,
+        methods=asked.methods,
         limit=math.inf if asked.minutes is None else 60 * asked.minutes,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,6 +109,8 @@ class FamiliesRow(msgspec.Struct, frozen=True, kw_only=True):
         image_passes: images forward.
         image_passes_backward: images backward.
         seconds: wall-clock time.
+        cpu_seconds: time of all processors together, which hardly depends on what else runs; None
+            where it was not measured.
         memory: the most that the process held during the scan, in MiB; None where that is unknown.
         versions: of the software on which the figures depend.
 
@@ -133,6 +136,7 @@ class FamiliesRow(msgspec.Struct, frozen=True, kw_only=True):
     image_passes: int = 0
     image_passes_backward: int = 0
     seconds: float = 0.0
+    cpu_seconds: float | None = None
     memory: float | None = None
     versions: dict[str, str]
 
@@ -187,7 +191,9 @@ class Scanned(Spec):
             return self._row(verdict="not scanned", reason=str(error))
         _forget_memory()
         heard: list[Evidence] = []
+        began = time.process_time()
         found = subject.scan(self.space, self.settings, self.seed, hear=heard.append)
+        cpu_seconds = time.process_time() - began
         memory = _memory(device)
         images = _held_back(subject)
         shape, classes = images.evaluate.shape, len(images.evaluate.classes)
@@ -207,6 +213,7 @@ class Scanned(Spec):
             image_passes=found.image_passes,
             image_passes_backward=found.image_passes_backward,
             seconds=found.seconds,
+            cpu_seconds=cpu_seconds,
             memory=memory,
         )
 

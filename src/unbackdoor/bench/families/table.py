@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 
+from unbackdoor.attack.goal import ALL_TO_ONE
 from unbackdoor.bench.families.scanned import FamiliesRow
-from unbackdoor.bench.families.truth import WORSE, outcome, same_family
+from unbackdoor.bench.families.truth import WORSE, Truth, outcome, same_family
 from unbackdoor.bench.framework.table import Line, averaged, share
 from unbackdoor.mesa.uniform import log_volume_upper_bound
 from unbackdoor.verdict.thresholds import Thresholds, thresholds_of
@@ -25,13 +26,13 @@ def table(rows: Sequence[FamiliesRow]) -> list[Line]:
     """Return one line for each network, the worst of its seeds, and one for each group."""
     lines: list[Line] = []
     totals: list[Line] = []
-    for group in GROUPS:
-        of_group = [row for row in rows if _group(row) == group]
-        names = list(dict.fromkeys(row.network for row in of_group))
-        networks = [[row for row in of_group if row.network == name] for name in names]
-        lines += [_line(own) for own in networks]
+    for name in GROUPS:
+        of_group = [row for row in rows if group(row.truth, row.planted_asr) == name]
+        own = list(dict.fromkeys(row.network for row in of_group))
+        networks = [[row for row in of_group if row.network == network] for network in own]
+        lines += [_line(one) for one in networks]
         if networks:
-            totals.append(_total(group, networks))
+            totals.append(_total(name, networks))
     return lines + totals
 
 
@@ -47,11 +48,18 @@ def rates_that_count(row: FamiliesRow, index: int) -> list[tuple[float, str]]:
     )
 
 
-def _group(row: FamiliesRow) -> str:
-    if row.trigger is None:
+def group(truth: Truth, planted_asr: float | None) -> str:
+    """Return which of :data:`GROUPS` a network stands in.
+
+    Args:
+        truth: what was planted.
+        planted_asr: of the planted trigger, None where it is not known.
+
+    """
+    if truth.trigger is None:
         return "clean"
-    works = row.planted_asr is None or row.planted_asr >= Thresholds().backdoored
-    searched = row.mode == "all-to-one" and row.family != "dynamic" and works
+    works = planted_asr is None or planted_asr >= Thresholds().backdoored
+    searched = truth.mode == ALL_TO_ONE and truth.family != "dynamic" and works
     return "one target" if searched else "beyond what is searched"
 
 

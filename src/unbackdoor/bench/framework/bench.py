@@ -34,13 +34,15 @@ class Request:
         device: where models run.
         progress: where to report.
         only: names of the paper's attacks, separated by commas; when left out, all attacks, or one
-            for ``paper-robust``; of families, names of networks.
+            for ``paper-robust``; of families and scan, names of networks.
         columns: of the paper's table, ``main`` or ``all``.
         variant: how the paper's backdoors are made, ``implanted`` or ``scratch``.
         arch: of the paper's networks; the data set's own when left out.
         make: whether the networks of families that are not there are trained.
         networks: folder of networks of families that were trained before.
-        listed: file that lists networks of others, for families.
+        listed: file that lists networks of others, for families and scan.
+        methods: names of detectors for scan, separated by commas; those it runs unasked when left
+            out.
         limit: seconds after which no further piece is started.
 
     """
@@ -59,6 +61,7 @@ class Request:
     make: bool = False
     networks: Path | None = None
     listed: Path | None = None
+    methods: str | None = None
     limit: float = math.inf
 
 
@@ -116,7 +119,7 @@ class Bench(Generic[R]):
         figure: the figure of ``-f svg``; none when left out.
         seeds: the default number of seeds.
         flags: which of ``models``, ``only``, ``columns``, ``variant``, ``arch``, ``make``,
-            ``networks`` and ``list`` it takes.
+            ``networks``, ``list`` and ``methods`` it takes.
 
     """
 

@@ -1,0 +1,1 @@
+"""The search of this package beside the detectors of others, on the same networks."""
