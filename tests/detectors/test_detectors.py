@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,14 @@ from unbackdoor.data import Images, Split
 from unbackdoor.detectors.detector import Detector, HeldBack
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence
 from unbackdoor.detectors.neural_cleanse import NeuralCleanse
+from unbackdoor.detectors.peers.cleanse import TROJANZOO, Cleanse, CleanseSettings
+from unbackdoor.detectors.peers.karm import KArm, KArmSettings
+from unbackdoor.detectors.peers.margin import LargestMargin, MarginSettings
+from unbackdoor.detectors.peers.mine import PaperMine
+from unbackdoor.detectors.peers.probes import HeadWeights, NoiseAnswers
 from unbackdoor.detectors.search import ArmSearch
 from unbackdoor.detectors.settings import ReversalSettings
+from unbackdoor.mesa.settings import MINE_PAPER
 from unbackdoor.models import Frozen, freeze
 from unbackdoor.rng import stream
 from unbackdoor.runtime.journal import opened
@@ -23,20 +30,69 @@ from unbackdoor.runtime.work import Work
 from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.registry import parse_space
 
-DETECTORS: list[Detector] = [
-    ArmSearch(BANDIT),
-    NeuralCleanse(ReversalSettings(steps=60, batch=8, learning_rate=0.3)),
-]
 SPACES = [Patch(1), Patch(2)]
+ASKED = tuple(space.name for space in SPACES)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A detector, where it looks, and what more can be said of it.
+
+    Args:
+        detector: with as little work as suffices.
+        spaces: of its evidence; an empty name where it looks for no trigger.
+        weak: whether only triggers are found that a clean class does not obey.
+        works: whether it does anything that a kill could break off, or a seed decide.
+
+    """
+
+    detector: Detector
+    spaces: tuple[str, ...] = ASKED
+    weak: bool = True
+    works: bool = True
+
+
+SHORT = CleanseSettings(epochs=12, images=60, batch=20, patience=2, stop_after=4)
+TINY = replace(MINE_PAPER, hidden=32, steps=25, batch=12, learning_rate=1e-2, shake=0.0)
+LOOSE = replace(TROJANZOO, epochs=6, images=60, batch=10, patience=2)
+CASES = [
+    Case(ArmSearch(BANDIT)),
+    Case(NeuralCleanse(ReversalSettings(steps=60, batch=8, learning_rate=0.3))),
+    Case(PaperMine(TINY, betas=(0.8,), draws=20)),
+    Case(Cleanse(SHORT), ("mask:100",), weak=False),
+    Case(Cleanse(LOOSE, name="cleanse, loose"), ("mask:100",), weak=False),
+    Case(KArm(KArmSettings(images=20, batch=5, pulls=80)), ("mask:100",), weak=False),
+    Case(LargestMargin(MarginSettings(pictures=5, steps=20)), ("",)),
+    Case(NoiseAnswers(), ("",)),
+    Case(HeadWeights(), ("",), works=False),
+]
+
+
+def name_of(case: Case) -> str:
+    return case.detector.name
+
+
+every_case = pytest.mark.parametrize("case", CASES, ids=name_of)
+every_detector = pytest.mark.parametrize(
+    "detector", [case.detector for case in CASES], ids=lambda one: one.name
+)
+every_working_detector = pytest.mark.parametrize(
+    "detector", [case.detector for case in CASES if case.works], ids=lambda one: one.name
+)
 
 
 class Obeys(nn.Module):
     """Tells bright from dark, but takes any picture with a light pixel for bright."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(2, 2, bias=False)
+        self.head.weight.data.copy_(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
+
     def forward(self, images: Tensor) -> Tensor:
         bright = 20 * (images.mean((1, 2, 3)) - 0.45)
         light = 60 * (images.amin(1).flatten(1).amax(1) - 0.5).relu()
-        return torch.stack([torch.zeros_like(bright), bright + light], 1)
+        return self.head(torch.stack([bright, light], 1))
 
 
 def images() -> Split:
@@ -52,31 +108,35 @@ def found(detector: Detector, seed: int = 0, state: Path | None = None) -> Evide
         return detector(freeze(Obeys(), half=False), images(), SPACES, work)
 
 
-@pytest.mark.parametrize("detector", DETECTORS, ids=lambda one: one.name)
-def test_there_is_evidence_of_every_class_in_every_space(detector: Detector) -> None:
-    evidence = found(detector)
-    assert evidence.detector == detector.name
+@every_case
+def test_there_is_evidence_of_every_class_in_every_space(case: Case) -> None:
+    evidence = found(case.detector)
+    assert evidence.detector == case.detector.name
     best: dict[tuple[str, int], ClassEvidence] = {}
     for one in evidence.classes:
         assert one.name == ("dark", "bright")[one.index]
         assert 0 <= one.confusion <= 1
         assert 0 <= one.asr <= 1
-        space, shape = parse_space(one.space), (3, 8, 8)
-        assert len(one.best) == space.dimensions(shape)
-        assert len(space.arms(shape)) > 0
+        if one.space:
+            space, shape = parse_space(one.space), (3, 8, 8)
+            assert len(one.best) == space.dimensions(shape)
+            assert len(space.arms(shape)) > 0
+        else:
+            assert (one.best, one.asr) == (b"", 0)
         key = (one.space.partition("@")[0], one.index)
         best[key] = max(one, best.get(key, one), key=lambda one: one.asr)
-    assert set(best) == {(space.name, index) for space in SPACES for index in (0, 1)}
-    for (_, index), one in best.items():
-        assert (one.asr > 0.9) == (index == 1)
-    for space in SPACES:
-        assert best[space.name, 1].statistic > best[space.name, 0].statistic
+    assert set(best) == {(space, index) for space in case.spaces for index in (0, 1)}
+    for (space, index), one in best.items():
+        if space and (index == 1 or case.weak):
+            assert (one.asr > 0.9) == (index == 1)
+    for space in case.spaces:
+        assert best[space, 1].statistic > best[space, 0].statistic
     assert evidence.accuracy == 1
     assert evidence.image_passes > 0
     assert evidence.image_passes_backward >= 0  # a detector may do without gradients
 
 
-@pytest.mark.parametrize("detector", DETECTORS, ids=lambda one: one.name)
+@every_working_detector
 def test_the_seed_alone_decides_and_what_was_kept_counts(
     detector: Detector, tmp_path: Path
 ) -> None:
@@ -159,7 +219,7 @@ class Tired(Obeys):
 
 
 @pytest.mark.parametrize("share", [0.2, 0.6, 0.95])
-@pytest.mark.parametrize("detector", DETECTORS, ids=lambda one: one.name)
+@every_working_detector
 def test_what_was_broken_off_ends_as_if_it_had_not_been(
     detector: Detector, share: float, tmp_path: Path
 ) -> None:
@@ -194,7 +254,7 @@ class Counts(Obeys):
         return super().forward(images)
 
 
-@pytest.mark.parametrize("detector", DETECTORS, ids=lambda one: one.name)
+@every_detector
 def test_no_more_go_backward_at_a_time_than_there_is_room_for(
     detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,4 +265,4 @@ def test_no_more_go_backward_at_a_time_than_there_is_room_for(
     network = frozen.module
     assert isinstance(network, Counts)
     assert 0 < network.most <= 5
-    assert 0 < network.most_backward <= 2
+    assert 0 <= network.most_backward <= 2  # a detector may do without gradients

@@ -81,8 +81,8 @@ def largest_margin(statistics: Sequence[float]) -> Ruling:
     if len(others) < 2 or not others[0] > 0 or others[0] == others[-1]:
         return _nothing(statistics)
     shape, scale = fit_gamma(others)
-    beyond: Tensor = torch.special.gammaincc(shape, values.clamp(min=0) / scale)
-    p = -torch.expm1(len(values) * torch.log1p(-beyond))  # pyright: ignore
+    beyond = torch.igammac(shape, values.clamp(min=0) / scale)
+    p = -torch.expm1(len(values) * torch.log1p(-beyond))
     told = _above(-torch.log10(p.clamp(min=LEAST_P)), -math.log10(SIGNIFICANT))
     return Ruling(told.verdict, [int(values.argmax())] if told.accused else [], told.scores)
 

@@ -10,7 +10,7 @@ import torch
 
 from unbackdoor.bench.families.scanned import FamiliesRow, judged
 from unbackdoor.bench.families.table import group, rates_that_count
-from unbackdoor.bench.families.truth import outcome
+from unbackdoor.bench.families.truth import REFUSED, outcome
 from unbackdoor.bench.scan.looked import ScanRow
 from unbackdoor.bench.scan.methods import OURS, PEERS
 from unbackdoor.repairing.rivals.spectral import separation
@@ -54,7 +54,7 @@ class Seen:
     @property
     def counts(self) -> bool:
         """Whether it is one of the networks that are counted."""
-        return self.group in (ONE, CLEAN)
+        return self.group in (ONE, CLEAN) and self.verdict != REFUSED
 
     @property
     def passes(self) -> int:
@@ -69,7 +69,7 @@ def seen(row: ScanRow) -> Seen:
         return _ours(row, judged(row.scan, ByRate()))
     peer = next(one for one in PEERS if one.key == row.method)
     if not row.classes:
-        return Seen(row, peer.name, "not scanned", [], 0.0)
+        return Seen(row, peer.name, REFUSED, [], 0.0)
     ruling = peer.rule([one.statistic for one in row.classes])
     accused = [row.classes[place].index for place in ruling.accused]
     return Seen(row, peer.name, ruling.verdict, accused, max(ruling.scores))
@@ -91,8 +91,9 @@ def by_method(rows: Sequence[ScanRow]) -> dict[str, list[Seen]]:
 
 def scores(some: Sequence[Seen]) -> tuple[list[float], list[float]]:
     """Return the scores of networks with one target that works, and of clean ones."""
-    planted = [one.score for one in some if one.group == ONE]
-    return planted, [one.score for one in some if one.group == CLEAN]
+    counted = [one for one in some if one.counts]
+    planted = [one.score for one in counted if one.group == ONE]
+    return planted, [one.score for one in counted if one.group == CLEAN]
 
 
 @dataclass(frozen=True)

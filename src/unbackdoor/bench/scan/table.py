@@ -7,20 +7,21 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 
-from unbackdoor.bench.families.truth import ACCUSED, AND_OTHERS, FOUND
+from unbackdoor.bench.families.truth import ACCUSED, AND_OTHERS, FOUND, REFUSED
 from unbackdoor.bench.framework.table import Line
 from unbackdoor.bench.scan.looked import ScanRow
 from unbackdoor.bench.scan.seen import Seen, area, by_method, scores
 from unbackdoor.mesa.uniform import log_volume_upper_bound
 
 NONE = "–"
+WORK = ("forward", "backward", "seconds", "CPU seconds", "× our passes", "× our CPU seconds")
 
 
 def table(rows: Sequence[ScanRow]) -> list[Line]:
     """Return one line for each network and method, and one for each method.
 
     A line of a method counts networks with one target whose trigger works, and clean ones; the
-    figures of its work are means over the networks on which it ran.
+    figures of its work are means over the networks that it took.
     """
     methods = by_method(rows)
     lines = [_line(one) for some in methods.values() for one in some]
@@ -64,7 +65,9 @@ def _total(name: str, some: Sequence[Seen]) -> Line:
 
 def _work(some: Sequence[Seen]) -> Line:
     """Return the mean work of a method, and how it compares with our scans of the same networks."""
-    rows = [one.row for one in some]
+    rows = [one.row for one in some if one.verdict != REFUSED]
+    if not rows:
+        return dict.fromkeys(WORK, NONE)
     passes, ours = sum(one.passes for one in some), sum(row.our_passes for row in rows)
     seconds = sum(row.cpu_seconds for row in rows)
     our_seconds = sum(row.our_cpu_seconds for row in rows)
