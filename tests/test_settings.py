@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from unbackdoor.detectors.peers.cleanse import CleanseSettings
+from unbackdoor.detectors.peers.karm import KArmSettings
+from unbackdoor.detectors.peers.margin import MarginSettings
 from unbackdoor.detectors.settings import (
     BanditSettings,
     ReversalSettings,
@@ -46,6 +49,13 @@ NAN = float("nan")
         (Round, {"arms": 0, "passes": 1, "most": 1}, "arms"),
         (Round, {"arms": 1, "passes": 1, "most": 1, "reach": 0.0}, "reach"),
         (ReversalSettings, {"learning_rate": NAN}, "learning_rate"),
+        (CleanseSettings, {"patience": 0}, "patience"),
+        (CleanseSettings, {"works": 1.1}, "works"),
+        (CleanseSettings, {"price": NAN}, "price"),
+        (KArmSettings, {"pulls": 0}, "pulls"),
+        (KArmSettings, {"beta": 0.0}, "beta"),
+        (MarginSettings, {"pictures": 0}, "pictures"),
+        (MarginSettings, {"settled": -1.0}, "settled"),
         (FlowSettings, {"components": 0}, "components"),
         (SmcSettings, {"survive": 1.5}, "survive"),
         (LearningSettings, {"networks": -1}, "networks"),

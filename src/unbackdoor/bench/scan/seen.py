@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from unbackdoor.bench.families.scanned import FamiliesRow, judged
-from unbackdoor.bench.families.table import group, rates_that_count
+from unbackdoor.bench.families.scanned import FamiliesRow, evidence_of
+from unbackdoor.bench.families.table import group
 from unbackdoor.bench.families.truth import REFUSED, outcome
 from unbackdoor.bench.scan.looked import ScanRow
 from unbackdoor.bench.scan.methods import OURS, PEERS
@@ -66,7 +66,7 @@ def seen(row: ScanRow) -> Seen:
     """Return a row with the verdict of the rule of today."""
     if row.method == OURS:
         assert row.scan is not None
-        return _ours(row, judged(row.scan, ByRate()))
+        return _ours(row, row.scan)
     peer = next(one for one in PEERS if one.key == row.method)
     if not row.classes:
         return Seen(row, peer.name, REFUSED, [], 0.0)
@@ -76,9 +76,10 @@ def seen(row: ScanRow) -> Seen:
 
 
 def _ours(row: ScanRow, scan: FamiliesRow) -> Seen:
-    rates = [rates_that_count(scan, one.index)[:1] for one in scan.classes]
-    score = max((rate for highest in rates for rate, _ in highest), default=0.0)
-    return Seen(row, OURS, scan.verdict, scan.targets, score)
+    if (evidence := evidence_of(scan)) is None:  # the network guesses, or was refused
+        return Seen(row, OURS, scan.verdict, [], 0.0)
+    judgement = ByRate()(evidence)
+    return Seen(row, OURS, judgement.verdict, judgement.targets, judgement.score)
 
 
 def by_method(rows: Sequence[ScanRow]) -> dict[str, list[Seen]]:
