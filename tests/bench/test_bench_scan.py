@@ -144,6 +144,7 @@ def row(network: str, statistics: list[float], **more: Any) -> ScanRow:
         "sha256": "",
         "arch": "convnet",
         "trigger": None,
+        "family": None,
         "mode": "all-to-one",
         "target": None,
         "planted_asr": None,
@@ -162,7 +163,12 @@ def row(network: str, statistics: list[float], **more: Any) -> ScanRow:
 
 
 def test_a_line_of_a_method_counts_what_is_found_and_accused() -> None:
-    planted: dict[str, Any] = {"trigger": "bw:1@0,0", "target": 3, "planted_asr": 0.99}
+    planted: dict[str, Any] = {
+        "trigger": "bw:1@0,0",
+        "family": "patch",
+        "target": 3,
+        "planted_asr": 0.99,
+    }
     small, flat = [-50.0, -48.0, -52.0, -3.0, -47.0], [-50.0, -48.0, -52.0, -49.0, -47.0]
     rows = [
         row("found", small, **planted),

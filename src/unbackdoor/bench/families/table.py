@@ -9,7 +9,7 @@ from statistics import fmean
 
 from unbackdoor.attack.goal import ALL_TO_ONE
 from unbackdoor.bench.families.scanned import FamiliesRow
-from unbackdoor.bench.families.truth import WORSE, Truth, outcome, same_family
+from unbackdoor.bench.families.truth import WORSE, outcome, same_family
 from unbackdoor.bench.framework.table import Line, averaged, share
 from unbackdoor.mesa.uniform import log_volume_upper_bound
 from unbackdoor.verdict.thresholds import Thresholds, thresholds_of
@@ -27,7 +27,7 @@ def table(rows: Sequence[FamiliesRow]) -> list[Line]:
     lines: list[Line] = []
     totals: list[Line] = []
     for name in GROUPS:
-        of_group = [row for row in rows if group(row.truth, row.planted_asr) == name]
+        of_group = [row for row in rows if _group(row) == name]
         own = list(dict.fromkeys(row.network for row in of_group))
         networks = [[row for row in of_group if row.network == network] for network in own]
         lines += [_line(one) for one in networks]
@@ -48,19 +48,25 @@ def rates_that_count(row: FamiliesRow, index: int) -> list[tuple[float, str]]:
     )
 
 
-def group(truth: Truth, planted_asr: float | None) -> str:
+def group(trigger: str | None, mode: str, family: str | None, planted_asr: float | None) -> str:
     """Return which of :data:`GROUPS` a network stands in.
 
     Args:
-        truth: what was planted.
-        planted_asr: of the planted trigger, None where it is not known.
+        trigger: that was planted; None in a clean network.
+        mode: the attacker's goal.
+        family: of the trigger.
+        planted_asr: of the trigger, None where it is not known.
 
     """
-    if truth.trigger is None:
+    if trigger is None:
         return "clean"
     works = planted_asr is None or planted_asr >= Thresholds().backdoored
-    searched = truth.mode == ALL_TO_ONE and truth.family != "dynamic" and works
+    searched = mode == ALL_TO_ONE and family != "dynamic" and works
     return "one target" if searched else "beyond what is searched"
+
+
+def _group(row: FamiliesRow) -> str:
+    return group(row.trigger, row.mode, row.family, row.planted_asr)
 
 
 def _outcome(row: FamiliesRow) -> str:

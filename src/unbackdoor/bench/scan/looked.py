@@ -52,6 +52,7 @@ class ScanRow(msgspec.Struct, frozen=True, kw_only=True):
         sha256: of the file of the network.
         arch: its architecture.
         trigger: the planted trigger; None in a clean network.
+        family: its family.
         mode: the attacker's goal.
         target: the attacked class; None where each class has its own, or none is attacked.
         planted_asr: of the planted trigger.
@@ -74,6 +75,7 @@ class ScanRow(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     arch: str
     trigger: str | None
+    family: str | None
     mode: str
     target: int | None
     planted_asr: float | None
@@ -179,6 +181,7 @@ class Looked(Spec):
             sha256=ours.sha256,
             arch=ours.arch,
             trigger=ours.trigger,
+            family=ours.family,
             mode=ours.mode,
             target=ours.target,
             planted_asr=ours.planted_asr,

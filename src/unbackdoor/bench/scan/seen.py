@@ -49,7 +49,8 @@ class Seen:
     @property
     def group(self) -> str:
         """The networks that this one stands with, one of ``families.table.GROUPS``."""
-        return group(self.row.truth, self.row.planted_asr)
+        row = self.row
+        return group(row.trigger, row.mode, row.family, row.planted_asr)
 
     @property
     def counts(self) -> bool:
