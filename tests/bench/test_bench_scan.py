@@ -16,7 +16,6 @@ import tiny
 from conftest import WritePictures
 from unbackdoor.app.cli import main
 from unbackdoor.bench import BENCHES, Request, measure
-from unbackdoor.bench.families import bench as families
 from unbackdoor.bench.families.networks import Trained
 from unbackdoor.bench.families.truth import Truth
 from unbackdoor.bench.scan import bench, methods, networks
@@ -49,7 +48,6 @@ def small(
         for peer in PEERS
         if peer.key in {"head", *SHORT}
     ]
-    monkeypatch.setattr(families, "development_set", lambda: made)
     monkeypatch.setattr(networks, "development_set", lambda: made)
     monkeypatch.setattr(methods, "PEERS", tuple(short))
     scanning = replace(tiny.SCANNING, bandit=SMALL)
