@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import leftovers
+
 import containers
 import graphs
 import headers
@@ -24,6 +26,7 @@ __all__ = [
     "containers",
     "graphs",
     "headers",
+    "leftovers",
     "networks",
     "pickled",
     "pictured",

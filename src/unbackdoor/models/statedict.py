@@ -8,7 +8,8 @@ first and through ``torch.load(weights_only=True)`` after that; no other unpickl
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Container, Iterable
+from collections import Counter, OrderedDict
+from collections.abc import Container, Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, TypeGuard, cast
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from unbackdoor.errors import ContentError, brief, printable
-from unbackdoor.models import pickles
+from unbackdoor.models import leftovers, pickles
 from unbackdoor.runtime.files import solid_bytes
 
 LARGEST_DIRECTORY = 8 << 20
@@ -50,7 +51,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], str]:
     """
     what = f"MODEL: {path}"
     with path.open("rb") as file:
-        checked = _checked(file, path.stat().st_size, solid_bytes(path), what)
+        checked, left = _checked(file, path.stat().st_size, solid_bytes(path), what)
         checked.seek(0)
         try:
             content: object = torch.load(checked, map_location="cpu", weights_only=True)
@@ -59,23 +60,29 @@ def read(path: Path) -> tuple[dict[str, Tensor], str]:
                 f"{what} is not a state dict that can be read ({brief(error)}); save "
                 f"model.state_dict() anew."
             ) from error
-    return _unwrapped(content, what)
+    state, note = _unwrapped(content, what)
+    told = ", ".join(f"{count} {kind}" for kind, count in sorted(left.items()))
+    beside = f"values beside the tensors were left out ({told})" if told else ""
+    return state, "; ".join(filter(None, (note, beside)))
 
 
-def _checked(file: BinaryIO, size: int, written: int, what: str) -> BinaryIO:
-    """Return the checked file for torch: a pickle of tensors that are no larger than its data."""
+def _checked(
+    file: BinaryIO, size: int, written: int, what: str
+) -> tuple[BinaryIO, Mapping[str, int]]:
+    """Return the checked file for torch: a pickle of tensors that are no larger than its data.
+
+    With it come the values that were left out of it, by their kind.
+    """
     first = file.read(4)
-    checked = file
     if written < size:
         raise ContentError(
             f"{what} has {size:,} bytes, of which only {written:,} were ever written; copy or "
             f"fetch it anew."
         )
     if first == ZIP:
-        declared, checked = _check_zip(file, size, what)
+        declared, checked, left = _check_zip(file, size, what)
     elif first.startswith(PICKLE):
-        file.seek(0)
-        declared = _check_row(BytesIO(file.read(pickles.MOST_BYTES)), what)
+        declared, checked, left = _check_row(file, what)
     else:
         raise ContentError(
             f"{what} is not a plain state dict: it begins neither as a zip archive nor as a "
@@ -86,20 +93,32 @@ def _checked(file: BinaryIO, size: int, written: int, what: str) -> BinaryIO:
             f"{what} declares tensors of {declared:,} bytes and has {size:,}; fetch or save it "
             f"anew."
         )
-    return checked
+    return checked, left
 
 
-def _check_row(content: BytesIO, what: str) -> int:
-    """Follow the pickles of a file without a container; return the bytes that they declare."""
-    declared = 0
-    for _ in range(LEGACY_PICKLES):
+def _check_row(file: BinaryIO, what: str) -> tuple[int, BinaryIO, Counter[str]]:
+    """Follow the pickles of a file without a container; see :func:`_check_zip`."""
+    file.seek(0)
+    content = BytesIO(file.read(pickles.MOST_BYTES))
+    declared, checked, left = 0, file, Counter[str]()
+    for number in range(LEGACY_PICKLES):
+        begin = content.tell()
+        if number == LEGACY_PICKLES - 1:
+            plain, left = leftovers.without(content)
+            if left:
+                file.seek(content.tell())
+                checked = BytesIO(content.getvalue()[:begin] + plain + file.read())
+                content = BytesIO(checked.getvalue()[: pickles.MOST_BYTES])
+            content.seek(begin)
         declared += sum(pickles.read(content, what).storages.values())
     pickles.read_keys(content, what)
-    return declared
+    return declared, checked, left
 
 
-def _check_zip(file: BinaryIO, size: int, what: str) -> tuple[int, BinaryIO]:
-    """Return the bytes that the pickle declares, and an archive of that pickle and its storages.
+def _check_zip(file: BinaryIO, size: int, what: str) -> tuple[int, BinaryIO, Counter[str]]:
+    """Return the bytes that the pickle declares, an archive of it and its storages, and what not.
+
+    Known values that are no tensors are left out of the pickle before it is read.
 
     The archive is written anew, because two readers of zip archives need not find the same members
     in one file: torch looks them up without regard to case, and where the end record says.
@@ -108,7 +127,8 @@ def _check_zip(file: BinaryIO, size: int, what: str) -> tuple[int, BinaryIO]:
         _check_directory(file, size)
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-            content = archive.read(_pickle_of(members, size))
+            whole = archive.read(_pickle_of(members, size))
+            content, left = leftovers.without(BytesIO(whole))
             declared = pickles.read(BytesIO(content), what).storages
             rebuilt = _rebuilt(archive, members, content, declared)
     except ContentError:
@@ -118,7 +138,7 @@ def _check_zip(file: BinaryIO, size: int, what: str) -> tuple[int, BinaryIO]:
             f"{what} is not a plain state dict: its zip archive has {brief(error)}; save "
             f"model.state_dict() anew."
         ) from error
-    return sum(declared.values()), rebuilt
+    return sum(declared.values()), rebuilt, left
 
 
 def _rebuilt(
@@ -249,6 +269,8 @@ def _holds_tensors(value: object) -> bool:
             seen.add(id(item))  # a file may hold one list a million times, or in itself
             if isinstance(item, dict):
                 waiting += cast("dict[object, object]", item).values()
+                if isinstance(item, OrderedDict):
+                    waiting += vars(cast("object", item)).values()
             elif isinstance(item, list | tuple):
                 waiting += cast("Iterable[object]", item)
     return False
