@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -149,14 +150,16 @@ def test_each_format_gives_the_same_images(make: Callable[[Path], Path], tmp_pat
 
 
 def images_file(folder: Path) -> str:
-    suffixes = set(catalogue.FILES)
+    suffixes = {*catalogue.FILES, *catalogue.SHARDS}
     return next(path.name for path in sorted(folder.iterdir()) if path.suffix in suffixes)
 
 
 def typed(error: ContentError) -> tuple[str, Path]:
     """The command in a sentence, and what it makes."""
-    command, made = str(error).split(" it with ", 1)[1].rsplit(", and name ", 1)
-    return command, Path(shlex.split(made.removesuffix("."))[0])
+    said = re.search(r" with ((?:python|gunzip) .*), and name (.*)\.$", str(error))
+    assert said is not None
+    command, made = said.groups()
+    return command, Path(shlex.split(made)[0])
 
 
 def run(command: str, folder: Path) -> None:

@@ -19,6 +19,7 @@ import torch
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from unbackdoor.data.conversions import rows_of_an_archive
 from unbackdoor.data.gather import MOST_KEPT, readable
 from unbackdoor.data.images import Images
 from unbackdoor.data.intake import Intake
@@ -188,6 +189,10 @@ def _chosen(path: Path, headers: Mapping[str, _Header]) -> tuple[str, str]:
     told = ", ".join(f"{printable(name)} {header.shape}" for name, header in headers.items())
     came = f"{path}, came {told[:200] or 'no arrays'}"
     if not pictures:
+        for name, header in headers.items():
+            flat = len(header.shape) == 2 and path.suffix.lower() == ".npz"
+            if flat and (sentence := rows_of_an_archive(path, header.shape[1], name)):
+                raise ContentError(sentence)
         raise ContentError(
             f"--data: expected pictures of shape (N, height, width, 3) in {came}; reshape them."
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 from unbackdoor.data import arrays, cifar, cifar100, folder, sample, shards, tables
+from unbackdoor.data.conversions import conversion, without_classes
 from unbackdoor.data.images import Images, Split
+from unbackdoor.data.parts import Parts, of_file, of_folder, of_pattern
 from unbackdoor.errors import ArgumentError, ContentError
 
 CIFAR_DEFEND_SHARE = 8_000 / 10_000
@@ -86,44 +87,45 @@ FILES: dict[str, Callable[[Path, int | None], Images]] = {
     ".npy": arrays.read_npy,
     ".csv": tables.read_csv,
     ".tsv": tables.read_csv,
+}
+"""Files that hold pictures with labels, by the end of their names."""
+SHARDS: dict[str, Callable[[Parts, int | None], Images]] = {
     ".parquet": tables.read_parquet,
     ".tar": shards.read,
 }
-"""Files that hold pictures with labels, by the end of their names."""
-
-_TENSORS = (
-    "import sys, torch, numpy; d = torch.load(sys.argv[1], weights_only=True); "
-    "d = list(d.values() if isinstance(d, dict) else d); d.sort(key=lambda t: -t.ndim); "
-    "numpy.savez(sys.argv[2], x=d[0], y=d[1])"
-)
-OTHERS = {
-    ".pt": (f"python -c {shlex.quote(_TENSORS)} {{old}} {{new}}", ".npz"),
-    ".pth": (f"python -c {shlex.quote(_TENSORS)} {{old}} {{new}}", ".npz"),
-    ".tgz": ("gunzip -c {old} > {new}", ".tar"),
-    ".gz": ("gunzip -c {old} > {new}", ".tar"),
-    ".zip": ("python -m zipfile -e {old} {new}", ""),
-}
-"""Files that are not read: how their names end → the command that converts them, and to what."""
+"""Files of which several together may be one data set."""
 
 
 def _users(spec: str, size: int | None, absent: bool) -> Images:
-    """Read the folder or file that a user named."""
+    """Read the folder or files that a user named."""
     path = Path(spec)
     if path.is_dir():
+        if parts := of_folder(path, SHARDS):
+            return _read(parts, size)
+        if sentence := without_classes(path, FILES):
+            raise ContentError(sentence)
         return folder.read(path, size, absent=absent)
-    suffix = path.suffix.lower()
-    if path.is_file() and (read := FILES.get(suffix)):
+    if not path.is_file() and (parts := of_pattern(spec)):
+        return _read(parts, size)
+    if path.is_file() and path.suffix.lower() in SHARDS:
+        return _read(of_file(path), size)
+    if path.is_file() and (read := FILES.get(path.suffix.lower())):
         return read(path, size)
-    if path.is_file() and suffix in OTHERS:
-        command, made = OTHERS[suffix]
-        new = shlex.quote(str(path.with_name(path.name.partition(".")[0] + f"-converted{made}")))
-        typed = command.format(old=shlex.quote(spec), new=new)
-        raise ContentError(
-            f"--data: {suffix} is not read; where you trust the file, convert it with {typed}, and "
-            f"name {new}."
-        )
+    if path.is_file() and (sentence := conversion(path)):
+        raise ContentError(sentence)
     raise ArgumentError(
         f"--data: {spec!r} is neither a data set (cifar10-sample, {', '.join(PUBLISHED)}), nor "
-        f"a folder, nor one of {', '.join(FILES)}; name one of these or a folder with a folder of "
-        f"pictures per class."
+        f"a folder, nor one of {', '.join((*FILES, *SHARDS))}; name one of these or a folder with "
+        f"a folder of pictures per class."
     )
+
+
+def _read(parts: Parts, size: int | None) -> Images:
+    """Read a data set in one or several files."""
+    suffix = parts.files[0].suffix.lower()
+    if suffix not in SHARDS:
+        raise ArgumentError(
+            f"--data: {parts.what} names files of {suffix or 'no kind'}; several together are read "
+            f"where they are of {' or '.join(SHARDS)}, so name one."
+        )
+    return SHARDS[suffix](parts, size)

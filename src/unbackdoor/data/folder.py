@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,17 +12,15 @@ from typing import BinaryIO
 
 import torch
 
+from unbackdoor.data.conversions import saved_otherwise
 from unbackdoor.data.gather import Encoded, gather, listed
+from unbackdoor.data.hidden import HIDDEN, is_hidden
 from unbackdoor.data.images import Images
 from unbackdoor.data.labelling import as_text
-from unbackdoor.errors import ContentError
+from unbackdoor.errors import ContentError, printable
 from unbackdoor.runtime.pictures import FORMATS, SUFFIXES, Allowance
 
-HIDDEN, BESIDE = "hidden", "beside the classes"
-LEFT_BEHIND = frozenset(
-    {"__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
-)
-"""Folders that systems leave behind; names that begin with a dot are hidden too."""
+BESIDE = "beside the classes"
 PARTS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "eval"})
 """Names of the parts of a data set, each of which has a folder per class."""
 
@@ -43,9 +42,9 @@ def read(folder: Path, size: int | None = None, *, absent: bool = False) -> Imag
 
     """
     top = sorted(folder.iterdir())
-    classes = [path.name for path in top if path.is_dir() and not _hidden(path)]
+    classes = [path.name for path in top if path.is_dir() and not is_hidden(path.name)]
     passed = Counter(
-        HIDDEN if _hidden(path) else BESIDE for path in top if path.name not in classes
+        HIDDEN if is_hidden(path.name) else BESIDE for path in top if path.name not in classes
     )
     _check_names(folder, classes)
     allowance, pictures = Allowance(), list[Encoded]()
@@ -95,7 +94,7 @@ def _files(top: Path, folder: Path) -> Iterator[Path]:
         for path in below.pop().iterdir():
             if path.is_symlink() and (path.is_dir() or not path.resolve().is_relative_to(home)):
                 raise ContentError(_link(path, folder))
-            (below if path.is_dir() and not _hidden(path) else found).append(path)
+            (below if path.is_dir() and not is_hidden(path.name) else found).append(path)
     yield from sorted(found)
 
 
@@ -110,13 +109,9 @@ def _link(path: Path, folder: Path) -> str:
 
 def _reason(path: Path) -> str | None:
     """Return why a file is passed over without a look at its content, None if it is not."""
-    if _hidden(path):
+    if is_hidden(path.name):
         return HIDDEN
     return None if path.is_file() or path.suffix.lower() in SUFFIXES else "no file"
-
-
-def _hidden(path: Path) -> bool:
-    return path.name.startswith(".") or path.name in LEFT_BEHIND
 
 
 def _open(path: Path, allowance: Allowance) -> BinaryIO:
@@ -151,16 +146,18 @@ def _check_names(folder: Path, classes: Sequence[str]) -> None:
 
 def _divided(part: Path) -> bool:
     """Return whether a folder has folders in it and no files."""
-    inside = [path for path in part.iterdir() if not _hidden(path)]
+    inside = [path for path in part.iterdir() if not is_hidden(path.name)]
     return bool(inside) and all(path.is_dir() for path in inside)
 
 
 def _empty(folder: Path, classes: Sequence[str], files: Mapping[int, Counter[str]]) -> str:
     told = [f"{classes[label]} ({_told(found)})" for label, found in files.items()]
+    suffixes = {suffix for found in files.values() for suffix in found}
+    remedy = saved_otherwise(suffixes, printable(shlex.quote(str(folder))))
     return (
         f"--data: {len(told)} of the {len(classes)} class folders in {folder} "
         f"{'have' if len(told) > 1 else 'has'} no picture that is read: "
-        f"{listed(told)}; save them as PNG or JPEG, or remove a folder that is "
+        f"{listed(told)}; {remedy}, or remove a folder that is "
         f"no class, or say the index of each class with --labels, which lets classes be without "
         f"pictures."
     )

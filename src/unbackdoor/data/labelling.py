@@ -11,6 +11,11 @@ from numpy.typing import NDArray
 from unbackdoor.errors import ContentError
 
 MOST_CLASSES = 100_000
+LABELS = (
+    *("label", "labels", "class", "cls", "target", "category", "class_name", "class_id"),
+    "fine_label",
+)
+"""Names of what holds labels, in a table or an object, in the order in which they are tried."""
 
 
 def labelled(

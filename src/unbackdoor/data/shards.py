@@ -1,99 +1,143 @@
-"""A tar of pictures, such as a shard of WebDataset; nothing is unpacked to disk."""
+"""Tars of pictures, such as the shards of WebDataset; nothing is unpacked to disk."""
 
 from __future__ import annotations
 
 import io
 import tarfile
 from collections import Counter
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
 
 from unbackdoor.data.gather import Encoded, gather, listed, readable
+from unbackdoor.data.hidden import HIDDEN, is_hidden
 from unbackdoor.data.images import Images
-from unbackdoor.data.labelling import labelled
+from unbackdoor.data.labelling import LABELS, labelled
+from unbackdoor.data.parts import Parts
 from unbackdoor.errors import ContentError, brief, printable
 from unbackdoor.runtime.pictures import MOST_BYTES, SUFFIXES, Allowance
 
 MOST_MEMBERS = 1 << 16
 LONGEST_LABEL = 256
-LABEL = ".cls"
+LABEL, STATED = ".cls", ".json"
 UNREADABLE = (tarfile.TarError, OSError, ValueError, OverflowError, MemoryError, EOFError)
 
 
-def read(path: Path, size: int | None) -> Images:
-    """Read pictures and labels: ``NAME.jpg`` and ``NAME.cls``, or a folder per class.
+@dataclass
+class _Found:
+    """What lies in the tars of a data set."""
+
+    pictures: dict[tuple[int, PurePosixPath], tuple[tarfile.TarFile, tarfile.TarInfo]] = field(
+        default_factory=dict[tuple[int, PurePosixPath], tuple[tarfile.TarFile, tarfile.TarInfo]]
+    )
+    labels: dict[tuple[int, str], str] = field(default_factory=dict[tuple[int, str], str])
+    passed: Counter[str] = field(default_factory=Counter[str])
+    members: int = 0
+
+
+def read(parts: Parts, size: int | None) -> Images:
+    """Read pictures and labels: ``NAME.jpg`` with ``NAME.cls`` or ``NAME.json``, or class folders.
 
     Raises:
-        ContentError: it has no pictures with labels, or cannot be read.
+        ContentError: they have no pictures with labels, or cannot be read.
 
     """
-    allowance = Allowance()
-    with readable(path, allowance, "fetch or pack it anew", errors=UNREADABLE):
-        allowance.read(allowance.store(path))
-        with tarfile.open(path, "r:") as tar:
-            return _images(path, tar, size, allowance)
+    allowance, found = Allowance(), _Found(passed=Counter(parts.passed_over))
+    with ExitStack() as opened:
+        for number, path in enumerate(parts.files):
+            with readable(path, allowance, "fetch or pack it anew", errors=UNREADABLE):
+                allowance.read(allowance.store(path))
+                tar = opened.enter_context(tarfile.open(path, "r:"))
+                _look(number, path, tar, found)
+        with readable(parts.files[0], allowance, "fetch or pack it anew", errors=UNREADABLE):
+            return _images(parts, found, size, allowance)
 
 
-def _images(path: Path, tar: tarfile.TarFile, size: int | None, allowance: Allowance) -> Images:
-    pictures: dict[PurePosixPath, tarfile.TarInfo] = {}
-    labels: dict[str, str] = {}
-    passed: Counter[str] = Counter()
-    for number, member in enumerate(tar):
-        if number >= MOST_MEMBERS:
+def _look(number: int, path: Path, tar: tarfile.TarFile, found: _Found) -> None:
+    """Note the pictures and labels of one tar."""
+    stated: dict[tuple[int, str], str] = {}
+    for member in tar:
+        found.members += 1
+        if found.members > MOST_MEMBERS:
             raise ContentError(
-                f"--data: {path} has more than {MOST_MEMBERS:,} members; take one with fewer."
+                f"--data: {path} has more than {MOST_MEMBERS:,} members, or those before it; take "
+                f"fewer."
             )
         name = PurePosixPath(member.name)
         if member.isdir():
             continue
-        if any(part.startswith(".") or part == "__MACOSX" for part in name.parts):
-            passed["hidden"] += 1
+        if any(map(is_hidden, name.parts)):
+            found.passed[HIDDEN] += 1
         elif not member.isreg() or member.issparse():
-            passed["no file"] += 1
+            found.passed["no file"] += 1
         elif name.suffix.lower() == LABEL:
-            labels[_key(name)] = _content(tar, member)[:LONGEST_LABEL].decode("utf-8", "replace")
+            text = _content(tar, member)[:LONGEST_LABEL].decode("utf-8", "replace")
+            found.labels[number, _key(name)] = text.strip()
+        elif name.suffix.lower() == STATED:
+            label = _stated(_content(tar, member))
+            if label is None:
+                found.passed[STATED] += 1
+            else:
+                stated[number, _key(name)] = label
+        elif name.suffix.lower() in SUFFIXES:
+            found.pictures[number, name] = (tar, member)
         else:
-            pictures[name] = member
-    wanted = {name: member for name, member in pictures.items() if _wanted(name, passed)}
-    if not wanted:
+            found.passed[name.suffix.lower() or "no suffix"] += 1
+    found.labels = {**stated, **found.labels}
+
+
+def _stated(content: bytes) -> str | None:
+    """Return the label that an object of JSON states, None where it states none."""
+    with suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        fields = msgspec.json.decode(content, type=dict[str, Any])
+        for name in LABELS:
+            label = fields.get(name)
+            if isinstance(label, str | int) and not isinstance(label, bool):
+                return str(label)[:LONGEST_LABEL]
+    return None
+
+
+def _images(parts: Parts, found: _Found, size: int | None, allowance: Allowance) -> Images:
+    if not found.pictures:
         raise ContentError(
-            f"--data: {path} has no pictures; expected members such as 0001.jpg and 0001.cls, or "
-            f"cat/0001.jpg."
+            f"--data: {parts.what} has no pictures; expected members such as 0001.jpg and "
+            f"0001.cls, or cat/0001.jpg."
         )
-    alone = [str(name) for name in wanted if labels and _key(name) not in labels]
+    given = {
+        (number, name): found.labels.get((number, _key(name)), "")
+        if found.labels
+        else name.parent.name
+        for number, name in found.pictures
+    }
+    alone = [str(name) for (_, name), label in given.items() if not label]
     if alone:
         raise ContentError(
-            f"--data: {len(alone):,} of {len(wanted):,} pictures in {path} have no label: "
+            f"--data: {len(alone):,} of {len(given):,} pictures in {parts.what} have no label: "
             f"{listed([*map(printable, alone)])}; add NAME.cls for each, or remove them."
         )
-    given = [labels[_key(name)].strip() if labels else name.parent.name for name in wanted]
-    targets, classes = labelled(given, str(path))
+    targets, classes = labelled([*given.values()], parts.what)
     encoded = [
-        Encoded(name=printable(str(name)), label=label, open=partial(_opened, tar, member))
-        for (name, member), label in zip(wanted.items(), targets, strict=True)
+        Encoded(name=printable(str(name)), label=label, open=partial(_opened, *member))
+        for ((_, name), member), label in zip(found.pictures.items(), targets, strict=True)
     ]
     return gather(
         encoded,
         classes,
-        name=printable(path.stem),
-        what=str(path),
+        name=parts.name,
+        what=parts.what,
         size=size,
         allowance=allowance,
-        passed_over=passed,
+        passed_over=found.passed,
     )
 
 
 def _key(name: PurePosixPath) -> str:
     """Return what the files of one sample share: everything up to the first dot of the name."""
     return str(name.parent / name.name.partition(".")[0])
-
-
-def _wanted(name: PurePosixPath, passed: Counter[str]) -> bool:
-    """Return whether a member is a picture by its name; count it where it is not."""
-    if name.suffix.lower() in SUFFIXES:
-        return True
-    passed[name.suffix.lower() or "no suffix"] += 1
-    return False
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import torch
 
 from unbackdoor.data import Images, Intake, Split
+from unbackdoor.data.conversions import saved_otherwise
 from unbackdoor.preflight.findings import note, warning
 from unbackdoor.results import Finding
-from unbackdoor.runtime.pictures import FORMATS, OTHER_SUFFIXES
+from unbackdoor.runtime.pictures import OTHER_SUFFIXES
 
 
 def look_over(images: Split) -> list[Finding]:
@@ -56,7 +57,7 @@ def _left_out(read: Intake) -> Iterator[Finding]:
         yield warning(
             "formats",
             f"Pictures of formats that are not read were passed over: {told}.",
-            f"Save them in one of {', '.join(FORMATS)}.",
+            f"To have them read, {saved_otherwise(left, 'DATA')} (DATA is the folder).",
         )
 
 

@@ -1,0 +1,153 @@
+"""Files that are not read: the command in the sentence makes one that is, when it is typed."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_user_files import LABELS, png, run, typed
+
+from unbackdoor import data
+from unbackdoor.data.conversions import PHONES
+from unbackdoor.errors import ContentError
+
+SQUARE = np.random.default_rng(1).integers(0, 256, (24, 8, 8, 3), dtype=np.uint8)
+NAMES = np.array(["ape", "bat", "cat"])
+
+
+def jsonl(folder: Path) -> Path:
+    lines: list[str] = []
+    for row, label in enumerate(LABELS):
+        (folder / f"{row}.png").write_bytes(png(SQUARE[row]))
+        lines.append(json.dumps({"file_name": f"{row}.png", "label": str(NAMES[label])}))
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    return folder / "metadata.jsonl"
+
+
+def idx(folder: Path, end: str = "") -> Path:
+    both = (("images-idx3", SQUARE[..., 0]), ("labels-idx1", LABELS.astype(np.uint8)))
+    for name, values in both:
+        head = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
+        content = head + values.tobytes()
+        packed = gzip.compress(content) if end else content
+        (folder / f"t10k-{name}-ubyte{end}").write_bytes(packed)
+    return folder / f"t10k-images-idx3-ubyte{end}"
+
+
+def packed_idx(folder: Path) -> Path:
+    return idx(folder, end=".gz")
+
+
+def arrow(folder: Path) -> Path:
+    library = pytest.importorskip("pyarrow")
+    pictures = [{"bytes": png(one), "path": None} for one in SQUARE]
+    table = library.table({"image": pictures, "label": LABELS.tolist()})
+    path = folder / "data-00000-of-00001.arrow"
+    with library.OSFile(str(path), "wb") as file, library.ipc.new_stream(file, table.schema) as out:
+        out.write_table(table)
+    return path
+
+
+def paths_in_parquet(folder: Path) -> Path:
+    library, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    jsonl(folder)
+    pictures = [{"bytes": None, "path": f"{row}.png"} for row in range(24)]
+    table = library.table({"image": pictures, "label": NAMES[LABELS].tolist()})
+    parquet.write_table(table, folder / "set.parquet")
+    return folder / "set.parquet"
+
+
+def rows_in_csv(folder: Path) -> Path:
+    with (folder / "test.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["label", *(f"pixel{at}" for at in range(192))])
+        for label, picture in zip(LABELS, SQUARE.transpose(0, 3, 1, 2), strict=True):
+            writer.writerow([label, *picture.ravel()])
+    return folder / "test.csv"
+
+
+def rows_in_npz(folder: Path) -> Path:
+    np.savez(folder / "a.npz", x=SQUARE.transpose(0, 3, 1, 2).reshape(24, -1), y=LABELS)
+    return folder / "a.npz"
+
+
+def hdf5(folder: Path) -> Path:
+    library = pytest.importorskip("h5py")
+    with library.File(folder / "a.h5", "w") as file:
+        file["x"], file["y"] = SQUARE, LABELS
+    return folder / "a.h5"
+
+
+def matlab(folder: Path) -> Path:
+    library = pytest.importorskip("scipy.io")
+    labels = np.where(LABELS == 0, 10, LABELS)[:, None]
+    library.savemat(folder / "test_8x8.mat", {"X": SQUARE.transpose(1, 2, 3, 0), "y": labels})
+    return folder / "test_8x8.mat"
+
+
+def pictures_in_one_folder(folder: Path) -> Path:
+    inside = folder / "flat"
+    inside.mkdir()
+    for row, label in enumerate(LABELS):
+        (inside / f"{NAMES[label]}_{row:02}.png").write_bytes(png(SQUARE[row]))
+    return inside
+
+
+MADE = [
+    *(jsonl, idx, packed_idx, arrow, paths_in_parquet, rows_in_csv, rows_in_npz, hdf5, matlab),
+    pictures_in_one_folder,
+]
+
+
+@pytest.mark.parametrize("make", MADE)
+def test_the_command_makes_the_same_pictures(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    folder = tmp_path / "my data"
+    folder.mkdir()
+    with pytest.raises(ContentError, match=r" with (python -c|gunzip)") as error:
+        data.load(str(make(folder)))
+    command, made = typed(error.value)
+    run(command, tmp_path)
+    split = data.load(str(made))
+    order = np.argsort(LABELS, kind="stable") if make is pictures_in_one_folder else np.arange(24)
+    wanted = SQUARE[order].transpose(0, 3, 1, 2)
+    pixels = split.defend.pixels.numpy()
+    assert (pixels == wanted[:, :1]).all() if "idx" in make.__name__ else (pixels == wanted).all()
+    assert split.defend.labels.tolist() == LABELS[order].tolist()
+
+
+@pytest.mark.parametrize("make", [jsonl, idx, rows_in_npz])
+def test_a_folder_with_such_a_file_leads_to_it(
+    make: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    path = make(tmp_path)
+    with pytest.raises(ContentError, match="has no folder per class") as error:
+        data.load(str(tmp_path))
+    assert str(error.value).rsplit("--data ", 1)[1] == f"{path}."
+
+
+def test_pictures_of_phones_become_pngs(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    image = pytest.importorskip("PIL.Image")
+    heif.register_heif_opener()
+    for label in ("a", "b"):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        for row in range(8):
+            picture = image.fromarray(np.kron(SQUARE[row], np.ones((8, 8, 1), np.uint8)))
+            end = "png" if label == "a" and row % 2 else "HEIC"
+            picture.save(
+                tmp_path / "set" / label / f"{row}.{end}", "HEIF" if end == "HEIC" else None
+            )
+    with pytest.raises(ContentError, match=r"b \(8 \.heic\); pip install pillow-heif") as error:
+        data.load(str(tmp_path / "set"))
+    command = str(error.value).split("beside them with ")[1].split(", and move")[0]
+    assert PHONES in command
+    run(command, tmp_path)
+    read = data.load(str(tmp_path / "set")).defend.intake
+    assert read is not None
+    assert (read.read, read.passed_over) == (16, {".heic": 12})
