@@ -47,6 +47,7 @@ from unbackdoor import data, models, preflight, results
 from unbackdoor.app.cli import main
 from unbackdoor.app.inputs import read_labels
 from unbackdoor.errors import ContentError, UnbackdoorError
+from unbackdoor.models import huggingface
 from unbackdoor.report.page import write_page, write_pages
 from unbackdoor.report.sarif import encode_sarif
 from unbackdoor.results import ScanResult
@@ -161,12 +162,19 @@ def as_toml(value: Any) -> str:
     return "\n".join(lines)
 
 
+BESIDE: dict[str, Any] = {
+    "best": np.float64(0.9),
+    "args": argparse.Namespace(lr=np.float32(0.1), out=Path("runs")),
+    "device": torch.device("cpu"),
+}
 CHECKPOINTS: dict[str, Callable[[State], bytes]] = {
     ".safetensors": as_safetensors,
     ".pt": as_zip,
-    ".pth": lambda state: as_zip({"state_dict": state, "epoch": 3}),
+    ".pth": lambda state: as_zip({"state_dict": state, "epoch": 3, **BESIDE}),
     ".bin": as_row,
-    ".ckpt": lambda state: as_row({"net": {f"module.{key}": x for key, x in state.items()}}),
+    ".ckpt": lambda state: as_row(
+        {"net": {f"module.{key}": x for key, x in state.items()}, **BESIDE}
+    ),
     ".onnx": as_graph,
 }
 
@@ -189,7 +197,39 @@ MODES = {
     ".tif": ["RGB", "L", "RGBA", "CMYK", "F", "I;16"],
 }
 ORIENTATION = 0x0112
-OTHER_KINDS = ("labels", "result", "settings")
+OTHER_KINDS = ("labels", "result", "settings", "hub")
+VIT: dict[str, Any] = {
+    "model_type": "vit",
+    "architectures": ["ViTForImageClassification"],
+    "hidden_size": 8,
+    "num_attention_heads": 1,
+    "num_hidden_layers": 1,
+    "intermediate_size": 8,
+    "image_size": 16,
+    "patch_size": 8,
+    "id2label": {"0": "a", "1": "b"},
+    "label2id": {"a": 0, "b": 1},
+}
+TIMM: dict[str, Any] = {
+    "architecture": "test_resnet",
+    "num_classes": 2,
+    "label_names": ["a", "b"],
+    "model_args": {"stem_width": 16, "avg_down": True},
+    "pretrained_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3, "input_size": [3, 64, 64]},
+}
+HUB: dict[str, list[dict[str, Any]]] = {
+    "config.json": [VIT, TIMM],
+    "preprocessor_config.json": [
+        {"do_normalize": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": 16},
+        {"do_rescale": True, "rescale_factor": 1 / 255, "size": {"height": 16, "width": 16}},
+    ],
+    "model.safetensors.index.json": [
+        {"metadata": {"total_size": 4}, "weight_map": {"a": "model-00001-of-00001.safetensors"}}
+    ],
+}
+"""Files of a folder of the hub."""
+MADE = 100
+"""Of so many folders of the hub whose files were understood, one network is made."""
 
 
 @dataclass(frozen=True)
@@ -368,7 +408,7 @@ class Mutant:
 
 @st.composite
 def examples(draw: st.DrawFn, seeds: Seeds) -> Mutant:
-    """Four in nine of them checkpoints; the others in equal parts of each kind."""
+    """Four in ten of them checkpoints; the others in equal parts of each kind."""
     kind = draw(st.sampled_from(["checkpoint"] * 4 + ["picture", "file", *OTHER_KINDS]))
     valid = draw(st.sampled_from([True, True, False]))
     if kind == "checkpoint":
@@ -391,6 +431,10 @@ def examples(draw: st.DrawFn, seeds: Seeds) -> Mutant:
     elif kind == "settings":
         suffix = ".toml"
         content = as_toml(draw(valid_values(OPTIONS)) if valid else OPTIONS).encode()
+    elif kind == "hub":
+        suffix = draw(st.sampled_from(sorted(HUB)))
+        base = draw(st.sampled_from(HUB[suffix]))
+        content = json.dumps(draw(valid_values(base)) if valid else base).encode()
     else:
         suffix = ".json"
         base = {"a": 0, "b": 1} if kind == "labels" else draw(st.sampled_from(seeds.results))
@@ -424,6 +468,33 @@ def open_labels(seeds: Seeds, path: Path, mutant: Mutant) -> None:
     seeds.split.relabelled(read_labels(path), 4)
 
 
+def as_hub(seeds: Seeds, path: Path, mutant: Mutant) -> Path:
+    """A folder of the hub of which one file is the mutant."""
+    folder = seeds.folder / "mutated"
+    folder.mkdir(exist_ok=True)
+    for name in ("config.json", "preprocessor_config.json"):
+        (folder / name).write_text(json.dumps(HUB[name][0]))
+    part = "-00001-of-00001" if "index" in mutant.suffix else ""
+    weights = folder / f"model{part}.safetensors"
+    safetensors.torch.save_file({"a": torch.zeros(20_000)}, weights)
+    shutil.copy(path, folder / mutant.suffix)
+    return folder
+
+
+def open_hub(seeds: Seeds, path: Path, mutant: Mutant) -> None:
+    """Read and check everything; only some networks are made, which takes a process for each."""
+    folder = as_hub(seeds, path, mutant)
+    hub = huggingface.open_folder(folder)
+    assert len(hub.model_args) >= 0
+    hub.stated.indices(seeds.split.defend.classes)
+    hub.state()
+    hub.beside()
+    seeds.hubs += 1
+    if seeds.hubs % MADE == 0:
+        seeds.made += 1
+        models.load(str(folder))
+
+
 def open_result(seeds: Seeds, path: Path, mutant: Mutant) -> None:
     result = results.read_any(path)
     if isinstance(result, list):
@@ -455,6 +526,7 @@ OPEN = {
     "labels": open_labels,
     "result": open_result,
     "settings": open_settings,
+    "hub": open_hub,
 }
 
 
@@ -467,6 +539,8 @@ def command(seeds: Seeds, path: Path, mutant: Mutant) -> list[str]:
         return ["scan", "missing.pt", "--config", str(path)]
     if mutant.kind == "labels":
         return ["scan", "shipped:clean", "--data", images, "--labels", str(path)]
+    if mutant.kind == "hub":
+        return ["scan", str(as_hub(seeds, path, mutant)), "--data", images]
     if mutant.kind in {"picture", "file"}:
         images = str(path.parent if mutant.kind == "picture" else path)
         return ["scan", "shipped:clean", "--data", images]
@@ -478,7 +552,8 @@ def survives(seeds: Seeds, mutant: Mutant) -> None:
     """Open a mutant and raise unless what comes is a value or a sentence, and nothing is left."""
     path = seeds.folder / f"mutant{mutant.suffix}"
     path.write_bytes(mutant.content)
-    number = seeds.seen.total() // 2
+    number = seeds.drawn
+    seeds.drawn += 1
     began = time.process_time()
     try:
         if number % THROUGH_THE_COMMAND == THROUGH_THE_COMMAND - 1:
@@ -551,4 +626,5 @@ if __name__ == "__main__":
         for what, times in sorted(seeds.seen.items()):
             print(f"{times:7,} {what}")
         print(f"{seeds.commands:7,} through the command")
+        print(f"{seeds.made:7,} networks of the hub")
         print(f"{time.perf_counter() - began:.0f} s, {seeds.slowest:.1f} s at most, {peak} MiB")

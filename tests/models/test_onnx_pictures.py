@@ -79,6 +79,33 @@ def test_pictures_of_any_form_get_the_answers_of_the_reference(
     assert loaded.sides == (picture[1:] if isinstance(shape[2 if not last else 1], int) else None)
 
 
+@pytest.mark.parametrize(("count", "picture"), [(192, (3, 8, 8)), (784, (1, 28, 28))])
+def test_rows_of_pixels_are_taken_as_square_pictures(
+    count: int, picture: tuple[int, int, int], tmp_path: Path
+) -> None:
+    draw = np.random.default_rng(0)
+    nodes = [
+        node("Gemm", "x", "w", to="h"),
+        node("Relu", "h", to="r"),
+        node("Gemm", "r", "v", to="y"),
+    ]
+    weights = {"w": draw.normal(size=(count, 9)), "v": draw.normal(size=(9, 4))}
+    named = {key: value.astype(np.float32) for key, value in weights.items()}
+    model = write(tmp_path / "m.onnx", nodes, named, ("n", count))
+    loaded = load(str(tmp_path / "m.onnx")).module
+    assert isinstance(loaded, Graph)
+    assert loaded.picture == picture
+    images = torch.rand(3, *picture)
+    (wanted,) = ReferenceEvaluator(model).run(None, {"x": images.flatten(1).numpy()})  # pyright: ignore
+    assert np.allclose(loaded(images).detach().numpy(), wanted, atol=1e-4)
+    write(tmp_path / "free.onnx", nodes, named, ("n", "f"))
+    with pytest.raises(ContentError, match="rows of any length, not pictures"):
+        load(str(tmp_path / "free.onnx"))
+    write(tmp_path / "odd.onnx", nodes, named, ("n", 200))
+    with pytest.raises(ContentError, match="rows of 200 numbers, not pictures"):
+        load(str(tmp_path / "odd.onnx"))
+
+
 def external(folder: Path, location: str) -> Path:
     nodes, weights = convolution(last=False)
     model = write(folder / "whole.onnx", nodes, weights, ("n", 3, 8, 8))

@@ -60,8 +60,8 @@ def weights_of(folder: Path) -> tuple[Path, ...] | None:
     try:
         found = weights_in(folder) if (folder / CONFIG).is_file() else ()
     except ContentError:
-        return tuple(files_of(folder))
-    return found or None
+        found = (folder / CONFIG,)
+    return tuple(files_of(folder)) if found else None
 
 
 def models_in(folder: Path) -> list[str]:

@@ -110,8 +110,9 @@ def _load(spec: str, arch: str | None) -> Loaded:
             stated = hub.stated
         if arch is None and hub.arch.startswith(huggingface.TRANSFORMERS):
             module = huggingface.read(hub).eval()
-            return Loaded(module, spec, hub.sha256, hub.arch, stated=stated)
-        said, sha256, facts, note = hub.arch, hub.sha256, dict[str, Any](), ""
+            notes = _sentence(hub.beside())
+            return Loaded(module, spec, hub.sha256, hub.arch, notes=notes, stated=stated)
+        said, sha256, facts, note = hub.arch, hub.sha256, dict[str, Any](), hub.beside()
         state, more = hub.state(), hub.model_args if arch is None else {}
         suffix = hub.files[0].suffix
     elif path.suffix == ".onnx":
@@ -126,9 +127,14 @@ def _load(spec: str, arch: str | None) -> Loaded:
     module = build(name, 10, state, more)
     found = fitting.named(state, module.state_dict(), f"MODEL: {spec}")
     fitting.fill(module, found.state, spec, name)
-    text = "; ".join(filter(None, (note, *found.notes)))
-    notes = (f"{text[0].upper()}{text[1:]}.",) if text else ()
+    notes = _sentence(note, *found.notes)
     return Loaded(module.eval(), spec, sha256, name, facts, notes, suffix, stated)
+
+
+def _sentence(*notes: str) -> tuple[str, ...]:
+    """Return what was understood about a file as one sentence, none where it is nothing."""
+    text = "; ".join(filter(None, notes))
+    return (f"{text[0].upper()}{text[1:]}.",) if text else ()
 
 
 def save(module: nn.Module, path: Path, facts: Mapping[str, Any]) -> None:

@@ -86,6 +86,7 @@ class Graph(nn.Module):
         logits: name of the output.
         shape: of the input with channels first, None where it is free.
         channels_last: whether the graph itself takes ``(B, H, W, C)``.
+        flat: whether it takes ``(B, C * H * W)``, channel by channel and row by row.
 
     Raises:
         ContentError: a node needs a value that nothing before it gives, or a value is given twice.
@@ -103,9 +104,10 @@ class Graph(nn.Module):
         logits: str,
         shape: tuple[int | None, ...],
         channels_last: bool = False,
+        flat: bool = False,
     ) -> None:
         super().__init__()
-        self.channels_last, self.most = channels_last, 1
+        self.channels_last, self.flat, self.most = channels_last, flat, 1
         self.source, self.opset, self.image, self.logits = source, opset, image, logits
         self.shape = shape
         _check_given_once([image, *weights, *(name for node in nodes for name in node.outputs)])
@@ -147,6 +149,7 @@ class Graph(nn.Module):
             picture=images[0].numel(),
         )
         taken = images.permute(0, 2, 3, 1) if self.channels_last else images
+        taken = taken.flatten(1) if self.flat else taken
         values: dict[str, Tensor] = {**self.named_weights(), self.image: taken}
 
         def held(name: str) -> Tensor:

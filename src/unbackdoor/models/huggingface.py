@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -128,17 +129,52 @@ class Hub:
             ContentError: a file cannot be read, or a tensor stands in two.
 
         """
-        state: dict[str, Tensor] = {}
-        for path in self.files:
-            safe = path.suffix == ".safetensors"
-            part = safetensors.read(path)[0] if safe else statedict.read(path)[0]
-            if twice := state.keys() & part.keys():
-                raise ContentError(
-                    f"MODEL: {path} has the tensor {printable(min(twice))[:80]}, which stands in "
-                    f"another file too; fetch the folder anew."
-                )
-            state |= part
-        return state
+        return _state(self.files)
+
+    def beside(self) -> str:
+        """Return what is to be said of weights in another format in the folder, or nothing."""
+        try:
+            others = next(
+                (
+                    found
+                    for kind in WEIGHTS
+                    if (found := _weights(self.folder, *kind)) and found != self.files
+                ),
+                (),
+            )
+            if not others:
+                return ""
+            told = f"{self.files[0].name} was read"
+            _check_links(self.folder, others)
+            same = _same(self.state(), _state(others))
+        except ContentError as error:
+            return f"other weights beside {self.files[0].name} were not read ({brief(error)})"
+        if same:
+            return f"{told}; {others[0].name} beside it holds the same tensors"
+        return (
+            f"{told}; {others[0].name} beside it holds other tensors, so where that is what is "
+            f"deployed, scan a copy of the folder without {self.files[0].name}"
+        )
+
+
+def _state(files: Sequence[Path]) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = {}
+    for path in files:
+        safe = path.suffix == ".safetensors"
+        part = safetensors.read(path)[0] if safe else statedict.read(path)[0]
+        if twice := state.keys() & part.keys():
+            raise ContentError(
+                f"MODEL: {path} has the tensor {printable(min(twice))[:80]}, which stands in "
+                f"another file too; fetch the folder anew."
+            )
+        state |= part
+    return state
+
+
+def _same(state: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return state.keys() == other.keys() and all(
+        torch.equal(tensor, other[name]) for name, tensor in state.items()
+    )
 
 
 def weights_in(folder: Path) -> tuple[Path, ...]:
@@ -150,24 +186,24 @@ def weights_in(folder: Path) -> tuple[Path, ...]:
         ContentError: it has several variants, or its list of parts cannot be used.
 
     """
-    for stem, suffix in WEIGHTS:
-        if (whole := folder / f"{stem}{suffix}").is_file():
-            return (whole,)
-        indices = sorted(folder.glob(f"{stem}{suffix}.index*.json"))
-        wholes = [
-            path for path in sorted(folder.glob(f"{stem}.*{suffix}")) if not PART.search(path.name)
-        ]
-        if len(indices) + len(wholes) > 1:
-            names = ", ".join(path.name for path in (*wholes, *indices))
-            raise ContentError(
-                f"MODEL: {folder} has its weights several times ({names}), and one that is not "
-                f"scanned could be the one that is deployed; keep the one that you use."
-            )
-        if indices:
-            return _parts(indices[0])
-        if wholes:
-            return (wholes[0],)
-    return ()
+    return next((found for kind in WEIGHTS if (found := _weights(folder, *kind))), ())
+
+
+def _weights(folder: Path, stem: str, suffix: str) -> tuple[Path, ...]:
+    """Return the files of weights of one format."""
+    if (whole := folder / f"{stem}{suffix}").is_file():
+        return (whole,)
+    indices = sorted(folder.glob(f"{stem}{suffix}.index*.json"))
+    wholes = [
+        path for path in sorted(folder.glob(f"{stem}.*{suffix}")) if not PART.search(path.name)
+    ]
+    if len(indices) + len(wholes) > 1:
+        names = ", ".join(path.name for path in (*wholes, *indices))
+        raise ContentError(
+            f"MODEL: {folder} has its weights several times ({names}), and one that is not "
+            f"scanned could be the one that is deployed; keep the one that you use."
+        )
+    return _parts(indices[0]) if indices else tuple(wholes)
 
 
 def _parts(index: Path) -> tuple[Path, ...]:
@@ -202,11 +238,7 @@ def open_folder(folder: Path) -> Hub:
             f"MODEL: the folder {folder} has no {lacks}; expected both as the Hugging Face hub "
             f"keeps them, or name the file of a model."
         )
-    for path in (folder / CONFIG, folder / PROCESSOR, *files):
-        if path.is_symlink() and path.resolve().parent != folder.resolve():
-            raise ContentError(
-                f"MODEL: {path} is a link out of its folder; copy the folder with cp -rL."
-            )
+    _check_links(folder, (folder / CONFIG, folder / PROCESSOR, *files))
     config = _read(folder / CONFIG)
     asked = {key for key in FOREIGN if config.get(key)}
     if asked := asked | {name for name in ADAPTERS if (folder / name).exists()}:
@@ -225,6 +257,14 @@ def open_folder(folder: Path) -> Hub:
             f"classifier (…ForImageClassification, or a timm architecture)."
         )
     return Hub(folder, config, files, f"{TRANSFORMERS}{name}")
+
+
+def _check_links(folder: Path, paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_symlink() and path.resolve().parent != folder.resolve():
+            raise ContentError(
+                f"MODEL: {path} is a link out of its folder; copy the folder with cp -rL."
+            )
 
 
 def read(hub: Hub) -> Logits:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -91,9 +92,14 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
             f"expected one of each, images and logits; export it without the others."
         )
     shape = [dim.dim_value or None for dim in inputs[0].type.tensor_type.shape.dim]
+    flat = len(shape) == 2
+    if flat:
+        shape = _picture_of(shape, what)
     layouts = {last: _channels_first(shape) if last else shape for last in (False, True)}
     if any(sizes[1:2] in ([1], [3]) for sizes in layouts.values()):
         layouts = {last: sizes for last, sizes in layouts.items() if sizes[1:2] in ([1], [3])}
+    if flat:
+        layouts = {False: shape}
     fitting = [last for last, sizes in layouts.items() if not sizes or _of_pictures(sizes)]
     if not fitting:
         raise ContentError(
@@ -113,6 +119,7 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
             logits=model.graph.output[0].name,
             shape=tuple(layouts[last]),
             channels_last=last,
+            flat=flat,
         )
         try:
             graph.try_out(what)
@@ -178,6 +185,26 @@ def _replace(tensor: Any, values: Tensor) -> None:
     else:
         return
     tensor.CopyFrom(numpy_helper.from_array(content.reshape(tuple(tensor.dims)), tensor.name))
+
+
+def _picture_of(shape: list[int | None], what: str) -> list[int | None]:
+    """Return the shape of the square pictures whose pixels are laid in rows of an input.
+
+    Raises:
+        ContentError: rows of that length are no square pictures of 1 or 3 channels.
+
+    """
+    batch, count = shape
+    for channels in (1, 3):
+        side = math.isqrt((count or 0) // channels)
+        if side and channels * side * side == count:
+            return [batch, channels, side, side]
+    told = f"{count:,} numbers" if count else "any length"
+    raise ContentError(
+        f"{what} takes rows of {told}, not pictures; expected rows of as many numbers as a square "
+        f"picture of 1 or 3 channels has, so export it for pictures (N, channels, height, width), "
+        f"with the step that flattens them inside."
+    )
 
 
 def _channels_first(shape: list[int | None]) -> list[int | None]:

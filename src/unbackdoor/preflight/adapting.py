@@ -67,6 +67,8 @@ def adapt(module: nn.Module, images: Split, prepare: nn.Module | None = None) ->
                 f"MODEL: {name} holds values that are not finite; train or fetch the model anew."
             )
     module, findings = _ready(module)
+    if isinstance(module, Graph) and module.flat:
+        findings.append(note("shape", f"{SAID[nn.Flatten]} {_as_pictures(module)}"))
     fitted = _fit(module, [prepare] if prepare is not None else [], images)
     for kind, sentence in SAID.items():
         if any(isinstance(step, kind) for step in fitted.before):
@@ -157,6 +159,12 @@ def _cause(module: nn.Module, failures: list[str], here: Sequence[int]) -> str:
         f"MODEL: it takes pictures neither of {here[1]}×{here[0]} pixels ({first}) nor of the "
         f"usual sizes from {SIDES[0]} to {SIDES[-1]}; say the side of its pictures by --size."
     )
+
+
+def _as_pictures(graph: Graph) -> str:
+    channels, height, width = graph.picture
+    colour = "grey" if channels == 1 else "in colour, one channel after the other,"
+    return f"By their length they are taken to be pictures {colour} of {width}×{height} pixels."
 
 
 def _scaled(sides: tuple[int, int]) -> str:
