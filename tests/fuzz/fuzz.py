@@ -87,6 +87,9 @@ class Seeds:
 
     folder: Path
     seen: Counter[str] = field(default_factory=Counter)
+    drawn: int = 0
+    hubs: int = 0
+    made: int = 0
     commands: int = 0
     slowest: float = 0.0
 
