@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unbackdoor.errors import ArgumentError, ContentError, brief
+from unbackdoor.errors import ArgumentError, ContentError, brief, printable
 from unbackdoor.models import onnx
 from unbackdoor.models.builtin import ARCHITECTURES
 from unbackdoor.models.fitting import of_name
@@ -24,6 +25,7 @@ from unbackdoor.models.optional import numbers, optional
 from unbackdoor.runtime.child import MEMORY, SECONDS, Ended, tried
 
 MOST_CLASSES = 100_000
+SHOWN = 8
 KINDS = f"one of {', '.join(ARCHITECTURES)}, timm:NAME, FILE.onnx or FILE.py:FUNCTION"
 
 
@@ -48,6 +50,11 @@ def check_architecture(arch: str) -> None:
             raise _unreadable(file, error) from error
         if not found:
             raise ArgumentError(f"--arch: there is no file {file}; check the path.")
+    elif arch.endswith(".py"):
+        raise ArgumentError(
+            f"--arch: expected {KINDS}, came a file; name the function or class in it that makes "
+            f"the network, such as {arch}:Net."
+        )
     elif arch not in ARCHITECTURES:
         raise ArgumentError(f"--arch: unknown architecture {arch!r}; name {KINDS}.")
 
@@ -75,8 +82,9 @@ def build(
 
     Args:
         arch: a built-in name; ``timm:NAME``; ``FILE.onnx``, whose graph it becomes; or
-            ``FILE.py:FUNCTION`` for a function without arguments that returns the module (the user
-            trusts that file, it is executed).
+            ``FILE.py:FUNCTION`` for a function without arguments that returns the module, or for
+            the module itself (the user trusts that file, it is executed, and may import what lies
+            beside it).
         classes: of a built-in or timm network.
         state: what will be loaded into it: a built-in or timm network takes the number of classes
             from its last layer. A timm network that is larger than it comes without memory.
@@ -158,25 +166,48 @@ def _timm(
 
 
 def _call(file: Path, function: str) -> nn.Module:
+    """Return the network that a name in a file stands for: a function, a class, or itself."""
     specification = importlib.util.spec_from_file_location(f"unbackdoor_arch_{file.stem}", file)
     assert specification is not None
     assert specification.loader is not None
     namespace = importlib.util.module_from_spec(specification)
     sys.modules[specification.name] = namespace  # dataclasses look their module up
+    sys.path.insert(0, str(file.parent.resolve()))  # as where Python runs a file
     try:
         specification.loader.exec_module(namespace)
+    except ModuleNotFoundError as error:
+        raise ContentError(
+            f"--arch: {file} failed to run ({brief(error)}); install that package, or put the file "
+            f"beside it."
+        ) from error
     except (Exception, SystemExit) as error:
-        raise ContentError(f"--arch: {file} failed to run ({brief(error)}).") from error
-    maker = cast("Callable[[], object] | None", getattr(namespace, function, None))
+        raise ContentError(
+            f"--arch: {file} failed to run ({brief(error)}); it has to run by itself: python "
+            f"{printable(shlex.quote(str(file)))}."
+        ) from error
+    finally:
+        sys.path.remove(str(file.parent.resolve()))
+    maker: object = getattr(namespace, function, None)
+    if isinstance(maker, nn.Module):
+        return maker
     if not callable(maker):
-        raise ArgumentError(f"--arch: {file} has no function {function!r}.")
+        known = [
+            name
+            for name, value in vars(namespace).items()
+            if getattr(value, "__module__", None) == namespace.__name__ and callable(value)
+        ]
+        there = f"there are {', '.join(known[:SHOWN])}" if known else "it has none"
+        raise ArgumentError(f"--arch: {file} has no function {function!r}; {printable(there)}.")
     try:
-        module = maker()
+        module: object = maker()
     except (Exception, SystemExit) as error:
-        raise ContentError(f"--arch: {function}() in {file} failed ({brief(error)}).") from error
+        raise ContentError(
+            f"--arch: {function}() in {file} failed ({brief(error)}); name a function without "
+            f"arguments, such as 'def network(): return {printable(function)}(10)' in that file."
+        ) from error
     if not isinstance(module, nn.Module):
         raise ContentError(
             f"--arch: {function}() in {file} returned {type(module).__name__}; expected a "
-            f"torch.nn.Module."
+            f"torch.nn.Module, so return the network alone."
         )
     return module

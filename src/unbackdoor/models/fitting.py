@@ -91,6 +91,14 @@ def _unwrapped(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: 
     most = max(scores.values())
     best = [prefix for prefix, score in scores.items() if score == most]
     if len(best) > 1 and most == len(needed):
+        best = [
+            one
+            for one in best
+            if all(state[bare[one + name]].shape == wanted[inner[name]].shape for name in needed)
+        ]
+        if not best:  # the layers of another network
+            return as_it_is
+    if len(best) > 1 and most == len(needed):
         shown = " and ".join(repr(printable(prefix)[:80]) for prefix in best[:LISTED])
         raise ContentError(
             f"{what} holds such a network {len(best)} times (under {shown}), and the one that is "
