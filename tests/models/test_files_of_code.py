@@ -59,3 +59,15 @@ def test_a_network_of_one_layer_is_not_found_in_the_layers_of_another(tmp_path: 
     with pytest.raises(ContentError, match="do not fit") as error:
         load(str(tmp_path / "m.pth"), f"{path}:Net")
     assert "times" not in str(error.value)
+
+
+def test_lazy_layers_are_called_once_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "net.py"
+    lines = ["import torch", "from torch import nn", "def make():"]
+    lines += ["    network = nn.Sequential(nn.Flatten(), nn.LazyLinear(4))", "    return network"]
+    path.write_text("\n".join(lines))
+    with pytest.raises(ContentError, match=r"has lazy layers.* such as (.*), before") as error:
+        build(f"{path}:make", 4)
+    typed = str(error.value).split("such as ")[1].split(", before")[0]
+    path.write_text("\n".join([*lines[:-1], f"    {typed}", lines[-1]]))
+    assert build(f"{path}:make", 4)(torch.rand(2, 3, 32, 32)).shape == (2, 4)

@@ -242,3 +242,11 @@ def test_other_counts_of_classes_have_a_remedy_each() -> None:
         ContentError, match=r"3 classes and the data 4 \(level 0, level 1, .*remove"
     ):
         found(lambda pixels: logits(pixels)[:, :3])
+
+
+def test_labels_that_begin_at_one_are_the_cause_that_is_named() -> None:
+    labels = torch.arange(128) % CLASSES + 1
+    pixels = torch.randint(256, (128, 3, 8, 8), generator=stream(0, "one")).to(torch.uint8)
+    images = Split(*Images.of("one", tuple("01234"), pixels, labels).divide(5 / 8))
+    with pytest.raises(ContentError, match="labels of the data go from 1 to 4; number"):
+        check(Net(logits), images)

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from unbackdoor.errors import ArgumentError, ContentError, brief, printable
 from unbackdoor.models import onnx
@@ -189,7 +190,7 @@ def _call(file: Path, function: str) -> nn.Module:
         sys.path.remove(str(file.parent.resolve()))
     maker: object = getattr(namespace, function, None)
     if isinstance(maker, nn.Module):
-        return maker
+        return _settled(maker, f"{function} in {file}")
     if not callable(maker):
         known = [
             name
@@ -209,5 +210,21 @@ def _call(file: Path, function: str) -> nn.Module:
         raise ContentError(
             f"--arch: {function}() in {file} returned {type(module).__name__}; expected a "
             f"torch.nn.Module, so return the network alone."
+        )
+    return _settled(module, f"{function}() in {file}")
+
+
+def _settled(module: nn.Module, what: str) -> nn.Module:
+    """Return a network whose layers all have their sizes.
+
+    Raises:
+        ContentError: some wait for the first images.
+
+    """
+    if any(map(is_lazy, [*module.parameters(), *module.buffers()])):
+        raise ContentError(
+            f"--arch: {what} has lazy layers, which get their sizes from the first images; call "
+            f"the network on one picture there, such as network(torch.zeros(1, 3, 32, 32)), before "
+            f"it is returned."
         )
     return module

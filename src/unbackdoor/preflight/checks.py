@@ -41,6 +41,12 @@ def check(network: nn.Module, images: Split, *, prepared: bool = False) -> tuple
     given, labels = ask(call, images.defend)
     classes = images.defend.classes
     if given.shape[1] != len(classes):
+        from_one = int(min(part.targets.min() for part in (images.defend, images.evaluate))) == 1
+        if from_one and given.shape[1] == len(classes) - 1:
+            raise ContentError(
+                f"MODEL: it has {given.shape[1]} classes, and the labels of the data go from 1 to "
+                f"{given.shape[1]}; number the classes from 0, so write each label less by 1."
+            )
         raise ContentError(_other_count(given.shape[1], classes))
     if not bool(given.isfinite().all()):
         raise ContentError(
