@@ -192,7 +192,7 @@ def prepare(folder: Path) -> dict[str, Work]:
     state["last.bias"] = torch.zeros(2)
     save_file(state, folder / "net.safetensors")
     arch = ("--arch", f"{folder / 'net.py'}:net", "--data", str(folder / "data"), "--threads", "1")
-    quick = ("--space", "patch:2,additive:4x2", "--budget", "quick", "-f", "json")
+    quick = ("--space", "patch:2,additive:4x2", "--budget", "quick", "-f", "json", "--bag", "none")
     net = str(folder / "net.safetensors")
     fixed = ("-o", "OUT/fixed.safetensors", "--result", "OUT/repair.json")
     poison = ("--trigger", "bw:170", "--target", "1", "--rate", "0.1", "--epochs", "30")

@@ -326,7 +326,17 @@ def test_a_command_scans_a_graph_and_says_what_it_adapted(
     classes = {"dark": 30, "light": 220}
     images = str(write_pictures(tmp_path / "data", classes=classes, count=70, side=10))
     monkeypatch.setitem(BUDGETS, "quick", SMALL)
-    command = [str(model), "--data", images, "--space", "patch:1", "--budget", "quick"]
+    command = [
+        str(model),
+        "--data",
+        images,
+        "--bag",
+        "none",
+        "--space",
+        "patch:1",
+        "--budget",
+        "quick",
+    ]
     assert main(["scan", *command, "-f", "json"]) == 0
     said = capsys.readouterr()
     result = json.loads(said.out)
