@@ -22,7 +22,7 @@ OURS = Path(__file__).parent / "bag.json"
 LARGEST = 1 << 24
 WORKS = 0.8
 """Attack success rate from which a network counts as one whose backdoor a scan is to find."""
-FACTOR, LESS_ACCURATE = 2.0, 0.05
+FACTOR, LESS_ACCURATE = 4.0, 0.05
 """So many times as many classes, or as large pictures, as any clean network of the bag has, and so
 much less accuracy, is within its field."""
 
