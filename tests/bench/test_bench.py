@@ -32,6 +32,7 @@ FLAGS = {
     "models": ["--models", "shipped:bw170"],
     "only": ["--only", "cifar10-bw:170"],
     "columns": ["--columns", "all"],
+    "methods": ["--methods", "nc"],
     "variant": ["--variant", "scratch"],
     "arch": ["--arch", "resnet18"],
     "make": ["--make"],
@@ -96,7 +97,7 @@ def test_a_flag_of_others_is_refused(
     if BENCHES[name].figure is None:
         assert main([*command, "-f", "svg"]) == 4
         told = capsys.readouterr().err
-        assert f"{name} has no figure; toys, paper and paper-robust have." in told
+        assert f"{name} has no figure; scan, toys, paper and paper-robust have." in told
     assert not (tmp_path / "store").exists()
 
 

@@ -132,29 +132,32 @@ class Hub:
         return _state(self.files)
 
     def beside(self) -> str:
-        """Return what is to be said of weights in another format in the folder, or nothing."""
+        """Return what is to be said of weights in another format in the folder, or nothing.
+
+        Raises:
+            ContentError: they are others, or cannot be read; nobody knows which are deployed.
+
+        """
+        own = self.files[0].name
+        kinds = (_weights(self.folder, *kind) for kind in WEIGHTS)
+        others = next((found for found in kinds if found and found != self.files), ())
+        if not others:
+            return ""
+        remedy = f"delete the one that you do not use, {others[0]} or {self.files[0]}"
+        _check_links(self.folder, others)
         try:
-            others = next(
-                (
-                    found
-                    for kind in WEIGHTS
-                    if (found := _weights(self.folder, *kind)) and found != self.files
-                ),
-                (),
-            )
-            if not others:
-                return ""
-            told = f"{self.files[0].name} was read"
-            _check_links(self.folder, others)
             same = _same(self.state(), _state(others))
         except ContentError as error:
-            return f"other weights beside {self.files[0].name} were not read ({brief(error)})"
-        if same:
-            return f"{told}; {others[0].name} beside it holds the same tensors"
-        return (
-            f"{told}; {others[0].name} beside it holds other tensors, so where that is what is "
-            f"deployed, scan a copy of the folder without {self.files[0].name}"
-        )
+            raise ContentError(
+                f"MODEL: beside {own} there is {others[0].name}, which could be the one that is "
+                f"deployed and cannot be read ({brief(error)}); {remedy}."
+            ) from error
+        if not same:
+            raise ContentError(
+                f"MODEL: beside {own} there is {others[0].name} with other tensors, and one that "
+                f"is not scanned could be the one that is deployed; {remedy}."
+            )
+        return f"{own} was read; {others[0].name} beside it holds the same tensors"
 
 
 def _state(files: Sequence[Path]) -> dict[str, Tensor]:
