@@ -222,3 +222,24 @@ def test_deep_and_wide_answers_are_not_followed_for_ever() -> None:
         deep = (deep,)
     with pytest.raises(ContentError, match="without a row"):
         read_answers(Form(lambda x, z: (deep, [z] * 0)), [], levels().defend)
+
+
+class ChannelsLastNet(nn.Module):
+    """Takes pictures as many write them: rows, columns, colours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(3, CLASSES)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Map ``(B, H, W, 3)`` to logits."""
+        return self.last(pictures).mean((1, 2))
+
+
+def test_a_network_that_takes_channels_last_gets_them_there() -> None:
+    network = ChannelsLastNet().eval()
+    cleared = adapt(network, levels())
+    x = cleared.images.defend.batch(torch.arange(4))
+    assert torch.equal(cleared.network(x), network(x.permute(0, 2, 3, 1)))
+    (said,) = [one.sentence for one in cleared.findings if one.check == "shape"]
+    assert "channels last" in said

@@ -1,6 +1,6 @@
 """Classifiers: small networks, safe loading, and freezing for the work on them."""
 
-from unbackdoor.models.adapt import Adapted, Grey, Log, Odds, Pair, Pick, Row, bare
+from unbackdoor.models.adapt import Adapted, ChannelsLast, Grey, Log, Odds, Pair, Pick, Row, bare
 from unbackdoor.models.architectures import build, check_architecture, file_of
 from unbackdoor.models.builtin import ARCHITECTURES
 from unbackdoor.models.checkpoint import (
@@ -23,6 +23,7 @@ from unbackdoor.models.stated import Stated
 __all__ = [
     "ARCHITECTURES",
     "Adapted",
+    "ChannelsLast",
     "Frozen",
     "Graph",
     "Grey",

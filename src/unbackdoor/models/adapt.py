@@ -49,6 +49,14 @@ class Grey(nn.Module):
         return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
 
 
+class ChannelsLast(nn.Module):
+    """Channels behind rows and columns."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map ``(B, C, H, W)`` to ``(B, H, W, C)``."""
+        return images.permute(0, 2, 3, 1)
+
+
 class Row(nn.Module):
     """Answers with empty axes behind the classes, as convolutional heads give them, without."""
 

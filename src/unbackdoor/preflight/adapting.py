@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unbackdoor.data import Split
 from unbackdoor.errors import ContentError, brief
-from unbackdoor.models import Adapted, Graph, Grey
+from unbackdoor.models import Adapted, ChannelsLast, Graph, Grey
 from unbackdoor.preflight.answers import read_answers
 from unbackdoor.preflight.findings import note
 from unbackdoor.preflight.look import moved_to
@@ -22,6 +22,7 @@ SIDES = (28, 32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 299, 320, 384, 4
 
 SAID: dict[type[nn.Module], str] = {
     Grey: "The network takes one channel; pictures are turned grey before it.",
+    ChannelsLast: "The network takes channels last; pictures are laid out so before it.",
     nn.Flatten: "The network takes rows of numbers; the pixels of a picture are laid in one row.",
 }
 
@@ -133,7 +134,7 @@ def _fit(module: nn.Module, before: list[nn.Module], images: Split) -> _Fit:
     for size in (sides[0],) if sides else (None, *SIDES):
         height, width = (size, size) if size else here
         probe = torch.full((2, images.defend.shape[0], height, width), 0.5)
-        for steps in ([], [Grey()], [nn.Flatten()], [Grey(), nn.Flatten()]):
+        for steps in ([], [Grey()], [ChannelsLast()], [nn.Flatten()], [Grey(), nn.Flatten()]):
             chain = [*before, *steps]
             if (failed := _failure(Adapted(module, before=chain), probe)) is None:
                 return _Fit(chain, size)
