@@ -1,6 +1,7 @@
-"""From the scans of the reference networks to the bag that comes with the package.
+"""From the scans of reference networks to the bag that comes with the package.
 
-``python -m unbackdoor.bench.bag.references RESULTS FILE`` writes it.
+``python -m unbackdoor.bench.bag.references RESULTS FILE`` writes it: of the networks whose recipes
+are drawn by number, and of the development set, with which the limits of the verdict were chosen.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from pathlib import Path
 
 import msgspec
 
-from unbackdoor.bench.bag.bench import Referenced
-from unbackdoor.bench.families.scanned import FamiliesRow, evidence_of
-from unbackdoor.bench.framework.store import Store
+from unbackdoor.bench.bag import bench
+from unbackdoor.bench.families.networks import Trained
+from unbackdoor.bench.families.recipes import RECIPES
+from unbackdoor.bench.families.scanned import FamiliesRow, Scanned, evidence_of
+from unbackdoor.bench.framework.archive import Archive
+from unbackdoor.bench.framework.bench import Request
 from unbackdoor.runtime.files import write_bytes
 from unbackdoor.triggers import AUTO
 from unbackdoor.verdict.bag import Bag, Reference
@@ -42,8 +46,10 @@ def bag(rows: Iterable[FamiliesRow]) -> Bag:
 def main() -> None:
     """Write the bag of a folder of results."""
     folder, file = map(Path, sys.argv[1:])
-    rows = Store(folder, Referenced.table, FamiliesRow).read().values()
-    made = bag(sorted(rows, key=lambda row: row.network))
+    archive = Archive(folder)
+    developed = [Scanned(network=Trained(recipe=recipe), seed=0) for recipe in RECIPES]
+    drawn = bench.plan(Request(store=folder, reference=""))
+    made = bag(archive[spec] for spec in [*developed, *drawn] if spec in archive)
     write_bytes(file, msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n")
 
 
