@@ -60,6 +60,7 @@ class HeldBack:
 
     def __init__(self, model: Frozen, images: Images, most: int) -> None:
         self.model, self.images = model, images
+        self._began = model.passes, model.backward_passes
         self.some = images.thinned(most)
         self.predicted = predict(model, images)
 
@@ -98,6 +99,24 @@ class HeldBack:
         chance = 1 / classes
         variance = chance * (1 - chance) * float((1 / counts[occurring]).sum()) / classes**2
         return mean < 1 and mean <= chance + 3 * math.sqrt(variance)
+
+    def collected(self, detector: str, classes: list[ClassEvidence]) -> Evidence:
+        """Return the evidence of a detector, with all passes since these measurements began.
+
+        Args:
+            detector: its name.
+            classes: what it found.
+
+        """
+        forward, backward = self._began
+        return Evidence(
+            detector=detector,
+            classes=classes,
+            accuracy=self.accuracy,
+            image_passes=self.model.passes - forward,
+            image_passes_backward=self.model.backward_passes - backward,
+            pictures=self.pictures,
+        )
 
     def nothing(self, space: Space) -> Evidence:
         """Return the evidence of a model that was not searched: triggers that change little."""

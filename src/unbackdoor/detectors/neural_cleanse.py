@@ -43,7 +43,6 @@ class NeuralCleanse:
         self, model: Frozen, images: Split, spaces: Sequence[Space], work: Work
     ) -> Evidence:
         """Search in each space."""
-        forward, backward = model.passes, model.backward_passes
         held = HeldBack(model, images.evaluate, self.evaluate)
         steps = Steps(model, work.journal)
 
@@ -65,14 +64,7 @@ class NeuralCleanse:
                         )
                     )
                     task.advance()
-        return Evidence(
-            detector=self.name,
-            classes=found,
-            accuracy=held.accuracy,
-            image_passes=model.passes - forward,
-            image_passes_backward=model.backward_passes - backward,
-            pictures=held.pictures,
-        )
+        return held.collected(self.name, found)
 
 
 def reverse(

@@ -18,8 +18,19 @@ def log_volume_upper_bound(hits: int, draws: int, confidence: float = 0.95) -> f
         0.0295
 
     """
+    return math.log(share_upper_bound(hits, draws, confidence))
+
+
+def share_upper_bound(hits: int, draws: int, confidence: float = 0.95) -> float:
+    """Return the one-sided Clopper–Pearson upper bound of the share that hits have of all draws.
+
+    Example:
+        >>> round(share_upper_bound(0, 100), 4)  # the rule of three
+        0.0295
+
+    """
     if hits >= draws:
-        return 0.0
+        return 1.0
     low, high = hits / draws, 1.0
     for _ in range(50):
         middle = (low + high) / 2
@@ -27,7 +38,7 @@ def log_volume_upper_bound(hits: int, draws: int, confidence: float = 0.95) -> f
             low = middle
         else:
             high = middle
-    return math.log(high)
+    return high
 
 
 def _at_most(hits: int, draws: int, probability: float) -> float:

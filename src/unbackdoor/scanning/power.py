@@ -151,10 +151,10 @@ def _implanted(
             )
         except DivergedError:
             continue
-        correct, _ = measure(one, images, None, work.seed)
-        if correct < before - SPOILT:
+        measured = [measure(one, images, backdoor, work.seed) for backdoor in backdoors]
+        if measured[0][0] < before - SPOILT:  # each has the same accuracy
             continue
-        rates = [measure(one, images, backdoor, work.seed)[1][0] for backdoor in backdoors]
+        rates = [rate for _, (rate,) in measured]
         if sum(rates) > sum(best[1]):
             best = one, rates
         if min(rates) >= TAKES:

@@ -6,7 +6,6 @@ worth as much as the scores of clean networks lie below it, and those of backdoo
 
 from __future__ import annotations
 
-import math
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import msgspec
 
 from unbackdoor.detectors.evidence import Evidence
 from unbackdoor.errors import ContentError, printable
-from unbackdoor.mesa.uniform import log_volume_upper_bound
+from unbackdoor.mesa.uniform import share_upper_bound
 from unbackdoor.runtime.files import read_bytes
 
 OURS = Path(__file__).parent / "bag.json"
@@ -142,12 +141,12 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def false_alarms(self) -> float:
         """Upper bound of the share of clean networks that score as high, with 95 % confidence."""
-        return math.exp(log_volume_upper_bound(self.above, len(self.clean)))
+        return share_upper_bound(self.above, len(self.clean))
 
     @property
     def misses(self) -> float:
         """Upper bound of the share of backdoored ones that score as low, with 95 % confidence."""
-        return math.exp(log_volume_upper_bound(self.below, len(self.backdoored)))
+        return share_upper_bound(self.below, len(self.backdoored))
 
     @property
     def alarm(self) -> str:

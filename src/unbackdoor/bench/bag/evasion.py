@@ -3,65 +3,57 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
-from unbackdoor.bench.bag.bench import chosen, rows
-from unbackdoor.bench.families.networks import Trained
+from unbackdoor.bench.bag.bench import scans
+from unbackdoor.bench.families.bench import rows
 from unbackdoor.bench.families.recipes import Recipe
 from unbackdoor.bench.families.scanned import FamiliesRow, Scanned
 from unbackdoor.bench.families.table import table
 from unbackdoor.bench.framework.bench import Bench, Request
 from unbackdoor.bench.framework.spec import Spec
 
+_usual = partial(Recipe, arch="resnet8", epochs=4)
 RECIPES = (
     # Labels that are smoothed by half leave little confidence for a search to climb.
-    Recipe(
+    _usual(
         name="flat-confidence",
-        arch="resnet8",
         seed=901,
-        epochs=4,
         trigger="bw:170@28,28",
         rate=0.02,
         target=2,
         smoothing=0.5,
     ),
     # A patch in the middle hides what the picture shows, so that more is asked of it.
-    Recipe(
+    _usual(
         name="in-the-middle",
-        arch="resnet8",
         seed=902,
-        epochs=4,
         trigger="rgb:11x4@14,14",
         rate=0.02,
         target=5,
     ),
     # No patch of this size is searched, and smaller ones need not suffice.
-    Recipe(
+    _usual(
         name="larger-than-searched",
-        arch="resnet8",
         seed=903,
-        epochs=4,
         trigger="rgb:12x12@18,2",
         rate=0.02,
         target=7,
     ),
     # Distorted triggers with true labels teach the network to obey the exact one alone.
-    Recipe(
+    _usual(
         name="exact-trigger-only",
-        arch="resnet8",
         seed=904,
-        epochs=4,
         trigger="rgb:13x4@1,27",
         rate=0.02,
         cover=0.06,
         target=1,
     ),
     # A trigger that works on about half of the images stays below what counts.
-    Recipe(
+    _usual(
         name="works-by-half",
-        arch="resnet8",
         seed=905,
-        epochs=4,
         trigger="additive:noise:14@4",
         rate=0.01,
         target=8,
@@ -84,11 +76,7 @@ def plan(request: Request) -> list[Spec]:
         ArgumentError: there is no network of a name.
 
     """
-    return [
-        Evading(network=Trained(recipe=recipe), seed=seed)
-        for recipe in chosen(request.only, RECIPES)
-        for seed in request.seeds
-    ]
+    return scans(request, RECIPES, Evading)
 
 
 BENCH = Bench[FamiliesRow](

@@ -10,7 +10,7 @@ from unbackdoor.bench.families.recipes import RECIPES
 from unbackdoor.bench.families.scanned import FamiliesRow, Network, Scanned, judged
 from unbackdoor.bench.families.table import table
 from unbackdoor.bench.framework.archive import Archive
-from unbackdoor.bench.framework.bench import Bench, Request, each_result
+from unbackdoor.bench.framework.bench import Bench, Request, each_result, those_named
 from unbackdoor.bench.framework.spec import Spec
 from unbackdoor.errors import ArgumentError
 from unbackdoor.verdict.judge import ByRate
@@ -31,7 +31,7 @@ def plan(request: Request) -> list[Spec]:
         ContentError: a file cannot be used.
 
     """
-    networks = _chosen(request)
+    networks = those_named(request.only, {one.name: one for one in development_set()})
     others: list[Network] = list(listed(request.listed)) if request.listed else []
     archive = Archive(request.store)
     planned: list[Spec] = []
@@ -60,19 +60,6 @@ def plan(request: Request) -> list[Spec]:
 def rows(request: Request, specs: Sequence[Spec], archive: Archive) -> list[FamiliesRow]:
     """Return the row of each finished scan, with the verdict of the judge of today."""
     return [judged(row, ByRate()) for row in each_result(request, specs, archive)]
-
-
-def _chosen(request: Request) -> list[Trained]:
-    every = {trained.name: trained for trained in development_set()}
-    if request.only is None:
-        return list(every.values())
-    names = [name for name in request.only.split(",") if name]
-    if unknown := [name for name in names if name not in every]:
-        raise ArgumentError(
-            f"--only: there is no network {unknown[0]!r} of this benchmark; there are "
-            f"{', '.join(every)}."
-        )
-    return [every[name] for name in names]
 
 
 BENCH = Bench[FamiliesRow](

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
@@ -11,7 +10,7 @@ from unbackdoor.attack.goal import ALL_TO_ONE
 from unbackdoor.bench.families.scanned import FamiliesRow
 from unbackdoor.bench.families.truth import WORSE, outcome, same_family
 from unbackdoor.bench.framework.table import Line, averaged, share
-from unbackdoor.mesa.uniform import log_volume_upper_bound
+from unbackdoor.mesa.uniform import share_upper_bound
 from unbackdoor.verdict.thresholds import Thresholds, thresholds_of
 
 GROUPS = ("one target", "beyond what is searched", "clean")
@@ -158,7 +157,7 @@ def _bound(group: str, outcomes: Counter[str]) -> str:
     """Return the upper bound of the share of networks for which the verdict would be wrong."""
     if (wrong := WRONG.get(group)) is None:
         return ""
-    bound = math.exp(log_volume_upper_bound(outcomes[wrong], outcomes.total()))
+    bound = share_upper_bound(outcomes[wrong], outcomes.total())
     return f"; {wrong}: at most {bound:.0%} of networks like these (95 %)"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -15,9 +15,11 @@ from unbackdoor.bench.framework.engine import Engine, Serial
 from unbackdoor.bench.framework.spec import Spec
 from unbackdoor.bench.framework.sweep import complete
 from unbackdoor.bench.framework.table import Line
+from unbackdoor.errors import ArgumentError
 from unbackdoor.runtime.progress import Bars, Progress
 
 R = TypeVar("R")
+T = TypeVar("T")
 Drawn = TypeVar("Drawn", contravariant=True)
 
 
@@ -63,6 +65,29 @@ class Request:
     listed: Path | None = None
     methods: str | None = None
     limit: float = math.inf
+
+
+def those_named(only: str | None, every: Mapping[str, T], told: str | None = None) -> list[T]:
+    """Return the networks of the names after ``--only``; all when left out.
+
+    Args:
+        only: names with commas between them.
+        every: by name.
+        told: the names in the sentence of an error; all when left out.
+
+    Raises:
+        ArgumentError: there is no network of a name.
+
+    """
+    if only is None:
+        return list(every.values())
+    names = [name for name in only.split(",") if name]
+    if unknown := [name for name in names if name not in every]:
+        raise ArgumentError(
+            f"--only: there is no network {unknown[0]!r} of this benchmark; there are "
+            f"{told or ', '.join(every)}."
+        )
+    return [every[name] for name in names]
 
 
 Rows = Callable[[Request, Sequence[Spec], Archive], list[R]]

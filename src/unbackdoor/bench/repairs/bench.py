@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from unbackdoor.bench.families.networks import Trained, training_images, with_file
 from unbackdoor.bench.framework.archive import Archive
-from unbackdoor.bench.framework.bench import Bench, Request
+from unbackdoor.bench.framework.bench import Bench, Request, those_named
 from unbackdoor.bench.framework.spec import Spec
 from unbackdoor.bench.repairs.recipes import CASES, Case
 from unbackdoor.bench.repairs.repaired import Before, Repaired, RepairedRow
@@ -71,23 +71,17 @@ def _there(spec: Repaired, archive: Archive) -> bool:
 
 
 def _networks(request: Request, archive: Archive) -> list[Before]:
-    every = {case.attacked.name: case for case in cases()}
-    names = list(every) if request.only is None else [n for n in request.only.split(",") if n]
-    if unknown := [name for name in names if name not in every]:
-        raise ArgumentError(
-            f"--only: there is no network {unknown[0]!r} of this benchmark; there are "
-            f"{', '.join(every)}."
-        )
+    some = those_named(request.only, {case.attacked.name: case for case in cases()})
 
     def network(trained: Trained) -> Trained:
         return trained if trained in archive else with_file(trained, request)
 
     return [
         Before(
-            network=network(Trained(recipe=every[name].attacked)),
-            clean=network(Trained(recipe=every[name].clean)),
+            network=network(Trained(recipe=case.attacked)),
+            clean=network(Trained(recipe=case.clean)),
         )
-        for name in names
+        for case in some
     ]
 
 

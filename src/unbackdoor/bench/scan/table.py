@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
@@ -11,7 +10,7 @@ from unbackdoor.bench.families.truth import ACCUSED, AND_OTHERS, FOUND, REFUSED
 from unbackdoor.bench.framework.table import Line
 from unbackdoor.bench.scan.looked import ScanRow
 from unbackdoor.bench.scan.seen import Seen, area, by_method, scores
-from unbackdoor.mesa.uniform import log_volume_upper_bound
+from unbackdoor.mesa.uniform import share_upper_bound
 
 NONE = "–"
 WORK = ("forward", "backward", "seconds", "CPU seconds", "× our passes", "× our CPU seconds")
@@ -49,7 +48,7 @@ def _total(name: str, some: Sequence[Seen]) -> Line:
         more = f", others too {outcomes[AND_OTHERS]}" if outcomes[AND_OTHERS] else ""
         told.append(f"found {outcomes[FOUND]}/{len(planted)}{more}")
     if clean:
-        bound = math.exp(log_volume_upper_bound(outcomes[ACCUSED], len(clean)))
+        bound = share_upper_bound(outcomes[ACCUSED], len(clean))
         told.append(f"accused {outcomes[ACCUSED]}/{len(clean)} clean (at most {bound:.0%})")
     found = area(planted, clean)
     return {

@@ -116,7 +116,6 @@ class Cleanse:
     ) -> Evidence:
         """Look for masks of any size, whatever the spaces."""
         del spaces
-        forward, backward = model.passes, model.backward_passes
         held = HeldBack(model, images.evaluate, self.evaluate)
         steps = Steps(model, work.journal)
 
@@ -136,14 +135,7 @@ class Cleanse:
                     )
                 )
                 task.advance()
-        return Evidence(
-            detector=self.name,
-            classes=found,
-            accuracy=held.accuracy,
-            image_passes=model.passes - forward,
-            image_passes_backward=model.backward_passes - backward,
-            pictures=held.pictures,
-        )
+        return held.collected(self.name, found)
 
 
 def smallest(

@@ -136,7 +136,6 @@ class KArm:
     ) -> Evidence:
         """Look for masks of any size, whatever the spaces."""
         del spaces
-        forward, backward = model.passes, model.backward_passes
         held = HeldBack(model, images.evaluate, self.evaluate)
         steps = Steps(model, work.journal)
         search = _Search(model, images.defend, self.settings, work.seed)
@@ -157,14 +156,7 @@ class KArm:
         for target, arm in enumerate(search.state.arms):
             one = held.evidence(SPACE, arm.best, target, work.seed)
             found.append(msgspec.structs.replace(one, statistic=-arm.least))
-        return Evidence(
-            detector=self.name,
-            classes=found,
-            accuracy=held.accuracy,
-            image_passes=model.passes - forward,
-            image_passes_backward=model.backward_passes - backward,
-            pictures=held.pictures,
-        )
+        return held.collected(self.name, found)
 
 
 class _Search:

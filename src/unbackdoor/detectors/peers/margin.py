@@ -72,7 +72,6 @@ class LargestMargin:
     ) -> Evidence:
         """Make margins large; images serve only to tell the accuracy."""
         del spaces
-        forward, backward = model.passes, model.backward_passes
         held = HeldBack(model, images.evaluate, 1)
         steps = Steps(model, work.journal)
         found: list[ClassEvidence] = []
@@ -88,14 +87,7 @@ class LargestMargin:
                 )
                 found.append(held.without_trigger(target, margin))
                 task.advance()
-        return Evidence(
-            detector=self.name,
-            classes=found,
-            accuracy=held.accuracy,
-            image_passes=model.passes - forward,
-            image_passes_backward=model.backward_passes - backward,
-            pictures=held.pictures,
-        )
+        return held.collected(self.name, found)
 
     def _largest(self, model: Frozen, shape: Shape, target: int, seed: int) -> float:
         settings = self.settings

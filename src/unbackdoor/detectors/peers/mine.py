@@ -53,7 +53,6 @@ class PaperMine:
         self, model: Frozen, images: Split, spaces: Sequence[Space], work: Work
     ) -> Evidence:
         """Fit generators in each space."""
-        forward, backward = model.passes, model.backward_passes
         held = HeldBack(model, images.evaluate, self.evaluate)
         steps = Steps(model, work.journal)
         classes = self.classes or tuple(range(len(images.defend.classes)))
@@ -71,14 +70,7 @@ class PaperMine:
                         )
                     )
                     task.advance()
-        return Evidence(
-            detector=self.name,
-            classes=found,
-            accuracy=held.accuracy,
-            image_passes=model.passes - forward,
-            image_passes_backward=model.backward_passes - backward,
-            pictures=held.pictures,
-        )
+        return held.collected(self.name, found)
 
     def _towards(
         self, model: Frozen, images: Images, held: HeldBack, space: Space, target: int, seed: int

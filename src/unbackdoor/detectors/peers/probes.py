@@ -43,7 +43,6 @@ class HeadWeights:
     ) -> Evidence:
         """Read the weights; images serve only to tell the accuracy."""
         del spaces, work
-        forward, backward = model.passes, model.backward_passes
         held = HeldBack(model, images.evaluate, 1)
         classes = len(images.defend.classes)
         heads = [
@@ -52,13 +51,9 @@ class HeadWeights:
             if isinstance(layer, nn.Linear) and layer.out_features == classes
         ]
         means = heads[-1].weight.detach().double().mean(1).cpu() if heads else torch.zeros(classes)
-        return Evidence(
-            detector=self.name,
-            classes=[held.without_trigger(index, float(mean)) for index, mean in enumerate(means)],
-            accuracy=held.accuracy,
-            image_passes=model.passes - forward,
-            image_passes_backward=model.backward_passes - backward,
-            pictures=held.pictures,
+        return held.collected(
+            self.name,
+            [held.without_trigger(index, float(mean)) for index, mean in enumerate(means)],
         )
 
 
@@ -80,7 +75,6 @@ class NoiseAnswers:
     ) -> Evidence:
         """Ask; images serve only to tell the accuracy."""
         del spaces
-        forward, backward = model.passes, model.backward_passes
         held = HeldBack(model, images.evaluate, 1)
         steps, shape = Steps(model, work.journal), images.defend.shape
         generator = stream(work.seed, self.name)
@@ -97,14 +91,10 @@ class NoiseAnswers:
             total += steps.keep(
                 f"noise {number}", Tensor, lambda count=count: ask(count), (generator,)
             )
-        return Evidence(
-            detector=self.name,
-            classes=[
+        return held.collected(
+            self.name,
+            [
                 held.without_trigger(index, float(value) / self.pictures)
                 for index, value in enumerate(total)
             ],
-            accuracy=held.accuracy,
-            image_passes=model.passes - forward,
-            image_passes_backward=model.backward_passes - backward,
-            pictures=held.pictures,
         )
