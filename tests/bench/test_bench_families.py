@@ -434,23 +434,46 @@ def ladder(space: Space) -> Iterator[str]:
 
 
 def passes() -> list[Line]:
-    """Return the image passes of the rounds of the bandits, for ten classes."""
+    """Return the image passes of the looks and of the rounds of the bandits, for ten classes."""
     lines: list[Line] = []
-    total = 0
+    total, least = [0, 0], 0
     for space in parse_spaces("auto", SHAPE):
-        every = choices(space, SHAPE, BANDIT.starts)
-        own = sum(map(rounds, map(len, every)))
-        total += own
-        arms = " + ".join(f"{10 * len(one):,}" for one in every)
-        lines.append({"space": f"`{space.name}`", "arms": arms, "passes": f"{own:,}"})
-    return [*lines, {"space": "all", "arms": "", "passes": f"{total:,}"}]
+        thetas, places = space.library(SHAPE)
+        usual = len(thetas) * len(places)
+        every = [10 * len(choice) for choice in choices(space, SHAPE, BANDIT.starts)]
+        if usual:
+            every[0] = 10 * usual
+        full, early = (
+            sum(rounds(arms, last, seen=bool(usual)) for arms in every)
+            for last in (len(BANDIT.rounds), 2)
+        )
+        looked = usual * BANDIT.look
+        total, least = [total[0] + looked, total[1] + full], least + early
+        lines.append(
+            {
+                "space": f"`{space.name}`",
+                "arms": " + ".join(f"{arms:,}" for arms in every),
+                "looks, forward only": f"{looked:,}",
+                "rounds": f"{full:,}",
+                "where nothing rises": f"{early:,}",
+            }
+        )
+    every_space: Line = {
+        "space": "all",
+        "arms": "",
+        "looks, forward only": f"{total[0]:,}",
+        "rounds": f"{total[1]:,}",
+        "where nothing rises": f"{least:,}",
+    }
+    return [*lines, every_space]
 
 
-def rounds(places: int) -> int:
-    arms, spent = 10 * places, 0
-    for number, one in enumerate(BANDIT.rounds):
+def rounds(arms: int, last: int, *, seen: bool) -> int:
+    spent = 0
+    for number, one in enumerate(BANDIT.rounds[:last]):
         arms = min(one.arms, (arms + 1) // 2) if number else arms
-        spent += arms * math.prod(one.shared(arms))
+        if number or not seen:
+            spent += arms * math.prod(one.shared(arms))
     return spent
 
 

@@ -32,6 +32,11 @@ def arms(targets: list[int], places: list[tuple[int, ...]], score: list[float]) 
     )
 
 
+def nowhere(arms: Arms) -> Tensor:
+    """No arm lies in the middle."""
+    return torch.zeros(len(arms), dtype=torch.bool)
+
+
 def test_leaders_of_classes_go_on_then_of_places_then_the_others() -> None:
     a, b = (0, 0), (0, 4)
     some = arms(
@@ -39,17 +44,40 @@ def test_leaders_of_classes_go_on_then_of_places_then_the_others() -> None:
         [a, b, b, a, a, a, b],
         [-1.0, -2.0, -3.0, -4.0, -5.0, -6.0, -9.0],
     )
-    assert whole(some.survivors(6)) == [0, 3, 5, 1, 2, 4]
-    assert whole(some.survivors(4)) == [0, 3, 1, 2]  # half of them are leaders of classes
-    assert whole(some.survivors(2)) == [0, 1]
-    assert whole(some.survivors(1)) == [0]
-    assert whole(some.survivors(99)) == [0, 3, 5, 1, 2, 4, 6]
+    assert whole(some.survivors(6, nowhere(some))) == [0, 3, 5, 1, 2, 4]
+    assert whole(some.survivors(4, nowhere(some))) == [
+        0,
+        3,
+        1,
+        2,
+    ]  # half of them are leaders of classes
+    assert whole(some.survivors(2, nowhere(some))) == [0, 1]
+    assert whole(some.survivors(1, nowhere(some))) == [0]
+    assert whole(some.survivors(99, nowhere(some))) == [0, 3, 5, 1, 2, 4, 6]
+
+
+def test_the_middle_does_not_crowd_out_the_rest() -> None:
+    places: list[tuple[int, ...]] = [(14, 14), (13, 14), (0, 0), (15, 14)]
+    some = arms([1, 1, 1, 2], places, [-1.0, -2.0, -9.0, -3.0])
+    hides = Patch(4).hides(some.choice, (3, 32, 32))
+    assert hides.tolist() == [True, True, False, True]
+    assert whole(some.survivors(4, hides))[:2] == [0, 3]
+    assert 2 in whole(some.survivors(5, hides))[:3]
+    assert 2 not in whole(some.survivors(3, nowhere(some)))
+
+
+def test_walks_begin_with_the_best_of_each_class_and_place() -> None:
+    a, b = (0, 0), (0, 4)
+    some = arms([0, 0, 1, 0], [a, a, a, b], [-2.0, -1.0, -3.0, -4.0])
+    assert whole(some.distinct()) == [1, 2, 3]
+    whole_picture = arms([0, 0, 1], [(), (), ()], [-2.0, -1.0, -3.0])
+    assert whole(whole_picture.distinct()) == [1, 2]
 
 
 def test_where_there_is_no_place_classes_and_scores_decide() -> None:
     some = arms([0, 0, 1, 1], [(), (), (), ()], [-1.0, -2.0, -4.0, -3.0])
-    assert whole(some.survivors(4)) == [0, 3, 1, 2]
-    assert whole(some.survivors(2)) == [0, 1]
+    assert whole(some.survivors(4, nowhere(some))) == [0, 3, 1, 2]
+    assert whole(some.survivors(2, nowhere(some))) == [0, 1]
 
 
 @given(
@@ -64,7 +92,7 @@ def test_the_best_goes_on_and_as_many_classes_as_fit(
     targets, places, score = map(list, zip(*rows, strict=True))
     some = arms(targets, [(place, 0) for place in places], score)
     count = max(1, round(share * len(rows)))
-    kept = whole(some.survivors(count))
+    kept = whole(some.survivors(count, nowhere(some)))
     assert len(kept) == len(set(kept)) == count
     assert whole(some.best())[0] in kept
     classes = {targets[row] for row in kept}
@@ -232,3 +260,21 @@ def test_in_a_clean_network_nothing_rises() -> None:
     play = bandit(toys.nothing, "patch:6")
     last = ends(play, choices(play.space, SHAPE, 1)[0])
     assert float(play.success(last, 30).max()) == 0
+
+
+@pytest.mark.parametrize(("backdoor", "played"), [(toys.nothing, 2), (toys.corner, 3)])
+def test_no_round_follows_where_nothing_rises(backdoor: object, played: int) -> None:
+    play = bandit(backdoor, "patch:6")
+    choice = choices(play.space, SHAPE, 1)[0]
+    some = play.start(torch.arange(3).repeat_interleave(len(choice)), choice.repeat(3, 1))
+    rounds = (
+        Round(arms=1, passes=1500, most=24),
+        Round(arms=12, passes=600, most=50, rises=0.7),
+        Round(arms=4, passes=100, most=50),
+    )
+    assert len(play.halve(some, rounds)) == played
+
+
+def test_of_few_values_a_search_begins_more_often() -> None:
+    assert len(choices(parse_space("filter:7"), SHAPE, 2)[0]) == 4
+    assert len(choices(parse_space("additive:4"), SHAPE, 2)[0]) == 2

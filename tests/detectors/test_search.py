@@ -12,7 +12,8 @@ from detectors import toys
 from unbackdoor import api
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence
 from unbackdoor.detectors.search import ArmSearch
-from unbackdoor.detectors.settings import BanditSettings, Round
+from unbackdoor.detectors.settings import FEW, BanditSettings, Round
+from unbackdoor.detectors.trails import Measure, Trail
 from unbackdoor.mesa.settings import SwiftSettings
 from unbackdoor.models import freeze
 from unbackdoor.runtime.work import Work
@@ -170,3 +171,28 @@ def test_a_network_that_is_sure_of_everything_is_searched_all_the_same() -> None
     assert [finding.check for finding in result.preflight] == ["softmax"]
     assert result.targets == [toys.GREEN]
     assert result.classes[toys.GREEN].space == "patch:1@{},{}".format(*toys.PIXEL)
+
+
+def test_what_fails_on_a_few_images_is_tried_on_no_more() -> None:
+    model = freeze(toys.Colours(toys.corner), half=False)
+    measure = Measure(model, toys.pictures(600), 0, BANDIT, 200)
+    space = "patch:1@{},{}".format(*toys.PIXEL)
+    before = model.passes
+    passes: list[int] = []
+    for theta in (torch.zeros(3), torch.ones(3)):
+        trail = Trail(goal=[toys.GREEN] * 3, spaces=[space], thetas=[theta], success=[])
+        (rough,) = measure.roughly([trail])
+        passes.append(model.passes - before)
+        (exact,) = measure([trail])
+        assert rough.asr == exact.asr == float(theta[0])
+        before = model.passes
+    hopeless, promising = passes
+    assert 0 < hopeless <= FEW < promising
+
+
+def test_a_class_is_measured_once_in_a_space_of_triggers_without_a_place() -> None:
+    """What a walk says of a class on all images stands alone, not beside a rough figure."""
+    evidence, _ = searched(toys.tinted, "additive:4x1")
+    spaces = [one.space for one in of_green(evidence)]
+    assert len(spaces) == len(set(spaces))
+    assert {one.index for one in evidence.classes} == {0, 1, 2}

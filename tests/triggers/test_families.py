@@ -15,6 +15,7 @@ from unbackdoor.triggers.fixed import At
 from unbackdoor.triggers.patch import BLOCKS, Patch
 from unbackdoor.triggers.registry import FAMILIES, PLACED, check_spaces, parse_space, parse_spaces
 from unbackdoor.triggers.values import whole
+from unbackdoor.triggers.wave import Wave
 
 SHAPE = (3, 9, 7)
 BESIDE = ("patch:3@6,4", "patch:4x2", "patch:4x2@0,3", "wave:16@2,-3", "additive:8", "blend:4")
@@ -90,12 +91,43 @@ def test_a_library_is_of_triggers_and_places_of_the_space(space: Space) -> None:
     assert places.shape[1:] == space.arms(SHAPE).shape[1:]
     assert (len(theta) == 0) == (len(places) == 0)
     few = isinstance(space, Patch) and (space.grid or space.size) <= BLOCKS
-    assert (len(theta) > 0) == few
-    if few:
-        assert ((theta == 0) | (theta == 1)).all()
+    assert (len(theta) > 0) == (few or isinstance(space, Wave))
+    if len(theta):
+        assert ((theta == 0) | (theta == 1) | (not few) & (theta == 0.5)).all()
         assert len(theta.unique(dim=0)) == len(theta)
         every = {tuple(arm) for arm in space.arms(SHAPE).tolist()}
         assert {tuple(arm) for arm in places.tolist()} <= every
+
+
+@pytest.mark.parametrize("space", RUNGS, ids=named)
+def test_only_patches_in_the_middle_hide_what_a_picture_shows(space: Space) -> None:
+    every = space.arms(SHAPE)
+    hides = space.hides(every, SHAPE)
+    assert hides.shape == (len(every),)
+    assert hides.dtype == torch.bool
+    if not isinstance(space, Patch):
+        assert not hides.any()
+        return
+    for arm, hidden in zip(every.tolist(), hides.tolist(), strict=True):
+        centre = [place + space.size / 2 for place in arm]
+        inner = [s / 4 < at < 3 * s / 4 for at, s in zip(centre, SHAPE[1:], strict=True)]
+        assert hidden == all(inner)
+    if len(every) > 1:
+        assert torch.equal(At(space, tuple(every[0].tolist())).hides(every[:2], SHAPE), hides[:2])
+
+
+def test_usual_waves_are_grey_and_of_four_phases() -> None:
+    space = Wave(16)
+    theta, places = space.library(SHAPE)
+    grey = torch.full((1, *SHAPE), 0.5)
+    for arm in (places[0], places[-1]):
+        waves = space.apply(grey.expand(4, -1, -1, -1), theta, arm.expand(4, -1)) - 0.5
+        assert torch.allclose(waves[:, 0], waves[:, 1])
+        assert torch.allclose(waves[:, 0], waves[:, 2])
+        assert torch.allclose(waves[0], -waves[1], atol=1e-6)
+        assert torch.allclose(waves[2], -waves[3], atol=1e-6)
+        assert abs(float((waves[0] * waves[2]).mean())) < 1e-6  # a quarter of a period apart
+        assert float(waves.abs().max()) == pytest.approx(16 / 255, rel=1e-3)
 
 
 @pytest.mark.parametrize("space", RUNGS, ids=named)

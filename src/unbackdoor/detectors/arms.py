@@ -31,6 +31,8 @@ AWAY = -1
 """As a goal: images of the class are to be answered wrong, with whatever class."""
 ANYWHERE = -1000
 """Stands in every column of the choice of an arm that draws another place for each picture."""
+FEW, OFTENER = 16, 2
+"""A search of few values ends in a local optimum more often, and costs less to begin again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +81,24 @@ class Arms:
         """Return all rows, best first."""
         return self.score.argsort(descending=True, stable=True)
 
-    def survivors(self, count: int) -> Tensor:
+    def distinct(self) -> Tensor:
+        """Return the best row of each goal and choice, best first."""
+        keys = torch.cat([self.goals, self.choice], 1)
+        return torch.tensor(self._leaders(keys), dtype=torch.int64)
+
+    def survivors(self, count: int, hides: Tensor) -> Tensor:
         """Return the rows of ``count`` arms that go on.
 
         Some classes and some places rise by themselves: a trigger in the middle hides the object.
-        So the first half are the best of their classes, then come the best of their places, and
-        then the others, each in the order of their scores.
+        So the first half are the best of their classes, in the middle and elsewhere, then come the
+        best of their places, and then the others, each in the order of their scores.
+
+        Args:
+            count: how many.
+            hides: which arms lie in the middle, ``(a,)``.
+
         """
-        of_class = self._leaders(self.goals)[: (count + 1) // 2]
+        of_class = self._leaders(torch.cat([self.goals, hides[:, None]], 1))[: (count + 1) // 2]
         order = [*of_class, *self._leaders(self.choice), *whole(self.best())]
         return torch.tensor(list(dict.fromkeys(order))[:count])
 
@@ -198,7 +210,7 @@ class Bandit:
         return replace(arms, theta=theta, score=torch.stack(late).mean(0))
 
     def halve(self, arms: Arms, rounds: Sequence[Round], *, seen: bool = False) -> list[Arms]:
-        """Return the arms after each round, of which the best take part in the next.
+        """Return the arms after each round, of which the best take part in the next, if they rise.
 
         Args:
             arms: all of them.
@@ -210,11 +222,14 @@ class Bandit:
         for settings in rounds[1:] if seen else rounds:
             if played:
                 half = (len(arms) + 1) // 2
-                arms = arms.rows(arms.survivors(min(settings.arms, half)))
+                hides = self.space.hides(arms.choice, self.images.shape)
+                arms = arms.rows(arms.survivors(min(settings.arms, half), hides))
                 if settings.nudge and self.space.moves and int(arms.choice.min()) != ANYWHERE:
                     arms = self.nudged(arms, settings.nudge)
             arms = self.play(arms, settings)
             played.append(arms)
+            if float(arms.score.max()) < settings.rises * float(played[0].score.median()):
+                break
         return played
 
     @torch.no_grad()
@@ -297,12 +312,14 @@ def choices(space: Space, shape: Shape, starts: int) -> list[Tensor]:
     Args:
         space: of the triggers.
         shape: of the pictures.
-        starts: how often a search begins where it has no place to choose.
+        starts: how often a search begins where it has no place to choose; where θ has at most
+            :data:`FEW` values, :data:`OFTENER` times as often.
 
     """
     coarse = space.coarse_arms(shape)
     if len(coarse) == 1:
-        return [coarse.repeat(starts, 1)]
+        few = space.dimensions(shape) <= FEW
+        return [coarse.repeat(starts * (OFTENER if few else 1), 1)]
     anywhere = [torch.full((starts, coarse.shape[1]), ANYWHERE)] if space.anywhere else []
     return [coarse, *anywhere]
 

@@ -129,13 +129,16 @@ def _evidence(
     search: _Search, found: Findings, measure: Measure, steps: Steps
 ) -> list[ClassEvidence]:
     """Measure what was found in one space, and walk with those that were overlooked."""
-    name = search.space.name
-    best = steps.keep(f"{name}, best", list[ClassEvidence], lambda: measure(found.best))
+    name, promising = search.space.name, search.settings.promising
+    best = steps.keep(f"{name}, best", list[ClassEvidence], lambda: measure.roughly(found.best))
     more = steps.keep(f"{name}, more", list[Trail], lambda: search.overlooked(found, best))
-    walks = [
-        trail for trail in [*found.trails, *more] if trail.success[0] >= search.settings.promising
-    ]
-    return [*best, *steps.keep(f"{name}, down", list[ClassEvidence], lambda: measure(walks))]
+    walks = [trail for trail in [*found.trails, *more] if trail.success[0] >= promising]
+    walked = {trail.kind for trail in walks}
+    for trail, one in zip(found.best, best, strict=True):
+        if one.asr >= promising and trail.kind not in walked:
+            walks.append(trail)
+    rough = [one for one in best if one.asr < promising]
+    return [*rough, *steps.keep(f"{name}, down", list[ClassEvidence], lambda: measure(walks))]
 
 
 def _is_certain(trail: Trail) -> bool:
@@ -168,10 +171,10 @@ class _Search:
         bandit = self._bandit(self.space)
         for choice in choices(self.space, self.images.shape, settings.starts):
             played = self._played(bandit, classes, choice)
-            last = played[-1].rows(played[-1].best()[: settings.walkers])
-            last, success = self._deepened(bandit, last)
             found.best.extend(self._best(played))
-            found.trails.extend(self._walk(last, row, rate) for row, rate in enumerate(success))
+            if len(played) == len(settings.rounds):  # otherwise nothing rises
+                last = played[-1].rows(played[-1].distinct()[: settings.walkers])
+                found.trails.extend(self._walks(*self._deepened(bandit, last)))
             found.places.extend(self._places(played))
         return found
 
@@ -223,12 +226,18 @@ class _Search:
         return bandit.halve(arms, settings.rounds)
 
     def _deepened(self, bandit: Bandit, arms: Arms) -> tuple[Arms, list[float]]:
-        """Return the survivors and their success, after more work on those that nearly suffice."""
+        """Return the survivors and their success, after more work on those that nearly suffice.
+
+        Of each class the best gets it.
+        """
         settings = self.settings
         success = bandit.success(arms, settings.judge)
-        nearly = (success >= settings.promising) & (success < CERTAIN)
-        if bool(nearly.any()):
-            rows = nearly.nonzero()[:, 0]
+        best: dict[int, int] = {}
+        for row in whole(success.argsort(descending=True, stable=True)):
+            best.setdefault(int(arms.targets[row]), row)
+        rows = torch.tensor([*best.values()])
+        rows = rows[(success[rows] >= settings.promising) & (success[rows] < CERTAIN)]
+        if len(rows):
             deeper = Round(arms=len(rows), passes=len(rows) * settings.deep, most=settings.deep)
             played = bandit.play(arms.rows(rows), deeper)
             again = bandit.success(played, settings.judge)
@@ -259,6 +268,18 @@ class _Search:
                 of_round.setdefault(target, trail)
             best |= of_round
         return [best[target] for target in sorted(best)]
+
+    def _walks(self, arms: Arms, success: Sequence[float]) -> list[Trail]:
+        """Return the walks of some arms, best first, until that of a class leaves no doubt."""
+        trails: list[Trail] = []
+        certain: set[int] = set()
+        for row in sorted(range(len(arms)), key=lambda row: -success[row]):
+            if (target := int(arms.targets[row])) in certain:
+                continue
+            trails.append(self._walk(arms, row, success[row]))
+            if _is_certain(trails[-1]):
+                certain.add(target)
+        return trails
 
     def _walk(self, arms: Arms, row: int, success: float) -> Trail:
         """Return ever weaker triggers, as long as they suffice."""

@@ -44,6 +44,8 @@ class Round:
         most: images that one of them gets at most.
         nudge: pixels by which patches are moved before it, to where they work best; 0 for none.
         reach: how far Adam can move the logit of a value of θ in the round.
+        rises: the best arm has to fall short of a certain trigger by at most this share of what the
+            typical arm of the first round did; otherwise nothing rises, and no round follows.
 
     """
 
@@ -52,6 +54,7 @@ class Round:
     most: int
     nudge: int = 0
     reach: float = 7.0
+    rises: float = inf
 
     def __post_init__(self) -> None:
         expect(self, 1, inf, "arms", "passes", "most")
@@ -106,8 +109,8 @@ class BanditSettings:
     starts: int = 2
     rounds: tuple[Round, ...] = (
         Round(arms=1, passes=2_000, most=30),
-        Round(arms=80, passes=1_200, most=45),
-        Round(arms=12, passes=1_100, most=90, nudge=2),
+        Round(arms=80, passes=1_200, most=45, rises=0.7),
+        Round(arms=12, passes=1_100, most=90, nudge=2, rises=0.6),
         Round(arms=4, passes=480, most=120, nudge=1),
     )
     look: int = 4

@@ -11,10 +11,12 @@ from torch import Tensor
 from unbackdoor.data import Split
 from unbackdoor.detectors.detector import HeldBack
 from unbackdoor.detectors.evidence import ClassEvidence, Place
-from unbackdoor.detectors.settings import BanditSettings
+from unbackdoor.detectors.settings import FEW, BanditSettings
 from unbackdoor.models import Frozen
-from unbackdoor.triggers.family import Space
 from unbackdoor.triggers.registry import parse_space
+
+HOPELESS = 0.5
+"""Share of a promising rate that a trigger has to reach on a few images to be tried on more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,11 @@ class Trail:
     def target(self) -> int:
         """The class of a walk towards one."""
         return self.goal[0]
+
+    @property
+    def kind(self) -> tuple[int, bool]:
+        """The class, and whether the trigger has a place of its own."""
+        return self.target, "@" in self.spaces[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,25 +81,31 @@ class Measure:
     ) -> None:
         self.seed, self.promising = seed, settings.promising
         self.exactly = HeldBack(model, images.evaluate, most)
-        self.roughly = self.exactly.fewer(settings.images_of_each(len(images.defend.classes)))
+        self._few = self.exactly.fewer(FEW)
+        self._more = self.exactly.fewer(settings.images_of_each(len(images.defend.classes)))
 
     def __call__(self, trails: Sequence[Trail]) -> list[ClassEvidence]:
-        """Return the evidence of every trigger of some walks."""
+        """Return the evidence of every trigger of some walks, on as many images as there are."""
         measured: list[ClassEvidence] = []
         for trail in trails:
             for name, theta in zip(trail.spaces, trail.thetas, strict=True):
                 space = parse_space(name)
                 if len(set(trail.goal)) == 1:
-                    measured.append(self._towards_one(trail, space, theta))
+                    measured.append(self.exactly.evidence(space, theta, trail.target, self.seed))
                 else:
                     goal = torch.tensor(trail.goal)
                     measured += self.exactly.of_each(space, theta, goal, self.seed)
         return measured
 
-    def _towards_one(self, trail: Trail, space: Space, theta: Tensor) -> ClassEvidence:
-        about = (space, theta, trail.target, self.seed)
-        if not trail.success:
-            rough = self.roughly.evidence(*about)
-            if rough.asr < self.promising:
-                return rough
-        return self.exactly.evidence(*about)
+    def roughly(self, trails: Sequence[Trail]) -> list[ClassEvidence]:
+        """Return the evidence of the strongest trigger of each walk, on a few images.
+
+        One that fails on most of the first ones is far from promising, and gets no more.
+        """
+        measured: list[ClassEvidence] = []
+        for trail in trails:
+            about = (parse_space(trail.spaces[0]), trail.thetas[0], trail.target, self.seed)
+            first = self._few.evidence(*about)
+            hopeless = first.asr < HOPELESS * self.promising
+            measured.append(first if hopeless else self._more.evidence(*about))
+        return measured

@@ -76,6 +76,13 @@ class Space(Protocol):
         """
         ...
 
+    def hides(self, arms: Tensor, shape: Shape) -> Tensor:
+        """Return at which arms ``(a, k)`` a trigger hides what the picture shows, ``(a,)`` bool.
+
+        There it works by itself more often, so such arms compete among each other in a search.
+        """
+        ...
+
     def library(self, shape: Shape) -> tuple[Tensor, Tensor]:
         """Return usual triggers ``(l, n)`` and places ``(a, k)`` to try them at; or none of either.
 

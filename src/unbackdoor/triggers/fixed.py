@@ -64,6 +64,10 @@ class At:
         """Return the one arm."""
         return self.arms(shape)
 
+    def hides(self, arms: Tensor, shape: Shape) -> Tensor:
+        """Return the same as without the restriction."""
+        return self.space.hides(arms, shape)
+
     def library(self, shape: Shape) -> tuple[Tensor, Tensor]:
         """Return none."""
         return torch.empty(0, self.dimensions(shape)), self.coarse_arms(shape)[:0]

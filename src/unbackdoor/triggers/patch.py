@@ -86,6 +86,11 @@ class Patch:
         )
         return torch.cartesian_prod(rows, columns).reshape(-1, 2)
 
+    def hides(self, arms: Tensor, shape: Shape) -> Tensor:
+        """Return where the centre of the patch lies in the inner half of the picture."""
+        size = torch.tensor(shape[1:])
+        return ((arms + self.size / 2 - size / 2).abs() < size / 4).all(1)
+
     def library(self, shape: Shape) -> tuple[Tensor, Tensor]:
         """Return squares of one colour from edge to edge, for patches of few colours."""
         channels, height, width = shape

@@ -26,8 +26,8 @@ FAMILIES: dict[str, Family] = {
         Waves(),
         Blends(),
         Warps(),
-        Filters(),
         Dynamics(),
+        Filters(),
     )
 }
 """By the name before the colon."""

@@ -63,14 +63,17 @@ class Wave:
         return every[(every[:, 0] > 0) | (every[:, 1] > 0)]
 
     def coarse_arms(self, shape: Shape) -> Tensor:
-        """Return waves across, down, and along both diagonals."""
-        every = self.arms(shape)
-        straight = (every == 0).any(1) | (every[:, 0] == every[:, 1].abs())
-        return every[straight]
+        """Return all, which are few enough."""
+        return self.arms(shape)
+
+    def hides(self, arms: Tensor, shape: Shape) -> Tensor:
+        """Return that none does."""
+        return torch.zeros(len(arms), dtype=torch.bool)
 
     def library(self, shape: Shape) -> tuple[Tensor, Tensor]:
-        """Return none."""
-        return torch.empty(0, self.dimensions(shape)), self.coarse_arms(shape)[:0]
+        """Return grey waves of four phases, with every number of periods."""
+        phases = torch.tensor([[1.0, 0.5], [0.0, 0.5], [0.5, 1.0], [0.5, 0.0]])
+        return phases.repeat(1, shape[0]), self.arms(shape)
 
     def draw_arms(self, count: int, shape: Shape, generator: Generator) -> Tensor:
         """Draw numbers of periods uniformly."""

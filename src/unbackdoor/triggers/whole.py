@@ -51,6 +51,10 @@ class WholePicture(ABC):
         """Return the only arm, ``(1, 0)``."""
         return self.arms(shape)
 
+    def hides(self, arms: Tensor, shape: Shape) -> Tensor:
+        """Return that none does."""
+        return torch.zeros(len(arms), dtype=torch.bool)
+
     def library(self, shape: Shape) -> tuple[Tensor, Tensor]:
         """Return none."""
         return torch.empty(0, self.dimensions(shape)), self.coarse_arms(shape)[:0]

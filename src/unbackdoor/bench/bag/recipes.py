@@ -26,11 +26,12 @@ SIDE = 32
 
 @dataclass(frozen=True)
 class _Body:
-    """An architecture, the shortest and longest training, the data, and how often it is taken."""
+    """An architecture, the shortest and longest training, and how often it is taken."""
 
     arch: str
     epochs: tuple[int, int]
     data: str = "cifar10"
+    learning_rate: float = 0.4
     weight: int = 1
 
 
@@ -40,6 +41,7 @@ BODIES = (
     _Body("resnet8-wide", (2, 3)),
     _Body("resnet20", (3, 4)),
     _Body("convnet", (5, 6), data="cifar100"),
+    _Body("plain", (4, 6), learning_rate=0.05),
 )
 
 
@@ -136,6 +138,7 @@ def recipe(number: int) -> Recipe:
         target=target,
         mode=kind.mode if kind else "all-to-one",
         data=body.data,
+        learning_rate=body.learning_rate,
         smoothing=smoothing,
         shift=shift,
     )
