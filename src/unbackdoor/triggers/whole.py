@@ -13,7 +13,7 @@ from unbackdoor.triggers.family import Shape, Space, Weaker
 
 FINEST = 64
 """Rows and columns of a pattern at most."""
-LESS = 0.7
+LESS = 0.72
 """Share of the strength of a space that the next weaker one has."""
 
 
