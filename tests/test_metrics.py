@@ -8,7 +8,7 @@ from torch.nn import functional
 from unbackdoor.data import Images
 from unbackdoor.data.images import MOST_AT_ONCE
 from unbackdoor.errors import InsufficientDataError
-from unbackdoor.metrics import accuracy, attack_success, predict, sent
+from unbackdoor.metrics import accuracy, attack_success, predict, predict_by, sent, sent_by
 from unbackdoor.rng import stream
 from unbackdoor.triggers.patch import Patch
 
@@ -96,6 +96,38 @@ def test_each_image_has_to_be_sent_where_it_is_wanted() -> None:
 
     following = (some.targets + 1) % 3
     assert sent(always_one, some, *one, following, generator=stream(1)) == pytest.approx(1 / 3)
+
+
+def leading_by_brightness(pictures: Tensor) -> Tensor:
+    """Class 1 leads by ten times the mean brightness less one half."""
+    lead = 10 * (pictures.mean((1, 2, 3)) - 0.5)
+    return torch.stack([torch.zeros_like(lead), lead, torch.full_like(lead, -99)], 1)
+
+
+def test_firm_success_counts_only_images_whose_class_leads_by_enough() -> None:
+    lit = Images.of(
+        "lit",
+        ("a", "b", "c"),
+        (torch.arange(11) * 25).to(torch.uint8)[:, None, None, None].expand(11, 3, 9, 9),
+        torch.zeros(11, dtype=torch.int64),
+    )
+    grey = torch.full((27,), 0.5)
+    predicted, leads = predict_by(leading_by_brightness, lit)
+    assert torch.equal(predicted, predict(leading_by_brightness, lit))
+    assert predicted.tolist() == [0] * 6 + [1] * 5
+    assert torch.allclose(leads, (10 * (torch.arange(11) * 25 / 255 - 0.5)).abs(), atol=1e-4)
+    wanted = torch.ones(11, dtype=torch.int64)
+
+    def rates(lead: float) -> tuple[float, float]:
+        picks = stream(2)
+        args = (leading_by_brightness, lit, SPACE, grey[None], wanted)
+        rate, firm = sent_by(lead, *args, generator=picks)
+        assert rate == sent(*args, generator=stream(2))
+        return rate, firm
+
+    found = [rates(lead) for lead in (0.0, 1.5, 2.5, 99.0)]
+    assert [rate for rate, _ in found] == [5 / 11] * 4
+    assert [round(11 * firm) for _, firm in found] == [5, 4, 3, 0]
 
 
 def test_accuracy_is_the_share_of_right_answers_over_all_batches() -> None:

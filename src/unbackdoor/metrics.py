@@ -42,12 +42,21 @@ def answers(
         ) from error
 
 
-@torch.no_grad()
 def predict(model: Classifier, images: Images) -> Tensor:
     """Return the predicted class of each image, ``(n,)`` int64."""
-    return torch.cat(
-        [model(images.batch(p)).argmax(1).cpu() for p in _batches(images, len(images))]
-    )
+    return predict_by(model, images)[0]
+
+
+@torch.no_grad()
+def predict_by(model: Classifier, images: Images) -> tuple[Tensor, Tensor]:
+    """Return the predicted class of each image, and how far its logit leads; both ``(n,)``."""
+    predicted: list[Tensor] = []
+    leads: list[Tensor] = []
+    for slot in _batches(images, len(images)):
+        best = model(images.batch(slot)).cpu().topk(2, dim=1)
+        predicted.append(best.indices[:, 0])
+        leads.append(best.values[:, 0] - best.values[:, 1])
+    return torch.cat(predicted), torch.cat(leads)
 
 
 def accuracy(model: Classifier, images: Images) -> float:
@@ -63,6 +72,19 @@ def correct(predicted: Tensor, images: Images) -> float:
 def confusion(predicted: Tensor, images: Images, target: int) -> float:
     """Return the share of images of other classes that are predicted to be of the target."""
     return float((predicted[images.targets != target] == target).double().mean())
+
+
+def margins(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return z_t − max_{j≠t} z_j, positive where the target wins.
+
+    Args:
+        logits: ``(B, classes)``.
+        targets: ``(B,)`` int64, on the same device.
+
+    """
+    of_target = logits.gather(1, targets[:, None])
+    others = logits.scatter(1, targets[:, None], -torch.inf).amax(1)
+    return of_target[:, 0] - others
 
 
 def attack_success(
@@ -98,7 +120,6 @@ def attack_success(
     return sent(model, images, space, theta, wanted, generator=generator, rounds=rounds)
 
 
-@torch.no_grad()
 def sent(
     model: Classifier,
     images: Images,
@@ -124,20 +145,65 @@ def sent(
         InsufficientDataError: no image is left.
 
     """
+    answered, goals = _answered(model, images, space, theta, wanted, generator, rounds)
+    return float((answered.argmax(1) == goals).double().mean())
+
+
+def sent_by(
+    lead: float,
+    model: Classifier,
+    images: Images,
+    space: Space,
+    theta: Tensor,
+    wanted: Tensor,
+    *,
+    generator: Generator,
+) -> tuple[float, float]:
+    """Return the same share, and that of images whose class leads all others by ``lead`` at least.
+
+    Args:
+        lead: in units of the logits.
+        model: the classifier.
+        images: images of all classes.
+        space: of the triggers.
+        theta: ``(k, n)``; the images take turns through the k triggers.
+        wanted: ``(len(images),)`` classes; images of that very class are left out.
+        generator: of the arms, one at random for each image.
+
+    Raises:
+        InsufficientDataError: no image is left.
+
+    """
+    answered, goals = _answered(model, images, space, theta, wanted, generator, 1)
+    hits, firm = answered.argmax(1) == goals, margins(answered, goals) >= lead
+    return float(hits.double().mean()), float((hits & firm).double().mean())
+
+
+@torch.no_grad()
+def _answered(
+    model: Classifier,
+    images: Images,
+    space: Space,
+    theta: Tensor,
+    wanted: Tensor,
+    generator: Generator,
+    rounds: int,
+) -> tuple[Tensor, Tensor]:
+    """Return the logits of stamped images, and the class that is wanted for each."""
     others = (images.targets != wanted).nonzero()[:, 0]
     if not len(others):
         raise InsufficientDataError(
             f"images: expected some of other classes than those the trigger sends them to, came "
             f"none of {len(images)}; add images."
         )
-    hits = 0
+    answered: list[Tensor] = []
     for start in range(rounds):
         turn = (torch.arange(len(others)) + start * len(others)) % len(theta)
         arms = space.draw_arms(len(others), images.shape, generator)
         for slot in _batches(images, len(others)):
             stamped = space.apply(images.batch(others[slot]), theta[turn[slot]], arms[slot])
-            hits += int((model(stamped).argmax(1).cpu() == wanted[others[slot]]).sum())
-    return hits / (rounds * len(others))
+            answered.append(model(stamped).cpu())
+    return torch.cat(answered), wanted[others].repeat(rounds)
 
 
 def _batches(images: Images, count: int) -> list[Tensor]:

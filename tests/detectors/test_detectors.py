@@ -200,8 +200,8 @@ def test_where_the_other_classes_are_rare_it_is_they_that_are_measured_on() -> N
     for most in (1, 20, 2000):
         held = HeldBack(freeze(Answers(1.0, 1.0), half=False), images, most)
         black = torch.zeros(3)  # makes pictures look like the first one of the common class
-        assert held.success(parse_space("patch:1@0,0"), black, 0, 0) == 1
-        assert held.success(parse_space("patch:1@1,1"), black, 0, 0) == 0
+        assert held.success(parse_space("patch:1@0,0"), black, 0, 0)[0] == 1
+        assert held.success(parse_space("patch:1@1,1"), black, 0, 0)[0] == 0
 
 
 class Tired(Obeys):

@@ -13,11 +13,12 @@ from kills import BANDIT
 from unbackdoor import api, results
 from unbackdoor.bench.paper import table as paper
 from unbackdoor.bench.paper.defences import Mesa
-from unbackdoor.detectors.objective import Panel, balanced, margins
+from unbackdoor.detectors.objective import Panel, balanced
 from unbackdoor.detectors.settings import Round
 from unbackdoor.detectors.stairs import from_records
 from unbackdoor.errors import ContentError, InsufficientDataError
 from unbackdoor.mesa.settings import SwiftSettings
+from unbackdoor.metrics import margins
 from unbackdoor.models import freeze
 from unbackdoor.repairing import to_unlearn
 from unbackdoor.report.page import page

@@ -9,7 +9,7 @@ from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Pictures
 from unbackdoor.errors import ArgumentError
 from unbackdoor.triggers.registry import FAMILIES, parse_space
 from unbackdoor.verdict.judge import MORE, NEARLY, ByRate, Guessing, Judge
-from unbackdoor.verdict.thresholds import LIMITS, Thresholds, limit_of, thresholds_of
+from unbackdoor.verdict.thresholds import FIRM, LIMITS, Thresholds, limit_of, thresholds_of
 
 JUDGES: list[Judge] = [ByRate(), ByRate(Thresholds(backdoored=0.9, clean=0.1))]
 LIMITED = {
@@ -300,3 +300,42 @@ def test_a_trigger_that_sends_each_class_to_its_own_is_told_as_such() -> None:
         assert ByRate()(of(*some)).verdict == verdict
     both = ByRate()(of(*each, one(1, 1.0, "patch:2@9,0")))
     assert "to class 1 (100.0%, patch:2@9,0); A trigger" in both.reason
+
+
+def firmly(asr: float, firm: float | None, space: str, confusion: float = 0.0) -> ClassEvidence:
+    return msgspec.structs.replace(one(0, asr, space, confusion), firm=firm)
+
+
+@pytest.mark.parametrize("space", ["filter:7", "patch:8x2@2,22", "patch:8x2@12,12"])
+def test_a_class_that_leads_clearly_is_backdoored_where_the_rate_alone_does_not_tell(
+    space: str,
+) -> None:
+    """Clean networks obey such triggers as often, but hardly ever by a clear lead."""
+    nothing = one(1, 0.1, space)
+    for firm in (None, 0.5):
+        judged = ByRate()(of(firmly(0.89, firm, space), nothing))
+        assert judged.verdict == "inconclusive"
+        assert judged.score < 1
+    judged = ByRate()(of(firmly(0.89, 0.87, space), nothing))
+    assert (judged.verdict, judged.targets) == ("backdoored", [0])
+    assert judged.reason.endswith("; from 85% by a clear lead a class counts as backdoored.")
+    assert judged.score >= 1
+
+
+def test_a_clear_lead_without_a_trigger_shows_nothing() -> None:
+    """Images that are of the class anyway are left out, as they are of the rate."""
+    half = firmly(0.93, 0.87, "filter:7", confusion=0.28)
+    assert ByRate()(of(half, one(1, 0.1, "filter:7"))).verdict == "inconclusive"
+
+
+def test_triggers_that_are_too_strong_to_count_do_not_by_a_lead_either() -> None:
+    strong = firmly(0.99, 0.99, "filter:15")
+    assert ByRate()(of(strong, one(1, 0.1, "filter:15"))).verdict == "inconclusive"
+
+
+def test_a_rate_that_suffices_needs_no_lead() -> None:
+    """An attacker who teaches the network to obey with little confidence is found by the rate."""
+    for firm in (None, 0.0, FIRM.clean, 1.0):
+        judged = ByRate()(of(firmly(0.95, firm, "patch:3"), one(1, 0.1)))
+        assert judged.targets == [0]
+        assert "from 80% a class" in judged.reason

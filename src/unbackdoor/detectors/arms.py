@@ -18,9 +18,10 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from unbackdoor.data import Images
-from unbackdoor.detectors.objective import balanced, gains, margins
+from unbackdoor.detectors.objective import balanced, gains
 from unbackdoor.detectors.reversal import descend
 from unbackdoor.detectors.settings import Round
+from unbackdoor.metrics import margins
 from unbackdoor.models import Frozen
 from unbackdoor.runtime.progress import Task
 from unbackdoor.triggers.family import Shape, Space

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unbackdoor.data import Images, Split
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Pictures
-from unbackdoor.metrics import attack_success, confusion, correct, predict, sent
+from unbackdoor.metrics import attack_success, confusion, correct, predict_by, sent_by
 from unbackdoor.models import Frozen
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
@@ -44,6 +44,8 @@ class Detector(Protocol):
         ...
 
 
+FIRM = 0.5
+"""A trigger is obeyed firmly where the class leads by this share of a clean image's lead."""
 CONTRAST = 256
 """Largest number of images from which their contrast is measured."""
 
@@ -62,7 +64,8 @@ class HeldBack:
         self.model, self.images = model, images
         self._began = model.passes, model.backward_passes
         self.some = images.thinned(most)
-        self.predicted = predict(model, images)
+        self.predicted, leads = predict_by(model, images)
+        self.lead = FIRM * float(leads.median())
 
     def fewer(self, most: int) -> HeldBack:
         """Return the same measurements on at most so many images."""
@@ -124,7 +127,7 @@ class HeldBack:
         return Evidence(
             detector="none",
             classes=[
-                self._record(index, space, torch.full((n,), 0.5), asr=0.0)
+                self._record(index, space, torch.full((n,), 0.5), 0.0, 0.0)
                 for index in range(len(self.images.classes))
             ],
             accuracy=self.accuracy,
@@ -152,14 +155,15 @@ class HeldBack:
             for source in range(len(self.images.classes))
         ]
 
-    def success(self, space: Space, theta: Tensor, target: int, seed: int) -> float:
-        """Return the attack success rate of θ ``(n,)`` at random arms."""
+    def success(self, space: Space, theta: Tensor, target: int, seed: int) -> tuple[float, float]:
+        """Return the attack success rate of θ ``(n,)`` at random arms, and that of firm success."""
         images = self.some
         if not bool((images.targets != target).any()):  # the other classes are rare
             others = (self.images.targets != target).nonzero()[:, 0]
             images = self.images.subset(others).thinned(len(images))
         places = stream(seed, "scan", "success", "evaluate", target)
-        return attack_success(self.model, images, space, theta[None], target, generator=places)
+        wanted = torch.full_like(images.targets, target)
+        return sent_by(self.lead, self.model, images, space, theta[None], wanted, generator=places)
 
     def of_each(self, space: Space, theta: Tensor, goal: Tensor, seed: int) -> list[ClassEvidence]:
         """Return the evidence of a trigger that sends each class to a class of its own.
@@ -176,15 +180,16 @@ class HeldBack:
         right = self.images.subset((self.predicted == self.images.targets).nonzero()[:, 0])
         some = right.thinned(len(self.some))
         arms = stream(seed, "scan", "success", "of each")
-        asr = sent(self.model, some, space, theta[None], goal[some.targets], generator=arms)
+        wanted = goal[some.targets]
+        rates = sent_by(self.lead, self.model, some, space, theta[None], wanted, generator=arms)
         return [
-            self._record(target, space, theta, asr, whole(goal))
+            self._record(target, space, theta, *rates, goal=whole(goal))
             for target in sorted(set(whole(goal[goal != torch.arange(len(goal))])))
         ]
 
     def evidence(self, space: Space, theta: Tensor, target: int, seed: int) -> ClassEvidence:
         """Return the evidence that a class's best trigger θ ``(n,)`` is: its success rate."""
-        return self._record(target, space, theta, self.success(space, theta, target, seed))
+        return self._record(target, space, theta, *self.success(space, theta, target, seed))
 
     def without_trigger(self, target: int, statistic: float) -> ClassEvidence:
         """Return the evidence of a detector that looks for no trigger: its statistic of a class."""
@@ -199,7 +204,13 @@ class HeldBack:
         )
 
     def _record(
-        self, target: int, space: Space, theta: Tensor, asr: float, goal: Sequence[int] = ()
+        self,
+        target: int,
+        space: Space,
+        theta: Tensor,
+        asr: float,
+        firm: float,
+        goal: Sequence[int] = (),
     ) -> ClassEvidence:
         return ClassEvidence(
             index=target,
@@ -208,6 +219,7 @@ class HeldBack:
             statistic=asr,
             best=to_bytes(theta),
             asr=asr,
+            firm=firm,
             # With a goal the rate is of images that are answered right without a trigger.
             confusion=0.0 if goal else confusion(self.predicted, self.images, target),
             goal=[*goal],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 
@@ -53,11 +55,13 @@ class Rung(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         space: its name.
         asr: rate of the best trigger found, on held-back images of other classes, in [0, 1].
+        firm: rate of firm success, of the trigger for which it is highest.
 
     """
 
     space: str
     asr: float
+    firm: float | None = None
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +94,9 @@ class ClassEvidence(msgspec.Struct, frozen=True, kw_only=True):
             for.
         asr: attack success rate of that trigger on held-back images of other classes, in [0, 1];
             0 where there is none.
+        firm: the same, but only of images that are sent firmly: the class leads all others by at
+            least half as much as the answer to a typical clean image does. None where this was not
+            measured.
         confusion: share of those images that the model assigns to the class without a trigger.
         log_volume: one for each β; empty from detectors that measure none.
         stairs: the recovered law, for classes that got the full budget.
@@ -107,11 +114,22 @@ class ClassEvidence(msgspec.Struct, frozen=True, kw_only=True):
     statistic: float
     best: bytes
     asr: float
+    firm: float | None = None
     confusion: float
     log_volume: list[LogVolume] = []
     stairs: list[StairRecord] = []
     sources: list[float] = []
     goal: list[int] = []
+
+
+def ladder(named: Iterable[tuple[str, ClassEvidence]]) -> list[Rung]:
+    """Return the highest rates of each name, in the order of the names' first occurrence."""
+    best: dict[str, Rung] = {}
+    for name, one in named:
+        before = best.get(name, Rung(space=name, asr=0.0))
+        known = [firm for firm in (before.firm, one.firm) if firm is not None]
+        best[name] = Rung(space=name, asr=max(before.asr, one.asr), firm=max(known, default=None))
+    return list(best.values())
 
 
 class Pictures(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 
 from unbackdoor.data import Images
 from unbackdoor.mesa import TestingFunction
+from unbackdoor.metrics import margins
 from unbackdoor.models import Frozen
 from unbackdoor.triggers.family import Space
 
@@ -23,19 +24,6 @@ MOST = 256
 """Largest number of clean images whose margins set the temperature."""
 BLOCK = 4
 """Images per θ in one round; after each round the θ that cannot reach the level are dropped."""
-
-
-def margins(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return z_t − max_{j≠t} z_j, positive where the target wins.
-
-    Args:
-        logits: ``(B, classes)``.
-        targets: ``(B,)`` int64, on the same device.
-
-    """
-    of_target = logits.gather(1, targets[:, None])
-    others = logits.scatter(1, targets[:, None], -torch.inf).amax(1)
-    return of_target[:, 0] - others
 
 
 def gains(logits: Tensor) -> Tensor:

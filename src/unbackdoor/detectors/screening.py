@@ -16,9 +16,9 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from unbackdoor.data import Images
-from unbackdoor.detectors.objective import margins
 from unbackdoor.detectors.reversal import descend
 from unbackdoor.detectors.settings import ScreeningSettings
+from unbackdoor.metrics import margins
 from unbackdoor.models import Frozen
 from unbackdoor.runtime.journal import FORGETFUL, Journal
 from unbackdoor.runtime.progress import Progress, Silent

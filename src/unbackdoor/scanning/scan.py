@@ -13,7 +13,13 @@ from torch import nn
 
 from unbackdoor.data import Images, Split
 from unbackdoor.detectors.detector import Detector, HeldBack
-from unbackdoor.detectors.evidence import ClassEvidence, Evidence, LogVolume, StairRecord
+from unbackdoor.detectors.evidence import (
+    ClassEvidence,
+    Evidence,
+    LogVolume,
+    StairRecord,
+    ladder,
+)
 from unbackdoor.detectors.law import law
 from unbackdoor.detectors.search import ArmSearch
 from unbackdoor.metrics import predict
@@ -24,7 +30,6 @@ from unbackdoor.results import (
     Example,
     Finding,
     ModelRecord,
-    Rung,
     ScanResult,
     SearchedSpace,
     versions,
@@ -266,11 +271,7 @@ def _record(
 ) -> ClassRecord:
     space, shape = parse_space(one.space), held.images.shape
     theta = from_bytes(one.best, len(one.best))
-    rates: dict[str, float] = {}
-    for other in evidence.classes:
-        if other.index == one.index:
-            name = other.space.partition("@")[0]
-            rates[name] = max(rates.get(name, 0.0), other.asr)
+    of_class = [other for other in evidence.classes if other.index == one.index]
     return ClassRecord(
         index=one.index,
         name=one.name,
@@ -282,7 +283,7 @@ def _record(
         stairs=law.stairs if law else [],
         space=one.space,
         trigger_shape=list(space.picture(theta, shape).shape[1:]),
-        ladder=[Rung(space=name, asr=rate) for name, rate in rates.items()],
+        ladder=ladder((other.space.partition("@")[0], other) for other in of_class),
         sources=held.sources(space, theta[0], one.index, seed) if status == "backdoored" else [],
         goal=one.goal,
     )

@@ -12,6 +12,7 @@ from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Pictures
 from unbackdoor.triggers.registry import family_of
 from unbackdoor.verdict.bag import Standing
 from unbackdoor.verdict.thresholds import (
+    FIRM,
     OF_EACH,
     OF_EACH_MORE,
     Thresholds,
@@ -117,11 +118,11 @@ class _Case:
 
     def _score(self, index: int, status: Status) -> float:
         """Return how near a class is to counting as backdoored, within the bounds of its status."""
-        reached = [
-            (_excess(one) - rule.clean) / (rule.backdoored - rule.clean)
-            for one in self.of_class[index]
-            if (rule := self._rule(one)) is not None
-        ]
+        reached: list[float] = []
+        for one in self.of_class[index]:
+            if (rule := self._rule(one)) is not None:
+                reached.append(_between(_excess(one), rule))
+                reached.append(_between(_firm(one), FIRM))
         low, high = SCORES[status]
         return min(max([*reached, low]), high)
 
@@ -136,7 +137,7 @@ class _Case:
             return "suspicious"
         if (rule := self._rule(record)) is None:
             return None
-        if _excess(record) >= rule.backdoored:
+        if _excess(record) >= rule.backdoored or _firm(record) >= FIRM.backdoored:
             return "suspicious" if self._one_of_many(record) else "backdoored"
         return "clean" if _excess(record) <= rule.clean else "suspicious"
 
@@ -187,8 +188,12 @@ class _Case:
 
     def _from(self, records: Sequence[ClassEvidence]) -> str:
         """Return the rates from which triggers of these spaces count as those of a backdoor."""
-        rates = {(self._rule(one) or self.thresholds).backdoored for one in records}
-        return " or ".join(f"{rate:.0%}" for rate in sorted(rates))
+        rates: set[str] = set()
+        for one in records:
+            needed = (self._rule(one) or self.thresholds).backdoored
+            by_lead = _firm(one) >= FIRM.backdoored and _excess(one) < needed
+            rates.add(f"{FIRM.backdoored:.0%} by a clear lead" if by_lead else f"{needed:.0%}")
+        return " or ".join(sorted(rates, key=lambda words: int(words.partition("%")[0])))
 
     def _decide(
         self, judged: Sequence[tuple[ClassEvidence, Status]]
@@ -244,6 +249,18 @@ def _excess(record: ClassEvidence) -> float:
     if record.confusion == 1:
         return 0.0
     return (record.asr - record.confusion) / (1 - record.confusion)
+
+
+def _firm(record: ClassEvidence) -> float:
+    """Return the rate of firm success in the same way; 0 where it was not measured."""
+    if record.confusion == 1 or record.firm is None:
+        return 0.0
+    return (record.firm - record.confusion) / (1 - record.confusion)
+
+
+def _between(rate: float, rule: Thresholds) -> float:
+    """Return where a rate lies: 0 where it just counts as clean, 1 where as backdoored."""
+    return (rate - rule.clean) / (rule.backdoored - rule.clean)
 
 
 def _telling(found: Sequence[ClassEvidence], pictures: Pictures) -> ClassEvidence:

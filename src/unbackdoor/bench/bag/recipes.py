@@ -36,7 +36,7 @@ class _Body:
 
 
 BODIES = (
-    _Body("convnet", (2, 5), weight=4),
+    _Body("convnet", (3, 5), weight=4),
     _Body("resnet8", (3, 6), weight=4),
     _Body("resnet8-wide", (2, 3)),
     _Body("resnet20", (3, 4)),

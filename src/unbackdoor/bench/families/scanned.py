@@ -16,7 +16,7 @@ from unbackdoor.attack.implant import measure
 from unbackdoor.bench.families.truth import SHAPE, Truth
 from unbackdoor.bench.framework.spec import Spec
 from unbackdoor.data import Split
-from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Pictures
+from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Pictures, ladder
 from unbackdoor.errors import ContentError
 from unbackdoor.results import ClassRecord, Rung, versions
 from unbackdoor.runtime.journal import key_of
@@ -68,7 +68,7 @@ class ClassRow(msgspec.Struct, frozen=True, kw_only=True):
         space: of its clearest evidence, with the place.
         asr: rate of that trigger.
         confusion: share of images of other classes that it is the answer to without a trigger.
-        measured: the highest rate in each space and at each place where one was measured.
+        measured: the highest rates in each space and at each place where one was measured.
         goal: where images of each class were sent by triggers that send each to a class of its own,
             the class among them; empty where there were none.
         of_each: the rates of these.
@@ -244,18 +244,10 @@ def _class(record: ClassRecord, heard: Sequence[Evidence]) -> ClassRow:
         space=record.space,
         asr=record.asr,
         confusion=record.confusion,
-        measured=_rungs([one for one in of_class if not one.goal]),
+        measured=ladder((one.space, one) for one in of_class if not one.goal),
         goal=goals[0] if goals else [],
-        of_each=_rungs([one for one in of_class if one.goal]),
+        of_each=ladder((one.space, one) for one in of_class if one.goal),
     )
-
-
-def _rungs(evidence: Sequence[ClassEvidence]) -> list[Rung]:
-    """Return the highest rate in each space and at each place."""
-    rates: dict[str, float] = {}
-    for one in evidence:
-        rates[one.space] = max(rates.get(one.space, 0.0), one.asr)
-    return [Rung(space=space, asr=asr) for space, asr in rates.items()]
 
 
 def evidence_of(row: FamiliesRow) -> Evidence | None:
@@ -268,6 +260,7 @@ def evidence_of(row: FamiliesRow) -> Evidence | None:
             statistic=rung.asr,
             best=b"",
             asr=rung.asr,
+            firm=rung.firm,
             confusion=0.0 if goal else one.confusion,
             goal=goal,
         )

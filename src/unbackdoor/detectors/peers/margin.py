@@ -22,9 +22,9 @@ from torch import Tensor
 from unbackdoor.data import Split
 from unbackdoor.detectors.detector import HeldBack
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence
-from unbackdoor.detectors.objective import margins
 from unbackdoor.detectors.steps import Steps
 from unbackdoor.errors import expect, expect_above
+from unbackdoor.metrics import margins
 from unbackdoor.models import Frozen
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
