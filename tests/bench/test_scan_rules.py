@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from unbackdoor.bench.framework.roc import area, curve
 from unbackdoor.bench.scan.rules import (
     BOUND,
     anomaly,
@@ -15,7 +16,6 @@ from unbackdoor.bench.scan.rules import (
     no_rule,
     smallest_mask,
 )
-from unbackdoor.bench.scan.seen import area, curve
 from unbackdoor.rng import stream
 
 

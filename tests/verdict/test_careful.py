@@ -114,6 +114,17 @@ def test_a_network_unlike_all_of_the_bag_is_not_called_clean(case: Evidence, wor
     assert "unbackdoor calibrate" in judged.reason
 
 
+def test_the_accuracy_is_compared_with_that_of_networks_of_about_as_many_classes() -> None:
+    """A network of a hundred classes is less accurate than one of ten."""
+    many = msgspec.structs.replace(reference(0.0, classes=100), accuracy=0.5)
+    both = msgspec.structs.replace(TOYS, networks=[*TOYS.networks, many])
+    assert not both.outside(evidence(*(0.1,) * 43, accuracy=0.5))  # of 10 and 100 classes
+    assert not both.outside(evidence(*QUIET, accuracy=0.75))
+    (words,) = both.outside(evidence(*QUIET, accuracy=0.5))
+    assert "with about as many classes it is at least 80.0%" in words
+    assert both.outside(evidence(0.1, 0.1)) == ["2 classes (they have 10 or 100)"]
+
+
 def test_what_is_found_in_such_a_network_is_told_all_the_same() -> None:
     judged = Among(ByRate(), TOYS)(evidence(*LOUD, side=224))
     assert (judged.verdict, judged.targets) == ("backdoored", [9])

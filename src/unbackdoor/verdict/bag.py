@@ -22,8 +22,9 @@ LARGEST = 1 << 24
 WORKS = 0.8
 """Attack success rate from which a network counts as one whose backdoor a scan is to find."""
 FACTOR, LESS_ACCURATE = 4.0, 0.05
-"""So many times as many classes, or as large pictures, as any clean network of the bag has, and so
-much less accuracy, is within its field."""
+"""So many times as many classes, or as large pictures, as some clean network of the bag has, or
+that part of them, is within its field; and so much less accuracy than the clean networks have that
+are alike in both."""
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,18 +79,24 @@ class Bag(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     def outside(self, evidence: Evidence) -> list[str]:
         """Return in what a network lies outside the field of the clean ones, in words."""
         words: list[str] = []
-        count = len({record.index for record in evidence.classes})
+        count, side = len({record.index for record in evidence.classes}), evidence.pictures.side
         for name, came, known in (
-            ("classes", count, [one.classes for one in self.clean]),
-            ("pixels a side", evidence.pictures.side, [one.side for one in self.clean]),
+            ("classes", count, {one.classes for one in self.clean}),
+            ("pixels a side", side, {one.side for one in self.clean}),
         ):
-            low, high = min(known), max(known)
-            if not low / FACTOR <= came <= high * FACTOR:
-                span = f"{low}" if low == high else f"{low} to {high}"
+            if not any(_alike(came, one) for one in known):
+                span = " or ".join(map(str, sorted(known)))
                 words.append(f"{came} {name} (they have {span})")
-        least = min(one.accuracy for one in self.clean)
-        if evidence.accuracy < least - LESS_ACCURATE:
-            words.append(f"an accuracy of {evidence.accuracy:.1%} (theirs is at least {least:.1%})")
+        alike = [
+            one.accuracy
+            for one in self.clean
+            if _alike(count, one.classes) and _alike(side, one.side)
+        ]
+        if alike and evidence.accuracy < min(alike) - LESS_ACCURATE:
+            words.append(
+                f"an accuracy of {evidence.accuracy:.1%} (of those with about as many classes it "
+                f"is at least {min(alike):.1%})"
+            )
         return words
 
     def compared(self, score: float, evidence: Evidence | None = None) -> Standing:
@@ -107,6 +114,11 @@ class Bag(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             backdoored=sorted(one.score for one in self.backdoored),
             outside=self.outside(evidence) if evidence else [],
         )
+
+
+def _alike(came: int, known: int) -> bool:
+    """Return whether one number is within the factor of another."""
+    return known <= FACTOR * came and came <= FACTOR * known
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):

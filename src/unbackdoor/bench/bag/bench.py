@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from unbackdoor.bench.bag.recipes import RECIPES
+from unbackdoor.bench.bag.table import table
 from unbackdoor.bench.families.bench import rows
 from unbackdoor.bench.families.networks import Trained
 from unbackdoor.bench.families.recipes import Recipe
 from unbackdoor.bench.families.scanned import FamiliesRow, Scanned
-from unbackdoor.bench.families.table import table
 from unbackdoor.bench.framework.bench import Bench, Request, those_named
 from unbackdoor.bench.framework.spec import Spec
 

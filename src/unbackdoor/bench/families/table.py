@@ -26,7 +26,7 @@ def table(rows: Sequence[FamiliesRow]) -> list[Line]:
     lines: list[Line] = []
     totals: list[Line] = []
     for name in GROUPS:
-        of_group = [row for row in rows if _group(row) == name]
+        of_group = [row for row in rows if group_of(row) == name]
         own = list(dict.fromkeys(row.network for row in of_group))
         networks = [[row for row in of_group if row.network == network] for network in own]
         lines += [_line(one) for one in networks]
@@ -64,7 +64,8 @@ def group(trigger: str | None, mode: str, family: str | None, planted_asr: float
     return "one target" if searched else "beyond what is searched"
 
 
-def _group(row: FamiliesRow) -> str:
+def group_of(row: FamiliesRow) -> str:
+    """Return which of :data:`GROUPS` the network of a row stands in."""
     return group(row.trigger, row.mode, row.family, row.planted_asr)
 
 

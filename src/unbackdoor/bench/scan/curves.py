@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from unbackdoor.bench.framework.bench import Figure
 from unbackdoor.bench.framework.figure import COLOURS, line, opening, text
+from unbackdoor.bench.framework.roc import area, curve
 from unbackdoor.bench.scan.looked import ScanRow
-from unbackdoor.bench.scan.seen import area, by_method, curve, scores
+from unbackdoor.bench.scan.seen import by_method, scores
 from unbackdoor.errors import ArgumentError
 from unbackdoor.report.curves import Scale
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from unbackdoor.bench.families.truth import ACCUSED, AND_OTHERS, FOUND, REFUSED
+from unbackdoor.bench.framework.roc import area
 from unbackdoor.bench.framework.table import Line
 from unbackdoor.bench.scan.looked import ScanRow
-from unbackdoor.bench.scan.seen import Seen, area, by_method, scores
+from unbackdoor.bench.scan.seen import Seen, by_method, scores
 from unbackdoor.mesa.uniform import share_upper_bound
 
 NONE = "–"
