@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from unbackdoor.attack.goal import ALL_TO_ONE
@@ -42,6 +42,19 @@ def rates_that_count(row: FamiliesRow, index: int) -> list[tuple[float, str]]:
             (rung.asr, rung.space)
             for rung in row.classes[index].measured
             if thresholds_of(rung.space, row.pictures, Thresholds()) is not None
+        ),
+        reverse=True,
+    )
+
+
+def firm_that_counts(row: FamiliesRow, index: int) -> list[tuple[float, str]]:
+    """Return the rates of firm success in the same way, where they were measured."""
+    return sorted(
+        (
+            (rung.firm, rung.space)
+            for rung in row.classes[index].measured
+            if rung.firm is not None
+            and thresholds_of(rung.space, row.pictures, Thresholds()) is not None
         ),
         reverse=True,
     )
@@ -91,13 +104,27 @@ def _evidence(row: FamiliesRow) -> tuple[str, float] | None:
     return best.space, best.asr
 
 
-def _highest_clean(row: FamiliesRow) -> tuple[float, str] | None:
-    """Return the highest rate that counts towards a class without a backdoor."""
+Rates = Callable[[FamiliesRow, int], list[tuple[float, str]]]
+
+
+def _highest_clean(rows: Sequence[FamiliesRow], rates: Rates = rates_that_count) -> str:
+    """Return the highest rate that counts towards a class without a backdoor, and its space."""
+    found: list[tuple[float, str]] = []
+    for row in rows:
+        attacked = row.truth.targets
+        others = [one.index for one in row.classes if attacked is not None]
+        for index in set(others) - set(attacked or ()):
+            found += rates(row, index)[:1]
+    highest = max(found, default=None)
+    return f"{highest[0]:.1%} (`{highest[1]}`)" if highest else NONE
+
+
+def _firm(row: FamiliesRow) -> float | None:
+    """Return the highest rate of firm success towards an attacked class."""
     attacked = row.truth.targets
-    if attacked is None:
-        return None
-    others = [one.index for one in row.classes if one.index not in attacked]
-    return max((one for index in others for one in rates_that_count(row, index)), default=None)
+    of = range(len(row.classes)) if attacked is None else attacked
+    found = [firm_that_counts(row, index)[:1] for index in of if index < len(row.classes)]
+    return max((one[0][0] for one in found if one), default=None)
 
 
 def _family(row: FamiliesRow) -> bool:
@@ -112,9 +139,7 @@ def _found(row: FamiliesRow) -> bool:
 def _line(rows: Sequence[FamiliesRow]) -> Line:
     first = rows[0]
     evidence = [one for one in map(_evidence, rows) if one]
-    clean = [one for one in map(_highest_clean, rows) if one]
     spaces = dict.fromkeys(space for space, _ in evidence)
-    highest = max(clean, default=None)
     return {
         "network": first.network,
         "planted": first.truth.words,
@@ -125,7 +150,9 @@ def _line(rows: Sequence[FamiliesRow]) -> Line:
         "right family": share([_family(row) for row in rows]) if first.trigger else NONE,
         "evidence": ", ".join(f"`{space}`" for space in spaces) or NONE,
         "ASR found": averaged([rate for _, rate in evidence], lowest=True),
-        "highest ASR, other classes": f"{highest[0]:.1%} (`{highest[1]}`)" if highest else NONE,
+        "by a clear lead": averaged(list(map(_firm, rows)), lowest=True),
+        "highest ASR, other classes": _highest_clean(rows),
+        "the same by a clear lead": _highest_clean(rows, firm_that_counts),
         **_costs(rows),
     }
 
@@ -133,8 +160,6 @@ def _line(rows: Sequence[FamiliesRow]) -> Line:
 def _total(group: str, networks: Sequence[Sequence[FamiliesRow]]) -> Line:
     rows = [row for own in networks for row in own]
     outcomes = Counter(map(_worst, networks))
-    clean = [one for one in map(_highest_clean, rows) if one]
-    highest = max(clean, default=None)
     attacked = group != "clean"
     return {
         "network": f"**{group}: {len(networks)}**",
@@ -149,7 +174,9 @@ def _total(group: str, networks: Sequence[Sequence[FamiliesRow]]) -> Line:
         "right family": share([_family(row) for row in rows]) if attacked else NONE,
         "evidence": NONE,
         "ASR found": averaged([one[1] for one in map(_evidence, rows) if one], lowest=True),
-        "highest ASR, other classes": f"{highest[0]:.1%} (`{highest[1]}`)" if highest else NONE,
+        "by a clear lead": averaged(list(map(_firm, rows)), lowest=True),
+        "highest ASR, other classes": _highest_clean(rows),
+        "the same by a clear lead": _highest_clean(rows, firm_that_counts),
         **_costs(rows),
     }
 
