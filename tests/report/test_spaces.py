@@ -99,6 +99,35 @@ def test_what_was_searched_ends_with_one_full_stop() -> None:
     assert searched(result) == "Searched: patches. Not searched: warps."
 
 
+def test_a_class_that_is_found_by_its_lead_is_marked_as_found() -> None:
+    """Its rate alone would not do, so the table says by how much it leads."""
+    result = of_family("filter:7")
+    (first, *others) = result.classes
+    rungs = [
+        msgspec.structs.replace(rung, asr=0.89, firm=0.88 if rung.space == "filter:7" else 0.1)
+        for rung in first.ladder
+    ]
+    if not any(rung.space == "filter:7" for rung in rungs):
+        rungs.append(Rung(space="filter:7", asr=0.89, firm=0.88))
+    space = SearchedSpace(
+        name="filter:7", description="colour filter", clean=0.7, backdoored=1.0, firm=0.85
+    )
+    spaces = [one for one in result.spaces if one.name != "filter:7"] + [space]
+    classes = [msgspec.structs.replace(first, ladder=rungs), *others]
+    shown = ladder(msgspec.structs.replace(result, classes=classes, spaces=spaces))
+    assert shown
+    (row,) = [row for row in shown.rows if row.name == "filter:7"]
+    assert row.rates[0] == "89.0 %, 88.0 % by a clear lead"
+    (step,) = [step for step in shown.plots[0].steps if step.name == "filter:7"]
+    assert step.tone == "backdoored"
+    older = msgspec.structs.replace(space, firm=None)
+    before = msgspec.structs.replace(result, classes=classes, spaces=[*spaces[:-1], older])
+    again = ladder(before)
+    assert again
+    (step,) = [step for step in again.plots[0].steps if step.name == "filter:7"]
+    assert step.tone == "clean"
+
+
 def test_the_ladder_has_every_space_once_whatever_the_place() -> None:
     result = of_family("patch:3@28,28")
     shown = ladder(result)

@@ -54,8 +54,8 @@ class Step:
         marks: x of each class with a backdoor.
         written: the highest of all rates.
         clean: x of the rate up to which a class counts as clean; None where nothing counts.
-        tone: ``backdoored`` if a found class is above the threshold here, ``muted`` where triggers
-            are too strong to be evidence.
+        tone: ``backdoored`` if a found class is above the threshold here, by its rate or by a clear
+            lead, ``muted`` where triggers are too strong to be evidence.
         note: what is said under the name.
         hint: the rates in words.
 
@@ -151,6 +151,16 @@ def rates(record: ClassRecord) -> Rates:
     return highest
 
 
+def leads(record: ClassRecord) -> Rates:
+    """Return the highest rate of firm success in the same way, where it was measured."""
+    highest: Rates = {}
+    for rung in record.ladder:
+        space = anywhere(rung.space)
+        if rung.firm is not None:
+            highest[space] = max(rung.firm, highest.get(space, 0.0))
+    return highest
+
+
 def ladder(scan: ScanResult) -> Ladder | None:
     """Return the ladder of a scan, None where it has no more than one space."""
     best = strongest(scan)
@@ -165,7 +175,7 @@ def ladder(scan: ScanResult) -> Ladder | None:
         plots=[_plot(scan, shown, best, (told, of), width) for width in (860, 360)],
         text=_text(scan, shown, best),
         heads=[class_name(scan, index) for index in columns],
-        rows=[_row(scan, space, [told[index] for index in columns], of) for space in shown],
+        rows=[_row(scan, space, marked[: len(columns)], of) for space in shown],
         unshown=len(every) - len(shown),
         muted=not all(_rule(scan, space).counts for space in shown),
     )
@@ -189,7 +199,7 @@ def _text(scan: ScanResult, spaces: Sequence[str], best: Mapping[str, tuple[int,
     return f"Attack success of the best triggers of each space: {listed(said)}."
 
 
-def _row(scan: ScanResult, space: str, told: Sequence[Rates], others: ByClass) -> LadderRow:
+def _row(scan: ScanResult, space: str, told: Sequence[ClassRecord], others: ByClass) -> LadderRow:
     ranked = sorted((-of[space], index) for index, of in others.items() if space in of)
     rule = _rule(scan, space)
     return LadderRow(
@@ -197,10 +207,23 @@ def _row(scan: ScanResult, space: str, told: Sequence[Rates], others: ByClass) -
         description=described(scan, space),
         note="" if rule.counts else TOO_STRONG,
         clean=f"{rule.clean:.0%}".replace("%", " %") if rule.counts else MISSING,
-        rates=[percent(of.get(space)) for of in told],
+        rates=[_told(record, space, rule) for record in told],
         other=class_name(scan, ranked[0][1]) if ranked else MISSING,
         other_rate=percent(-ranked[0][0]) if ranked else MISSING,
     )
+
+
+def _told(record: ClassRecord, space: str, rule: SearchedSpace) -> str:
+    """Return the rate of a found class, and its lead where it is the lead that decides."""
+    rate = rates(record).get(space)
+    if rate is None or rate >= rule.backdoored or not _leads(record, space, rule):
+        return percent(rate)
+    return f"{percent(rate)}, {percent(leads(record)[space])} by a clear lead"
+
+
+def _leads(record: ClassRecord, space: str, rule: SearchedSpace) -> bool:
+    asked = rule.firm if rule.counts else None
+    return asked is not None and leads(record).get(space, 0.0) >= asked
 
 
 def _plot(
@@ -218,7 +241,8 @@ def _plot(
         high, low = ([of[space] for of in part.values() if space in of] for part in both)
         index, rate = best[space]
         rule = _rule(scan, space)
-        tone = "backdoored" if high and max(high) >= rule.backdoored else "clean"
+        clear = any(_leads(record, space, rule) for record in found(scan))
+        tone = "backdoored" if clear or (high and max(high) >= rule.backdoored) else "clean"
         steps.append(
             Step(
                 y=TOP + ROW * (number + 0.5),

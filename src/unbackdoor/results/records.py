@@ -139,6 +139,7 @@ class SearchedSpace(msgspec.Struct, frozen=True, kw_only=True):
         counts: whether its triggers are weak enough to be evidence of a backdoor.
         clean: rate up to which a class counts as clean.
         backdoored: rate from which a class counts as backdoored.
+        firm: rate of firm success from which it does too; None in older results.
 
     """
 
@@ -147,6 +148,7 @@ class SearchedSpace(msgspec.Struct, frozen=True, kw_only=True):
     counts: bool = True
     clean: float = 0.3
     backdoored: float = 0.8
+    firm: float | None = None
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):
