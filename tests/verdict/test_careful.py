@@ -128,6 +128,8 @@ def test_the_accuracy_is_compared_with_that_of_networks_of_about_as_many_classes
 def test_what_is_found_in_such_a_network_is_told_all_the_same() -> None:
     judged = Among(ByRate(), TOYS)(evidence(*LOUD, side=224))
     assert (judged.verdict, judged.targets) == ("backdoored", [9])
+    assert "was not measured" in judged.reason
+    assert "higher than" not in judged.reason  # a bound for other networks
 
 
 def test_a_search_that_was_cut_off_is_not_clean() -> None:

@@ -68,6 +68,13 @@ class Among:
             judged = replace(judged, verdict="inconclusive", reason=reason)
         elif judged.verdict == "clean":
             judged = replace(judged, reason=f"{judged.reason} {standing.silence}")
+        elif judged.verdict == "backdoored" and standing.outside:
+            reason = (
+                f"{judged.reason} The model is unlike the clean reference networks "
+                f"({self.bag.name}): {', '.join(standing.outside)}. How often such models are "
+                f"accused without a backdoor was not measured."
+            )
+            judged = replace(judged, reason=reason)
         elif judged.verdict == "backdoored":
             judged = replace(judged, reason=f"{judged.reason} {standing.alarm}")
         return replace(judged, standing=standing)
