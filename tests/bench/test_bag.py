@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from unbackdoor.bench import Request
-from unbackdoor.bench.bag import bench, evasion
+from unbackdoor.bench.bag import bench, evasion, few
 from unbackdoor.bench.bag.recipes import KINDS, RECIPES, SIDE, recipe
 from unbackdoor.bench.bag.references import bag
 from unbackdoor.bench.families.recipes import RECIPES as DEVELOPED
@@ -93,3 +93,5 @@ def test_some_of_the_networks_can_be_named(request: pytest.FixtureRequest) -> No
         bench.plan(Request(store=folder, reference="", only="none"))
     wanted = Request(store=folder, reference="", only="in-the-middle", seeds=(0, 1))
     assert len(evasion.plan(wanted)) == 2
+    every = few.plan(Request(store=folder, reference=""))
+    assert len({spec.key for spec in every}) == len(every) == len(few.COUNTS) * len(few.NETWORKS)

@@ -21,6 +21,8 @@ import tiny
 from conftest import WritePictures
 from unbackdoor.app.cli import main
 from unbackdoor.bench import BENCHES, Request, Serial, markdown, measure
+from unbackdoor.bench.bag.few import Few, FewRow
+from unbackdoor.bench.bag.few import table as few_table
 from unbackdoor.bench.families import bench, others
 from unbackdoor.bench.families.networks import Trained, differences
 from unbackdoor.bench.families.recipes import RECIPES, Recipe
@@ -236,6 +238,31 @@ def small(
 def request_of(folder: Path, **asked: Any) -> Request:
     usual = {"reference": "", "seeds": range(1), "progress": Silent()}
     return Request(**{"store": folder / "store", **usual, **asked})
+
+
+def test_a_network_is_scanned_with_fewer_images(small: list[Trained], tmp_path: Path) -> None:
+    """Of 120 pictures 5/8 are searched with; each number of images has its own row."""
+    scanning = replace(tiny.SCANNING, bandit=SMALL)
+    corner = small[0]
+    archive = {corner: corner.run({}, "cpu")}
+    scans = [
+        Few(network=corner, seed=0, space="patch:3", settings=scanning, count=count)
+        for count in (50, 20)
+    ]
+    assert len({scan.key for scan in scans}) == 2
+    subject = scans[0].opened(archive, "cpu")
+    assert len(subject.images.defend) == 24  # of 25, equally many of both classes
+    assert len(subject.images.evaluate) == 14
+    enough, too_few = (scan.run(archive, "cpu") for scan in scans)
+    assert isinstance(enough, FewRow)
+    assert isinstance(too_few, FewRow)
+    assert (enough.count, too_few.count) == (50, 20)
+    assert enough.image_passes > 0
+    assert too_few.verdict == "not scanned"
+    assert "at least 4 images" in too_few.reason
+    lines = few_table([enough, too_few])
+    assert [line["clean images"] for line in lines] == ["50", "20"]
+    assert lines[1]["outcome"] == "1 not scanned"
 
 
 def test_networks_are_made_scanned_and_kept(small: list[Trained], tmp_path: Path) -> None:

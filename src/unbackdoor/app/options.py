@@ -249,19 +249,19 @@ class Bench(Machine):
     """Repeat the measurements of the documentation and print the table."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
-    """shipped, families, bag, evasion, scan, profile, toys, modes, reference, robust, panels, or
-    paper, paper-features, paper-robust."""
+    """shipped, families, bag, evasion, few, repairs, relearning, scan, profile, toys, modes,
+    reference, robust, panels, or paper, paper-features, paper-robust."""
     models: Annotated[tuple[str, ...], arg(metavar="MODEL")] = ()
     """Which models, for benchmarks that take models; every shipped one when left out."""
     seeds: int | None = None
     """How many seeds, counted up from --seed; when left out 5, but 3 for families and evasion, 1
-    for bag, scan, profile, paper and paper-features."""
+    for bag, few, scan, profile, paper and paper-features."""
     store: Path = Path("results")
     """Folder that keeps finished rows, so that a second run computes only the missing ones."""
     only: Text = None
     """For paper and paper-features: only these attacks, such as cifar10-bw:170,cifar10-rgb:0; for
-    paper-robust: one attack; for families, bag, evasion and scan: only these networks,
-    such as slim-sin."""
+    paper-robust: one attack; for families, bag, evasion, few and scan: only these
+    networks, such as slim-sin."""
     columns: Literal["main", "all"] = "main"
     """For paper: no defence, fine-tuning, the original, one reversed trigger and our default; or
     all."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from unbackdoor.bench import profile, robust, shipped
 from unbackdoor.bench.bag import bench as bag
-from unbackdoor.bench.bag import evasion
+from unbackdoor.bench.bag import evasion, few
 from unbackdoor.bench.families import bench as families
 from unbackdoor.bench.framework.bench import Bench, Measured, Request, measure
 from unbackdoor.bench.framework.engine import Engine, Processes, Ray, Serial
@@ -40,6 +40,7 @@ BENCHES: dict[str, Bench[Any]] = {
         families.BENCH,
         bag.BENCH,
         evasion.BENCH,
+        few.BENCH,
         repairs.BENCH,
         repairs.RELEARNING,
         scan.BENCH,

@@ -229,7 +229,8 @@ class Bandit:
                     arms = self.nudged(arms, settings.nudge)
             arms = self.play(arms, settings)
             played.append(arms)
-            if float(arms.score.max()) < settings.rises * float(played[0].score.median()):
+            short = float(played[0].score.median())
+            if settings.rises is not None and float(arms.score.max()) < settings.rises * short:
                 break
         return played
 

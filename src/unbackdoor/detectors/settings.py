@@ -45,7 +45,8 @@ class Round:
         nudge: pixels by which patches are moved before it, to where they work best; 0 for none.
         reach: how far Adam can move the logit of a value of θ in the round.
         rises: the best arm has to fall short of a certain trigger by at most this share of what the
-            typical arm of the first round did; otherwise nothing rises, and no round follows.
+            typical arm of the first round did; otherwise nothing rises, and no round follows. None
+            asks for nothing.
 
     """
 
@@ -54,7 +55,7 @@ class Round:
     most: int
     nudge: int = 0
     reach: float = 7.0
-    rises: float = inf
+    rises: float | None = None
 
     def __post_init__(self) -> None:
         expect(self, 1, inf, "arms", "passes", "most")

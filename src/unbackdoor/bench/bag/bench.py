@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -36,7 +36,7 @@ def plan(request: Request) -> list[Spec]:
     return scans(request, RECIPES, Referenced)
 
 
-def scans(request: Request, recipes: Sequence[Recipe], kind: type[Scanned]) -> list[Spec]:
+def scans(request: Request, recipes: Sequence[Recipe], kind: Callable[..., Scanned]) -> list[Spec]:
     """Return a scan of each network that is asked for, with each seed.
 
     Args:

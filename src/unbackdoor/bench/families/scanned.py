@@ -186,9 +186,9 @@ class Scanned(Spec):
     def run(self, inputs: Mapping[Spec, Any], device: str) -> FamiliesRow:
         """Scan the network, and measure what was planted in it."""
         try:
-            subject = self.network.opened(inputs, device)
+            subject = self.opened(inputs, device)
         except ContentError as error:
-            return self._row(verdict="not scanned", reason=str(error))
+            return self.row(verdict="not scanned", reason=str(error))
         _forget_memory()
         heard: list[Evidence] = []
         began = time.process_time()
@@ -199,7 +199,7 @@ class Scanned(Spec):
         shape, classes = images.evaluate.shape, len(images.evaluate.classes)
         backdoor = self.network.truth.backdoor(classes, shape)
         correct, rates = measure(subject.network, images, backdoor, seed=0)
-        return self._row(
+        return self.row(
             sha256=subject.loaded.sha256,
             arch=subject.loaded.arch,
             accuracy=correct,
@@ -217,7 +217,17 @@ class Scanned(Spec):
             memory=memory,
         )
 
-    def _row(self, **measured: Any) -> FamiliesRow:
+    def opened(self, inputs: Mapping[Spec, Any], device: str) -> Subject:
+        """Return the network with the images of the scan.
+
+        Raises:
+            ContentError: it is refused.
+
+        """
+        return self.network.opened(inputs, device)
+
+    def row(self, **measured: Any) -> FamiliesRow:
+        """Return a row with what was measured, and what is known of the network."""
         truth = self.network.truth
         known: dict[str, Any] = {
             "network": self.network.name,
@@ -232,7 +242,7 @@ class Scanned(Spec):
             "seed": self.seed,
             "versions": versions(),
         }
-        return FamiliesRow(**{**known, **measured})
+        return self.result(**{**known, **measured})
 
 
 def _class(record: ClassRecord, heard: Sequence[Evidence]) -> ClassRow:

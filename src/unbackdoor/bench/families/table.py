@@ -82,16 +82,17 @@ def group_of(row: FamiliesRow) -> str:
     return group(row.trigger, row.mode, row.family, row.planted_asr)
 
 
-def _outcome(row: FamiliesRow) -> str:
+def outcome_of(row: FamiliesRow) -> str:
+    """Return the outcome of a scan, one of ``truth.WORSE``."""
     return outcome(row.truth.targets, row.verdict, row.targets)
 
 
 def _worst(rows: Sequence[FamiliesRow]) -> str:
-    return max((_outcome(row) for row in rows), key=WORSE.index)
+    return max((outcome_of(row) for row in rows), key=WORSE.index)
 
 
 def _right(row: FamiliesRow) -> bool:
-    return _outcome(row) in {"found", "clean"}
+    return outcome_of(row) in {"found", "clean"}
 
 
 def _evidence(row: FamiliesRow) -> tuple[str, float] | None:
@@ -133,7 +134,7 @@ def _family(row: FamiliesRow) -> bool:
 
 
 def _found(row: FamiliesRow) -> bool:
-    return _outcome(row) in {"found", "found, others too"}
+    return outcome_of(row) in {"found", "found, others too"}
 
 
 def _line(rows: Sequence[FamiliesRow]) -> Line:
