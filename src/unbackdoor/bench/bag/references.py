@@ -1,7 +1,7 @@
 """From the scans of reference networks to the bag that comes with the package.
 
-``python -m unbackdoor.bench.bag.references RESULTS FILE`` writes it: of the networks whose recipes
-are drawn by number, and of the development set, with which the limits of the verdict were chosen.
+``python -m unbackdoor.bench.bag.references RESULTS FILE`` writes it: of those networks with recipes
+that are drawn by number which were measured.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from pathlib import Path
 import msgspec
 
 from unbackdoor.bench.bag import bench
-from unbackdoor.bench.families.networks import Trained
-from unbackdoor.bench.families.recipes import RECIPES
-from unbackdoor.bench.families.scanned import FamiliesRow, Scanned, evidence_of
+from unbackdoor.bench.families.scanned import FamiliesRow, evidence_of
 from unbackdoor.bench.framework.archive import Archive
 from unbackdoor.bench.framework.bench import Request
 from unbackdoor.runtime.files import write_bytes
@@ -47,9 +45,8 @@ def main() -> None:
     """Write the bag of a folder of results."""
     folder, file = map(Path, sys.argv[1:])
     archive = Archive(folder)
-    developed = [Scanned(network=Trained(recipe=recipe), seed=0) for recipe in RECIPES]
     drawn = bench.plan(Request(store=folder, reference=""))
-    made = bag(archive[spec] for spec in [*developed, *drawn] if spec in archive)
+    made = bag(archive[spec] for spec in drawn if spec in archive)
     write_bytes(file, msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n")
 
 
