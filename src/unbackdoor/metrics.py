@@ -159,10 +159,10 @@ def sent_by(
     *,
     generator: Generator,
 ) -> tuple[float, float]:
-    """Return the same share, and that of images whose class leads all others by ``lead`` at least.
+    """Return what :func:`sent` does, and the share of images that are sent there by a lead.
 
     Args:
-        lead: in units of the logits.
+        lead: by how much the class has to exceed all others at least, in units of the logits.
         model: the classifier.
         images: images of all classes.
         space: of the triggers.

@@ -14,6 +14,7 @@ from unbackdoor.bench.families.scanned import ClassRow, FamiliesRow
 from unbackdoor.detectors.evidence import Rung
 from unbackdoor.errors import ArgumentError
 from unbackdoor.triggers.notation import parse_trigger
+from unbackdoor.verdict.bag import ours
 
 SHAPE = (3, SIDE, SIDE)
 
@@ -95,3 +96,8 @@ def test_some_of_the_networks_can_be_named(request: pytest.FixtureRequest) -> No
     assert len(evasion.plan(wanted)) == 2
     every = few.plan(Request(store=folder, reference=""))
     assert len({spec.key for spec in every}) == len(every) == len(few.COUNTS) * len(few.NETWORKS)
+
+
+def test_every_network_of_the_package_s_bag_is_a_drawn_one() -> None:
+    names = {recipe.name for recipe in RECIPES}
+    assert {one.name for one in ours().networks} <= names

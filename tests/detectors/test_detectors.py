@@ -204,6 +204,25 @@ def test_where_the_other_classes_are_rare_it_is_they_that_are_measured_on() -> N
         assert held.success(parse_space("patch:1@1,1"), black, 0, 0)[0] == 0
 
 
+@pytest.mark.parametrize("answer", [0.0, float("nan")])
+def test_where_clean_images_have_no_lead_there_is_no_clear_one(answer: float) -> None:
+    held = HeldBack(freeze(Always(answer), half=False), numbered(40, 40), 500)
+    rate, firm = held.success(parse_space("patch:1@0,0"), torch.zeros(3), 1, 0)
+    assert rate in {0.0, 1.0}
+    assert firm is None
+
+
+class Always(nn.Module):
+    """Answers the same to everything."""
+
+    def __init__(self, answer: float) -> None:
+        super().__init__()
+        self.answer = nn.Parameter(torch.tensor(answer))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.answer * torch.ones(len(images), 2)
+
+
 class Tired(Obeys):
     """Breaks off at a call, as a kill would."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,10 +11,13 @@ from torch import Tensor, nn
 
 from detectors import toys
 from unbackdoor import api
+from unbackdoor.detectors.arms import Arms, towards
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence
+from unbackdoor.detectors.objective import temperature
 from unbackdoor.detectors.search import ArmSearch
+from unbackdoor.detectors.search import _Search as Search  # pyright: ignore[reportPrivateUsage]
 from unbackdoor.detectors.settings import FEW, BanditSettings, Round
-from unbackdoor.detectors.trails import Measure, Trail
+from unbackdoor.detectors.trails import Findings, Measure, Trail
 from unbackdoor.mesa.settings import SwiftSettings
 from unbackdoor.models import freeze
 from unbackdoor.runtime.work import Work
@@ -196,3 +200,56 @@ def test_a_class_is_measured_once_in_a_space_of_triggers_without_a_place() -> No
     spaces = [one.space for one in of_green(evidence)]
     assert len(spaces) == len(set(spaces))
     assert {one.index for one in evidence.classes} == {0, 1, 2}
+
+
+def search_of(space: str, backdoor: Callable[[Tensor], Tensor]) -> Search:
+    model, images = freeze(toys.Colours(backdoor), half=False), toys.pictures().defend
+    return Search(BANDIT, model, images, parse_space(space), temperature(model, images), seed=0)
+
+
+def test_a_walk_that_failed_does_not_keep_its_class_from_another_one() -> None:
+    """The search for triggers at any place leaves survivors of a class that works at one place."""
+    search = search_of("patch:6", toys.corner)
+    row, column = (place - 1 for place in toys.PIXEL)
+    goal, white = [toys.GREEN] * 3, torch.ones(108)
+    at_place = Trail(goal=goal, spaces=[f"patch:6@{row},{column}"], thetas=[white], success=[])
+    anywhere = Trail(goal=goal, spaces=["patch:6"], thetas=[white], success=[0.1])
+    for other in (anywhere, replace(at_place, success=[0.1])):
+        found = Findings(best=[at_place], trails=[other], places=[])
+        (measured,) = Measure(search.model, toys.pictures(), 0, BANDIT, 200).roughly([at_place])
+        assert measured.asr == 1
+        (walk,) = search.overlooked(found, [measured])
+        assert walk.spaces[-1].startswith("patch:1@")
+    done = Findings(best=[at_place], trails=[replace(at_place, success=[0.9])], places=[])
+    assert not search.overlooked(done, [measured])
+
+
+@pytest.mark.parametrize(("smallest", "walks"), [(3, 1), (4, 2)])
+def test_other_places_are_walked_with_until_half_the_strength_suffices(
+    smallest: int, walks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = search_of("patch:6", toys.nothing)
+
+    def walk(arms: Arms, row: int, success: float) -> Trail:
+        sizes = range(6, smallest - 1, -1)
+        spaces = [f"patch:{size}@0,{row}" for size in sizes]
+        rates = [success] * len(spaces)
+        thetas = [torch.zeros(1)] * len(spaces)
+        return Trail(goal=[0] * 3, spaces=spaces, thetas=thetas, success=rates)
+
+    monkeypatch.setattr(search, "_walk", walk)
+    arms = Arms(
+        goals=towards(torch.tensor([0, 0]), 3),
+        choice=torch.tensor([[0, 0], [0, 9]]),
+        theta=torch.zeros(2, 108),
+        score=torch.zeros(2),
+    )
+    assert len(search._walks(arms, [0.96, 0.97])) == walks  # pyright: ignore[reportPrivateUsage]
+
+
+def test_with_less_work_no_round_is_left_out() -> None:
+    """When arms rise was measured with the usual work."""
+    usual = BanditSettings()
+    assert any(one.rises is not None for one in usual.rounds)
+    assert all(one.rises is None for one in usual.scaled(0.3).rounds)
+    assert [one.rises for one in usual.scaled(4).rounds] == [one.rises for one in usual.rounds]

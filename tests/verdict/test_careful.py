@@ -121,8 +121,17 @@ def test_the_accuracy_is_compared_with_that_of_networks_of_about_as_many_classes
     assert not both.outside(evidence(*(0.1,) * 43, accuracy=0.5))  # of 10 and 100 classes
     assert not both.outside(evidence(*QUIET, accuracy=0.75))
     (words,) = both.outside(evidence(*QUIET, accuracy=0.5))
-    assert "with about as many classes it is at least 80.0%" in words
+    assert "those with about as many classes have at least 80.0%" in words
     assert both.outside(evidence(0.1, 0.1)) == ["2 classes (they have 10 or 100)"]
+
+
+def test_a_network_has_to_be_like_one_and_the_same_network_in_all() -> None:
+    """Small pictures of ten classes and large ones of a hundred are not large ones of ten."""
+    large = msgspec.structs.replace(reference(0.0, classes=100), side=224)
+    both = msgspec.structs.replace(TOYS, networks=[*TOYS.networks, large])
+    assert not both.outside(evidence(*QUIET))
+    (words,) = both.outside(evidence(*QUIET, side=224, accuracy=0.12))
+    assert words == "10 classes with pictures of 224 pixels together"
 
 
 def test_what_is_found_in_such_a_network_is_told_all_the_same() -> None:

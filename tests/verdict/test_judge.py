@@ -318,6 +318,7 @@ def test_a_class_that_leads_clearly_is_backdoored_where_the_rate_alone_does_not_
         assert judged.score < 1
     judged = ByRate()(of(firmly(0.89, 0.87, space), nothing))
     assert (judged.verdict, judged.targets) == ("backdoored", [0])
+    assert f"class 0 (89.0%, 87.0% by a clear lead, {space})" in judged.reason
     assert judged.reason.endswith("; from 85% by a clear lead a class counts as backdoored.")
     assert judged.score >= 1
 
@@ -339,3 +340,10 @@ def test_a_rate_that_suffices_needs_no_lead() -> None:
         judged = ByRate()(of(firmly(0.95, firm, "patch:3"), one(1, 0.1)))
         assert judged.targets == [0]
         assert "from 80% a class" in judged.reason
+
+
+def test_who_asks_for_a_higher_rate_asks_for_it_by_a_clear_lead_too() -> None:
+    found = of(firmly(0.92, 0.88, "additive:4"), one(1, 0.1, "additive:4"))
+    assert ByRate()(found).targets == [0]
+    strict = ByRate(Thresholds(backdoored=0.95))
+    assert strict(found).verdict == "inconclusive"

@@ -96,7 +96,7 @@ class Arms:
 
         Args:
             count: how many.
-            hides: which arms lie in the middle, ``(a,)``.
+            hides: which arms are in the middle, ``(a,)``; if none are, each class has one best.
 
         """
         of_class = self._leaders(torch.cat([self.goals, hides[:, None]], 1))[: (count + 1) // 2]
@@ -224,6 +224,8 @@ class Bandit:
             if played:
                 half = (len(arms) + 1) // 2
                 hides = self.space.hides(arms.choice, self.images.shape)
+                if len(played) == 1:
+                    hides = torch.zeros_like(hides)  # at first as many classes as fit go on
                 arms = arms.rows(arms.survivors(min(settings.arms, half), hides))
                 if settings.nudge and self.space.moves and int(arms.choice.min()) != ANYWHERE:
                     arms = self.nudged(arms, settings.nudge)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from unbackdoor.data import Images, Split
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Pictures
@@ -45,7 +45,7 @@ class Detector(Protocol):
 
 
 FIRM = 0.5
-"""A trigger is obeyed firmly where the class leads by this share of a clean image's lead."""
+"""A lead is clear if it is at least this share of that of the typical clean image."""
 CONTRAST = 256
 """Largest number of images from which their contrast is measured."""
 
@@ -155,15 +155,31 @@ class HeldBack:
             for source in range(len(self.images.classes))
         ]
 
-    def success(self, space: Space, theta: Tensor, target: int, seed: int) -> tuple[float, float]:
-        """Return the attack success rate of θ ``(n,)`` at random arms, and that of firm success."""
+    @property
+    def count(self) -> int:
+        """On how many images a trigger's success is measured."""
+        return len(self.some)
+
+    def success(
+        self, space: Space, theta: Tensor, target: int, seed: int
+    ) -> tuple[float, float | None]:
+        """Return the attack success rate of θ ``(n,)`` at random arms, and that by a clear lead."""
         images = self.some
         if not bool((images.targets != target).any()):  # the other classes are rare
             others = (self.images.targets != target).nonzero()[:, 0]
             images = self.images.subset(others).thinned(len(images))
         places = stream(seed, "scan", "success", "evaluate", target)
         wanted = torch.full_like(images.targets, target)
-        return sent_by(self.lead, self.model, images, space, theta[None], wanted, generator=places)
+        return self._sent(images, space, theta, wanted, places)
+
+    def _sent(
+        self, images: Images, space: Space, theta: Tensor, wanted: Tensor, places: Generator
+    ) -> tuple[float, float | None]:
+        """Return both rates; where clean images have no lead, there is no clear one."""
+        rate, firm = sent_by(
+            self.lead, self.model, images, space, theta[None], wanted, generator=places
+        )
+        return rate, firm if self.lead > 0 else None
 
     def of_each(self, space: Space, theta: Tensor, goal: Tensor, seed: int) -> list[ClassEvidence]:
         """Return the evidence of a trigger that sends each class to a class of its own.
@@ -181,7 +197,7 @@ class HeldBack:
         some = right.thinned(len(self.some))
         arms = stream(seed, "scan", "success", "of each")
         wanted = goal[some.targets]
-        rates = sent_by(self.lead, self.model, some, space, theta[None], wanted, generator=arms)
+        rates = self._sent(some, space, theta, wanted, arms)
         return [
             self._record(target, space, theta, *rates, goal=whole(goal))
             for target in sorted(set(whole(goal[goal != torch.arange(len(goal))])))
@@ -209,7 +225,7 @@ class HeldBack:
         space: Space,
         theta: Tensor,
         asr: float,
-        firm: float,
+        firm: float | None,
         goal: Sequence[int] = (),
     ) -> ClassEvidence:
         return ClassEvidence(

@@ -55,7 +55,9 @@ class Rung(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         space: its name.
         asr: rate of the best trigger found, on held-back images of other classes, in [0, 1].
-        firm: rate of firm success, of the trigger for which it is highest.
+        firm: the highest rate by a clear lead: of images in which the class exceeds all others by
+            at least half of what the answer to a typical clean image does. None where it was not
+            measured.
 
     """
 
@@ -94,9 +96,8 @@ class ClassEvidence(msgspec.Struct, frozen=True, kw_only=True):
             for.
         asr: attack success rate of that trigger on held-back images of other classes, in [0, 1];
             0 where there is none.
-        firm: the same, but only of images that are sent firmly: the class leads all others by at
-            least half as much as the answer to a typical clean image does. None where this was not
-            measured.
+        firm: the same by a clear lead: of images in which the class exceeds all others by at least
+            half of what the answer to a typical clean image does. None where it was not measured.
         confusion: share of those images that the model assigns to the class without a trigger.
         log_volume: one for each β; empty from detectors that measure none.
         stairs: the recovered law, for classes that got the full budget.

@@ -74,7 +74,8 @@ def search(bandit: Bandit) -> Arms | None:
         return None
     choice = choices(bandit.space, bandit.images.shape, STARTS)[0]
     arms = bandit.start(torch.full((len(choice),), AWAY), choice)
-    arms = bandit.halve(arms, PLACES if len(choice) > STARTS else WHOLE)[-1]
+    places = len(bandit.space.coarse_arms(bandit.images.shape)) > 1
+    arms = bandit.halve(arms, PLACES if places else WHOLE)[-1]
     arms = look(bandit, arms.theta, arms.choice, AGAIN * occurring)
     for settings in GOALS:
         arms = arms.rows((arms.score >= RISES).nonzero()[:, 0])

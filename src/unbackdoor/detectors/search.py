@@ -34,6 +34,8 @@ from unbackdoor.triggers.values import whole
 
 OVERLOOKED = 6
 """Walks in a space beside those of the survivors, at most."""
+HALF = 0.5
+"""Strength, as a share of that where a walk began, at which one walk of a class is enough."""
 CERTAIN, STEPS = 0.95, 2
 """Success rate above which more work on a survivor would show nothing new; and after so many steps
 to weaker triggers, other spaces get less work."""
@@ -197,21 +199,22 @@ class _Search:
             measured: the best trigger of each class, in the order of ``found.best``.
 
         """
-        walked = {trail.target for trail in found.trails}
+        promising = self.settings.promising
+        walked = {trail.kind for trail in found.trails if trail.success[0] >= promising}
         trails: list[Trail] = []
         by_rate = sorted(
             zip(found.best, measured, strict=True), key=lambda pair: pair[1].asr, reverse=True
         )
         for trail, evidence in by_rate:
-            if evidence.asr < self.settings.promising or len(trails) == OVERLOOKED:
+            if evidence.asr < promising or len(trails) == OVERLOOKED:
                 break
-            if trail.target in walked:
+            if trail.kind in walked:
                 continue
             space = parse_space(trail.spaces[0])
             arms, bandit = self._options(torch.tensor(trail.goal), [(space, trail.thetas[0])])
             arms, success = self._deepened(bandit, arms)
             trails.append(self._walk(arms, 0, success[0]))
-            walked.add(trail.target)
+            walked.add(trail.kind)
         return trails
 
     def _played(self, bandit: Bandit, classes: Tensor, choice: Tensor) -> list[Arms]:
@@ -270,15 +273,19 @@ class _Search:
         return [best[target] for target in sorted(best)]
 
     def _walks(self, arms: Arms, success: Sequence[float]) -> list[Trail]:
-        """Return the walks of some arms, best first, until that of a class leaves no doubt."""
+        """Return the walks of some arms, best first, until that of a class leaves no doubt.
+
+        None is left where a trigger of half the strength is as good as certain: no more than that
+        has to count.
+        """
         trails: list[Trail] = []
-        certain: set[int] = set()
+        settled: set[int] = set()
         for row in sorted(range(len(arms)), key=lambda row: -success[row]):
-            if (target := int(arms.targets[row])) in certain:
+            if (target := int(arms.targets[row])) in settled:
                 continue
             trails.append(self._walk(arms, row, success[row]))
-            if _is_certain(trails[-1]):
-                certain.add(target)
+            if trails[-1].least(CERTAIN) <= HALF:
+                settled.add(target)
         return trails
 
     def _walk(self, arms: Arms, row: int, success: float) -> Trail:

@@ -44,9 +44,9 @@ class Round:
         most: images that one of them gets at most.
         nudge: pixels by which patches are moved before it, to where they work best; 0 for none.
         reach: how far Adam can move the logit of a value of θ in the round.
-        rises: the best arm has to fall short of a certain trigger by at most this share of what the
-            typical arm of the first round did; otherwise nothing rises, and no round follows. None
-            asks for nothing.
+        rises: the search ends after this round if the best arm falls short of a trigger that always
+            works by more than this share of what the median arm of the first round fell short by;
+            None never ends it.
 
     """
 
@@ -147,6 +147,7 @@ class BanditSettings:
                 arms=max(2, round(factor * one.arms)),
                 passes=round(factor * one.passes),
                 most=round(factor * one.most),
+                rises=one.rises if factor >= 1 else None,  # with less work, arms rise later
             )
             for one in self.rounds
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,10 +43,22 @@ class Trail:
         """The class of a walk towards one."""
         return self.goal[0]
 
+    def least(self, enough: float) -> float:
+        """Return the strength of the weakest trigger that suffices, as a share of the first's."""
+        first = _strength(self.spaces[0])
+        rates = zip(self.spaces, self.success, strict=True)
+        return min((_strength(space) / first for space, rate in rates if rate >= enough), default=1)
+
     @property
     def kind(self) -> tuple[int, bool]:
         """The class, and whether the trigger has a place of its own."""
         return self.target, "@" in self.spaces[0]
+
+
+def _strength(space: str) -> int:
+    """Return the size, limit or percentage in the name of a space."""
+    digits = re.search(r":(\d+)", space)
+    return int(digits[1]) if digits else 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +119,6 @@ class Measure:
         for trail in trails:
             about = (parse_space(trail.spaces[0]), trail.thetas[0], trail.target, self.seed)
             first = self._few.evidence(*about)
-            hopeless = first.asr < HOPELESS * self.promising
-            measured.append(first if hopeless else self._more.evidence(*about))
+            enough = first.asr < HOPELESS * self.promising or self._few.count == self._more.count
+            measured.append(first if enough else self._more.evidence(*about))
         return measured

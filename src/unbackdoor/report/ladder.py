@@ -121,6 +121,7 @@ class Ladder:
         rows: a line for each space.
         unshown: how many spaces are left out.
         muted: whether the triggers of a space are too strong to count.
+        leads: whether a class counts as backdoored by its lead, where its rate would not do.
 
     """
 
@@ -130,6 +131,7 @@ class Ladder:
     rows: list[LadderRow]
     unshown: int
     muted: bool
+    leads: bool
 
 
 def strongest(scan: ScanResult) -> dict[str, tuple[int, float]]:
@@ -152,7 +154,7 @@ def rates(record: ClassRecord) -> Rates:
 
 
 def leads(record: ClassRecord) -> Rates:
-    """Return the highest rate of firm success in the same way, where it was measured."""
+    """Return the highest rate by a clear lead in the same way, where it was measured."""
     highest: Rates = {}
     for rung in record.ladder:
         space = anywhere(rung.space)
@@ -178,6 +180,9 @@ def ladder(scan: ScanResult) -> Ladder | None:
         rows=[_row(scan, space, marked[: len(columns)], of) for space in shown],
         unshown=len(every) - len(shown),
         muted=not all(_rule(scan, space).counts for space in shown),
+        leads=any(
+            _by_lead(record, space, _rule(scan, space)) for record in marked for space in shown
+        ),
     )
 
 
@@ -215,10 +220,15 @@ def _row(scan: ScanResult, space: str, told: Sequence[ClassRecord], others: ByCl
 
 def _told(record: ClassRecord, space: str, rule: SearchedSpace) -> str:
     """Return the rate of a found class, and its lead where it is the lead that decides."""
-    rate = rates(record).get(space)
-    if rate is None or rate >= rule.backdoored or not _leads(record, space, rule):
-        return percent(rate)
-    return f"{percent(rate)}, {percent(leads(record)[space])} by a clear lead"
+    rate = percent(rates(record).get(space))
+    if not _by_lead(record, space, rule):
+        return rate
+    return f"{rate}, {percent(leads(record)[space])} by a clear lead"
+
+
+def _by_lead(record: ClassRecord, space: str, rule: SearchedSpace) -> bool:
+    """Return whether it is the lead that decides, because the rate alone would not do."""
+    return rates(record).get(space, 1.0) < rule.backdoored and _leads(record, space, rule)
 
 
 def _leads(record: ClassRecord, space: str, rule: SearchedSpace) -> bool:

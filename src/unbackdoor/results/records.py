@@ -139,7 +139,7 @@ class SearchedSpace(msgspec.Struct, frozen=True, kw_only=True):
         counts: whether its triggers are weak enough to be evidence of a backdoor.
         clean: rate up to which a class counts as clean.
         backdoored: rate from which a class counts as backdoored.
-        firm: rate of firm success from which it does too; None in older results.
+        firm: rate by a clear lead from which it does too; None in older results.
 
     """
 

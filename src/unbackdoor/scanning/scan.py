@@ -43,7 +43,7 @@ from unbackdoor.triggers.registry import family_of, parse_space, parse_spaces
 from unbackdoor.triggers.values import from_bytes, to_bytes
 from unbackdoor.verdict.careful import Among, Check, checked
 from unbackdoor.verdict.judge import ByRate, Guessing, Judge, Judgement, Status
-from unbackdoor.verdict.thresholds import FIRM, Thresholds, limit_of, thresholds_of
+from unbackdoor.verdict.thresholds import Thresholds, firm_of, limit_of, thresholds_of
 
 FEWEST_PER_CLASS = 4
 EXAMPLES = 8
@@ -244,7 +244,7 @@ def _rungs(evidence: Evidence, thresholds: Thresholds) -> list[SearchedSpace]:
                 counts=rule is not None,
                 clean=(rule or thresholds).clean,
                 backdoored=(rule or thresholds).backdoored,
-                firm=FIRM.backdoored,
+                firm=firm_of(thresholds).backdoored,
             )
         )
     return rungs

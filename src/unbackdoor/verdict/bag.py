@@ -22,9 +22,8 @@ LARGEST = 1 << 24
 WORKS = 0.8
 """Attack success rate from which a network counts as one whose backdoor a scan is to find."""
 FACTOR, LESS_ACCURATE = 4.0, 0.05
-"""So many times as many classes, or as large pictures, as some clean network of the bag has, or
-that part of them, is within its field; and so much less accuracy than the clean networks have that
-are alike in both."""
+"""A network is like one of the bag if the numbers of classes, and the sides of the pictures, differ
+by at most this factor; it may be this much less accurate than the least accurate one it is like."""
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,10 +91,12 @@ class Bag(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             for one in self.clean
             if _alike(count, one.classes) and _alike(side, one.side)
         ]
+        if not alike and not words:
+            words.append(f"{count} classes with pictures of {side} pixels together")
         if alike and evidence.accuracy < min(alike) - LESS_ACCURATE:
             words.append(
-                f"an accuracy of {evidence.accuracy:.1%} (of those with about as many classes it "
-                f"is at least {min(alike):.1%})"
+                f"an accuracy of {evidence.accuracy:.1%} (those with about as many classes have "
+                f"at least {min(alike):.1%})"
             )
         return words
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Literal, Protocol
@@ -12,10 +12,10 @@ from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Pictures
 from unbackdoor.triggers.registry import family_of
 from unbackdoor.verdict.bag import Standing
 from unbackdoor.verdict.thresholds import (
-    FIRM,
     OF_EACH,
     OF_EACH_MORE,
     Thresholds,
+    firm_of,
     limit_of,
     thresholds_of,
 )
@@ -94,6 +94,7 @@ class _Case:
 
     def __init__(self, thresholds: Thresholds, evidence: Evidence) -> None:
         self.thresholds, self.pictures = thresholds, evidence.pictures
+        self.firm = firm_of(thresholds)
         self.of_class: dict[int, list[ClassEvidence]] = {}
         for one in evidence.classes:
             self.of_class.setdefault(one.index, []).append(one)
@@ -122,7 +123,7 @@ class _Case:
         for one in self.of_class[index]:
             if (rule := self._rule(one)) is not None:
                 reached.append(_between(_excess(one), rule))
-                reached.append(_between(_firm(one), FIRM))
+                reached.append(_between(_firm(one), self.firm))
         low, high = SCORES[status]
         return min(max([*reached, low]), high)
 
@@ -137,7 +138,7 @@ class _Case:
             return "suspicious"
         if (rule := self._rule(record)) is None:
             return None
-        if _excess(record) >= rule.backdoored or _firm(record) >= FIRM.backdoored:
+        if _excess(record) >= rule.backdoored or _firm(record) >= self.firm.backdoored:
             return "suspicious" if self._one_of_many(record) else "backdoored"
         return "clean" if _excess(record) <= rule.clean else "suspicious"
 
@@ -191,9 +192,14 @@ class _Case:
         rates: set[str] = set()
         for one in records:
             needed = (self._rule(one) or self.thresholds).backdoored
-            by_lead = _firm(one) >= FIRM.backdoored and _excess(one) < needed
-            rates.add(f"{FIRM.backdoored:.0%} by a clear lead" if by_lead else f"{needed:.0%}")
+            by_lead = self._by_lead(one)
+            rates.add(f"{self.firm.backdoored:.0%} by a clear lead" if by_lead else f"{needed:.0%}")
         return " or ".join(sorted(rates, key=lambda words: int(words.partition("%")[0])))
+
+    def _by_lead(self, record: ClassEvidence) -> bool:
+        """Return whether it is the lead that decides, because the rate alone would not do."""
+        needed = (self._rule(record) or self.thresholds).backdoored
+        return _firm(record) >= self.firm.backdoored and _excess(record) < needed
 
     def _decide(
         self, judged: Sequence[tuple[ClassEvidence, Status]]
@@ -203,7 +209,7 @@ class _Case:
         unsure = [record for record, status in judged if status == "suspicious"]
         if found:
             rates = self._from(found)
-            reason = f"{_sent(found)}; from {rates} a class counts as backdoored."
+            reason = f"{_sent(found, self._by_lead)}; from {rates} a class counts as backdoored."
             if unsure:
                 reason += f" Not clean either, as far as is known: {_rates(unsure)}."
             return "backdoored", [record.index for record in found], reason
@@ -252,7 +258,7 @@ def _excess(record: ClassEvidence) -> float:
 
 
 def _firm(record: ClassEvidence) -> float:
-    """Return the rate of firm success in the same way; 0 where it was not measured."""
+    """Return the rate by a clear lead in the same way; 0 where it was not measured."""
     if record.confusion == 1 or record.firm is None:
         return 0.0
     return (record.firm - record.confusion) / (1 - record.confusion)
@@ -298,12 +304,13 @@ def _amount(space: str) -> int:
     return int(digits[1]) if digits else 0
 
 
-def _sent(found: Sequence[ClassEvidence]) -> str:
-    """Return where the triggers of a backdoor send images."""
+def _sent(found: Sequence[ClassEvidence], by_lead: Callable[[ClassEvidence], bool]) -> str:
+    """Return where the triggers of a backdoor send images; by what lead, if that decides."""
     parts: list[str] = []
     if one := [record for record in found if not record.goal]:
         parts.append(
-            f"Triggers were found that send held-back images of other classes to {_rates(one)}"
+            "Triggers were found that send held-back images of other classes to "
+            + _rates(one, by_lead)
         )
     if of_each := [record for record in found if record.goal]:
         best = max(of_each, key=lambda record: record.asr)
@@ -314,8 +321,15 @@ def _sent(found: Sequence[ClassEvidence]) -> str:
     return "; ".join(parts)
 
 
-def _rates(records: Sequence[ClassEvidence]) -> str:
-    return " and ".join(f"{one.name} ({one.asr:.1%}, {one.space})" for one in records)
+def _rates(
+    records: Sequence[ClassEvidence], by_lead: Callable[[ClassEvidence], bool] = lambda _: False
+) -> str:
+    leads = [f", {one.firm:.1%} by a clear lead" if by_lead(one) else "" for one in records]
+    told = [
+        f"{one.name} ({one.asr:.1%}{lead}, {one.space})"
+        for one, lead in zip(records, leads, strict=True)
+    ]
+    return " and ".join(told)
 
 
 @dataclass(frozen=True)

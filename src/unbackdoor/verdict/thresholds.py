@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from unbackdoor.detectors.evidence import Pictures
@@ -87,8 +87,8 @@ OF_EACH = Thresholds(backdoored=0.7, clean=0.5)
 """For triggers that send each class to a class of its own: clean networks obey far fewer of them,
 and a backdoor of this kind works on fewer images."""
 FIRM = Thresholds(backdoored=0.85, clean=0.5)
-"""For firm success, of triggers of any kind that count. Triggers that a class answers to by nature
-hardly get past the other classes; those of a backdoor leave them far behind."""
+"""For the rate by a clear lead, of triggers of any kind that count. Triggers that a class answers
+to by nature hardly get past the other classes; those of a backdoor leave them far behind."""
 OF_EACH_MORE = 1.5
 """How much stronger they may be."""
 BLOCKS = 2
@@ -99,6 +99,11 @@ SIDE = 32
 """Side of the pictures whose pixels the size of a patch counts here."""
 CONTRAST = 0.8
 """Contrast of the pictures on which the percentage of a blend counts as it is."""
+
+
+def firm_of(general: Thresholds) -> Thresholds:
+    """Return the thresholds of success by a clear lead; no lower than the general one of a rate."""
+    return replace(FIRM, backdoored=max(FIRM.backdoored, general.backdoored))
 
 
 def thresholds_of(space: str, pictures: Pictures, general: Thresholds) -> Thresholds | None:

@@ -13,7 +13,7 @@ from unbackdoor.bench.bag.recipes import EVERY, RECIPES
 from unbackdoor.bench.families.bench import rows
 from unbackdoor.bench.families.scanned import FamiliesRow, Scanned
 from unbackdoor.bench.families.table import GROUPS, NONE, WRONG, group_of, outcome_of
-from unbackdoor.bench.families.truth import WORSE
+from unbackdoor.bench.families.truth import REFUSED, WORSE
 from unbackdoor.bench.framework.bench import Bench, Request
 from unbackdoor.bench.framework.spec import Spec
 from unbackdoor.bench.framework.table import Line, averaged
@@ -67,7 +67,8 @@ class Few(Scanned):
         try:
             return super().run(inputs, device)
         except InsufficientDataError as error:
-            return self.row(verdict="not scanned", reason=str(error))
+            known = self.known(super().opened(inputs, device))
+            return self.row(verdict="not scanned", reason=str(error), **known)
 
     def opened(self, inputs: Mapping[Spec, Any], device: str) -> Subject:
         """Return the network with the images that remain."""
@@ -109,11 +110,11 @@ def table(rows: Sequence[FamiliesRow]) -> list[Line]:
 
 def _line(count: int, group: str, of: Sequence[FewRow]) -> Line:
     outcomes = Counter(map(outcome_of, of))
-    wrong = WRONG.get(group)
-    bound = share_upper_bound(outcomes[wrong], len(of)) if wrong else None
+    wrong, scanned = WRONG.get(group), len(of) - outcomes[REFUSED]
+    bound = share_upper_bound(outcomes[wrong], scanned) if wrong and scanned else None
     return {
         "clean images": f"{count:,}",
-        "networks": f"{group}: {len(of)}",
+        "scans": f"{group}: {len(of)}",
         "outcome": ", ".join(f"{outcomes[one]} {one}" for one in WORSE if one in outcomes),
         "wrong at most (95 %)": NONE if bound is None else f"{wrong} {bound:.0%}",
         "their ASR": averaged([row.planted_asr for row in of], lowest=True),

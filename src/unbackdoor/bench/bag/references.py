@@ -1,7 +1,7 @@
 """From the scans of reference networks to the bag that comes with the package.
 
-``python -m unbackdoor.bench.bag.references RESULTS FILE`` writes it: of those networks with recipes
-that are drawn by number which were measured.
+``python -m unbackdoor.bench.bag.references RESULTS FILE`` writes it, of all drawn networks that
+have a row.
 """
 
 from __future__ import annotations

@@ -195,15 +195,8 @@ class Scanned(Spec):
         found = subject.scan(self.space, self.settings, self.seed, hear=heard.append)
         cpu_seconds = time.process_time() - began
         memory = _memory(device)
-        images = _held_back(subject)
-        shape, classes = images.evaluate.shape, len(images.evaluate.classes)
-        backdoor = self.network.truth.backdoor(classes, shape)
-        correct, rates = measure(subject.network, images, backdoor, seed=0)
         return self.row(
-            sha256=subject.loaded.sha256,
-            arch=subject.loaded.arch,
-            accuracy=correct,
-            planted_asr=rates[0] if rates else None,
+            **self.known(subject),
             data=found.data.name,
             verdict=found.verdict,
             reason=found.reason,
@@ -216,6 +209,19 @@ class Scanned(Spec):
             cpu_seconds=cpu_seconds,
             memory=memory,
         )
+
+    def known(self, subject: Subject) -> dict[str, Any]:
+        """Return what is known of the network without a scan, of a row."""
+        images = _held_back(subject)
+        shape, classes = images.evaluate.shape, len(images.evaluate.classes)
+        backdoor = self.network.truth.backdoor(classes, shape)
+        correct, rates = measure(subject.network, images, backdoor, seed=0)
+        return {
+            "sha256": subject.loaded.sha256,
+            "arch": subject.loaded.arch,
+            "accuracy": correct,
+            "planted_asr": rates[0] if rates else None,
+        }
 
     def opened(self, inputs: Mapping[Spec, Any], device: str) -> Subject:
         """Return the network with the images of the scan.

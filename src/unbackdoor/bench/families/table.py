@@ -48,7 +48,7 @@ def rates_that_count(row: FamiliesRow, index: int) -> list[tuple[float, str]]:
 
 
 def firm_that_counts(row: FamiliesRow, index: int) -> list[tuple[float, str]]:
-    """Return the rates of firm success in the same way, where they were measured."""
+    """Return the rates by a clear lead in the same way, where they were measured."""
     return sorted(
         (
             (rung.firm, rung.space)
@@ -121,7 +121,7 @@ def _highest_clean(rows: Sequence[FamiliesRow], rates: Rates = rates_that_count)
 
 
 def _firm(row: FamiliesRow) -> float | None:
-    """Return the highest rate of firm success towards an attacked class."""
+    """Return the highest rate by a clear lead towards an attacked class."""
     attacked = row.truth.targets
     of = range(len(row.classes)) if attacked is None else attacked
     found = [firm_that_counts(row, index)[:1] for index in of if index < len(row.classes)]
