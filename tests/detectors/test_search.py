@@ -244,7 +244,7 @@ def test_other_places_are_walked_with_until_half_the_strength_suffices(
         theta=torch.zeros(2, 108),
         score=torch.zeros(2),
     )
-    assert len(search._walks(arms, [0.96, 0.97])) == walks  # pyright: ignore[reportPrivateUsage]
+    assert len(search._walks(arms, [0.86, 0.87])) == walks  # pyright: ignore[reportPrivateUsage]
 
 
 def test_with_less_work_no_round_is_left_out() -> None:

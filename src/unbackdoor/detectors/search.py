@@ -275,8 +275,7 @@ class _Search:
     def _walks(self, arms: Arms, success: Sequence[float]) -> list[Trail]:
         """Return the walks of some arms, best first, until that of a class leaves no doubt.
 
-        None is left where a trigger of half the strength is as good as certain: no more than that
-        has to count.
+        None is left where a trigger of half the strength suffices: no more than that has to count.
         """
         trails: list[Trail] = []
         settled: set[int] = set()
@@ -284,7 +283,7 @@ class _Search:
             if (target := int(arms.targets[row])) in settled:
                 continue
             trails.append(self._walk(arms, row, success[row]))
-            if trails[-1].least(CERTAIN) <= HALF:
+            if trails[-1].least(self.settings.enough) <= HALF:
                 settled.add(target)
         return trails
 
