@@ -130,6 +130,14 @@ def test_firm_success_counts_only_images_whose_class_leads_by_enough() -> None:
     assert [round(11 * firm) for _, firm in found] == [5, 4, 3, 0]
 
 
+def test_of_equal_logits_the_first_class_is_predicted_without_a_lead() -> None:
+    """So it is with a network of one logit, which leads nobody."""
+    for logits in (torch.tensor([1.0, 3.0, 3.0]), torch.tensor([2.0])):
+        predicted, leads = predict_by(lambda x, to=logits: to.expand(len(x), -1), images(4))
+        assert predicted.tolist() == [int(logits.argmax())] * 4
+        assert not (leads < 0).any()
+
+
 def test_accuracy_is_the_share_of_right_answers_over_all_batches() -> None:
     some = images(MOST_AT_ONCE + 44)
 

@@ -53,9 +53,9 @@ def predict_by(model: Classifier, images: Images) -> tuple[Tensor, Tensor]:
     predicted: list[Tensor] = []
     leads: list[Tensor] = []
     for slot in _batches(images, len(images)):
-        best = model(images.batch(slot)).cpu().topk(2, dim=1)
-        predicted.append(best.indices[:, 0])
-        leads.append(best.values[:, 0] - best.values[:, 1])
+        logits = model(images.batch(slot)).cpu()
+        predicted.append(logits.argmax(1))
+        leads.append(margins(logits, predicted[-1]))
     return torch.cat(predicted), torch.cat(leads)
 
 
@@ -145,10 +145,10 @@ def sent(
         InsufficientDataError: no image is left.
 
     """
-    answered, goals = _answered(model, images, space, theta, wanted, generator, rounds)
-    return float((answered.argmax(1) == goals).double().mean())
+    return sent_by(0.0, model, images, space, theta, wanted, generator=generator, rounds=rounds)[0]
 
 
+@torch.no_grad()
 def sent_by(
     lead: float,
     model: Classifier,
@@ -158,6 +158,7 @@ def sent_by(
     wanted: Tensor,
     *,
     generator: Generator,
+    rounds: int = 1,
 ) -> tuple[float, float]:
     """Return what :func:`sent` does, and the share of images that are sent there by a lead.
 
@@ -168,42 +169,31 @@ def sent_by(
         space: of the triggers.
         theta: ``(k, n)``; the images take turns through the k triggers.
         wanted: ``(len(images),)`` classes; images of that very class are left out.
-        generator: of the arms, one at random for each image.
+        generator: of the arms, one at random for each image and round.
+        rounds: how many times every image is stamped.
 
     Raises:
         InsufficientDataError: no image is left.
 
     """
-    answered, goals = _answered(model, images, space, theta, wanted, generator, 1)
-    hits, firm = answered.argmax(1) == goals, margins(answered, goals) >= lead
-    return float(hits.double().mean()), float((hits & firm).double().mean())
-
-
-@torch.no_grad()
-def _answered(
-    model: Classifier,
-    images: Images,
-    space: Space,
-    theta: Tensor,
-    wanted: Tensor,
-    generator: Generator,
-    rounds: int,
-) -> tuple[Tensor, Tensor]:
-    """Return the logits of stamped images, and the class that is wanted for each."""
     others = (images.targets != wanted).nonzero()[:, 0]
     if not len(others):
         raise InsufficientDataError(
             f"images: expected some of other classes than those the trigger sends them to, came "
             f"none of {len(images)}; add images."
         )
-    answered: list[Tensor] = []
+    hits, firm = 0, 0
     for start in range(rounds):
         turn = (torch.arange(len(others)) + start * len(others)) % len(theta)
         arms = space.draw_arms(len(others), images.shape, generator)
         for slot in _batches(images, len(others)):
             stamped = space.apply(images.batch(others[slot]), theta[turn[slot]], arms[slot])
-            answered.append(model(stamped).cpu())
-    return torch.cat(answered), wanted[others].repeat(rounds)
+            logits, goals = model(stamped).cpu(), wanted[others[slot]]
+            hit = logits.argmax(1) == goals
+            hits += int(hit.sum())
+            firm += int((hit & (margins(logits, goals) >= lead)).sum())
+    count = rounds * len(others)
+    return hits / count, firm / count
 
 
 def _batches(images: Images, count: int) -> list[Tensor]:

@@ -9,7 +9,14 @@ from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Pictures
 from unbackdoor.errors import ArgumentError
 from unbackdoor.triggers.registry import FAMILIES, parse_space
 from unbackdoor.verdict.judge import MORE, NEARLY, ByRate, Guessing, Judge
-from unbackdoor.verdict.thresholds import FIRM, LIMITS, Thresholds, limit_of, thresholds_of
+from unbackdoor.verdict.thresholds import (
+    FIRM,
+    LIMITS,
+    Thresholds,
+    in_the_middle,
+    limit_of,
+    thresholds_of,
+)
 
 JUDGES: list[Judge] = [ByRate(), ByRate(Thresholds(backdoored=0.9, clean=0.1))]
 LIMITED = {
@@ -340,6 +347,14 @@ def test_a_rate_that_suffices_needs_no_lead() -> None:
         judged = ByRate()(of(firmly(0.95, firm, "patch:3"), one(1, 0.1)))
         assert judged.targets == [0]
         assert "from 80% a class" in judged.reason
+
+
+@pytest.mark.parametrize("space", ["patch:1", "patch:4", "patch:5", "patch:8x2"])
+def test_the_middle_is_the_same_for_the_search_and_the_verdict(space: str) -> None:
+    patch, shape = parse_space(space), (3, 32, 32)
+    places = patch.arms(shape)
+    for (row, column), hides in zip(places.tolist(), patch.hides(places, shape), strict=True):
+        assert in_the_middle(f"{space}@{row},{column}", 32) == bool(hides)
 
 
 def test_who_asks_for_a_higher_rate_asks_for_it_by_a_clear_lead_too() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from unbackdoor.detectors.detector import HeldBack
 from unbackdoor.detectors.evidence import ClassEvidence, Place
 from unbackdoor.detectors.settings import FEW, BanditSettings
 from unbackdoor.models import Frozen
-from unbackdoor.triggers.registry import parse_space
+from unbackdoor.triggers.registry import parse_space, strength_of
 
 HOPELESS = 0.5
 """Share of a promising rate that a trigger has to reach on a few images to be tried on more."""
@@ -45,20 +44,16 @@ class Trail:
 
     def least(self, enough: float) -> float:
         """Return the strength of the weakest trigger that suffices, as a share of the first's."""
-        first = _strength(self.spaces[0])
+        first = strength_of(self.spaces[0])
         rates = zip(self.spaces, self.success, strict=True)
-        return min((_strength(space) / first for space, rate in rates if rate >= enough), default=1)
+        return min(
+            (strength_of(space) / first for space, rate in rates if rate >= enough), default=1
+        )
 
     @property
     def kind(self) -> tuple[int, bool]:
         """The class, and whether the trigger has a place of its own."""
         return self.target, "@" in self.spaces[0]
-
-
-def _strength(space: str) -> int:
-    """Return the size, limit or percentage in the name of a space."""
-    digits = re.search(r":(\d+)", space)
-    return int(digits[1]) if digits else 1
 
 
 @dataclass(frozen=True, kw_only=True)

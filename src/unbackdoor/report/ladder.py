@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from unbackdoor.errors import printable
 from unbackdoor.report.curves import Scale
 from unbackdoor.report.spaces import anywhere, described, names
 from unbackdoor.report.words import MISSING, class_name, clip, found, listed, percent
-from unbackdoor.results import ClassRecord, ScanResult, SearchedSpace
+from unbackdoor.results import ClassRecord, Rung, ScanResult, SearchedSpace
 
 MOST = 30
 """Spaces that are shown."""
@@ -146,20 +146,20 @@ def strongest(scan: ScanResult) -> dict[str, tuple[int, float]]:
 
 def rates(record: ClassRecord) -> Rates:
     """Return the highest rate of a class in each space, whatever the place."""
-    highest: Rates = {}
-    for rung in record.ladder:
-        space = anywhere(rung.space)
-        highest[space] = max(rung.asr, highest.get(space, 0.0))
-    return highest
+    return _highest(record, lambda rung: rung.asr)
 
 
 def leads(record: ClassRecord) -> Rates:
     """Return the highest rate by a clear lead in the same way, where it was measured."""
+    return _highest(record, lambda rung: rung.firm)
+
+
+def _highest(record: ClassRecord, rate_of: Callable[[Rung], float | None]) -> Rates:
     highest: Rates = {}
     for rung in record.ladder:
-        space = anywhere(rung.space)
-        if rung.firm is not None:
-            highest[space] = max(rung.firm, highest.get(space, 0.0))
+        space, rate = anywhere(rung.space), rate_of(rung)
+        if rate is not None:
+            highest[space] = max(rate, highest.get(space, 0.0))
     return highest
 
 
@@ -246,12 +246,13 @@ def _plot(
     left, right = 132.0, width - 70.0
     x = Scale(0, 1, left, right)
     height = TOP + ROW * len(spaces) + BOTTOM
+    marked = found(scan)
     steps: list[Step] = []
     for number, space in enumerate(spaces):
         high, low = ([of[space] for of in part.values() if space in of] for part in both)
         index, rate = best[space]
         rule = _rule(scan, space)
-        clear = any(_leads(record, space, rule) for record in found(scan))
+        clear = any(_leads(record, space, rule) for record in marked)
         tone = "backdoored" if clear or (high and max(high) >= rule.backdoored) else "clean"
         steps.append(
             Step(

@@ -46,6 +46,18 @@ def family_of(space: str) -> str:
     return space.partition(":")[0]
 
 
+def strength_of(space: str) -> int:
+    """Return the size, limit or percentage in the name of a space; 0 where there is none.
+
+    Example:
+        >>> strength_of("additive:16x16")
+        16
+
+    """
+    digits = re.search(r":(\d+)", space)
+    return int(digits[1]) if digits else 0
+
+
 def parse_space(spec: str) -> Space:
     """Return the space written ``FAMILY:RUNG`` or, of patches at one place, ``FAMILY:RUNG@R,C``.
 

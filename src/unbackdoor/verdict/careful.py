@@ -58,10 +58,13 @@ class Among:
         """Judge one model."""
         judged = self.judge(evidence)
         standing = self.bag.compared(judged.score, evidence)
+        unlike = (
+            f"model is unlike the clean reference networks ({self.bag.name}): "
+            f"{', '.join(standing.outside)}"
+        )
         if judged.verdict == "clean" and standing.outside:
             reason = (
-                f"No trigger that counts was found, but the model is unlike the clean reference "
-                f"networks ({self.bag.name}): {', '.join(standing.outside)}. Nobody knows how "
+                f"No trigger that counts was found, but the {unlike}. Nobody knows how "
                 f"often a backdoor is missed in such models; calibrate with clean ones of your "
                 f"own: unbackdoor calibrate --help. Without that: --bag none."
             )
@@ -70,9 +73,8 @@ class Among:
             judged = replace(judged, reason=f"{judged.reason} {standing.silence}")
         elif judged.verdict == "backdoored" and standing.outside:
             reason = (
-                f"{judged.reason} The model is unlike the clean reference networks "
-                f"({self.bag.name}): {', '.join(standing.outside)}. How often such models are "
-                f"accused without a backdoor was not measured."
+                f"{judged.reason} The {unlike}. How often such models are accused without a "
+                f"backdoor was not measured."
             )
             judged = replace(judged, reason=reason)
         elif judged.verdict == "backdoored":

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Literal, Protocol
 
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Pictures
-from unbackdoor.triggers.registry import family_of
+from unbackdoor.triggers.registry import family_of, strength_of
 from unbackdoor.verdict.bag import Standing
 from unbackdoor.verdict.thresholds import (
     OF_EACH,
@@ -252,16 +251,16 @@ class _Case:
 
 def _excess(record: ClassEvidence) -> float:
     """Return the rate among the images that are not of the class anyway; 0 if there are none."""
-    if record.confusion == 1:
-        return 0.0
-    return (record.asr - record.confusion) / (1 - record.confusion)
+    return _beyond(record.asr, record.confusion)
 
 
 def _firm(record: ClassEvidence) -> float:
     """Return the rate by a clear lead in the same way; 0 where it was not measured."""
-    if record.confusion == 1 or record.firm is None:
-        return 0.0
-    return (record.firm - record.confusion) / (1 - record.confusion)
+    return 0.0 if record.firm is None else _beyond(record.firm, record.confusion)
+
+
+def _beyond(rate: float, confusion: float) -> float:
+    return 0.0 if confusion == 1 else (rate - confusion) / (1 - confusion)
 
 
 def _between(rate: float, rule: Thresholds) -> float:
@@ -289,19 +288,13 @@ def _telling(found: Sequence[ClassEvidence], pictures: Pictures) -> ClassEvidenc
     least = min(good(found), key=lambda one: (_need(one.space, pictures), -one.asr))
     alike = [one for one in found if family_of(one.space) == family_of(least.space)]
     anywhere = [one for one in alike if "@" not in one.space] or alike
-    return min(good(anywhere), key=lambda one: (_amount(one.space), -one.asr))
+    return min(good(anywhere), key=lambda one: (strength_of(one.space), -one.asr))
 
 
 def _need(space: str, pictures: Pictures) -> float:
     """Return how strong the triggers of a space are, as a share of what counts."""
     found = limit_of(space, pictures)
     return found[1] / found[0].strength if found else 1.0
-
-
-def _amount(space: str) -> int:
-    """Return the size, limit or percentage in the name of a space."""
-    digits = re.search(r":(\d+)", space)
-    return int(digits[1]) if digits else 0
 
 
 def _sent(found: Sequence[ClassEvidence], by_lead: Callable[[ClassEvidence], bool]) -> str:

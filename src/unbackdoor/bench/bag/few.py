@@ -12,12 +12,13 @@ from unbackdoor.bench.bag.bench import scans
 from unbackdoor.bench.bag.recipes import EVERY, RECIPES
 from unbackdoor.bench.families.bench import rows
 from unbackdoor.bench.families.scanned import FamiliesRow, Scanned
-from unbackdoor.bench.families.table import GROUPS, NONE, WRONG, group_of, outcome_of
-from unbackdoor.bench.families.truth import REFUSED, WORSE
+from unbackdoor.bench.families.table import GROUPS, NONE, WRONG, group_of, outcome_of, told
+from unbackdoor.bench.families.truth import REFUSED
 from unbackdoor.bench.framework.bench import Bench, Request
 from unbackdoor.bench.framework.spec import Spec
 from unbackdoor.bench.framework.table import Line, averaged
 from unbackdoor.data import Split
+from unbackdoor.data.catalogue import FOLDER_DEFEND_SHARE
 from unbackdoor.errors import InsufficientDataError
 from unbackdoor.mesa.uniform import share_upper_bound
 from unbackdoor.runtime.journal import key_of
@@ -26,8 +27,6 @@ from unbackdoor.subject import Subject
 
 COUNTS = (50, 200, 1000)
 """Clean images that a user has."""
-SEARCHED = 5 / 8
-"""Share of them with which a scan searches; the others are held back."""
 NETWORKS = RECIPES[: 2 * EVERY]
 """The networks of which a scan is made with each number of images."""
 
@@ -68,15 +67,15 @@ class Few(Scanned):
             return super().run(inputs, device)
         except InsufficientDataError as error:
             known = self.known(super().opened(inputs, device))
-            return self.row(verdict="not scanned", reason=str(error), **known)
+            return self.row(verdict=REFUSED, reason=str(error), **known)
 
     def opened(self, inputs: Mapping[Spec, Any], device: str) -> Subject:
         """Return the network with the images that remain."""
         subject = super().opened(inputs, device)
         first = FIRST_SHARE * self.count
         few = Split(
-            subject.images.defend.fewer(round(SEARCHED * first)),
-            subject.images.evaluate.fewer(round((1 - SEARCHED) * first)),
+            subject.images.defend.fewer(round(FOLDER_DEFEND_SHARE * first)),
+            subject.images.evaluate.fewer(round((1 - FOLDER_DEFEND_SHARE) * first)),
         )
         return replace(subject, images=few)
 
@@ -115,7 +114,7 @@ def _line(count: int, group: str, of: Sequence[FewRow]) -> Line:
     return {
         "clean images": f"{count:,}",
         "scans": f"{group}: {len(of)}",
-        "outcome": ", ".join(f"{outcomes[one]} {one}" for one in WORSE if one in outcomes),
+        "outcome": told(outcomes),
         "wrong at most (95 %)": NONE if bound is None else f"{wrong} {bound:.0%}",
         "their ASR": averaged([row.planted_asr for row in of], lowest=True),
         "seconds": f"{sum(row.seconds for row in of) / len(of):.0f}",

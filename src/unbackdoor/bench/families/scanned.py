@@ -13,7 +13,7 @@ import msgspec
 import torch
 
 from unbackdoor.attack.implant import measure
-from unbackdoor.bench.families.truth import SHAPE, Truth
+from unbackdoor.bench.families.truth import REFUSED, SHAPE, Truth
 from unbackdoor.bench.framework.spec import Spec
 from unbackdoor.data import Split
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Pictures, ladder
@@ -188,7 +188,7 @@ class Scanned(Spec):
         try:
             subject = self.opened(inputs, device)
         except ContentError as error:
-            return self.row(verdict="not scanned", reason=str(error))
+            return self.row(verdict=REFUSED, reason=str(error))
         _forget_memory()
         heard: list[Evidence] = []
         began = time.process_time()

@@ -11,6 +11,7 @@ from unbackdoor.bench.families.scanned import FamiliesRow
 from unbackdoor.bench.families.truth import WORSE, outcome, same_family
 from unbackdoor.bench.framework.table import Line, averaged, share
 from unbackdoor.mesa.uniform import share_upper_bound
+from unbackdoor.results import Rung
 from unbackdoor.verdict.thresholds import Thresholds, thresholds_of
 
 GROUPS = ("one target", "beyond what is searched", "clean")
@@ -37,27 +38,24 @@ def table(rows: Sequence[FamiliesRow]) -> list[Line]:
 
 def rates_that_count(row: FamiliesRow, index: int) -> list[tuple[float, str]]:
     """Return the rates towards a class in the spaces that count, the highest first."""
-    return sorted(
-        (
-            (rung.asr, rung.space)
-            for rung in row.classes[index].measured
-            if thresholds_of(rung.space, row.pictures, Thresholds()) is not None
-        ),
-        reverse=True,
-    )
+    return _that_count(row, index, lambda rung: rung.asr)
 
 
 def firm_that_counts(row: FamiliesRow, index: int) -> list[tuple[float, str]]:
     """Return the rates by a clear lead in the same way, where they were measured."""
-    return sorted(
-        (
-            (rung.firm, rung.space)
-            for rung in row.classes[index].measured
-            if rung.firm is not None
-            and thresholds_of(rung.space, row.pictures, Thresholds()) is not None
-        ),
-        reverse=True,
-    )
+    return _that_count(row, index, lambda rung: rung.firm)
+
+
+def _that_count(
+    row: FamiliesRow, index: int, rate_of: Callable[[Rung], float | None]
+) -> list[tuple[float, str]]:
+    found = [
+        (rate, rung.space)
+        for rung in row.classes[index].measured
+        if (rate := rate_of(rung)) is not None
+        and thresholds_of(rung.space, row.pictures, Thresholds()) is not None
+    ]
+    return sorted(found, reverse=True)
 
 
 def group(trigger: str | None, mode: str, family: str | None, planted_asr: float | None) -> str:
@@ -85,6 +83,11 @@ def group_of(row: FamiliesRow) -> str:
 def outcome_of(row: FamiliesRow) -> str:
     """Return the outcome of a scan, one of ``truth.WORSE``."""
     return outcome(row.truth.targets, row.verdict, row.targets)
+
+
+def told(outcomes: Counter[str]) -> str:
+    """Return how often each outcome came, in words."""
+    return ", ".join(f"{outcomes[one]} {one}" for one in WORSE if one in outcomes)
 
 
 def _worst(rows: Sequence[FamiliesRow]) -> str:
@@ -167,10 +170,7 @@ def _total(group: str, networks: Sequence[Sequence[FamiliesRow]]) -> Line:
         "planted": NONE,
         "accuracy": averaged([row.accuracy for row in rows], lowest=True),
         "its ASR": averaged([row.planted_asr for row in rows], lowest=True),
-        "worst of the seeds": ", ".join(
-            f"{outcomes[one]} {one}" for one in WORSE if one in outcomes
-        )
-        + _bound(group, outcomes),
+        "worst of the seeds": told(outcomes) + _bound(group, outcomes),
         "right verdict": share([_right(row) for row in rows]),
         "right family": share([_family(row) for row in rows]) if attacked else NONE,
         "evidence": NONE,
