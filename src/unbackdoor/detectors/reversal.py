@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Generator, Tensor
 
+from unbackdoor.mesa.adam import Adam
 from unbackdoor.runtime.journal import FORGETFUL, Journal
 from unbackdoor.runtime.progress import Task
 from unbackdoor.runtime.snapshot import Snapshot, take
@@ -48,7 +49,7 @@ def descend(
 
     """
     x = torch.logit(start, eps=EDGE).requires_grad_()
-    optimiser = torch.optim.Adam([x], lr=learning_rate)
+    optimiser = Adam([x], learning_rate)
     first = 0
     if (kept := journal.read("search", Snapshot)) is not None:
         x.data.copy_(kept.tensors["x"])

@@ -8,7 +8,7 @@ too; the evidence for a backdoor is how little is enough.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,7 +30,7 @@ from unbackdoor.triggers.family import Space
 from unbackdoor.triggers.fixed import At
 from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.registry import parse_space
-from unbackdoor.triggers.values import whole
+from unbackdoor.triggers.values import whole, whole_rows
 
 OVERLOOKED = 6
 """Walks in a space beside those of the survivors, at most."""
@@ -68,9 +68,9 @@ class ArmSearch:
             for space in spaces:
                 if found and work.late:
                     break
-                certain = any(_is_certain(trail) for one in found for trail in one.trails)
-                effort = self.settings.scaled(self.settings.after) if certain else self.settings
-                search = _Search(effort, model, images.defend, space, scale, work.seed)
+                search = _Search(self.settings, model, images.defend, space, scale, work.seed)
+                if _is_certain(trail for one in found for trail in one.trails):
+                    search.do_less()
                 found.append(steps.keep(space.name, Findings, search.findings, [search.generator]))
                 searches.append(search)
                 task.advance()
@@ -143,9 +143,9 @@ def _evidence(
     return [*rough, *steps.keep(f"{name}, down", list[ClassEvidence], lambda: measure(walks))]
 
 
-def _is_certain(trail: Trail) -> bool:
-    """Return whether triggers suffice even after two steps to weaker ones."""
-    return len(trail.success) > STEPS and trail.success[STEPS] >= CERTAIN
+def _is_certain(trails: Iterable[Trail]) -> bool:
+    """Return whether triggers of a walk suffice even after two steps to weaker ones."""
+    return any(len(one.success) > STEPS and one.success[STEPS] >= CERTAIN for one in trails)
 
 
 class _Search:
@@ -164,18 +164,29 @@ class _Search:
         self.settings, self.space, self.images = settings, space, images
         self.generator = stream(seed, purpose, space.name)
         self.model, self.scale = model, scale
+        self._less = False
+
+    def do_less(self) -> None:
+        """Give further searches less work, because triggers were found that leave no doubt."""
+        if not self._less:
+            self._less, self.settings = True, self.settings.scaled(self.settings.after)
 
     def findings(self) -> Findings:
-        """Play the bandits, and walk with the survivors."""
-        settings = self.settings
+        """Play the bandits, and walk with the survivors.
+
+        Triggers that work at any place come first: they cost little, and those of a certain place
+        get less work where they are found.
+        """
         found = Findings(best=[], trails=[], places=[])
         classes = torch.arange(len(self.images.classes))
         bandit = self._bandit(self.space)
-        for choice in choices(self.space, self.images.shape, settings.starts):
+        for choice in reversed(choices(self.space, self.images.shape, self.settings.starts)):
+            if _is_certain(found.trails):
+                self.do_less()
             played = self._played(bandit, classes, choice)
             found.best.extend(self._best(played))
-            if len(played) == len(settings.rounds):  # otherwise nothing rises
-                last = played[-1].rows(played[-1].distinct()[: settings.walkers])
+            if len(played) == len(self.settings.rounds):  # otherwise nothing rises
+                last = played[-1].rows(played[-1].distinct()[: self.settings.walkers])
                 found.trails.extend(self._walks(*self._deepened(bandit, last)))
             found.places.extend(self._places(played))
         return found
@@ -263,12 +274,13 @@ class _Search:
         best: dict[int, Trail] = {}
         for arms in played:
             of_round: dict[int, Trail] = {}
+            targets = whole(arms.targets)
             for row in whole(arms.best()):
-                target = int(arms.targets[row])
+                if targets[row] in of_round:
+                    continue
                 name = arms.space(self.space, row).name
                 goal, theta = whole(arms.goals[row]), arms.theta[row]
-                trail = Trail(goal=goal, spaces=[name], thetas=[theta], success=[])
-                of_round.setdefault(target, trail)
+                of_round[targets[row]] = Trail(goal=goal, spaces=[name], thetas=[theta], success=[])
             best |= of_round
         return [best[target] for target in sorted(best)]
 
@@ -333,9 +345,10 @@ class _Search:
         size = self.space.size
         for arms in played:
             of_round: dict[tuple[int, ...], Place] = {}
+            where = whole_rows(arms.choice)
             for row in whole(arms.best()):
-                choice = tuple(whole(arms.choice[row]))
-                if choice[0] == ANYWHERE:
+                choice = where[row]
+                if choice[0] == ANYWHERE or choice in of_round:
                     continue
                 place = Place(
                     row=choice[0],
@@ -344,6 +357,6 @@ class _Search:
                     target=int(arms.targets[row]),
                     rate=float(arms.score[row].exp()),
                 )
-                of_round.setdefault(choice, place)
+                of_round[choice] = place
             places |= of_round
         return [places[choice] for choice in sorted(places)]

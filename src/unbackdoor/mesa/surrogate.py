@@ -17,6 +17,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, gelu
 
+from unbackdoor.mesa.adam import Adam, one_cycle
 from unbackdoor.mesa.normal import clusters, probit
 from unbackdoor.mesa.settings import LearningSettings, SmcSettings, SwiftSettings
 from unbackdoor.mesa.smc import Rung, climb
@@ -122,21 +123,15 @@ class Learner:
         settings = self.settings
         theta, values = torch.cat(self.theta), torch.cat(self.values)
         surrogate = Surrogate(self.dimensions, settings, generator)
-        optimiser = torch.optim.AdamW(
-            surrogate.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-        )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, settings.learning_rate, total_steps=steps
-        )
-        for _ in range(steps):
+        optimiser = Adam([*surrogate.parameters()], settings.learning_rate, settings.weight_decay)
+        for step in range(steps):
             size = (settings.networks, settings.batch)
             rows = torch.randint(len(theta), size, generator=generator)
             logits = surrogate.logits(theta[rows])[..., 0]
             loss = binary_cross_entropy_with_logits(logits, values[rows])
             optimiser.zero_grad()
             loss.backward()
-            optimiser.step()
-            schedule.step()
+            optimiser.step(*one_cycle(step, steps, settings.learning_rate))
         return surrogate.requires_grad_(False)
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from unbackdoor.mesa.adam import Adam, one_cycle
 from unbackdoor.mesa.settings import SWIFT, SmcSettings, SwiftSettings
 from unbackdoor.mesa.smc import Rung, climb
 from unbackdoor.mesa.stair import Stair
@@ -88,21 +89,16 @@ class Learner:
         """Train the surrogate with all values so far, from where it is."""
         settings = self.settings
         theta, which, values = (torch.cat(some) for some in zip(*self._known, strict=True))
-        optimiser = torch.optim.AdamW(
-            self.surrogate.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-        )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, settings.learning_rate, total_steps=steps
-        )
-        for _ in range(steps):
+        parameters = [*self.surrogate.parameters()]
+        optimiser = Adam(parameters, settings.learning_rate, settings.weight_decay)
+        for step in range(steps):
             size = (settings.networks, settings.batch)
             rows = torch.randint(len(theta), size, generator=self.generator)
             logits = self.surrogate.logits(theta[rows]).gather(2, which[rows])
             loss = binary_cross_entropy_with_logits(logits, values[rows])
             optimiser.zero_grad()
             loss.backward()
-            optimiser.step()
-            schedule.step()
+            optimiser.step(*one_cycle(step, steps, settings.learning_rate))
 
     def choose(self, betas: Sequence[float]) -> Tensor:
         """Return θ on the way to the level sets, equally many for each of the perceptrons.

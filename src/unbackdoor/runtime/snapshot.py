@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Generator, Tensor
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+
+
+class Optimiser(Protocol):
+    """What has a state in the form of PyTorch's optimisers."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return it."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
+        """Put it back."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +45,7 @@ class Snapshot:
 
     def restore(
         self,
-        optimiser: Optimizer,
+        optimiser: Optimiser,
         generators: Sequence[Generator],
         schedule: LRScheduler | None = None,
     ) -> None:
@@ -49,7 +60,7 @@ class Snapshot:
 def take(
     done: int,
     tensors: Mapping[str, Tensor],
-    optimiser: Optimizer,
+    optimiser: Optimiser,
     generators: Sequence[Generator],
     schedule: LRScheduler | None = None,
 ) -> Snapshot:

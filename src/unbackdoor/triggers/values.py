@@ -26,7 +26,7 @@ def from_bytes(content: bytes, dimensions: int) -> Tensor:
 
 def whole(numbers: Tensor) -> list[int]:
     """Return a row of whole numbers ``(k,)`` as a list."""
-    return [int(number) for number in numbers]
+    return cast("list[int]", numbers.tolist())
 
 
 def whole_rows(numbers: Tensor) -> list[tuple[int, ...]]:
