@@ -60,6 +60,23 @@ def test_repair_headline_follows_the_rescan() -> None:
     assert (verdict(left), headline(left)[:13]) == ("inconclusive", "Not confirmed")
 
 
+def test_what_the_scan_after_a_repair_leaves_open_is_named() -> None:
+    said = headline(repair("inconclusive"))
+    assert (
+        said == "Not confirmed: what was unlearnt no longer works, but the scan leaves “cat” open"
+    )
+    first = scan()
+    open_before = [
+        msgspec.structs.replace(one, status="suspicious") if one.index == 3 else one
+        for one in first.classes
+    ]
+    before = msgspec.structs.replace(first, classes=open_before)
+    assert headline(repair("inconclusive", before=before)) == f"{said}, as the scan before it did"
+    treated = Assumption(basis="found", sentence="", targets=[3])
+    again = msgspec.structs.replace(repair("inconclusive"), assumed=treated)
+    assert headline(again) == "Not confirmed: the scan after the repair is inconclusive"
+
+
 @pytest.mark.parametrize(
     ("outcome", "words"),
     [

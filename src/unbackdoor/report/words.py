@@ -16,10 +16,13 @@ from unbackdoor.results import (
     Scanned,
     ScanResult,
     Unscanned,
+    still_works,
     verdict,
 )
 
 MISSING = "–"
+MOST_NAMED = 3
+"""Classes that a headline names, at most."""
 REASONS = 6
 """Why files were passed over: those that are named, at most."""
 SYMBOLS = {
@@ -191,7 +194,7 @@ def _of_repair(result: RepairResult) -> str:
     if again.verdict == "backdoored":
         return f"Not repaired: {_consequence(again)}"
     if again.verdict == "inconclusive":
-        return "Not confirmed: the scan after the repair is inconclusive"
+        return f"Not confirmed: {_left_open(result, again)}"
     if guard is not None and guard.outcome != "kept":
         return "Not confirmed: accuracy may have fallen by more than is allowed"
     if verdict(result) == "inconclusive":
@@ -208,11 +211,25 @@ def _of_repair(result: RepairResult) -> str:
     }[basis]
 
 
+def _left_open(result: RepairResult, again: ScanResult) -> str:
+    """Return what the scan after a repair leaves open, and whether the scan before it did so too."""
+    before, now = (
+        {record.index for record in scan.classes if record.status == "suspicious"}
+        for scan in (result.scan, again)
+    )
+    unlearnt = {*result.scan.targets, *(result.assumed.targets if result.assumed else ())}
+    if not now or len(now) > MOST_NAMED or now & unlearnt or still_works(result):
+        return "the scan after the repair is inconclusive"
+    names = listed([f"“{class_name(again, index)}”" for index in sorted(now)])
+    since = ", as the scan before it did" if now <= before else ""
+    return f"what was unlearnt no longer works, but the scan leaves {names} open{since}"
+
+
 def _consequence(scan: ScanResult) -> str:
     classes = found(scan)
     if not classes:
         return "a trigger decides what the model answers"
-    if len(classes) > 3:
+    if len(classes) > MOST_NAMED:
         return f"triggers send pictures to {len(classes)} classes"
     lowest = min(record.asr for record in classes)
     subject = "any picture" if lowest >= 0.99 else "almost any picture"

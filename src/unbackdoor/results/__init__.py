@@ -32,6 +32,7 @@ from unbackdoor.results.records import (
     Unscanned,
     Verdict,
     Watched,
+    still_works,
     verdict,
     versions,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "read",
     "read_any",
     "schema",
+    "still_works",
     "verdict",
     "versions",
     "write",

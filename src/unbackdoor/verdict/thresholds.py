@@ -73,7 +73,7 @@ LIMITS: dict[str, Limit] = {
     "mask": Limit(strength=1, clean=0.5, words="masked patterns over up to 1 % of the picture"),
     "additive": Limit(strength=4, clean=0.5, words="added patterns up to 4/255 pixel by pixel"),
     "additive grid": Limit(strength=16, clean=0.5, words="added patterns up to 16/255 on a grid"),
-    "wave": Limit(strength=16, clean=0.5, words="waves up to 16/255"),
+    "wave": Limit(strength=16, clean=0.7, words="waves up to 16/255"),
     "blend": Limit(strength=4, clean=0.5, words="pictures blended in up to 4 % pixel by pixel"),
     "blend grid": Limit(strength=10, clean=0.5, words="pictures blended in up to 10 % on a grid"),
     "warp": Limit(strength=2, clean=0.5, words="elastic warps up to 2 of 32 pixels"),
