@@ -212,7 +212,7 @@ def _of_repair(result: RepairResult) -> str:
 
 
 def _left_open(result: RepairResult, again: ScanResult) -> str:
-    """Return what the scan after a repair leaves open, and whether the scan before it did so too."""
+    """Return what the scan after a repair leaves open, and whether the one before it did too."""
     before, now = (
         {record.index for record in scan.classes if record.status == "suspicious"}
         for scan in (result.scan, again)
