@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +178,11 @@ def test_wrong_input(
         assert said.err.count("\n") == 1
         assert NAMED.get(what, "") in said.err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"unbackdoor {version('unbackdoor')}\n"
 
 
 def test_help_starts_without_torch() -> None:

@@ -7,6 +7,7 @@ import io
 import signal
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Annotated, assert_never, get_args
 
 import tyro
@@ -82,13 +83,17 @@ def _unless_stopped(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    if arguments == ["--version"]:
+        print(f"unbackdoor {version('unbackdoor')}")
+        return DONE
     commands = {command.__name__.lower(): command for command in map(_bare, get_args(Command))}
     together = with_settings(arguments, commands)
     try:
         command = tyro.cli(
             Command,  # pyright: ignore[reportArgumentType]
             prog="unbackdoor",
-            description="Find, model and remove backdoors in image classifiers.",
+            description="Find, model and remove backdoors in image classifiers. With --version alone it "
+            "prints its version.",
             args=together,
             config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
         )
