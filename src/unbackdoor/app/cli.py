@@ -92,8 +92,8 @@ def _run(arguments: list[str]) -> int:
         command = tyro.cli(
             Command,  # pyright: ignore[reportArgumentType]
             prog="unbackdoor",
-            description="Find, model and remove backdoors in image classifiers. With --version alone it "
-            "prints its version.",
+            description="Find, model and remove backdoors in image classifiers. With --version "
+            "alone it prints its version.",
             args=together,
             config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
         )
