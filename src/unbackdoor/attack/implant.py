@@ -18,6 +18,7 @@ from unbackdoor.data import Split
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.metrics import accuracy, answers, sent
 from unbackdoor.models import (
+    Frozen,
     Loaded,
     build,
     check_architecture,
@@ -156,14 +157,14 @@ def implant(
 
 
 def measure(
-    model: nn.Module, images: Split, backdoor: Backdoor | None, seed: int
+    model: nn.Module | Frozen, images: Split, backdoor: Backdoor | None, seed: int
 ) -> tuple[float, list[float]]:
     """Return accuracy, and the ASR of each trigger, on the held-back images.
 
     The ASR is the share of images that a trigger sends where the attacker wants them, among those
-    of the classes that are to be sent to another one.
+    of the classes that are to be sent to another one. A frozen model counts the passes.
     """
-    frozen, held = freeze(model), images.evaluate
+    frozen, held = model if isinstance(model, Frozen) else freeze(model), images.evaluate
     if backdoor is None:
         return accuracy(frozen, held), []
     wanted = backdoor.goal.of(held.targets)

@@ -74,9 +74,10 @@ def check_power(
 
     """
     planted = _plan(images.defend.shape, len(images.defend.classes), spaces, work.seed)
-    copied, rates, passes = _implanted(network, images, planted, work)
+    copied, rates, trained, measured = _implanted(network, images, planted, work)
     frozen = freeze(copied)
-    frozen.count(passes, backward=True)
+    frozen.count(trained, backward=True)
+    frozen.count(measured, backward=False)
     clean: set[int] = set()
     if max(rates, default=0.0) >= TAKES:
         search = ArmSearch(settings.bandit, evaluate=settings.evaluate)
@@ -118,17 +119,22 @@ def _plan(
 
 def _implanted(
     network: nn.Module, images: Split, planted: Sequence[tuple[str, Trigger, int]], work: Work
-) -> tuple[nn.Module, list[float], int]:
-    """Return the copy in which most triggers work, their success rates, and training passes."""
+) -> tuple[nn.Module, list[float], int, int]:
+    """Return the copy in which most triggers work, their success rates, and the passes.
+
+    Those of the training are forward and backward; the last number is of those that measure.
+    """
     if not planted or next(network.parameters(), None) is None:
-        return copy.deepcopy(network), [0.0 for _ in planted], 0
+        return copy.deepcopy(network), [0.0 for _ in planted], 0, 0
     classes = len(images.defend.classes)
     backdoors = [
         Backdoor((trigger,), goal_of("all-to-one", target, classes), RATE, cover=0.0)
         for _, trigger, target in planted
     ]
     best: tuple[nn.Module, list[float]] = network, [0.0 for _ in planted]
-    before, _ = measure(network, images, None, work.seed)
+    original = freeze(network)
+    before, _ = measure(original, images, None, work.seed)
+    seen = original.passes
     recipe = TRAINING.with_epochs(math.ceil(IMAGES_SEEN / len(images.defend)))
     passes = 0
     for number, rate in enumerate(RATES):
@@ -151,7 +157,9 @@ def _implanted(
             )
         except DivergedError:
             continue
-        measured = [measure(one, images, backdoor, work.seed) for backdoor in backdoors]
+        frozen = freeze(one)
+        measured = [measure(frozen, images, backdoor, work.seed) for backdoor in backdoors]
+        seen += frozen.passes
         if measured[0][0] < before - SPOILT:  # each has the same accuracy
             continue
         rates = [rate for _, (rate,) in measured]
@@ -159,7 +167,7 @@ def _implanted(
             best = one, rates
         if min(rates) >= TAKES:
             break
-    return best[0], best[1], passes
+    return best[0], best[1], passes, seen
 
 
 class _Together:
