@@ -23,6 +23,7 @@ from unbackdoor.errors import ContentError
 from unbackdoor.metrics import predict
 from unbackdoor.models import freeze
 from unbackdoor.results import versions
+from unbackdoor.training import DivergedError
 
 DEFENDER = 0.25
 """Share of the images that the networks were not trained on of which the defender has some."""
@@ -264,7 +265,7 @@ class Repaired(Spec):
         began = time.perf_counter()
         try:
             handed = self.repair(given)
-        except ContentError as error:
+        except (ContentError, DivergedError) as error:
             return msgspec.structs.replace(row, refused=str(error))
         seconds = time.perf_counter() - began
         is_right = _right(handed.network, images.evaluate)

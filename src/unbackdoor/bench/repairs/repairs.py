@@ -6,6 +6,7 @@ and to scan again. The rivals train on all of them.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from torch import nn
 from unbackdoor.attack import Backdoor
 from unbackdoor.data import Images, Split
 from unbackdoor.data.catalogue import FOLDER_DEFEND_SHARE
-from unbackdoor.errors import InsufficientDataError
+from unbackdoor.errors import ContentError, InsufficientDataError
 from unbackdoor.models import Loaded
 from unbackdoor.repairing import How, Lesson, unlearn
 from unbackdoor.repairing.plan import always
@@ -27,7 +28,13 @@ from unbackdoor.repairing.rivals.ft_sam import SamSettings
 from unbackdoor.repairing.rivals.ibau import IbauSettings
 from unbackdoor.repairing.rivals.registry import RIVALS, RivalSettings
 from unbackdoor.repairing.rivals.sau import SauSettings
-from unbackdoor.repairing.settings import GUARD, REPAIR, GuardSettings, RepairSettings
+from unbackdoor.repairing.settings import (
+    GUARD,
+    REPAIR,
+    Attempt,
+    GuardSettings,
+    RepairSettings,
+)
 from unbackdoor.report.words import headline
 from unbackdoor.results import verdict
 from unbackdoor.rng import stream
@@ -35,6 +42,7 @@ from unbackdoor.runtime.progress import Silent
 from unbackdoor.runtime.work import Work
 from unbackdoor.scanning.settings import BUDGETS, ScanSettings, Terms
 from unbackdoor.subject import Subject
+from unbackdoor.training import DivergedError
 from unbackdoor.triggers import AUTO
 from unbackdoor.verdict.bag import ours
 
@@ -111,9 +119,16 @@ class NeverAttacked:
         return Handed(network=given.clean, passes=0)
 
 
+LOWER = (1.0, 0.3, 0.1)
+"""Factors of the learning rate, tried in this order."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ideal:
     """The optimum: all images are retrained on, with the trigger that was planted.
+
+    There is no guard. Where training diverges, as it can without normalisation, the rate is lowered
+    as the guard would lower it.
 
     Args:
         settings: the recipe.
@@ -132,8 +147,15 @@ class Ideal:
         (trigger,) = given.backdoor.triggers
         lesson = Lesson(trigger.space, always(trigger.theta))
         work = Work(seed=given.seed)
-        passes = unlearn(given.network, given.images, lesson, self.settings, work)
-        return Handed(network=given.network, passes=passes)
+        for rate in LOWER:
+            network = copy.deepcopy(given.network)
+            settings = Attempt(rate=rate).of(self.settings)
+            try:
+                passes = unlearn(network, given.images, lesson, settings, work)
+            except DivergedError:
+                continue
+            return Handed(network=network, passes=passes)
+        raise ContentError("unlearning the planted trigger diverges at every rate.")
 
 
 @dataclass(frozen=True, kw_only=True)
