@@ -333,7 +333,7 @@ class Subject:
             scanning=how.scanning,
             work=work,
         )
-        return repair_model(
+        network, result = repair_model(
             self.network,
             planner(found, asked or Asked()),
             Parts(self.images, self.reserve),
@@ -341,6 +341,8 @@ class Subject:
             Controls(planted=self.planted, reference=reference),
             work,
         )
+        passes = result.image_passes + planner.model.passes
+        return network, msgspec.structs.replace(result, image_passes=passes)
 
     def save(self, module: nn.Module, result: RepairResult, path: Path) -> RepairResult:
         """Write a repaired model in the original's format; add its path and hash to the result."""

@@ -18,7 +18,7 @@ from unbackdoor.errors import ArgumentError, InsufficientDataError
 from unbackdoor.metrics import attack_success, sent
 from unbackdoor.models import freeze
 from unbackdoor.repairing import Asked, Lesson, Lessons, Plan, Planner, unlearn
-from unbackdoor.repairing.plan import MOST_SUSPECTED, suspected
+from unbackdoor.repairing.plan import MOST_SUSPECTED, PICTURES, suspected
 from unbackdoor.repairing.rates import Rates, lesson_of, triggers_of, wanted
 from unbackdoor.repairing.settings import RepairSettings
 from unbackdoor.results import ScanResult
@@ -44,10 +44,9 @@ def network() -> nn.Module:
         return nn.Sequential(*layers).eval()
 
 
-def planned(found: ScanResult, asked: Asked | None = None) -> Plan:
-    planner = Planner(
-        model=freeze(network(), half=False), images=pictures(), scanning=SMALL, work=Work(seed=0)
-    )
+def planned(found: ScanResult, asked: Asked | None = None, model: nn.Module | None = None) -> Plan:
+    frozen = freeze(network() if model is None else model, half=False)
+    planner = Planner(model=frozen, images=pictures(), scanning=SMALL, work=Work(seed=0))
     return planner(found, asked or Asked())
 
 
@@ -62,8 +61,7 @@ def test_triggers_of_every_family_are_unlearnt_from_a_law_or_from_the_best_one(
     plan = planned(of_family(space, law=cast("Law", law)))
     assert plan.assumed.basis == "found"
     assert [charge.target for charge in plan.charges] == [0]
-    lesson = plan.course
-    assert isinstance(lesson, Lesson)
+    lesson = plan.charges[0].lesson
     assert lesson.space.name == space
     clean = pictures().batch(torch.arange(40))
     stamped = lesson.stamp(clean, stream(0, "stamps"))
@@ -74,6 +72,26 @@ def test_triggers_of_every_family_are_unlearnt_from_a_law_or_from_the_best_one(
     training = TrainingSettings(epochs=1, batch_size=30, learning_rate=0.01, shift=0)
     settings = RepairSettings(images_seen=60, training=training)
     assert unlearn(network(), pictures(), lesson, settings, Work(seed=0)) == 120
+
+
+def test_pictures_that_work_are_unlearnt_beside_what_was_found() -> None:
+    """Only those that work: a network that always gives the same answer obeys none."""
+    plan = planned(of_family("patch:3", law="none"))
+    (charge,) = plan.charges
+    (beside,) = charge.beside
+    assert beside.space.name == PICTURES
+    assert isinstance(plan.course, Lessons)
+    stamped = beside.stamp(pictures().batch(torch.arange(40)), stream(0, "stamps"))
+    reached = float((network()(stamped).argmax(1) == charge.target).float().mean())
+    before = network()(pictures().batch(torch.arange(40))).argmax(1) == charge.target
+    assert reached > float(before.float().mean()) + 0.2
+    stubborn = network()
+    last = stubborn[-1]
+    assert isinstance(last, nn.Linear)
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.copy_(torch.arange(10.0))
+    assert planned(of_family("patch:3", law="none"), model=stubborn).charges[0].beside == ()
 
 
 def test_an_inconclusive_scan_leaves_classes_that_are_assumed_to_be_attacked() -> None:

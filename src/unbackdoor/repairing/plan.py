@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from unbackdoor.data import Images
 from unbackdoor.detectors.law import law
@@ -22,6 +22,10 @@ from unbackdoor.triggers.planted import Trigger
 from unbackdoor.triggers.registry import parse_space
 from unbackdoor.triggers.values import from_bytes
 
+PICTURES, WORKS = "blend:10", 0.5
+"""Whole pictures that are blended in, and the success from which they are unlearnt beside what the
+scan found: what fills the picture is found in the family in which least is enough, and a law of
+waves or of a small patch says little of a picture."""
 MOST_SUSPECTED = 3
 """Classes of an inconclusive scan that are assumed to have a backdoor, at most."""
 Course = Lesson | Lessons | None
@@ -88,12 +92,14 @@ class Charge:
         target: the class.
         lesson: the triggers.
         goal: the class that images of each class are sent to, where not all go to the target.
+        beside: further triggers that are unlearnt and not measured.
 
     """
 
     target: int
     lesson: Lesson
     goal: tuple[int, ...] = ()
+    beside: tuple[Lesson, ...] = ()
 
     def wanted(self, labels: Tensor) -> Tensor:
         """Return the class that images of each label ``(n,)`` are sent to."""
@@ -126,7 +132,7 @@ class Plan:
     @property
     def course(self) -> Course:
         """All triggers together."""
-        lessons = [charge.lesson for charge in self.charges]
+        lessons = [one for charge in self.charges for one in (charge.lesson, *charge.beside)]
         if not lessons:
             return None
         return lessons[0] if len(lessons) == 1 else Lessons(lessons)
@@ -215,7 +221,25 @@ class Planner:
             )
             record = msgspec.structs.replace(record, stairs=stairs)
         lesson = Lesson(parse_space(record.space), to_unlearn(record))
-        return Charge(record.index, lesson, tuple(record.goal))
+        if record.goal:
+            return Charge(record.index, lesson, tuple(record.goal))
+        return Charge(record.index, lesson, beside=self._pictures(record.index))
+
+    def _pictures(self, target: int) -> tuple[Lesson, ...]:
+        """Return pictures that send images to a class if they are blended in, as far as any do."""
+        space = parse_space(PICTURES)
+        grey = torch.full((space.dimensions(self.images.shape),), 0.5)
+        work = self.work.within("pictures")
+        _, (stair,) = law(self.model, self.images, space, target, grey, self.scanning, work)
+        working = torch.tensor([value >= WORKS for value in stair.values])
+        if not bool(working.any()):
+            return ()
+        thetas = from_bytes(stair.draws, len(grey))[working]
+
+        def draw(count: int, generator: Generator) -> Tensor:
+            return thetas[torch.randint(len(thetas), (count,), generator=generator)]
+
+        return (Lesson(space, draw),)
 
 
 def suspected(found: ScanResult) -> list[int]:

@@ -58,6 +58,8 @@ class Attempt:
             epochs.
         share: factor of the share of the images that carry triggers.
         layers: share of the weight tensors that are trained, the last ones.
+        keep: weight in a label of the answer that the original network gave, where it is to be more
+            than the recipe's.
 
     """
 
@@ -65,10 +67,11 @@ class Attempt:
     length: float = 1.0
     share: float = 1.0
     layers: float = 1.0
+    keep: float = 0.0
 
     def __post_init__(self) -> None:
         expect_above(self, 0, "rate", "length", "share", "layers")
-        expect(self, 0, 1, "layers")
+        expect(self, 0, 1, "layers", "keep")
 
     def of(self, settings: RepairSettings) -> RepairSettings:
         """Return the settings of this attempt."""
@@ -80,6 +83,7 @@ class Attempt:
         return replace(
             settings,
             share=min(1.0, self.share * settings.share),
+            keep=max(self.keep, settings.keep),
             images_seen=max(1, round(self.length * settings.images_seen)),
             training=training,
         )
@@ -108,6 +112,7 @@ class GuardSettings:
     kept_back: float = 0.25
     attempts: tuple[Attempt, ...] = (
         Attempt(),
+        Attempt(keep=0.8),
         Attempt(rate=0.3, length=3),
         Attempt(rate=0.1, length=3, share=0.5),
         Attempt(rate=0.3, length=3, layers=0.3),

@@ -333,6 +333,7 @@ class Attempted(msgspec.Struct, frozen=True, kw_only=True):
         share: share of the images that carried triggers.
         layers: share of the weight tensors that were trained, the last ones.
         images_seen: by the training.
+        keep: weight in a label of the answer that the original network gave.
 
     """
 
@@ -341,6 +342,7 @@ class Attempted(msgspec.Struct, frozen=True, kw_only=True):
     share: float
     layers: float
     images_seen: int
+    keep: float = 0.0
 
 
 class Watched(msgspec.Struct, frozen=True, kw_only=True):

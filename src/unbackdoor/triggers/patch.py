@@ -87,9 +87,12 @@ class Patch:
         return torch.cartesian_prod(rows, columns).reshape(-1, 2)
 
     def hides(self, arms: Tensor, shape: Shape) -> Tensor:
-        """Return where the centre of the patch lies in the inner half of the picture."""
+        """Return where the patch lies in the middle of the picture.
+
+        Its centre is in the inner half there, or out of it by less than an eighth of the patch.
+        """
         size = torch.tensor(shape[1:])
-        return ((arms + self.size / 2 - size / 2).abs() < size / 4).all(1)
+        return ((arms + self.size / 2 - size / 2).abs() < size / 4 + self.size / 8).all(1)
 
     def library(self, shape: Shape) -> tuple[Tensor, Tensor]:
         """Return squares of one colour from edge to edge, for patches of few colours."""

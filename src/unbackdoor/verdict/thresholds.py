@@ -129,7 +129,9 @@ def thresholds_of(space: str, pictures: Pictures, general: Thresholds) -> Thresh
 
 
 def in_the_middle(space: str, side: int) -> bool:
-    """Return whether the centre of a patch at one place lies in the inner half of the picture.
+    """Return whether a patch at one place lies in the middle of the picture.
+
+    Its centre is in the inner half there, or out of it by less than an eighth of the patch.
 
     Example:
         >>> in_the_middle("patch:4@14,14", 32), in_the_middle("patch:4@0,14", 32)
@@ -140,7 +142,8 @@ def in_the_middle(space: str, side: int) -> bool:
     if match is None:
         return False
     size, *corner = map(int, match.groups())
-    return all(abs(place + size / 2 - side / 2) < side / 4 for place in corner)
+    far = side / 4 + size / 8
+    return all(abs(place + size / 2 - side / 2) < far for place in corner)
 
 
 @cache
