@@ -20,13 +20,13 @@ from unbackdoor.errors import ArgumentError
 from unbackdoor.metrics import accuracy, attack_success
 from unbackdoor.models import freeze
 from unbackdoor.repairing import Charge, Lesson, Recalled
-from unbackdoor.repairing.guard import Chosen, Lookout, guarded, mixture, train_last
+from unbackdoor.repairing.guard import Chosen, Lookout, guarded, judged, mixture, train_last
 from unbackdoor.repairing.plan import always
-from unbackdoor.repairing.repair import judged, kept_apart
+from unbackdoor.repairing.repair import kept_apart
 from unbackdoor.repairing.rivals.ft_sam import SamSettings
 from unbackdoor.repairing.settings import Attempt, GuardSettings, RepairSettings
 from unbackdoor.repairing.ways import Blind, Unlearning, Way
-from unbackdoor.results import Attempted
+from unbackdoor.results import Attempted, Watched
 from unbackdoor.rng import initialised_by, stream
 from unbackdoor.runtime.work import Work
 from unbackdoor.training import DivergedError, TrainingSettings, Watch, fit
@@ -306,3 +306,28 @@ def test_without_triggers_a_blind_repair_is_guarded_too() -> None:
 def test_settings_of_the_guard_are_checked(wrong: dict[str, object]) -> None:
     with pytest.raises(ArgumentError, match=next(iter(wrong))):
         GuardSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_end_of_an_attempt_is_not_refused_for_a_loss_that_chance_explains() -> None:
+    model = backdoored(normalised)
+    lookout = Lookout(model, bars(100, 2), (CHARGE,), GuardSettings(), seed=0)
+
+    def state(broken: int, mended: int) -> Watched:
+        lost = (broken - mended) / 100
+        return Watched(
+            attempt=0, images_seen=1, accuracy_lost=lost, asr=0.0, broken=broken, mended=mended
+        )
+
+    assert lookout.keeps(state(1, 0))
+    assert not lookout.keeps(state(5, 1))
+    assert lookout.may_keep(state(5, 1))  # a loss of 4 % with a standard error of 2.4 %
+    assert not lookout.may_keep(state(30, 2))
+
+
+def test_accuracy_is_watched_on_further_images_too() -> None:
+    model = backdoored(normalised)
+    alone = Lookout(model, bars(100, 2), (CHARGE,), GuardSettings(), seed=0)
+    more = Lookout(model, bars(100, 2), (CHARGE,), GuardSettings(), seed=0, beside=[bars(60, 3)])
+    assert (alone.count, more.count) == (100, 160)
+    assert more.before.accuracy_lost == 0
+    assert more.before.asr == alone.before.asr

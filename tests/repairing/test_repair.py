@@ -17,7 +17,8 @@ from unbackdoor.errors import InsufficientDataError
 from unbackdoor.metrics import attack_success
 from unbackdoor.models import freeze
 from unbackdoor.repairing import Asked, How, Plan, Planner
-from unbackdoor.repairing.settings import RepairSettings
+from unbackdoor.repairing.repair import kept_apart
+from unbackdoor.repairing.settings import GUARD, RepairSettings
 from unbackdoor.results import ScanResult, verdict
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
@@ -134,7 +135,9 @@ def test_the_planted_trigger_is_unlearnt_and_the_control_keeps_it(
     assert guard is not None
     assert guard.outcome == "kept"
     assert guard.accuracy_lost <= 0.01
-    assert guard.unseen == len(first.evaluate) + len(reserve.defend) + len(reserve.evaluate)
+    beside, fresh = first.evaluate.divide(GUARD.watched)
+    assert guard.unseen == len(fresh) + len(reserve.defend) + len(reserve.evaluate)
+    assert guard.watched == len(kept_apart(first.defend, GUARD.kept_back)[1]) + len(beside)
     assert verdict(result) == "clean"
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,16 +20,20 @@ from torch import Tensor, nn
 
 from unbackdoor.data import Images
 from unbackdoor.metrics import predict, sent
-from unbackdoor.models import freeze
+from unbackdoor.models import Frozen, freeze
 from unbackdoor.repairing.plan import Charge
 from unbackdoor.repairing.settings import Attempt, GuardSettings
 from unbackdoor.repairing.ways import Way
-from unbackdoor.results import Attempted, Watched
+from unbackdoor.results import Attempted, Outcome, Watched
 from unbackdoor.rng import stream
 from unbackdoor.runtime.journal import Journal
 from unbackdoor.runtime.work import Work
 from unbackdoor.training import DivergedError, Watch
 
+CERTAIN = 1.645
+"""Standard errors by which accuracy has to fall further than is allowed, to be more than chance."""
+DOUBTLESS = 2.0
+"""The same for the end of an attempt on the images that are watched, which are few."""
 ENOUGH = 2
 """Attempts that unlearnt the triggers and kept accuracy, of which the best is taken."""
 MOST_ROUNDS = 16
@@ -77,6 +81,7 @@ class Lookout:
         charges: the triggers that are unlearnt.
         settings: how many images are stamped.
         seed: of the draws, which are the same in every look.
+        beside: further images, on which accuracy is watched too.
 
     """
 
@@ -87,15 +92,18 @@ class Lookout:
         charges: tuple[Charge, ...],
         settings: GuardSettings,
         seed: int,
+        beside: Sequence[Images] = (),
     ) -> None:
         self.images, self.charges, self.seed = images, charges, seed
+        self._beside = beside
+        self.count = len(images) + sum(map(len, beside))
         self.rounds = max(1, min(MOST_ROUNDS, math.ceil(settings.stamped / len(images))))
         self.passes = 0
         frozen = freeze(model)
         predicted = predict(frozen, images)
-        self._right = int((predicted == images.targets).sum())
+        self._right = self._answered_right(frozen, predicted)
         anyway = [charge.anyway(predicted, images.targets) for charge in charges]
-        self.allowed = max(settings.max_accuracy_lost, 1 / len(images))
+        self.allowed = max(settings.max_accuracy_lost, 1 / self.count)
         """The largest loss; that of a single image says nothing."""
         self.comfortable = settings.comfortable * self.allowed
         self.low = max(anyway, default=0.0) + settings.enough
@@ -105,7 +113,8 @@ class Lookout:
     def look(self, network: nn.Module, attempt: int, seen: int, mixed: float = 1.0) -> Watched:
         """Return the state of a network."""
         frozen = freeze(network)
-        right = int((predict(frozen, self.images) == self.images.targets).sum())
+        right = self._answered_right(frozen, predict(frozen, self.images))
+        broken, mended = int((self._right & ~right).sum()), int((right & ~self._right).sum())
         rates = [
             sent(
                 frozen,
@@ -125,14 +134,31 @@ class Lookout:
         return Watched(
             attempt=attempt,
             images_seen=seen,
-            accuracy_lost=(self._right - right) / len(self.images),
+            accuracy_lost=(broken - mended) / self.count,
             asr=max(rates, default=None),
             mixed=mixed,
+            broken=broken,
+            mended=mended,
         )
 
     def keeps(self, state: Watched) -> bool:
         """Return whether a state has kept accuracy."""
         return state.accuracy_lost <= self.allowed
+
+    def may_keep(self, state: Watched) -> bool:
+        """Return whether a state has kept accuracy, as far as chance can tell.
+
+        Few images cannot tell a loss of a percentage point, and what is refused for chance has its
+        triggers unlearnt in vain. What an attempt has lost in truth is told afterwards, on images
+        that no choice depends on.
+        """
+        outcome = judged(state.broken, state.mended, self.count, self.allowed, DOUBTLESS)
+        return outcome != "lost"
+
+    def _answered_right(self, frozen: Frozen, predicted: Tensor) -> Tensor:
+        """Return for each image that is watched whether it is answered right."""
+        further = [predict(frozen, images) == images.targets for images in self._beside]
+        return torch.cat([predicted == self.images.targets, *further])
 
     def heals(self, state: Watched) -> bool:
         """Return whether the triggers are unlearnt in a state; true where none are known."""
@@ -224,7 +250,7 @@ def _try(
         ended = False
     end = next((one for one in reversed(log.kept.states) if one.mixed == 1), None)
     candidate: _Candidate | None = None
-    if ended and end is not None and lookout.keeps(end):
+    if ended and end is not None and lookout.may_keep(end):
         candidate = _Candidate(end, attempt, _copied(network), end=True)
     elif ended and end is not None:
         last = _copied(network)
@@ -277,6 +303,33 @@ def guarded(
         taken=states.index(taken.state) if taken else None,
         passes=passes,
     )
+
+
+def judged(
+    broken: int, mended: int, count: int, allowed: float, certain: float = CERTAIN
+) -> Outcome:
+    """Return whether accuracy was kept, from the same images before and after.
+
+    The images that were right or wrong both times say nothing about the change, so it is known much
+    better than either accuracy. Its standard error follows from the other ones.
+
+    Args:
+        broken: images that were right before and are wrong after.
+        mended: images that were wrong before and are right after.
+        count: number of all images.
+        allowed: the largest share of accuracy that may be lost.
+        certain: standard errors by which more has to be lost to be more than chance.
+
+    Example:
+        >>> judged(10, 5, 1000, 0.01), judged(3, 1, 80, 0.01), judged(120, 20, 1000, 0.01)
+        ('kept', 'unsure', 'lost')
+
+    """
+    lost = (broken - mended) / count
+    error = math.sqrt(max(0.0, broken + mended - (broken - mended) ** 2 / count)) / count
+    if lost <= allowed:
+        return "kept"
+    return "unsure" if lost - certain * error <= allowed else "lost"
 
 
 def mixture(

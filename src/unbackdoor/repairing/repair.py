@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from unbackdoor.data import Images, Split
 from unbackdoor.metrics import predict
 from unbackdoor.models import freeze
-from unbackdoor.repairing.guard import Chosen, Lookout, guarded, train_last
+from unbackdoor.repairing.guard import Chosen, Lookout, guarded, judged, train_last
 from unbackdoor.repairing.plan import Course, Plan
 from unbackdoor.repairing.rates import Rates, lesson_of
 from unbackdoor.repairing.settings import GUARD, REPAIR, GuardSettings, RepairSettings
@@ -27,9 +26,6 @@ from unbackdoor.runtime.work import Work
 from unbackdoor.scanning import FEWEST_PER_CLASS, Described, scan
 from unbackdoor.scanning.settings import PLAIN, ScanSettings, Terms
 from unbackdoor.triggers.planted import Planted
-
-CERTAIN = 1.645
-"""Standard errors by which accuracy has to fall further than is allowed, to be more than chance."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +41,15 @@ class Parts:
     first: Split
     reserve: Split
 
-    @property
-    def unseen(self) -> tuple[Images, ...]:
-        """The images that no repair sees, on which its loss of accuracy is told."""
-        return self.first.evaluate, self.reserve.defend, self.reserve.evaluate
+    def unseen(self, share: float) -> tuple[Images, tuple[Images, ...]]:
+        """Return held-back images to watch accuracy on, and all that no repair sees.
+
+        Args:
+            share: of the held-back images of the scan, that is watched.
+
+        """
+        watched, fresh = self.first.evaluate.divide(share)
+        return watched, (fresh, self.reserve.defend, self.reserve.evaluate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,14 +108,16 @@ def repair(
     images.reserve.require(FEWEST_PER_CLASS)
     began = time.perf_counter()
     learn, watched = kept_apart(images.first.defend, how.guard.kept_back)
-    lookout = Lookout(model, watched, plan.charges, how.guard, work.seed)
+    beside, unseen = images.unseen(how.guard.watched)
+    further = [beside] if len(beside) else []
+    lookout = Lookout(model, watched, plan.charges, how.guard, work.seed, further)
     original = Recalled(freeze(model))
     unlearning = Unlearning(
         course=plan.course, images=learn, settings=how.unlearning, original=original
     )
     way: Way = unlearning if plan.charges else Blind(images=learn)
     chosen = guarded(model, lookout, way, how.guard, work)
-    guard = _told(model, chosen, images.unseen, len(watched), how.guard)
+    guard = _told(model, chosen, unseen, lookout.count, how.guard)
     done = guard.outcome in {"kept", "unsure"}
     name = "repaired" if done else "best attempt"
     networks = {"before": model, **({} if guard.taken is None else {name: chosen.network})}
@@ -253,30 +256,6 @@ def _right(model: nn.Module, parts: Sequence[Images]) -> Tensor:
     """Return for each image of some sets whether it is answered right."""
     frozen = freeze(model)
     return torch.cat([predict(frozen, images) == images.targets for images in parts])
-
-
-def judged(broken: int, mended: int, count: int, allowed: float) -> Outcome:
-    """Return whether accuracy was kept, from the same images before and after.
-
-    The images that were right or wrong both times say nothing about the change, so it is known much
-    better than either accuracy. Its standard error follows from the other ones.
-
-    Args:
-        broken: images that were right before and are wrong after.
-        mended: images that were wrong before and are right after.
-        count: number of all images.
-        allowed: the largest share of accuracy that may be lost.
-
-    Example:
-        >>> judged(10, 5, 1000, 0.01), judged(3, 1, 80, 0.01), judged(120, 20, 1000, 0.01)
-        ('kept', 'unsure', 'lost')
-
-    """
-    lost = (broken - mended) / count
-    error = math.sqrt(max(0.0, broken + mended - (broken - mended) ** 2 / count)) / count
-    if lost <= allowed:
-        return "kept"
-    return "unsure" if lost - CERTAIN * error <= allowed else "lost"
 
 
 def _sentence(

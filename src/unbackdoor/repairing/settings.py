@@ -96,6 +96,7 @@ class GuardSettings:
     Args:
         max_accuracy_lost: the largest loss of accuracy.
         kept_back: share of the defender's images of each class that the repair is watched on.
+        watched: share of the held-back images of the scan on which accuracy is watched too.
         attempts: in order; a later one is made where those before it lost accuracy or left triggers
             that work.
         comfortable: share of the allowed loss up to which an attempt is good enough to be the last.
@@ -110,6 +111,7 @@ class GuardSettings:
 
     max_accuracy_lost: float = 0.01
     kept_back: float = 0.25
+    watched: float = 0.5
     attempts: tuple[Attempt, ...] = (
         Attempt(),
         Attempt(keep=0.8),
@@ -124,7 +126,7 @@ class GuardSettings:
     stamped: int = 500
 
     def __post_init__(self) -> None:
-        expect(self, 0, 1, "max_accuracy_lost", "comfortable", "enough")
+        expect(self, 0, 1, "max_accuracy_lost", "comfortable", "enough", "watched")
         expect(self, 1, inf, "looks", "stamped")
         if not 0 < self.kept_back < 1:
             raise ArgumentError(f"kept_back: expected a share below 1, came {self.kept_back}.")

@@ -354,6 +354,8 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
         accuracy_lost: accuracy before the repair minus now, on the same images.
         asr: of the triggers that are unlearnt; None where none was known.
         mixed: weight of the retrained network in a mean with the one as it came; 1 without a mean.
+        broken: images that were right before and are wrong now.
+        mended: images that were wrong before and are right now.
 
     """
 
@@ -362,6 +364,8 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     accuracy_lost: float
     asr: float | None
     mixed: float = 1.0
+    broken: int = 0
+    mended: int = 0
 
 
 Outcome = Literal["kept", "unsure", "lost", "stuck"]
