@@ -279,7 +279,7 @@ def test_the_last_lines_tell_means_worst_cases_and_wrecked_networks() -> None:
             row("ANP", accuracy_after=None, asr_after=None, refused="no normalisation"),
         ]
     )
-    assert [line["network"] for line in lines[-2:]] == ["**3 networks**", "**1 networks**"]
+    assert [line["network"] for line in lines[-2:]] == ["**3 networks**", "**1 network**"]
     ours, anp = lines[-2:]
     assert ours["says"] == "2 of 3 repaired, 1 of these lost more than 1%"
     assert ours["lost"] == "2.3 (5.0) %"

@@ -288,7 +288,7 @@ def guarded(
             continue
         if best is None or lookout.cost(new.state) < lookout.cost(best.state):
             best = new
-        good += lookout.heals(new.state)
+        good += lookout.heals(new.state) and lookout.keeps(new.state)
         if good == ENOUGH or (new.end and lookout.is_comfortable(new.state)):
             break
     taken = best if best is not None and lookout.helps(best.state) else None

@@ -53,7 +53,7 @@ def _total(name: str, some: Sequence[Seen]) -> Line:
         told.append(f"accused {outcomes[ACCUSED]}/{len(clean)} clean (at most {bound:.0%})")
     found = area(planted, clean)
     return {
-        "network": f"**{len(some)} networks**",
+        "network": f"**{len(some)} network{'s' * (len(some) != 1)}**",
         "planted": NONE,
         "method": name,
         "outcome": "; ".join(told) or NONE,
