@@ -313,7 +313,7 @@ def firmly(asr: float, firm: float | None, space: str, confusion: float = 0.0) -
     return msgspec.structs.replace(one(0, asr, space, confusion), firm=firm)
 
 
-@pytest.mark.parametrize("space", ["filter:7", "patch:8x2@2,22", "patch:8x2@12,12"])
+@pytest.mark.parametrize("space", ["filter:7", "patch:8x2@2,22"])
 def test_a_class_that_leads_clearly_is_backdoored_where_the_rate_alone_does_not_tell(
     space: str,
 ) -> None:
@@ -362,3 +362,10 @@ def test_who_asks_for_a_higher_rate_asks_for_it_by_a_clear_lead_too() -> None:
     assert ByRate()(found).targets == [0]
     strict = ByRate(Thresholds(backdoored=0.95))
     assert strict(found).verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(("place", "status"), [("2,22", "backdoored"), ("20,16", "suspicious")])
+def test_a_clear_lead_says_nothing_where_a_patch_hides_the_picture(place: str, status: str) -> None:
+    """A clean network was seen to obey such a patch on 94 % of images, 93 % by a clear lead."""
+    judged = ByRate()(of(firmly(0.94, 0.93, f"patch:8x2@{place}"), one(1, 0.1, "patch:8x2@2,2")))
+    assert [status for _, status in judged.classes] == [status, "clean"]

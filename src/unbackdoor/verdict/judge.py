@@ -15,6 +15,7 @@ from unbackdoor.verdict.thresholds import (
     OF_EACH_MORE,
     Thresholds,
     firm_of,
+    in_the_middle,
     limit_of,
     thresholds_of,
 )
@@ -122,7 +123,7 @@ class _Case:
         for one in self.of_class[index]:
             if (rule := self._rule(one)) is not None:
                 reached.append(_between(_excess(one), rule))
-                reached.append(_between(_firm(one), self.firm))
+                reached.append(_between(self._lead(one), self.firm))
         low, high = SCORES[status]
         return min(max([*reached, low]), high)
 
@@ -137,7 +138,7 @@ class _Case:
             return "suspicious"
         if (rule := self._rule(record)) is None:
             return None
-        if _excess(record) >= rule.backdoored or _firm(record) >= self.firm.backdoored:
+        if _excess(record) >= rule.backdoored or self._lead(record) >= self.firm.backdoored:
             return "suspicious" if self._one_of_many(record) else "backdoored"
         return "clean" if _excess(record) <= rule.clean else "suspicious"
 
@@ -195,10 +196,15 @@ class _Case:
             rates.add(f"{self.firm.backdoored:.0%} by a clear lead" if by_lead else f"{needed:.0%}")
         return " or ".join(sorted(rates, key=lambda words: int(words.partition("%")[0])))
 
+    def _lead(self, record: ClassEvidence) -> float:
+        """Return the rate by a clear lead; 0 in the middle, where a patch hides what leads else."""
+        hides = in_the_middle(record.space, self.pictures.side)
+        return 0.0 if hides else _firm(record)
+
     def _by_lead(self, record: ClassEvidence) -> bool:
         """Return whether it is the lead that decides, because the rate alone would not do."""
         needed = (self._rule(record) or self.thresholds).backdoored
-        return _firm(record) >= self.firm.backdoored and _excess(record) < needed
+        return self._lead(record) >= self.firm.backdoored and _excess(record) < needed
 
     def _decide(
         self, judged: Sequence[tuple[ClassEvidence, Status]]
