@@ -220,3 +220,17 @@ def test_a_trigger_that_sends_each_class_to_its_own_is_one_charge() -> None:
     assert charge.anyway(torch.tensor(goal), labels) == 1
     assert charge.anyway(labels, labels) == 0
     assert isinstance(plan.course, Lesson)
+
+
+def test_of_tiny_pictures_the_law_of_blended_ones_has_a_density() -> None:
+    """With at most 192 values the draws come from a staircase of several levels."""
+    pixels = torch.randint(256, (60, 3, 8, 8), dtype=torch.uint8, generator=stream(0, "noise"))
+    images = Images.of("noise", NAMES, pixels, torch.arange(60) % len(NAMES))
+    with initialised_by(stream(0, "weights")):
+        tiny = nn.Sequential(nn.Flatten(), nn.Linear(192, 10)).eval()
+    planner = Planner(
+        model=freeze(tiny, half=False), images=images, scanning=SMALL, work=Work(seed=0)
+    )
+    plan = planner(of_family("patch:3", law="none"), Asked())
+    for beside in plan.charges[0].beside:
+        assert beside.sampler(5, stream(0, "draws")).shape == (5, 192)

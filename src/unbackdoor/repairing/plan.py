@@ -230,11 +230,11 @@ class Planner:
         space = parse_space(PICTURES)
         grey = torch.full((space.dimensions(self.images.shape),), 0.5)
         work = self.work.within("pictures")
-        _, (stair,) = law(self.model, self.images, space, target, grey, self.scanning, work)
-        working = torch.tensor([value >= WORKS for value in stair.values])
-        if not bool(working.any()):
+        _, stairs = law(self.model, self.images, space, target, grey, self.scanning, work)
+        values = torch.tensor([value for stair in stairs for value in stair.values])
+        every = torch.cat([from_bytes(stair.draws, len(grey)) for stair in stairs])
+        if not len(thetas := every[values >= WORKS]):
             return ()
-        thetas = from_bytes(stair.draws, len(grey))[working]
 
         def draw(count: int, generator: Generator) -> Tensor:
             return thetas[torch.randint(len(thetas), (count,), generator=generator)]

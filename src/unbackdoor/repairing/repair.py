@@ -49,7 +49,8 @@ class Parts:
 
         """
         watched, fresh = self.first.evaluate.divide(share)
-        return watched, (fresh, self.reserve.defend, self.reserve.evaluate)
+        unseen = (fresh, self.reserve.defend, self.reserve.evaluate)
+        return watched, tuple(images for images in unseen if len(images))
 
 
 @dataclass(frozen=True, kw_only=True)
