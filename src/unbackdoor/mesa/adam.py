@@ -32,7 +32,7 @@ class Adam:
         >>> optimiser = Adam([x], 0.1)
         >>> x.square().sum().backward()
         >>> optimiser.step()
-        >>> round(float(x), 3)
+        >>> round(x.item(), 3)
         1.9
 
     """
@@ -100,7 +100,7 @@ def one_cycle(step: int, steps: int, peak: float) -> tuple[float, float]:
 
     Example:
         >>> [round(one_cycle(step, 11, 1.0)[0], 2) for step in (0, 2, 6, 10)]
-        [0.04, 0.96, 0.55, 0.0]
+        [0.04, 0.96, 0.53, 0.0]
 
     """
     top = RISING * steps - 1

@@ -25,6 +25,7 @@ from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
 from unbackdoor.scanning import FEWEST_PER_CLASS, Described, scan
 from unbackdoor.scanning.settings import PLAIN, ScanSettings, Terms
+from unbackdoor.training import DivergedError
 from unbackdoor.triggers.planted import Planted
 
 
@@ -180,20 +181,27 @@ def _controls(
     chosen: Chosen,
     work: Work,
 ) -> tuple[dict[str, nn.Module], int]:
-    """Return copies that were retrained by the schedule of the attempt that was taken."""
+    """Return copies that were retrained by the schedule of the attempt that was taken.
+
+    One that diverges is left out: the repair does not depend on it.
+    """
     passes = 0
     tuned: dict[str, nn.Module] = {}
     for name, course in courses.items():
-        tuned[name] = copy.deepcopy(model)
-        train_last(tuned[name], chosen.attempt.layers)
-        passes += unlearn(
-            tuned[name],
-            unlearning.images,
-            course,
-            chosen.attempt.of(unlearning.settings),
-            work.within(name),
-            original=unlearning.original,
-        )
+        network = copy.deepcopy(model)
+        train_last(network, chosen.attempt.layers)
+        try:
+            passes += unlearn(
+                network,
+                unlearning.images,
+                course,
+                chosen.attempt.of(unlearning.settings),
+                work.within(name),
+                original=unlearning.original,
+            )
+        except DivergedError:
+            continue
+        tuned[name] = network
     return tuned, passes
 
 
