@@ -76,7 +76,7 @@ def test_triggers_of_every_family_are_unlearnt_from_a_law_or_from_the_best_one(
 
 def test_pictures_that_work_are_unlearnt_beside_what_was_found() -> None:
     """Only those that work: a network that always gives the same answer obeys none."""
-    plan = planned(of_family("patch:3", law="none"))
+    plan = planned(of_family("patch:3@0,0", law="none"))
     (charge,) = plan.charges
     (beside,) = charge.beside
     assert beside.space.name == PICTURES
@@ -91,7 +91,9 @@ def test_pictures_that_work_are_unlearnt_beside_what_was_found() -> None:
     with torch.no_grad():
         last.weight.zero_()
         last.bias.copy_(torch.arange(10.0))
-    assert planned(of_family("patch:3", law="none"), model=stubborn).charges[0].beside == ()
+    assert planned(of_family("patch:3@0,0", law="none"), model=stubborn).charges[0].beside == ()
+    anywhere = planned(of_family("patch:3", law="none"))
+    assert anywhere.charges[0].beside == ()
 
 
 def test_an_inconclusive_scan_leaves_classes_that_are_assumed_to_be_attacked() -> None:
@@ -231,6 +233,6 @@ def test_of_tiny_pictures_the_law_of_blended_ones_has_a_density() -> None:
     planner = Planner(
         model=freeze(tiny, half=False), images=images, scanning=SMALL, work=Work(seed=0)
     )
-    plan = planner(of_family("patch:3", law="none"), Asked())
+    plan = planner(of_family("patch:3@0,0", law="none"), Asked())
     for beside in plan.charges[0].beside:
         assert beside.sampler(5, stream(0, "draws")).shape == (5, 192)

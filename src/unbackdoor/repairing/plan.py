@@ -221,7 +221,8 @@ class Planner:
             )
             record = msgspec.structs.replace(record, stairs=stairs)
         lesson = Lesson(parse_space(record.space), to_unlearn(record))
-        if record.goal:
+        anywhere = record.space.startswith("patch") and "@" not in record.space
+        if record.goal or anywhere:  # a patch that works at any place is no part of a picture
             return Charge(record.index, lesson, tuple(record.goal))
         return Charge(record.index, lesson, beside=self._pictures(record.index))
 

@@ -113,8 +113,8 @@ class GuardSettings:
     kept_back: float = 0.25
     watched: float = 0.5
     attempts: tuple[Attempt, ...] = (
-        Attempt(keep=0.8),
         Attempt(),
+        Attempt(keep=0.8),
         Attempt(rate=0.3, length=3),
         Attempt(rate=0.1, length=3, share=0.5),
         Attempt(rate=0.3, length=3, layers=0.3),
