@@ -47,6 +47,21 @@ def predict(model: Classifier, images: Images) -> Tensor:
     return predict_by(model, images)[0]
 
 
+def changed(before: Tensor, after: Tensor) -> tuple[int, int]:
+    """Return how many images were right and are wrong, and how many were wrong and are right.
+
+    Args:
+        before: which images were answered right, ``(n,)`` bool.
+        after: the same of another network.
+
+    Example:
+        >>> changed(torch.tensor([True, True, False]), torch.tensor([False, True, True]))
+        (1, 1)
+
+    """
+    return int((before & ~after).sum()), int((~before & after).sum())
+
+
 @torch.no_grad()
 def predict_by(model: Classifier, images: Images) -> tuple[Tensor, Tensor]:
     """Return the predicted class of each image, and how far its logit leads; both ``(n,)``."""

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from unbackdoor.data import Images
-from unbackdoor.metrics import predict, sent
+from unbackdoor.metrics import changed, predict, sent
 from unbackdoor.models import Frozen, freeze
 from unbackdoor.repairing.plan import Charge
 from unbackdoor.repairing.settings import Attempt, GuardSettings
@@ -114,7 +114,7 @@ class Lookout:
         """Return the state of a network."""
         frozen = freeze(network)
         right = self._answered_right(frozen, predict(frozen, self.images))
-        broken, mended = int((self._right & ~right).sum()), int((right & ~self._right).sum())
+        broken, mended = changed(self._right, right)
         rates = [
             sent(
                 frozen,

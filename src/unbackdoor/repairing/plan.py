@@ -18,6 +18,7 @@ from unbackdoor.results import Assumption, Basis, ClassRecord, ScanResult
 from unbackdoor.runtime.work import Work
 from unbackdoor.scanning import staircase
 from unbackdoor.scanning.settings import ScanSettings
+from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.planted import Trigger
 from unbackdoor.triggers.registry import parse_space
 from unbackdoor.triggers.values import from_bytes
@@ -221,8 +222,8 @@ class Planner:
             )
             record = msgspec.structs.replace(record, stairs=stairs)
         lesson = Lesson(parse_space(record.space), to_unlearn(record))
-        anywhere = record.space.startswith("patch") and "@" not in record.space
-        if record.goal or anywhere:  # a patch that works at any place is no part of a picture
+        anywhere = isinstance(lesson.space, Patch)  # such a patch is no part of a picture
+        if record.goal or anywhere:
             return Charge(record.index, lesson, tuple(record.goal))
         return Charge(record.index, lesson, beside=self._pictures(record.index))
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unbackdoor.data import Images, Split
-from unbackdoor.metrics import predict
+from unbackdoor.metrics import changed, predict
 from unbackdoor.models import freeze
 from unbackdoor.repairing.guard import Chosen, Lookout, guarded, judged, train_last
 from unbackdoor.repairing.plan import Course, Plan
@@ -42,7 +42,7 @@ class Parts:
     first: Split
     reserve: Split
 
-    def unseen(self, share: float) -> tuple[Images, tuple[Images, ...]]:
+    def not_learnt(self, share: float) -> tuple[list[Images], list[Images]]:
         """Return held-back images to watch accuracy on, and all that no repair sees.
 
         Args:
@@ -50,8 +50,8 @@ class Parts:
 
         """
         watched, fresh = self.first.evaluate.divide(share)
-        unseen = (fresh, self.reserve.defend, self.reserve.evaluate)
-        return watched, tuple(images for images in unseen if len(images))
+        unseen = [fresh, self.reserve.defend, self.reserve.evaluate]
+        return [one for one in [watched] if len(one)], [one for one in unseen if len(one)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +110,8 @@ def repair(
     images.reserve.require(FEWEST_PER_CLASS)
     began = time.perf_counter()
     learn, watched = kept_apart(images.first.defend, how.guard.kept_back)
-    beside, unseen = images.unseen(how.guard.watched)
-    further = [beside] if len(beside) else []
-    lookout = Lookout(model, watched, plan.charges, how.guard, work.seed, further)
+    beside, unseen = images.not_learnt(how.guard.watched)
+    lookout = Lookout(model, watched, plan.charges, how.guard, work.seed, beside)
     original = Recalled(freeze(model))
     unlearning = Unlearning(
         course=plan.course, images=learn, settings=how.unlearning, original=original
@@ -243,7 +242,7 @@ def _told(
 ) -> Guarded:
     """Return the record of a guarded repair, with what it did to images that it had not seen."""
     before, after = (_right(network, unseen) for network in (model, chosen.network))
-    broken, mended = int((before & ~after).sum()), int((~before & after).sum())
+    broken, mended = changed(before, after)
     outcome: Outcome = "stuck"
     if chosen.taken is not None:
         outcome = judged(broken, mended, len(before), settings.max_accuracy_lost)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unbackdoor.bench.bag.recipes import EVERY
-from unbackdoor.bench.families.scanned import FamiliesRow, evidence_of, judged
+from unbackdoor.bench.families.scanned import FamiliesRow, evidence_of
 from unbackdoor.bench.families.table import GROUPS, NONE, group_of
 from unbackdoor.bench.families.table import table as families_table
 from unbackdoor.bench.framework.roc import area
@@ -32,9 +32,8 @@ def table(rows: Sequence[FamiliesRow]) -> list[Line]:
     """Return the lines of the networks, then what the score alone tells.
 
     The score of the highest clean network of one half of the networks is the limit by which the
-    other half is judged, and the other way round. Verdicts are those of today's limits.
+    other half is judged, and the other way round.
     """
-    rows = [judged(row, ByRate()) for row in rows]
     lines = families_table(rows)
     scored = [one for row in rows if (one := _scored(row)) is not None]
     found = area([one.score for one in scored if not one.clean],

@@ -20,7 +20,7 @@ from unbackdoor.bench.repairs.relearning import FURTHER, Further, Relearnt, rele
 from unbackdoor.bench.repairs.repairs import Given, Repair
 from unbackdoor.data import Images, Split
 from unbackdoor.errors import ContentError
-from unbackdoor.metrics import predict
+from unbackdoor.metrics import changed, predict
 from unbackdoor.models import freeze
 from unbackdoor.results import versions
 from unbackdoor.training import DivergedError
@@ -268,14 +268,14 @@ class Repaired(Spec):
         except (ContentError, DivergedError) as error:
             return msgspec.structs.replace(row, refused=str(error))
         seconds = time.perf_counter() - began
-        is_right = _right(handed.network, images.evaluate)
+        broken, mended = changed(was_right, _right(handed.network, images.evaluate))
         accuracy, (asr,) = measure(handed.network, images, backdoor, seed=0)
         return msgspec.structs.replace(
             row,
             accuracy_after=accuracy,
             asr_after=asr,
-            broken=int((was_right & ~is_right).sum()),
-            mended=int((~was_right & is_right).sum()),
+            broken=broken,
+            mended=mended,
             said=handed.said,
             exit_code=handed.exit_code,
             passes=handed.passes,
