@@ -13,7 +13,7 @@ from unbackdoor.errors import ContentError
 from unbackdoor.metrics import Classifier
 from unbackdoor.models import Loaded, bare
 from unbackdoor.repairing import Asked, How
-from unbackdoor.repairing.settings import GuardSettings, RepairSettings
+from unbackdoor.repairing.settings import REPAIR, GuardSettings, RepairSettings
 from unbackdoor.results import RepairResult, ScanResult
 from unbackdoor.runtime.progress import Progress
 from unbackdoor.scanning.settings import BUDGETS, ScanSettings, Terms
@@ -125,7 +125,7 @@ def repair(
     subject = _subject(model, images, labels, found.data.classes, progress)
     asked = asked or Asked()
     how = How(
-        unlearning=settings or RepairSettings(),
+        unlearning=settings or REPAIR,
         guard=guard or GuardSettings(),
         scanning=scanning or BUDGETS["standard"],
     )

@@ -204,6 +204,11 @@ def test_after_a_fall_the_best_earlier_state_counts_and_the_next_attempt_is_made
     assert accuracy(freeze(chosen.network), bars(100, 3)) > 0.9
 
 
+def test_the_first_end_that_keeps_accuracy_is_taken_whatever_came_before_it() -> None:
+    chosen, attempts = scripted((FINE, WRECKED), (FINE,), (FINE,))
+    assert (chosen.taken, attempts) == (5, 2)
+
+
 def test_where_every_state_is_wrecked_the_network_is_as_it_came() -> None:
     chosen, attempts = scripted((WRECKED, WRECKED), (NAN,), (WRECKED,))
     assert (chosen.taken, attempts) == (None, 3)

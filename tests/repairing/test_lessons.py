@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,9 +16,11 @@ from unbackdoor.mesa import Stair, Staircase
 from unbackdoor.mesa.settings import SwiftSettings
 from unbackdoor.metrics import attack_success
 from unbackdoor.models import freeze
-from unbackdoor.repairing.settings import RepairSettings
-from unbackdoor.repairing.unlearn import Lesson, Lessons
+from unbackdoor.repairing.plan import always
+from unbackdoor.repairing.settings import REPAIR, RepairSettings
+from unbackdoor.repairing.unlearn import Lesson, Lessons, unlearn
 from unbackdoor.rng import stream
+from unbackdoor.runtime.work import Work
 from unbackdoor.scanning.settings import ScanSettings
 from unbackdoor.training import TrainingSettings
 from unbackdoor.triggers.registry import parse_space
@@ -106,6 +110,33 @@ def test_of_few_pictures_some_lessons_get_none(count: int) -> None:
     pixels = torch.full((count, 3, 8, 8), 0.5)
     stamped = lessons.stamp(pixels, stream(0, "lessons"))
     assert ((stamped != pixels).flatten(1).sum(1) == 12).all()
+
+
+class Spread(nn.Module):
+    """Logits of a picture's mean, by weights that can be trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([0.0, 1.0, -1.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((1, 2, 3))[:, None] * self.weight
+
+
+def test_images_without_a_trigger_teach_what_the_network_said_before() -> None:
+    """So nothing changes where no image carries one; the control learns half of the truth."""
+    pixels = torch.randint(256, (60, 3, 8, 8), dtype=torch.uint8, generator=stream(0, "noise"))
+    images = Images.of("noise", ("a", "b", "c"), pixels, torch.arange(60) % 3)
+    lesson = Lesson(parse_space("patch:2"), always(torch.ones(12)))
+    training = TrainingSettings(
+        epochs=2, batch_size=20, learning_rate=0.5, shift=0, label_smoothing=0, weight_decay=0
+    )
+    few = replace(REPAIR, share=0.01, images_seen=120, training=training)  # of 20 images none
+    for course, moves in ((lesson, False), (None, True)):
+        network = Spread()
+        before = network.weight.detach().clone()
+        assert unlearn(network, images, course, few, Work(seed=0)) == 240
+        assert torch.allclose(network.weight, before, atol=1e-3) != moves
 
 
 def test_two_targets_of_different_kinds_are_repaired_together() -> None:

@@ -18,7 +18,7 @@ from unbackdoor.errors import ArgumentError, InsufficientDataError
 from unbackdoor.metrics import attack_success, sent
 from unbackdoor.models import freeze
 from unbackdoor.repairing import Asked, Lesson, Lessons, Plan, Planner, unlearn
-from unbackdoor.repairing.plan import MOST_SUSPECTED, PICTURES, suspected
+from unbackdoor.repairing.plan import FILTERS, MOST_SUSPECTED, PICTURES, suspected
 from unbackdoor.repairing.rates import Rates, lesson_of, triggers_of, wanted
 from unbackdoor.repairing.settings import RepairSettings
 from unbackdoor.results import ScanResult
@@ -42,6 +42,16 @@ def network() -> nn.Module:
     with initialised_by(stream(0, "weights")):
         layers = [nn.Conv2d(3, 4, 8, stride=8), nn.ReLU(), nn.Flatten(), nn.Linear(64, 10)]
         return nn.Sequential(*layers).eval()
+
+
+def bright() -> nn.Module:
+    """The brighter a picture, the more it is of the first class; random ones lie at the border."""
+    last = nn.Linear(3, 10)
+    with torch.no_grad():
+        last.weight.zero_()[0] = 20
+        last.bias.fill_(-20)[0] = -30.6
+        last.bias[1] = 0
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), last).eval()
 
 
 def planned(found: ScanResult, asked: Asked | None = None, model: nn.Module | None = None) -> Plan:
@@ -74,9 +84,22 @@ def test_triggers_of_every_family_are_unlearnt_from_a_law_or_from_the_best_one(
     assert unlearn(network(), pictures(), lesson, settings, Work(seed=0)) == 120
 
 
+def rising(space: str, *looks: str) -> ScanResult:
+    """A scan in which some further looks work on half of the images, towards the found class."""
+    found = of_family(space, law="none")
+    first, *others = found.classes
+    ladder = [
+        msgspec.structs.replace(rung, asr=0.5) if rung.space.partition(":")[0] in looks else rung
+        for rung in first.ladder
+    ]
+    first = msgspec.structs.replace(first, ladder=ladder)
+    return msgspec.structs.replace(found, classes=[first, *others])
+
+
 def test_pictures_that_work_are_unlearnt_beside_what_was_found() -> None:
     """Only those that work: a network that always gives the same answer obeys none."""
-    plan = planned(of_family("patch:3@0,0", law="none"))
+    found = rising("patch:3@0,0", "mask")
+    plan = planned(found)
     (charge,) = plan.charges
     (beside,) = charge.beside
     assert beside.space.name == PICTURES
@@ -91,9 +114,26 @@ def test_pictures_that_work_are_unlearnt_beside_what_was_found() -> None:
     with torch.no_grad():
         last.weight.zero_()
         last.bias.copy_(torch.arange(10.0))
-    assert planned(of_family("patch:3@0,0", law="none"), model=stubborn).charges[0].beside == ()
-    anywhere = planned(of_family("patch:3", law="none"))
-    assert anywhere.charges[0].beside == ()
+    assert planned(found, model=stubborn).charges[0].beside == ()
+
+
+@pytest.mark.parametrize(
+    ("space", "looks", "beside"),
+    [
+        ("patch:3@0,0", (), []),
+        ("patch:3@0,0", ("warp", "filter"), []),
+        ("patch:3", ("mask", "wave"), []),
+        ("warp:2x4", ("wave",), [PICTURES]),
+        ("additive:4", (), [PICTURES]),
+        ("filter:15", (), [FILTERS]),
+    ],
+)
+def test_what_is_unlearnt_beside_a_finding_follows_from_what_works(
+    space: str, looks: tuple[str, ...], beside: list[str]
+) -> None:
+    model = bright() if space.startswith("filter") else None
+    (charge,) = planned(rising(space, *looks), model=model).charges
+    assert [lesson.space.name for lesson in charge.beside] == beside
 
 
 def test_an_inconclusive_scan_leaves_classes_that_are_assumed_to_be_attacked() -> None:

@@ -18,7 +18,7 @@ from unbackdoor.data import Split
 from unbackdoor.metrics import accuracy, attack_success
 from unbackdoor.models import freeze
 from unbackdoor.repairing import Lesson, to_unlearn, unlearn
-from unbackdoor.repairing.settings import REPAIR, RepairSettings
+from unbackdoor.repairing.settings import TABLES, RepairSettings
 from unbackdoor.results import ClassRecord, versions
 from unbackdoor.rng import stream
 from unbackdoor.runtime.journal import key_of
@@ -111,7 +111,7 @@ class Varied(Spec):
     model: ModelFile
     title: str
     variant: Variant
-    repair: RepairSettings = REPAIR
+    repair: RepairSettings = TABLES
     seed: int
 
     table: ClassVar[str] = "robust"

@@ -34,8 +34,6 @@ CERTAIN = 1.645
 """Standard errors by which accuracy has to fall further than is allowed, to be more than chance."""
 DOUBTLESS = 2.0
 """The same for the end of an attempt on the images that are watched, which are few."""
-ENOUGH = 2
-"""Attempts that unlearnt the triggers and kept accuracy, of which the best is taken."""
 MOST_ROUNDS = 16
 """How often an image is stamped in one look, at most."""
 
@@ -105,7 +103,6 @@ class Lookout:
         anyway = [charge.anyway(predicted, images.targets) for charge in charges]
         self.allowed = max(settings.max_accuracy_lost, 1 / self.count)
         """The largest loss; that of a single image says nothing."""
-        self.comfortable = settings.comfortable * self.allowed
         self.low = max(anyway, default=0.0) + settings.enough
         """The triggers' rate from which they count as unlearnt."""
         self.before = self.look(model, attempt=0, seen=0)
@@ -163,10 +160,6 @@ class Lookout:
     def heals(self, state: Watched) -> bool:
         """Return whether the triggers are unlearnt in a state; true where none are known."""
         return state.asr is None or state.asr <= self.low
-
-    def is_comfortable(self, state: Watched) -> bool:
-        """Return whether the end of an attempt is so good that no further one is made."""
-        return self.heals(state) and state.accuracy_lost <= self.comfortable
 
     def cost(self, state: Watched) -> tuple[bool, float]:
         """Return what is least for the best state: triggers that work, and accuracy that is lost.
@@ -278,7 +271,6 @@ def guarded(
     """
     states, attempts, passes = [lookout.before], list[Attempted](), lookout.passes
     best: _Candidate | None = None
-    good = 0
     for number, attempt in enumerate(settings.attempts):
         attempts.append(way.describe(attempt))
         tried = _try(model, lookout, way, number, settings, work)
@@ -288,8 +280,8 @@ def guarded(
             continue
         if best is None or lookout.cost(new.state) < lookout.cost(best.state):
             best = new
-        good += lookout.heals(new.state) and lookout.keeps(new.state)
-        if good == ENOUGH or (new.end and lookout.is_comfortable(new.state)):
+        if new.end and lookout.heals(new.state) and lookout.keeps(new.state):
+            best = new  # what gentler attempts unlearn comes back sooner
             break
     taken = best if best is not None and lookout.helps(best.state) else None
     network = copy.deepcopy(model).requires_grad_(True)

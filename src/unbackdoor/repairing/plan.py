@@ -18,15 +18,21 @@ from unbackdoor.results import Assumption, Basis, ClassRecord, ScanResult
 from unbackdoor.runtime.work import Work
 from unbackdoor.scanning import staircase
 from unbackdoor.scanning.settings import ScanSettings
+from unbackdoor.triggers.family import Space
+from unbackdoor.triggers.filters import Filter
 from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.planted import Trigger
-from unbackdoor.triggers.registry import parse_space
+from unbackdoor.triggers.registry import family_of, parse_space
 from unbackdoor.triggers.values import from_bytes
 
-PICTURES, WORKS = "blend:10", 0.5
-"""Whole pictures that are blended in, and the success from which they are unlearnt beside what the
-scan found: what fills the picture is found in the family in which least is enough, and a law of
-waves or of a small patch says little of a picture."""
+WORKS = 0.5
+"""Success from which triggers are unlearnt beside what the scan found."""
+PICTURES, FILLING = "blend:10", frozenset({"additive", "blend", "dynamic", "mask", "wave"})
+"""Whole pictures that are blended in, and the looks of which one has to work to some extent for
+them to be unlearnt: what fills the picture is found in the look in which least is enough, and a law
+of waves or of a small patch says little of a picture."""
+FILTERS = "filter:30"
+"""Filters that are unlearnt where filters were found: attackers use stronger ones than suffice."""
 MOST_SUSPECTED = 3
 """Classes of an inconclusive scan that are assumed to have a backdoor, at most."""
 Course = Lesson | Lessons | None
@@ -222,26 +228,34 @@ class Planner:
             )
             record = msgspec.structs.replace(record, stairs=stairs)
         lesson = Lesson(parse_space(record.space), to_unlearn(record))
-        anywhere = isinstance(lesson.space, Patch)  # such a patch is no part of a picture
-        if record.goal or anywhere:
-            return Charge(record.index, lesson, tuple(record.goal))
-        return Charge(record.index, lesson, beside=self._pictures(record.index))
+        beside = () if record.goal else self._beside(record)
+        return Charge(record.index, lesson, tuple(record.goal), beside)
 
-    def _pictures(self, target: int) -> tuple[Lesson, ...]:
-        """Return pictures that send images to a class if they are blended in, as far as any do."""
-        space = parse_space(PICTURES)
-        grey = torch.full((space.dimensions(self.images.shape),), 0.5)
-        work = self.work.within("pictures")
-        _, stairs = law(self.model, self.images, space, target, grey, self.scanning, work)
+    def _beside(self, record: ClassRecord) -> tuple[Lesson, ...]:
+        """Return triggers that the finding does not hold, of looks that the scan saw to work."""
+        found = parse_space(record.space)
+        looks = {family_of(rung.space) for rung in record.ladder if rung.asr >= WORKS}
+        wanted = [FILTERS] * isinstance(found, Filter)
+        # A patch that works at any place is no part of a picture.
+        if looks & FILLING and not isinstance(found, Patch):
+            wanted.append(PICTURES)
+        lessons = [self._working(parse_space(name), record.index) for name in wanted]
+        return tuple(one for one in lessons if one is not None)
+
+    def _working(self, space: Space, target: int) -> Lesson | None:
+        """Return triggers of a space that send images to a class, as far as any do."""
+        centre = torch.full((space.dimensions(self.images.shape),), 0.5)
+        work = self.work.within(f"beside {space.name} {target}")
+        _, stairs = law(self.model, self.images, space, target, centre, self.scanning, work)
         values = torch.tensor([value for stair in stairs for value in stair.values])
-        every = torch.cat([from_bytes(stair.draws, len(grey)) for stair in stairs])
+        every = torch.cat([from_bytes(stair.draws, len(centre)) for stair in stairs])
         if not len(thetas := every[values >= WORKS]):
-            return ()
+            return None
 
         def draw(count: int, generator: Generator) -> Tensor:
             return thetas[torch.randint(len(thetas), (count,), generator=generator)]
 
-        return (Lesson(space, draw),)
+        return Lesson(space, draw)
 
 
 def suspected(found: ScanResult) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from unbackdoor.errors import ArgumentError, expect, expect_above
@@ -17,6 +17,7 @@ class RepairSettings:
     Args:
         share: share of the images in a batch that carry a trigger (with their true label).
         keep: weight in a label of the answer that the original network gave without a trigger.
+        keep_clean: the same for the images without a trigger, beside those that carry one.
         images_seen: how many images the training sees in all, rounded to whole epochs.
         training: the recipe; its number of epochs is an upper limit.
 
@@ -24,13 +25,14 @@ class RepairSettings:
 
     share: float = 0.3
     keep: float = 0.5
+    keep_clean: float = field(default=0.5, metadata={"later": True})
     images_seen: int = 12_000
     training: TrainingSettings = TrainingSettings(
         epochs=40, batch_size=128, learning_rate=0.03, shift=2, scaled=True
     )
 
     def __post_init__(self) -> None:
-        expect(self, 0, 1, "share", "keep")
+        expect(self, 0, 1, "share", "keep", "keep_clean")
         expect(self, 1, inf, "images_seen")
 
     def recipe(self, images: int) -> TrainingSettings:
@@ -45,7 +47,11 @@ class RepairSettings:
         return self.training.with_epochs(min(wanted, self.training.epochs))
 
 
-REPAIR = RepairSettings()
+TABLES = RepairSettings()
+"""What the tables of the paper are measured with."""
+REPAIR = RepairSettings(keep_clean=1.0)
+"""What users get. Images without a trigger teach the network what it said before and nothing else,
+so that it changes where triggers are and stays as it was elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +64,6 @@ class Attempt:
             epochs.
         share: factor of the share of the images that carry triggers.
         layers: share of the weight tensors that are trained, the last ones.
-        keep: weight in a label of the answer that the original network gave, where it is to be more
-            than the recipe's.
 
     """
 
@@ -67,11 +71,10 @@ class Attempt:
     length: float = 1.0
     share: float = 1.0
     layers: float = 1.0
-    keep: float = 0.0
 
     def __post_init__(self) -> None:
         expect_above(self, 0, "rate", "length", "share", "layers")
-        expect(self, 0, 1, "layers", "keep")
+        expect(self, 0, 1, "layers")
 
     def of(self, settings: RepairSettings) -> RepairSettings:
         """Return the settings of this attempt."""
@@ -83,7 +86,6 @@ class Attempt:
         return replace(
             settings,
             share=min(1.0, self.share * settings.share),
-            keep=max(self.keep, settings.keep),
             images_seen=max(1, round(self.length * settings.images_seen)),
             training=training,
         )
@@ -97,9 +99,8 @@ class GuardSettings:
         max_accuracy_lost: the largest loss of accuracy.
         kept_back: share of the defender's images of each class that the repair is watched on.
         watched: share of the held-back images of the scan on which accuracy is watched too.
-        attempts: in order; a later one is made where those before it lost accuracy or left triggers
-            that work.
-        comfortable: share of the allowed loss up to which an attempt is good enough to be the last.
+        attempts: from the strongest to gentler ones, which are made where those before them lost
+            accuracy or left triggers that work.
         enough: success rate of the triggers, in excess of what goes to their class without one, up
             to which they count as unlearnt.
         mixes: where an attempt ends without accuracy, the weights of its end in means with the
@@ -114,19 +115,18 @@ class GuardSettings:
     watched: float = 0.5
     attempts: tuple[Attempt, ...] = (
         Attempt(),
-        Attempt(keep=0.8),
+        Attempt(rate=0.5),
         Attempt(rate=0.3, length=3),
         Attempt(rate=0.1, length=3, share=0.5),
         Attempt(rate=0.3, length=3, layers=0.3),
     )
-    comfortable: float = 0.5
     enough: float = LEFT
     mixes: tuple[float, ...] = (0.7, 0.5)
     looks: int = 6
     stamped: int = 500
 
     def __post_init__(self) -> None:
-        expect(self, 0, 1, "max_accuracy_lost", "comfortable", "enough", "watched")
+        expect(self, 0, 1, "max_accuracy_lost", "enough", "watched")
         expect(self, 1, inf, "looks", "stamped")
         if not 0 < self.kept_back < 1:
             raise ArgumentError(f"kept_back: expected a share below 1, came {self.kept_back}.")

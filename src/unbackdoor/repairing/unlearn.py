@@ -5,8 +5,9 @@ The caller passes the source of the triggers, so the planted trigger, one revers
 and a whole distribution are compared by the same code.
 
 A few clean images teach a network less than the many that it was trained on, so accuracy would be
-lost. Therefore half of each label is the original network's answer to the image without a trigger
-(distillation; Hinton, Vinyals and Dean, 2015). A trigger cannot influence this answer.
+lost. Therefore labels hold the original network's answer to the image without a trigger, which no
+trigger can influence (distillation; Hinton, Vinyals and Dean, 2015): half of the label of an image
+with a trigger, and all of that of an image without one.
 """
 
 from __future__ import annotations
@@ -124,7 +125,9 @@ def unlearn(
         model: maps images in [0, 1] to logits.
         images: clean images with true labels.
         lesson: the triggers; None is the control, the same schedule without any.
-        settings: share of stamped images, weight of the original's answers, work and recipe.
+        settings: share of stamped images, weights of the original's answers, work and recipe.
+            The control learns all of its images as those with a trigger are learnt; with the
+            original's answers alone it would stay as it is.
         work: seed, progress and journal; with the same seed, the control sees the same images in
             the same order.
         original: the network before it is retrained, which several retrainings can share; a copy
@@ -136,11 +139,16 @@ def unlearn(
     original = original or Recalled(freeze(model))
     original.model.settle(images.batch(torch.arange(min(2, len(images)))))
 
+    recalls = settings.keep > 0 or (lesson is not None and settings.keep_clean > 0)
+
     def change(pixels: Tensor, labels: Tensor, _picks: Tensor) -> tuple[Tensor, Tensor]:
         count = 0 if lesson is None else round(settings.share * len(pixels))
         truth = functional.one_hot(labels, len(images.classes)).float().to(pixels.device)
-        if settings.keep:
-            truth = truth.lerp(original(pixels).softmax(1), settings.keep)
+        if recalls:
+            keep = torch.full((len(pixels), 1), settings.keep, device=pixels.device)
+            if lesson is not None:
+                keep[count:] = settings.keep_clean
+            truth = truth.lerp(original(pixels).softmax(1), keep)
         if lesson is not None and count:
             pixels = torch.cat([lesson.stamp(pixels[:count], generator), pixels[count:]])
         return pixels, truth
@@ -157,4 +165,4 @@ def unlearn(
         progress=work.progress,
         journal=work.journal,
     )
-    return 2 * seen if settings.keep else seen
+    return 2 * seen if recalls else seen

@@ -64,7 +64,6 @@ class Unlearning:
             share=settings.share,
             layers=attempt.layers,
             images_seen=settings.recipe(len(self.images)).epochs * len(self.images),
-            keep=settings.keep,
         )
 
     def __call__(self, network: nn.Module, attempt: Attempt, watch: Watch, work: Work) -> int:

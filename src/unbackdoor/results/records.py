@@ -333,7 +333,6 @@ class Attempted(msgspec.Struct, frozen=True, kw_only=True):
         share: share of the images that carried triggers.
         layers: share of the weight tensors that were trained, the last ones.
         images_seen: by the training.
-        keep: weight in a label of the answer that the original network gave.
 
     """
 
@@ -342,7 +341,6 @@ class Attempted(msgspec.Struct, frozen=True, kw_only=True):
     share: float
     layers: float
     images_seen: int
-    keep: float = 0.0
 
 
 class Watched(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,7 +28,7 @@ from unbackdoor.bench.paper.networks import (
 )
 from unbackdoor.data import Images
 from unbackdoor.models import decode
-from unbackdoor.repairing.settings import REPAIR, RepairSettings
+from unbackdoor.repairing.settings import TABLES, RepairSettings
 from unbackdoor.results import versions
 
 
@@ -157,7 +157,7 @@ class Defended(Spec):
     network: Network
     clean: Network
     defence: Defence
-    repair: RepairSettings = REPAIR
+    repair: RepairSettings = TABLES
     count: int | None = None
     seed: int = 0
 

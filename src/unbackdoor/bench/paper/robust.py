@@ -24,7 +24,7 @@ from unbackdoor.bench.paper.networks import Network
 from unbackdoor.bench.paper.table import DEFAULT
 from unbackdoor.errors import ArgumentError
 from unbackdoor.mesa.settings import MINE_PAPER
-from unbackdoor.repairing.settings import REPAIR
+from unbackdoor.repairing.settings import TABLES
 from unbackdoor.results import StairRecord
 from unbackdoor.scanning.settings import SCAN
 
@@ -86,7 +86,7 @@ def variants(network: Network, clean: Network, seeds: Sequence[int]) -> list[Var
         *(Variant("β alone", beta, defended(defence=Mesa(beta=beta))) for beta in BETAS),
         Variant("weights", "γ", defended(defence=Mesa())),
         *(
-            Variant("share", share, defended(repair=replace(REPAIR, share=share)))
+            Variant("share", share, defended(repair=replace(TABLES, share=share)))
             for share in SHARES
         ),
         *(Variant("clean images", count, defended(count=count)) for count in COUNTS),
