@@ -282,7 +282,6 @@ def guarded(
             continue
         candidates.append(new)
         if new.end and lookout.heals(new.state) and lookout.keeps(new.state):
-            candidates = [new]
             break
     best = _best(candidates, lookout)
     taken = best if best is not None and lookout.helps(best.state) else None
