@@ -31,6 +31,7 @@ from unbackdoor.repairing.rivals.sau import SauSettings
 from unbackdoor.repairing.settings import (
     GUARD,
     REPAIR,
+    TABLES,
     Attempt,
     GuardSettings,
     RepairSettings,
@@ -135,7 +136,7 @@ class Ideal:
 
     """
 
-    settings: RepairSettings = REPAIR
+    settings: RepairSettings = TABLES
 
     @property
     def name(self) -> str:
