@@ -2,10 +2,9 @@
 
 An attempt trains a copy of the network by a recipe. Meanwhile the guard looks at it on images of
 the defender that are never trained on: how much accuracy it has lost, and how often the triggers
-still work. The first attempt, the strongest, that ends well is taken. If accuracy has fallen by too
-much at the end, or triggers still work, the next attempt is gentler; if none ends well, the best
-earlier state counts. Where no state will do, the states are what is left: the trade-off between
-accuracy and the triggers' rate.
+still work. If accuracy has fallen by too much at the end, the best earlier state counts; if there
+is none, or triggers still work, the next attempt is gentler. Where no state will do, the states
+are what is left: the trade-off between accuracy and the triggers' rate.
 """
 
 from __future__ import annotations
@@ -35,6 +34,8 @@ CERTAIN = 1.645
 """Standard errors by which accuracy has to fall further than is allowed, to be more than chance."""
 DOUBTLESS = 2.0
 """The same for the end of an attempt on the images that are watched, which are few."""
+ALIKE = 0.5
+"""Difference of two losses, as a share of what is allowed, that decides nothing."""
 MOST_ROUNDS = 16
 """How often an image is stamped in one look, at most."""
 
@@ -271,7 +272,7 @@ def guarded(
 
     """
     states, attempts, passes = [lookout.before], list[Attempted](), lookout.passes
-    best: _Candidate | None = None
+    candidates: list[_Candidate] = []
     for number, attempt in enumerate(settings.attempts):
         attempts.append(way.describe(attempt))
         tried = _try(model, lookout, way, number, settings, work)
@@ -279,11 +280,10 @@ def guarded(
         passes += tried.passes
         if (new := tried.candidate) is None:
             continue
-        if new.end and lookout.heals(new.state):
-            best = new  # what a gentler attempt unlearns comes back sooner
+        candidates.append(new)
+        if new.end and lookout.heals(new.state) and lookout.keeps(new.state):
             break
-        if best is None or lookout.cost(new.state) < lookout.cost(best.state):
-            best = new
+    best = _best(candidates, lookout)
     taken = best if best is not None and lookout.helps(best.state) else None
     network = copy.deepcopy(model).requires_grad_(True)
     if taken is not None:
@@ -296,6 +296,21 @@ def guarded(
         taken=states.index(taken.state) if taken else None,
         passes=passes,
     )
+
+
+def _best(candidates: Sequence[_Candidate], lookout: Lookout) -> _Candidate | None:
+    """Return the best of the states that attempts, from the strongest on, have left.
+
+    What gentler attempts unlearn comes back sooner, so of those that end well a gentler one has to
+    keep more accuracy. They are watched on the same images, so their losses are compared better
+    than any is known.
+    """
+    ends = [one for one in candidates if one.end and lookout.heals(one.state)]
+    if not ends:
+        return min(candidates, key=lambda one: lookout.cost(one.state), default=None)
+    least = min(one.state.accuracy_lost for one in ends)
+    near = least + ALIKE * lookout.allowed
+    return next(one for one in ends if one.state.accuracy_lost <= near)
 
 
 def judged(
