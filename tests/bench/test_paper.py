@@ -30,7 +30,7 @@ from unbackdoor.bench.paper import table as paper
 from unbackdoor.bench.paper.defences import Mesa, SpectralFilter, Undefended
 from unbackdoor.bench.paper.defended import DefenceRow, Defended
 from unbackdoor.errors import ArgumentError
-from unbackdoor.repairing.settings import REPAIR
+from unbackdoor.repairing.settings import TABLES
 from unbackdoor.runtime.progress import Silent
 from unbackdoor.scanning.settings import SCAN
 
@@ -294,7 +294,7 @@ def test_robustness_changes_one_thing_at_a_time(folder: Path) -> None:
             if getattr(variant.spec, name) != getattr(usual, name)
         ]
         assert len(changed) <= 1
-    assert (usual.repair, usual.defence.scanning) == (REPAIR, SCAN)  # pyright: ignore
+    assert (usual.repair, usual.defence.scanning) == (TABLES, SCAN)  # pyright: ignore
     few = [
         replace(variant, spec=replace(variant.spec, repair=tiny.REPAIR, defence=tiny.MESA))
         for variant in (chosen[0], chosen[-1])

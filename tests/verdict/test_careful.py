@@ -180,8 +180,8 @@ def test_a_check_changes_no_other_verdict() -> None:
 def test_the_bag_of_the_package_has_both_kinds() -> None:
     assert ours().clean
     assert ours().backdoored
-    highest = max(one.score for one in ours().clean)
-    assert highest < 1, "a clean reference network counts as backdoored"
+    accused = [one.name for one in ours().clean if one.score >= 1]
+    assert accused == ["086-clean"], "not the false alarm that docs/verdict.md names"
 
 
 def test_a_bag_is_read_as_it_was_written(tmp_path: Path) -> None:
