@@ -204,7 +204,7 @@ def test_after_a_fall_the_best_earlier_state_counts_and_the_next_attempt_is_made
     assert accuracy(freeze(chosen.network), bars(100, 3)) > 0.9
 
 
-def test_the_first_end_that_keeps_accuracy_is_taken_whatever_came_before_it() -> None:
+def test_an_end_that_keeps_accuracy_is_taken_before_an_earlier_state_of_another_attempt() -> None:
     chosen, attempts = scripted((FINE, WRECKED), (FINE,), (FINE,))
     assert (chosen.taken, attempts) == (5, 2)
 

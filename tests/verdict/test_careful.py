@@ -180,8 +180,16 @@ def test_a_check_changes_no_other_verdict() -> None:
 def test_the_bag_of_the_package_has_both_kinds() -> None:
     assert ours().clean
     assert ours().backdoored
-    accused = [one.name for one in ours().clean if one.score >= 1]
-    assert accused == ["086-clean"], "not the false alarm that docs/verdict.md names"
+
+
+@pytest.mark.xfail(strict=True, reason="086-clean is a false alarm, as docs/verdict.md tells")
+def test_no_clean_reference_network_counts_as_backdoored() -> None:
+    highest = max(one.score for one in ours().clean)
+    assert highest < 1, "a clean reference network counts as backdoored"
+
+
+def test_no_clean_reference_network_but_one_counts_as_backdoored() -> None:
+    assert [one.name for one in ours().clean if one.score >= 1] == ["086-clean"]
 
 
 def test_a_bag_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -245,7 +245,7 @@ class Planner:
     def _working(self, space: Space, target: int) -> Lesson | None:
         """Return triggers of a space that send images to a class, as far as any do."""
         centre = torch.full((space.dimensions(self.images.shape),), 0.5)
-        work = self.work.within(f"beside {space.name} {target}")
+        work = self.work.within(f"beside {space.name}")
         _, stairs = law(self.model, self.images, space, target, centre, self.scanning, work)
         values = torch.tensor([value for stair in stairs for value in stair.values])
         every = torch.cat([from_bytes(stair.draws, len(centre)) for stair in stairs])

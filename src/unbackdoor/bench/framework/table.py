@@ -32,6 +32,17 @@ def averaged(values: Sequence[float | None], *, digits: int = 1, lowest: bool = 
     return f"{mean} %" if mean == worst else f"{mean} ({worst}) %"
 
 
+def networks(count: int) -> str:
+    """Return the first cell of a line that sums up networks.
+
+    Example:
+        >>> networks(1), networks(12)
+        ('**1 network**', '**12 networks**')
+
+    """
+    return f"**{count} network{'s' * (count != 1)}**"
+
+
 def share(values: Sequence[bool]) -> str:
     """Return how many values are true, such as ``5/5``; ``–`` without values."""
     return f"{sum(values)}/{len(values)}" if values else "–"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from unbackdoor.bench.framework.table import Line, averaged
+from unbackdoor.bench.framework.table import Line, averaged, networks
 from unbackdoor.bench.repairs.repaired import RepairedRow
 
 NONE = "–"
@@ -16,12 +16,8 @@ ALLOWED = 0.01
 def table(rows: Sequence[RepairedRow]) -> list[Line]:
     """Return a line for each repair of each network, then the mean and the worst of each repair."""
     return [_line([row]) for row in rows] + [
-        _line(own, _networks(len({row.network for row in own}))) for own in groups(rows)
+        _line(own, networks(len({row.network for row in own}))) for own in groups(rows)
     ]
-
-
-def _networks(count: int) -> str:
-    return f"**{count} network{'s' * (count != 1)}**"
 
 
 def relearning(rows: Sequence[RepairedRow]) -> list[Line]:

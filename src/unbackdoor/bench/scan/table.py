@@ -8,7 +8,7 @@ from statistics import fmean
 
 from unbackdoor.bench.families.truth import ACCUSED, AND_OTHERS, FOUND, REFUSED
 from unbackdoor.bench.framework.roc import area
-from unbackdoor.bench.framework.table import Line
+from unbackdoor.bench.framework.table import Line, networks
 from unbackdoor.bench.scan.looked import ScanRow
 from unbackdoor.bench.scan.seen import Seen, by_method, scores
 from unbackdoor.mesa.uniform import share_upper_bound
@@ -53,7 +53,7 @@ def _total(name: str, some: Sequence[Seen]) -> Line:
         told.append(f"accused {outcomes[ACCUSED]}/{len(clean)} clean (at most {bound:.0%})")
     found = area(planted, clean)
     return {
-        "network": f"**{len(some)} network{'s' * (len(some) != 1)}**",
+        "network": networks(len(some)),
         "planted": NONE,
         "method": name,
         "outcome": "; ".join(told) or NONE,
