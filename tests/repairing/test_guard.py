@@ -22,14 +22,16 @@ from unbackdoor.models import freeze
 from unbackdoor.repairing import Charge, Lesson, Recalled
 from unbackdoor.repairing.guard import Chosen, Lookout, guarded, judged, mixture, train_last
 from unbackdoor.repairing.plan import always
+from unbackdoor.repairing.rates import favoured
 from unbackdoor.repairing.repair import kept_apart
 from unbackdoor.repairing.rivals.ft_sam import SamSettings
-from unbackdoor.repairing.settings import Attempt, GuardSettings, RepairSettings
+from unbackdoor.repairing.settings import GUARD, Attempt, GuardSettings, RepairSettings
 from unbackdoor.repairing.ways import Blind, Unlearning, Way
 from unbackdoor.results import Attempted, Watched
 from unbackdoor.rng import initialised_by, stream
 from unbackdoor.runtime.work import Work
 from unbackdoor.training import DivergedError, TrainingSettings, Watch, fit
+from unbackdoor.triggers.additive import Additive
 from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.planted import Trigger
 
@@ -343,6 +345,53 @@ def test_the_end_of_an_attempt_is_not_refused_for_a_loss_that_chance_explains() 
     assert not lookout.keeps(state(5, 1))
     assert lookout.may_keep(state(5, 1))  # a loss of 4 % with a standard error of 2.4 %
     assert not lookout.may_keep(state(30, 2))
+
+
+class Shade(nn.Module):
+    """Answers 1 for pictures that are on average brighter than a limit."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        over = images.mean((1, 2, 3)) - self.limit
+        return torch.stack([-over, over], 1)
+
+
+def test_a_backdoor_that_is_only_weakened_shows_under_stronger_triggers() -> None:
+    pixels = torch.full((40, 3, 4, 4), 51, dtype=torch.uint8)  # a brightness of 0.2
+    dark = Images.of("dark", ("dark", "bright"), pixels, torch.arange(40) % 2)
+    space = Additive(16)
+    brighter = Charge(1, Lesson(space, always(torch.ones(space.dimensions(dark.shape)))))
+    for limit, favours in ((0.25, 1), (0.4, 4), (0.8, 16)):  # 0.2 + s · 16 / 255 has to exceed it
+        model = freeze(Shade(limit))
+        for strength in (1.0, 4.0, 16.0):
+            told = favoured(model, dark, brighter, strength, seed=0)
+            assert told == (1.0 if strength >= favours else -1.0)
+
+
+def test_a_state_that_stronger_triggers_move_is_not_healed() -> None:
+    pixels = torch.full((40, 3, 4, 4), 51, dtype=torch.uint8)
+    dark = Images.of("dark", ("dark", "bright"), pixels, torch.arange(40) % 2)
+    space = Additive(16)
+    brighter = Charge(1, Lesson(space, always(torch.ones(space.dimensions(dark.shape)))))
+    lookout = Lookout(Shade(0.22), dark, (brighter,), GuardSettings(), seed=0)
+    assert (lookout.before.asr, lookout.before.stronger) == (1.0, None)
+    hidden, gone = (lookout.look(Shade(limit), 0, 1) for limit in (0.4, 0.8))
+    assert (hidden.asr, hidden.stronger, lookout.heals(hidden)) == (0.0, 1.0, False)
+    assert (gone.asr, gone.stronger, lookout.heals(gone)) == (0.0, -1.0, True)
+
+
+def test_what_was_trained_but_gently_is_told() -> None:
+    assert [attempt.gentle for attempt in GUARD.attempts] == [False, False, False, True, True]
+    model = backdoored(normalised)
+    whole = repaired(model, GuardSettings(attempts=(Attempt(),)), UNLEARNING)
+    faster = replace(UNLEARNING, training=replace(UNLEARNING.training, learning_rate=0.3))
+    part = repaired(model, GuardSettings(attempts=(Attempt(rate=0.1),)), faster)
+    assert whole.taken is not None
+    assert part.taken is not None
+    assert (whole.gently, part.gently) == (False, True)
 
 
 def test_accuracy_is_watched_on_further_images_too() -> None:

@@ -97,6 +97,21 @@ def test_a_fall_that_chance_explains_is_not_confirmed() -> None:
     assert headline(unsure).startswith("Not confirmed: accuracy")
 
 
+def test_a_backdoor_that_may_be_hidden_is_not_called_repaired() -> None:
+    done = msgspec.structs.replace(repair("clean"), guard=guarded("kept"))
+    assert headline(done).startswith("Repaired")
+    guard = guarded("kept")
+    gentle = msgspec.structs.replace(done, guard=msgspec.structs.replace(guard, gently=True))
+    *others, taken = guard.states
+    for stronger, doubted in ((0.3, True), (0.01, False)):
+        states = [*others, msgspec.structs.replace(taken, stronger=stronger)]
+        weaker = msgspec.structs.replace(done, guard=msgspec.structs.replace(guard, states=states))
+        assert (verdict(weaker) == "inconclusive") == doubted
+        assert headline(weaker).startswith("Not confirmed: stronger triggers") == doubted
+    assert verdict(gentle) == "inconclusive"
+    assert headline(gentle).startswith("Not confirmed: only gentle retraining")
+
+
 @pytest.mark.parametrize("basis", ["suspected", "target", "trigger", "blind"])
 def test_what_was_assumed_stands_in_the_headline(basis: Basis) -> None:
     assumed = Assumption(basis=basis, sentence="Assumed.", targets=[])

@@ -22,6 +22,7 @@ from unbackdoor.data import Images
 from unbackdoor.metrics import changed, predict, sent
 from unbackdoor.models import Frozen, freeze
 from unbackdoor.repairing.plan import Charge
+from unbackdoor.repairing.rates import favoured
 from unbackdoor.repairing.settings import Attempt, GuardSettings
 from unbackdoor.repairing.ways import Way
 from unbackdoor.results import Attempted, Outcome, Watched
@@ -47,6 +48,7 @@ class Chosen:
     Args:
         network: the state that was taken; the network as it came where none was.
         attempt: the attempt that it is of; the first where none was taken.
+        gently: whether the state is less than the end of an attempt that is not gentle.
         attempts: that were made.
         states: every look.
         taken: index of the state; None where none was good enough.
@@ -56,6 +58,7 @@ class Chosen:
 
     network: nn.Module
     attempt: Attempt
+    gently: bool
     attempts: list[Attempted]
     states: list[Watched]
     taken: int | None
@@ -70,6 +73,11 @@ class _Candidate:
     attempt: Attempt
     tensors: dict[str, Tensor]
     end: bool = False
+
+    @property
+    def gentle(self) -> bool:
+        """Whether the backdoor may be hidden rather than unlearnt."""
+        return self.attempt.gentle or not self.end
 
 
 class Lookout:
@@ -94,7 +102,7 @@ class Lookout:
         seed: int,
         beside: Sequence[Images] = (),
     ) -> None:
-        self.images, self.charges, self.seed = images, charges, seed
+        self.images, self.charges, self.settings, self.seed = images, charges, settings, seed
         self._beside = beside
         self.count = len(images) + sum(map(len, beside))
         self.rounds = max(1, min(MOST_ROUNDS, math.ceil(settings.stamped / len(images))))
@@ -129,15 +137,30 @@ class Lookout:
             )
             for charge in self.charges
         ]
+        asr = max(rates, default=None)
+        stronger = self._stronger(frozen) if asr is not None and asr <= self.low else None
         self.passes += frozen.passes
         return Watched(
             attempt=attempt,
             images_seen=seen,
             accuracy_lost=(broken - mended) / self.count,
-            asr=max(rates, default=None),
+            asr=asr,
+            stronger=stronger,
             mixed=mixed,
             broken=broken,
             mended=mended,
+        )
+
+    def _stronger(self, frozen: Frozen) -> float | None:
+        """Return how far stronger triggers favour their class; None for those without one."""
+        return max(
+            (
+                favoured(frozen, self.images, charge, times, seed=self.seed, rounds=self.rounds)
+                for charge in self.charges
+                for times in self.settings.stronger
+                if not charge.goal
+            ),
+            default=None,
         )
 
     def keeps(self, state: Watched) -> bool:
@@ -161,7 +184,8 @@ class Lookout:
 
     def heals(self, state: Watched) -> bool:
         """Return whether the triggers are unlearnt in a state; true where none are known."""
-        return state.asr is None or state.asr <= self.low
+        weakened = (state.stronger or 0.0) > self.settings.enough
+        return state.asr is None or (state.asr <= self.low and not weakened)
 
     def cost(self, state: Watched) -> tuple[bool, float]:
         """Return what is least for the best state: triggers that work, and accuracy that is lost.
@@ -169,7 +193,7 @@ class Lookout:
         Images that are lost to triggers count as much as those that are lost without; where the
         triggers are not unlearnt, accuracy does not count.
         """
-        works, healed = state.asr or 0.0, self.heals(state)
+        works, healed = (state.asr or 0.0) + max(0.0, state.stronger or 0.0), self.heals(state)
         return not healed, works + max(0.0, state.accuracy_lost) * healed
 
     def helps(self, state: Watched) -> bool:
@@ -291,6 +315,7 @@ def guarded(
     return Chosen(
         network=network.eval(),
         attempt=taken.attempt if taken else settings.attempts[0],
+        gently=taken is not None and taken.gentle and bool(lookout.charges),
         attempts=attempts,
         states=states,
         taken=states.index(taken.state) if taken else None,
@@ -302,10 +327,12 @@ def _best(candidates: Sequence[_Candidate], lookout: Lookout) -> _Candidate | No
     """Return the best of the states that attempts, from the strongest on, have left.
 
     What gentler attempts unlearn comes back sooner, so of those that end well a gentler one has to
-    keep more accuracy. They are watched on the same images, so their losses are compared better
-    than any is known.
+    keep more accuracy, and one that hides a backdoor rather than unlearns it is taken where no
+    other ends well. They are watched on the same images, so their losses are compared better than
+    any is known.
     """
     ends = [one for one in candidates if one.end and lookout.heals(one.state)]
+    ends = [one for one in ends if not one.gentle] or ends
     if not ends:
         return min(candidates, key=lambda one: lookout.cost(one.state), default=None)
     least = min(one.state.accuracy_lost for one in ends)

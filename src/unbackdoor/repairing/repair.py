@@ -246,6 +246,7 @@ def _told(
     outcome: Outcome = "stuck"
     if chosen.taken is not None:
         outcome = judged(broken, mended, len(before), settings.max_accuracy_lost)
+    sentence = _sentence(outcome, broken, mended, len(before), settings)
     return Guarded(
         max_accuracy_lost=settings.max_accuracy_lost,
         watched=watched,
@@ -255,9 +256,28 @@ def _told(
         unseen=len(before),
         broken=broken,
         mended=mended,
+        gently=chosen.gently,
         outcome=outcome,
-        sentence=_sentence(outcome, broken, mended, len(before), settings),
+        sentence=" ".join([sentence, *_doubts(chosen, settings)]),
     )
+
+
+def _doubts(chosen: Chosen, settings: GuardSettings) -> list[str]:
+    """Return in words why the backdoor may be hidden rather than unlearnt."""
+    doubts: list[str] = []
+    stronger = None if chosen.taken is None else chosen.states[chosen.taken].stronger
+    if stronger is not None and stronger > settings.enough:
+        doubts.append(
+            f"Triggers up to {max(settings.stronger):g} times as strong as those that were "
+            f"unlearnt still send {stronger:.1%} more images to their class than to any other, so "
+            f"the backdoor may be weaker rather than gone."
+        )
+    if chosen.gently:
+        doubts.append(
+            "Only gentle retraining kept accuracy, after which backdoors were seen to come back. "
+            "Give more images, or allow more with --max-accuracy-loss."
+        )
+    return doubts
 
 
 def _right(model: nn.Module, parts: Sequence[Images]) -> Tensor:

@@ -54,6 +54,10 @@ REPAIR = RepairSettings(keep_clean=1.0)
 so that it changes where triggers are and stays as it was elsewhere."""
 
 
+LEAST_RATE = 0.3
+"""Factor of the learning rate below which a backdoor is hidden rather than unlearnt."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
     """How one attempt at a repair differs from the recipe.
@@ -75,6 +79,11 @@ class Attempt:
     def __post_init__(self) -> None:
         expect_above(self, 0, "rate", "length", "share", "layers")
         expect(self, 0, 1, "layers")
+
+    @property
+    def gentle(self) -> bool:
+        """Whether a backdoor was seen to come back after attempts like this one."""
+        return self.rate < LEAST_RATE or self.layers < 1
 
     def of(self, settings: RepairSettings) -> RepairSettings:
         """Return the settings of this attempt."""
@@ -102,7 +111,9 @@ class GuardSettings:
         attempts: from the strongest to gentler ones, which are made where those before them lost
             accuracy or left triggers that work.
         enough: success rate of the triggers, in excess of what goes to their class without one, up
-            to which they count as unlearnt.
+            to which they count as unlearnt; of stronger ones, in excess of what they send to any
+            other class.
+        stronger: how many times as strong as they are triggers are tried too.
         mixes: where an attempt ends without accuracy, the weights of its end in means with the
             network as it came, whose accuracy lies between the two.
         looks: how often an attempt is watched.
@@ -121,6 +132,7 @@ class GuardSettings:
         Attempt(rate=0.3, length=3, layers=0.3),
     )
     enough: float = LEFT
+    stronger: tuple[float, ...] = (2.0, 4.0)
     mixes: tuple[float, ...] = (0.7, 0.5)
     looks: int = 6
     stamped: int = 500

@@ -27,7 +27,6 @@ from unbackdoor.report.words import (
     intake,
     percent,
     room,
-    verdict,
     word_of,
 )
 from unbackdoor.results import (
@@ -37,6 +36,7 @@ from unbackdoor.results import (
     Scanned,
     ScanResult,
     Unscanned,
+    verdict,
 )
 
 STYLES = {

@@ -32,7 +32,6 @@ from unbackdoor.report.words import (
     headline,
     intake,
     percent,
-    verdict,
 )
 from unbackdoor.results import (
     ClassRecord,
@@ -43,6 +42,7 @@ from unbackdoor.results import (
     ScanResult,
     Unscanned,
     Verdict,
+    verdict,
 )
 
 PORTRAITS = 6

@@ -17,7 +17,6 @@ from unbackdoor.results import (
     ScanResult,
     Unscanned,
     still_works,
-    verdict,
 )
 
 MISSING = "–"
@@ -197,8 +196,12 @@ def _of_repair(result: RepairResult) -> str:
         return f"Not confirmed: {_left_open(result, again)}"
     if guard is not None and guard.outcome != "kept":
         return "Not confirmed: accuracy may have fallen by more than is allowed"
-    if verdict(result) == "inconclusive":
+    if still_works(result):
         return "Not confirmed: triggers that were unlearnt still work more often than by chance"
+    if guard is not None and guard.weakened:
+        return "Not confirmed: stronger triggers than those that were unlearnt still work"
+    if guard is not None and guard.gently:
+        return "Not confirmed: only gentle retraining kept accuracy, and that may hide a backdoor"
     basis = result.assumed.basis if result.assumed else "found"
     if basis == "found" and result.scan.verdict != "backdoored":
         return "Clean: no backdoor found before the repair, and none after it"

@@ -351,6 +351,9 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
         images_seen: by the attempt so far.
         accuracy_lost: accuracy before the repair minus now, on the same images.
         asr: of the triggers that are unlearnt; None where none was known.
+        stronger: how much more often the same triggers, two or four times as strong, send images to
+            their class than to any other; None where that was not measured, as where the triggers
+            themselves still work.
         mixed: weight of the retrained network in a mean with the one as it came; 1 without a mean.
         broken: images that were right before and are wrong now.
         mended: images that were wrong before and are right now.
@@ -361,6 +364,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     images_seen: int
     accuracy_lost: float
     asr: float | None
+    stronger: float | None = None
     mixed: float = 1.0
     broken: int = 0
     mended: int = 0
@@ -381,6 +385,8 @@ class Guarded(msgspec.Struct, frozen=True, kw_only=True):
         unseen: number of images that the repair had not seen, for the figures below.
         broken: how many of them were right before the repair and are wrong after it.
         mended: how many of them were wrong and are right.
+        gently: whether the state is less than a whole attempt that trains all of the network at a
+            rate from which backdoors were seen to stay away.
         outcome: ``kept``: accuracy fell by no more than is allowed; ``unsure``: by more, but
             chance explains as much; ``lost``: by more than chance explains; ``stuck``: no state
             with fewer working triggers had kept accuracy, so the rest was not measured.
@@ -396,6 +402,7 @@ class Guarded(msgspec.Struct, frozen=True, kw_only=True):
     unseen: int
     broken: int
     mended: int
+    gently: bool = False
     outcome: Outcome
     sentence: str
 
@@ -403,6 +410,12 @@ class Guarded(msgspec.Struct, frozen=True, kw_only=True):
     def accuracy_lost(self) -> float:
         """Accuracy before minus after, on the same unseen images."""
         return (self.broken - self.mended) / self.unseen if self.unseen else 0.0
+
+    @property
+    def weakened(self) -> bool:
+        """Whether stronger triggers than those that are unlearnt still favour their class."""
+        stronger = None if self.taken is None else self.states[self.taken].stronger
+        return stronger is not None and stronger > LEFT
 
 
 class RepairResult(msgspec.Struct, frozen=True, kw_only=True, tag="repair", tag_field="kind"):
@@ -457,14 +470,16 @@ def verdict(result: Result) -> Verdict:
     """Return the verdict of a scan, or the verdict of a repair about the repaired model.
 
     A repair is inconclusive if the scan after it finds nothing, but unlearnt triggers still work,
-    or accuracy may have fallen by more than is allowed.
+    as they are or stronger, if they may come back because the network was trained but gently, or
+    if accuracy may have fallen by more than is allowed.
     """
     if isinstance(result, ScanResult):
         return result.verdict
     if result.rescan is None:
         return "inconclusive"
-    fell = result.guard is not None and result.guard.outcome != "kept"
-    if result.rescan.verdict == "clean" and (still_works(result) or fell):
+    guard = result.guard
+    doubted = guard is not None and (guard.outcome != "kept" or guard.weakened or guard.gently)
+    if result.rescan.verdict == "clean" and (still_works(result) or doubted):
         return "inconclusive"
     return result.rescan.verdict
 
