@@ -20,7 +20,8 @@ from unbackdoor.errors import ArgumentError
 from unbackdoor.metrics import accuracy, attack_success
 from unbackdoor.models import freeze
 from unbackdoor.repairing import Charge, Lesson, Recalled
-from unbackdoor.repairing.guard import Chosen, Lookout, guarded, judged, mixture, train_last
+from unbackdoor.repairing.guard import Chosen, guarded, mixture, train_last
+from unbackdoor.repairing.lookout import Lookout, judged
 from unbackdoor.repairing.plan import always
 from unbackdoor.repairing.rates import favoured
 from unbackdoor.repairing.repair import kept_apart

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from unbackdoor.data import Images, Split
 from unbackdoor.metrics import changed, predict
 from unbackdoor.models import freeze
-from unbackdoor.repairing.guard import Chosen, Lookout, guarded, judged, train_last
+from unbackdoor.repairing.guard import Chosen, guarded, train_last
+from unbackdoor.repairing.lookout import Lookout, judged
 from unbackdoor.repairing.plan import Course, Plan
 from unbackdoor.repairing.rates import Rates, lesson_of
 from unbackdoor.repairing.settings import GUARD, REPAIR, GuardSettings, RepairSettings

@@ -7,7 +7,7 @@ and to scan again. The rivals train on all of them.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from torch import nn
@@ -18,6 +18,7 @@ from unbackdoor.data.catalogue import FOLDER_DEFEND_SHARE
 from unbackdoor.errors import ContentError, InsufficientDataError
 from unbackdoor.models import Loaded
 from unbackdoor.repairing import How, Lesson, unlearn
+from unbackdoor.repairing.guard import train_last
 from unbackdoor.repairing.plan import always
 from unbackdoor.repairing.rivals.anp import AnpSettings
 from unbackdoor.repairing.rivals.clp import ClpSettings
@@ -120,6 +121,7 @@ class NeverAttacked:
         return Handed(network=given.clean, passes=0)
 
 
+WHOLE = Attempt()
 LOWER = (1.0, 0.3, 0.1)
 """Factors of the learning rate, tried in this order."""
 
@@ -133,15 +135,19 @@ class Ideal:
 
     Args:
         settings: the recipe.
+        attempt: how retraining differs from it; by default not at all.
+        label: what the table says of that.
 
     """
 
     settings: RepairSettings = TABLES
+    attempt: Attempt = field(default=WHOLE, metadata={"later": True})
+    label: str = field(default="", metadata={"later": True})
 
     @property
     def name(self) -> str:
         """In the table."""
-        return "planted trigger"
+        return f"planted trigger, {self.label}" if self.label else "planted trigger"
 
     def __call__(self, given: Given) -> Handed:
         """Unlearn the planted trigger without any guard."""
@@ -150,7 +156,8 @@ class Ideal:
         work = Work(seed=given.seed)
         for rate in LOWER:
             network = copy.deepcopy(given.network)
-            settings = Attempt(rate=rate).of(self.settings)
+            train_last(network, self.attempt.layers)
+            settings = replace(self.attempt, rate=rate * self.attempt.rate).of(self.settings)
             try:
                 passes = unlearn(network, given.images, lesson, settings, work)
             except DivergedError:
@@ -240,6 +247,8 @@ SHORT = TUNING.with_epochs(20)
 REPAIRS: tuple[Repair, ...] = (
     NeverAttacked(),
     Ideal(),
+    Ideal(attempt=GUARD.attempts[3], label="low rate"),
+    Ideal(attempt=GUARD.attempts[4], label="last layers"),
     Ours(),
     Other(settings=ClpSettings()),
     Other(settings=TuningSettings(training=SHORT)),
@@ -250,6 +259,7 @@ REPAIRS: tuple[Repair, ...] = (
     Other(settings=AnpSettings(steps=400)),
     Other(settings=SauSettings(rounds=8, batch=64, learning_rate=5e-4)),
 )
-"""The controls, ours, and the others, cheap ones first. Where the published work would take an hour
+"""The controls, of which two unlearn the planted trigger by the attempts of the guard that are
+called gentle, ours, and the others, cheap ones first. Where the published work would take an hour
 of a processor for each network it is less here: of fine-tuning and FT-SAM 20 epochs, of ANP 400
 steps of 2,000, of SAU a third of the steps at five times the rate."""

@@ -1,0 +1,174 @@
+"""What is measured of a network while it is repaired, on images that are never trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from unbackdoor.data import Images
+from unbackdoor.metrics import changed, predict, sent
+from unbackdoor.models import Frozen, freeze
+from unbackdoor.repairing.plan import Charge
+from unbackdoor.repairing.rates import favoured
+from unbackdoor.repairing.settings import GuardSettings
+from unbackdoor.results import Outcome, Watched
+from unbackdoor.rng import stream
+
+CERTAIN = 1.645
+"""Standard errors by which accuracy has to fall further than is allowed, to be more than chance."""
+DOUBTLESS = 2.0
+"""The same for the end of an attempt on the images that are watched, which are few."""
+MOST_ROUNDS = 16
+"""How often an image is stamped in one look, at most."""
+
+
+class Lookout:
+    """Measures a network, while it is repaired, on images that the repair never trains on.
+
+    Args:
+        model: the network before.
+        images: kept back.
+        charges: the triggers that are unlearnt.
+        settings: how many images are stamped.
+        seed: of the draws, which are the same in every look.
+        beside: further images, on which accuracy is watched too.
+
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: Images,
+        charges: tuple[Charge, ...],
+        settings: GuardSettings,
+        seed: int,
+        beside: Sequence[Images] = (),
+    ) -> None:
+        self.images, self.charges, self.settings, self.seed = images, charges, settings, seed
+        self._beside = beside
+        self.count = len(images) + sum(map(len, beside))
+        self.rounds = max(1, min(MOST_ROUNDS, math.ceil(settings.stamped / len(images))))
+        frozen = freeze(model)
+        predicted = predict(frozen, images)
+        self._right = self._answered_right(frozen, predicted)
+        self.passes = frozen.passes
+        anyway = [charge.anyway(predicted, images.targets) for charge in charges]
+        self.allowed = max(settings.max_accuracy_lost, 1 / self.count)
+        """The largest loss; that of a single image says nothing."""
+        self.low = max(anyway, default=0.0) + settings.enough
+        """The triggers' rate from which they count as unlearnt."""
+        self.before = self.look(model, attempt=0, seen=0)
+
+    def look(self, network: nn.Module, attempt: int, seen: int, mixed: float = 1.0) -> Watched:
+        """Return the state of a network."""
+        frozen = freeze(network)
+        right = self._answered_right(frozen, predict(frozen, self.images))
+        broken, mended = changed(self._right, right)
+        rates = [
+            sent(
+                frozen,
+                self.images,
+                charge.lesson.space,
+                charge.lesson.sampler(
+                    self.rounds * len(self.images),
+                    stream(self.seed, "guard", "draws", charge.target),
+                ),
+                charge.wanted(self.images.targets),
+                generator=stream(self.seed, "guard", "arms", charge.target),
+                rounds=self.rounds,
+            )
+            for charge in self.charges
+        ]
+        asr = max(rates, default=None)
+        stronger = self._stronger(frozen) if asr is not None and asr <= self.low else None
+        self.passes += frozen.passes
+        return Watched(
+            attempt=attempt,
+            images_seen=seen,
+            accuracy_lost=(broken - mended) / self.count,
+            asr=asr,
+            stronger=stronger,
+            mixed=mixed,
+            broken=broken,
+            mended=mended,
+        )
+
+    def _stronger(self, frozen: Frozen) -> float | None:
+        """Return how far stronger triggers favour their class; None for those without one."""
+        return max(
+            (
+                favoured(frozen, self.images, charge, times, seed=self.seed, rounds=self.rounds)
+                for charge in self.charges
+                for times in self.settings.stronger
+                if not charge.goal
+            ),
+            default=None,
+        )
+
+    def keeps(self, state: Watched) -> bool:
+        """Return whether a state has kept accuracy."""
+        return state.accuracy_lost <= self.allowed
+
+    def may_keep(self, state: Watched) -> bool:
+        """Return whether a state has kept accuracy, as far as chance can tell.
+
+        Few images cannot tell a loss of a percentage point, and what is refused for chance has its
+        triggers unlearnt in vain. What an attempt has lost in truth is told afterwards, on images
+        that no choice depends on.
+        """
+        outcome = judged(state.broken, state.mended, self.count, self.allowed, DOUBTLESS)
+        return outcome != "lost"
+
+    def _answered_right(self, frozen: Frozen, predicted: Tensor) -> Tensor:
+        """Return for each image that is watched whether it is answered right."""
+        further = [predict(frozen, images) == images.targets for images in self._beside]
+        return torch.cat([predicted == self.images.targets, *further])
+
+    def heals(self, state: Watched) -> bool:
+        """Return whether the triggers are unlearnt in a state; true where none are known."""
+        weakened = (state.stronger or 0.0) > self.settings.enough
+        return state.asr is None or (state.asr <= self.low and not weakened)
+
+    def cost(self, state: Watched) -> tuple[bool, float]:
+        """Return what is least for the best state: triggers that work, and accuracy that is lost.
+
+        Images that are lost to triggers count as much as those that are lost without; where the
+        triggers are not unlearnt, accuracy does not count.
+        """
+        works, healed = (state.asr or 0.0) + max(0.0, state.stronger or 0.0), self.heals(state)
+        return not healed, works + max(0.0, state.accuracy_lost) * healed
+
+    def helps(self, state: Watched) -> bool:
+        """Return whether the triggers work at most half as often as before."""
+        before = self.before.asr or 0.0
+        return self.heals(state) or (state.asr or 0.0) <= before / 2
+
+
+def judged(
+    broken: int, mended: int, count: int, allowed: float, certain: float = CERTAIN
+) -> Outcome:
+    """Return whether accuracy was kept, from the same images before and after.
+
+    The images that were right or wrong both times say nothing about the change, so it is known much
+    better than either accuracy. Its standard error follows from the other ones.
+
+    Args:
+        broken: images that were right before and are wrong after.
+        mended: images that were wrong before and are right after.
+        count: number of all images.
+        allowed: the largest share of accuracy that may be lost.
+        certain: standard errors by which more has to be lost to be more than chance.
+
+    Example:
+        >>> judged(10, 5, 1000, 0.01), judged(3, 1, 80, 0.01), judged(120, 20, 1000, 0.01)
+        ('kept', 'unsure', 'lost')
+
+    """
+    lost = (broken - mended) / count
+    error = math.sqrt(max(0.0, broken + mended - (broken - mended) ** 2 / count)) / count
+    if lost <= allowed:
+        return "kept"
+    return "unsure" if lost - certain * error <= allowed else "lost"
