@@ -21,9 +21,8 @@ from unbackdoor.metrics import accuracy, attack_success
 from unbackdoor.models import freeze
 from unbackdoor.repairing import Charge, Lesson, Recalled
 from unbackdoor.repairing.guard import Chosen, guarded, mixture, train_last
-from unbackdoor.repairing.lookout import Lookout, judged
+from unbackdoor.repairing.lookout import Lookout, favoured, judged
 from unbackdoor.repairing.plan import always
-from unbackdoor.repairing.rates import favoured
 from unbackdoor.repairing.repair import kept_apart
 from unbackdoor.repairing.rivals.ft_sam import SamSettings
 from unbackdoor.repairing.settings import GUARD, Attempt, GuardSettings, RepairSettings
@@ -325,7 +324,13 @@ def test_without_triggers_a_blind_repair_is_guarded_too() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"kept_back": 0.0}, {"kept_back": 1.0}, {"attempts": ()}, {"max_accuracy_lost": -0.1}],
+    [
+        {"kept_back": 0.0},
+        {"kept_back": 1.0},
+        {"attempts": ()},
+        {"max_accuracy_lost": -0.1},
+        {"stronger": (1.0,)},
+    ],
 )
 def test_settings_of_the_guard_are_checked(wrong: dict[str, object]) -> None:
     with pytest.raises(ArgumentError, match=next(iter(wrong))):
@@ -378,10 +383,21 @@ def test_a_state_that_stronger_triggers_move_is_not_healed() -> None:
     space = Additive(16)
     brighter = Charge(1, Lesson(space, always(torch.ones(space.dimensions(dark.shape)))))
     lookout = Lookout(Shade(0.22), dark, (brighter,), GuardSettings(), seed=0)
-    assert (lookout.before.asr, lookout.before.stronger) == (1.0, None)
+    assert (lookout.before.asr, lookout.before.stronger) == (1.0, 1.0)
     hidden, gone = (lookout.look(Shade(limit), 0, 1) for limit in (0.4, 0.8))
     assert (hidden.asr, hidden.stronger, lookout.heals(hidden)) == (0.0, 1.0, False)
     assert (gone.asr, gone.stronger, lookout.heals(gone)) == (0.0, -1.0, True)
+    assert lookout.cost(gone) < lookout.cost(hidden)
+    to_each = replace(brighter, goal=(1, 0))
+    assert Lookout(Shade(0.22), dark, (to_each,), GuardSettings(), seed=0).before.stronger is None
+
+
+def test_what_a_network_prefers_without_a_trigger_is_no_sign_of_one() -> None:
+    pixels = torch.full((40, 3, 4, 4), 51, dtype=torch.uint8)
+    dark = Images.of("dark", ("dark", "bright"), pixels, torch.arange(40) % 2)
+    space = Patch(1)
+    charge = Charge(1, Lesson(space, always(torch.zeros(space.dimensions(dark.shape)))))
+    assert favoured(freeze(Shade(0.1)), dark, charge, 2.0, seed=0) == 0.0
 
 
 def test_what_was_trained_but_gently_is_told() -> None:

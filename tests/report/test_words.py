@@ -102,14 +102,13 @@ def test_a_backdoor_that_may_be_hidden_is_not_called_repaired() -> None:
     assert headline(done).startswith("Repaired")
     guard = guarded("kept")
     gentle = msgspec.structs.replace(done, guard=msgspec.structs.replace(guard, gently=True))
-    *others, taken = guard.states
-    for stronger, doubted in ((0.3, True), (0.01, False)):
-        states = [*others, msgspec.structs.replace(taken, stronger=stronger)]
-        weaker = msgspec.structs.replace(done, guard=msgspec.structs.replace(guard, states=states))
-        assert (verdict(weaker) == "inconclusive") == doubted
-        assert headline(weaker).startswith("Not confirmed: stronger triggers") == doubted
+    weaker = msgspec.structs.replace(done, guard=msgspec.structs.replace(guard, weakened=True))
+    left = msgspec.structs.replace(weaker, rescan=repair("inconclusive").rescan)
+    for one in (weaker, left):
+        assert verdict(one) == "inconclusive"
+        assert headline(one).startswith("Not confirmed: stronger triggers")
     assert verdict(gentle) == "inconclusive"
-    assert headline(gentle).startswith("Not confirmed: only gentle retraining")
+    assert headline(gentle).startswith("Not confirmed: retraining could only be gentle")
 
 
 @pytest.mark.parametrize("basis", ["suspected", "target", "trigger", "blind"])

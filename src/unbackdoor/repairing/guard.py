@@ -37,7 +37,9 @@ class Chosen:
     Args:
         network: the state that was taken; the network as it came where none was.
         attempt: the attempt that it is of; the first where none was taken.
-        gently: whether the state is less than the end of an attempt that is not gentle.
+        gently: whether the state is less than the end of an attempt that is not gentle; false where
+            no triggers are unlearnt.
+        weakened: whether stronger triggers still favour their class in it.
         attempts: that were made.
         states: every look.
         taken: index of the state; None where none was good enough.
@@ -48,6 +50,7 @@ class Chosen:
     network: nn.Module
     attempt: Attempt
     gently: bool
+    weakened: bool
     attempts: list[Attempted]
     states: list[Watched]
     taken: int | None
@@ -93,6 +96,8 @@ class _Log:
             self.journal.write("watched", self.kept)
         state = next(one for one in self.kept.states if (one.images_seen, one.mixed) == now)
         works = "" if state.asr is None else f", triggers {state.asr:.1%}"
+        if self.lookout.weakened(state):
+            works += f", stronger ones {state.stronger:.1%} ahead"
         return f"accuracy −{state.accuracy_lost:.1%}{works}".replace("−-", "+")
 
 
@@ -183,6 +188,7 @@ def guarded(
         network=network.eval(),
         attempt=taken.attempt if taken else settings.attempts[0],
         gently=taken is not None and taken.gentle and bool(lookout.charges),
+        weakened=taken is not None and lookout.weakened(taken.state),
         attempts=attempts,
         states=states,
         taken=states.index(taken.state) if taken else None,
@@ -199,7 +205,8 @@ def _best(candidates: Sequence[_Candidate], lookout: Lookout) -> _Candidate | No
     any is known.
     """
     ends = [one for one in candidates if one.end and lookout.heals(one.state)]
-    ends = [one for one in ends if not one.gentle] or ends
+    if lookout.charges:
+        ends = [one for one in ends if not one.gentle] or ends
     if not ends:
         return min(candidates, key=lambda one: lookout.cost(one.state), default=None)
     least = min(one.state.accuracy_lost for one in ends)

@@ -12,7 +12,6 @@ from unbackdoor.data import Images
 from unbackdoor.metrics import changed, predict, sent
 from unbackdoor.models import Frozen, freeze
 from unbackdoor.repairing.plan import Charge
-from unbackdoor.repairing.rates import favoured
 from unbackdoor.repairing.settings import GuardSettings
 from unbackdoor.results import Outcome, Watched
 from unbackdoor.rng import stream
@@ -60,6 +59,9 @@ class Lookout:
         """The largest loss; that of a single image says nothing."""
         self.low = max(anyway, default=0.0) + settings.enough
         """The triggers' rate from which they count as unlearnt."""
+        chance = CERTAIN * math.sqrt(settings.enough * (1 - settings.enough) / len(images))
+        self.most_favoured = settings.enough + chance
+        """How far stronger triggers may favour their class."""
         self.before = self.look(model, attempt=0, seen=0)
 
     def look(self, network: nn.Module, attempt: int, seen: int, mixed: float = 1.0) -> Watched:
@@ -82,14 +84,13 @@ class Lookout:
             )
             for charge in self.charges
         ]
-        asr = max(rates, default=None)
-        stronger = self._stronger(frozen) if asr is not None and asr <= self.low else None
+        stronger = self._stronger(frozen)
         self.passes += frozen.passes
         return Watched(
             attempt=attempt,
             images_seen=seen,
             accuracy_lost=(broken - mended) / self.count,
-            asr=asr,
+            asr=max(rates, default=None),
             stronger=stronger,
             mixed=mixed,
             broken=broken,
@@ -100,7 +101,7 @@ class Lookout:
         """Return how far stronger triggers favour their class; None for those without one."""
         return max(
             (
-                favoured(frozen, self.images, charge, times, seed=self.seed, rounds=self.rounds)
+                favoured(frozen, self.images, charge, times, seed=self.seed)
                 for charge in self.charges
                 for times in self.settings.stronger
                 if not charge.goal
@@ -127,10 +128,13 @@ class Lookout:
         further = [predict(frozen, images) == images.targets for images in self._beside]
         return torch.cat([predicted == self.images.targets, *further])
 
+    def weakened(self, state: Watched) -> bool:
+        """Return whether stronger triggers favour their class by more than chance explains."""
+        return state.stronger is not None and state.stronger > self.most_favoured
+
     def heals(self, state: Watched) -> bool:
         """Return whether the triggers are unlearnt in a state; true where none are known."""
-        weakened = (state.stronger or 0.0) > self.settings.enough
-        return state.asr is None or (state.asr <= self.low and not weakened)
+        return state.asr is None or (state.asr <= self.low and not self.weakened(state))
 
     def cost(self, state: Watched) -> tuple[bool, float]:
         """Return what is least for the best state: triggers that work, and accuracy that is lost.
@@ -138,13 +142,52 @@ class Lookout:
         Images that are lost to triggers count as much as those that are lost without; where the
         triggers are not unlearnt, accuracy does not count.
         """
-        works, healed = (state.asr or 0.0) + max(0.0, state.stronger or 0.0), self.heals(state)
+        works, healed = max(state.asr or 0.0, state.stronger or 0.0), self.heals(state)
         return not healed, works + max(0.0, state.accuracy_lost) * healed
 
     def helps(self, state: Watched) -> bool:
         """Return whether the triggers work at most half as often as before."""
         before = self.before.asr or 0.0
         return self.heals(state) or (state.asr or 0.0) <= before / 2
+
+
+@torch.no_grad()
+def favoured(model: Frozen, images: Images, charge: Charge, strength: float, *, seed: int) -> float:
+    """Return how much more often stronger triggers send images to their class than to any other.
+
+    A trigger x → T(x) becomes x + s·(T(x) − x), within [0, 1]. A scan finds the least that is
+    enough, and attackers plant more. Such changes hide what a picture shows, so a network that has
+    no backdoor prefers some class as well; a class that it prefers to all others by far is that of
+    a backdoor that is only weakened. What the network prefers without a trigger is deducted.
+
+    Args:
+        model: the classifier.
+        images: of all classes.
+        charge: the triggers, towards one class.
+        strength: s, above 1.
+        seed: of the draws.
+
+    Returns:
+        A difference of two shares, each of the images of other classes than the one that they are
+        sent to.
+
+    """
+    generator = stream(seed, "repair", "stronger", charge.target)
+    classes = len(images.classes)
+    hits = torch.zeros(2, classes, dtype=torch.float64)
+    for slot in torch.split(torch.arange(len(images)), images.chunk):
+        pixels, labels = images.batch(slot), images.targets[slot]
+        stamped = charge.lesson.stamp(pixels, generator)
+        stronger = (pixels + strength * (stamped - pixels)).clamp(0, 1)
+        for row, shown in enumerate((pixels, stronger)):
+            answers = model(shown).argmax(1).cpu()
+            hits[row] += torch.bincount(answers[answers != labels], minlength=classes)[:classes]
+    others = len(images) - torch.bincount(images.targets, minlength=classes)
+    shares = hits / others.clamp(min=1)
+    of_target = shares[:, charge.target].clone()
+    shares[:, charge.target] = 0
+    without, ahead = (float(difference) for difference in of_target - shares.amax(1))
+    return ahead - max(0.0, without)
 
 
 def judged(

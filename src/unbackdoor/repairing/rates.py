@@ -77,44 +77,6 @@ class Rates:
         )
 
 
-@torch.no_grad()
-def favoured(
-    model: Frozen, images: Images, charge: Charge, strength: float, *, seed: int, rounds: int = 1
-) -> float:
-    """Return how much more often stronger triggers send images to their class than to any other.
-
-    A trigger x → T(x) becomes x + s·(T(x) − x), within [0, 1]. A scan finds the least that is
-    enough, and attackers plant more. Such changes hide what a picture shows, so a network that has
-    no backdoor prefers some class as well; a class that it prefers to all others by far is that of
-    a backdoor that is only weakened.
-
-    Args:
-        model: the classifier.
-        images: of all classes.
-        charge: the triggers, towards one class.
-        strength: s, above 1.
-        seed: of the draws.
-        rounds: how many times every image is stamped.
-
-    Returns:
-        A difference of two shares, in [-1, 1], each of the images of other classes than the one
-        that they are sent to.
-
-    """
-    generator = stream(seed, "repair", "stronger", charge.target)
-    hits = torch.zeros(len(images.classes))
-    for slot in rounds * torch.split(torch.arange(len(images)), images.chunk):
-        pixels, labels = images.batch(slot), images.targets[slot]
-        stamped = charge.lesson.stamp(pixels, generator)
-        answers = model((pixels + strength * (stamped - pixels)).clamp(0, 1)).argmax(1).cpu()
-        hits += torch.bincount(answers[answers != labels], minlength=len(hits))[: len(hits)]
-    others = len(images) - torch.bincount(images.targets, minlength=len(hits))
-    shares = hits / (rounds * others).clamp(min=1)
-    rest = shares.clone()
-    rest[charge.target] = 0
-    return float(shares[charge.target] - rest.max())
-
-
 def triggers_of(planted: Sequence[Planted]) -> list[Trigger]:
     """Return every trigger once, however many classes it moves."""
     return list({one.trigger.name: one.trigger for one in planted}.values())

@@ -248,6 +248,7 @@ def _told(
     if chosen.taken is not None:
         outcome = judged(broken, mended, len(before), settings.max_accuracy_lost)
     sentence = _sentence(outcome, broken, mended, len(before), settings)
+    doubts = _doubts(chosen, settings) if outcome in {"kept", "unsure"} else []
     return Guarded(
         max_accuracy_lost=settings.max_accuracy_lost,
         watched=watched,
@@ -258,25 +259,26 @@ def _told(
         broken=broken,
         mended=mended,
         gently=chosen.gently,
+        weakened=chosen.weakened,
         outcome=outcome,
-        sentence=" ".join([sentence, *_doubts(chosen, settings)]),
+        sentence=" ".join([sentence, *doubts]),
     )
 
 
 def _doubts(chosen: Chosen, settings: GuardSettings) -> list[str]:
     """Return in words why the backdoor may be hidden rather than unlearnt."""
     doubts: list[str] = []
-    stronger = None if chosen.taken is None else chosen.states[chosen.taken].stronger
-    if stronger is not None and stronger > settings.enough:
+    if chosen.weakened and chosen.taken is not None:
+        ahead = chosen.states[chosen.taken].stronger or 0.0
         doubts.append(
             f"Triggers up to {max(settings.stronger):g} times as strong as those that were "
-            f"unlearnt still send {stronger:.1%} more images to their class than to any other, so "
-            f"the backdoor may be weaker rather than gone."
+            f"unlearnt send {ahead:.1%} more images to their class than to any other, so the "
+            f"backdoor may be weaker rather than gone."
         )
     if chosen.gently:
         doubts.append(
-            "Only gentle retraining kept accuracy, after which backdoors were seen to come back. "
-            "Give more images, or allow more with --max-accuracy-loss."
+            "What was taken is gentle retraining or not the end of an attempt, after which "
+            "backdoors were seen to come back; more images may let a stronger attempt pass."
         )
     return doubts
 

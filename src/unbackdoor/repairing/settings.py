@@ -113,7 +113,7 @@ class GuardSettings:
         enough: success rate of the triggers, in excess of what goes to their class without one, up
             to which they count as unlearnt; of stronger ones, in excess of what they send to any
             other class.
-        stronger: how many times as strong as they are triggers are tried too.
+        stronger: factors by which triggers are made stronger and tried too.
         mixes: where an attempt ends without accuracy, the weights of its end in means with the
             network as it came, whose accuracy lies between the two.
         looks: how often an attempt is watched.
@@ -142,6 +142,8 @@ class GuardSettings:
         expect(self, 1, inf, "looks", "stamped")
         if not 0 < self.kept_back < 1:
             raise ArgumentError(f"kept_back: expected a share below 1, came {self.kept_back}.")
+        if not all(factor > 1 for factor in self.stronger):
+            raise ArgumentError(f"stronger: expected factors above 1, came {self.stronger}.")
         if not all(0 < mix < 1 for mix in self.mixes):
             raise ArgumentError(f"mixes: expected weights between 0 and 1, came {self.mixes}.")
         if not self.attempts:

@@ -192,16 +192,16 @@ def _of_repair(result: RepairResult) -> str:
         return f"Not repaired: accuracy fell by {percent(guard.accuracy_lost)}, more than allowed"
     if again.verdict == "backdoored":
         return f"Not repaired: {_consequence(again)}"
+    if guard is not None and guard.weakened:
+        return "Not confirmed: stronger triggers than those that were unlearnt still work"
     if again.verdict == "inconclusive":
         return f"Not confirmed: {_left_open(result, again)}"
     if guard is not None and guard.outcome != "kept":
         return "Not confirmed: accuracy may have fallen by more than is allowed"
     if still_works(result):
         return "Not confirmed: triggers that were unlearnt still work more often than by chance"
-    if guard is not None and guard.weakened:
-        return "Not confirmed: stronger triggers than those that were unlearnt still work"
     if guard is not None and guard.gently:
-        return "Not confirmed: only gentle retraining kept accuracy, and that may hide a backdoor"
+        return "Not confirmed: retraining could only be gentle, and that may hide a backdoor"
     basis = result.assumed.basis if result.assumed else "found"
     if basis == "found" and result.scan.verdict != "backdoored":
         return "Clean: no backdoor found before the repair, and none after it"

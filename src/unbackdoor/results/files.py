@@ -189,7 +189,10 @@ def _problem_of_repair(repair: RepairResult) -> str | None:
         return f"expected states of {attempts} attempts"
     if guard.taken is not None and not 0 <= guard.taken < states:
         return f"expected one of {states} states to be taken, came {guard.taken}"
-    if not all(-1 <= one.accuracy_lost <= 1 and 0 <= (one.asr or 0) <= 1 for one in guard.states):
+    if not all(
+        -1 <= one.accuracy_lost <= 1 and 0 <= (one.asr or 0) <= 1 and -2 <= (one.stronger or 0) <= 1
+        for one in guard.states
+    ):
         return "expected rates from 0 to 1 of each state"
     if not 0 <= guard.broken + guard.mended <= guard.unseen or min(guard.broken, guard.mended) < 0:
         return f"expected at most {guard.unseen} images that are broken or mended"

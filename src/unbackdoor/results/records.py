@@ -351,9 +351,8 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
         images_seen: by the attempt so far.
         accuracy_lost: accuracy before the repair minus now, on the same images.
         asr: of the triggers that are unlearnt; None where none was known.
-        stronger: how much more often the same triggers, two or four times as strong, send images to
-            their class than to any other; None where that was not measured, as where the triggers
-            themselves still work.
+        stronger: how much more often the same triggers, made stronger, send images to their class
+            than to any other; None where there are none, or none that send all to one class.
         mixed: weight of the retrained network in a mean with the one as it came; 1 without a mean.
         broken: images that were right before and are wrong now.
         mended: images that were wrong before and are right now.
@@ -386,7 +385,8 @@ class Guarded(msgspec.Struct, frozen=True, kw_only=True):
         broken: how many of them were right before the repair and are wrong after it.
         mended: how many of them were wrong and are right.
         gently: whether the state is less than a whole attempt that trains all of the network at a
-            rate from which backdoors were seen to stay away.
+            rate from which backdoors were seen to stay away; false for a repair without triggers.
+        weakened: whether stronger triggers than those that were unlearnt still favour their class.
         outcome: ``kept``: accuracy fell by no more than is allowed; ``unsure``: by more, but
             chance explains as much; ``lost``: by more than chance explains; ``stuck``: no state
             with fewer working triggers had kept accuracy, so the rest was not measured.
@@ -403,6 +403,7 @@ class Guarded(msgspec.Struct, frozen=True, kw_only=True):
     broken: int
     mended: int
     gently: bool = False
+    weakened: bool = False
     outcome: Outcome
     sentence: str
 
@@ -410,12 +411,6 @@ class Guarded(msgspec.Struct, frozen=True, kw_only=True):
     def accuracy_lost(self) -> float:
         """Accuracy before minus after, on the same unseen images."""
         return (self.broken - self.mended) / self.unseen if self.unseen else 0.0
-
-    @property
-    def weakened(self) -> bool:
-        """Whether stronger triggers than those that are unlearnt still favour their class."""
-        stronger = None if self.taken is None else self.states[self.taken].stronger
-        return stronger is not None and stronger > LEFT
 
 
 class RepairResult(msgspec.Struct, frozen=True, kw_only=True, tag="repair", tag_field="kind"):
