@@ -259,8 +259,8 @@ REPAIRS: tuple[Repair, ...] = (
     Other(settings=AnpSettings(steps=400)),
     Other(settings=SauSettings(rounds=8, batch=64, learning_rate=5e-4)),
 )
-"""The controls, ours, and the others, cheap ones first. Two controls unlearn the planted trigger with
-the rate or the layers of the guard's gentle attempts and the labels of the one before them. Where
-the published work would take an hour of a processor for each network it is less here: of
+"""The controls, ours, and the others, cheap ones first. Two controls unlearn the planted trigger
+with the rate or the layers of the guard's gentle attempts and the labels of the one before them.
+Where the published work would take an hour of a processor for each network it is less here: of
 fine-tuning and FT-SAM 20 epochs, of ANP 400 steps of 2,000, of SAU a third of the steps at five
 times the rate."""
