@@ -373,7 +373,7 @@ def test_a_backdoor_that_is_only_weakened_shows_under_stronger_triggers() -> Non
     for limit, favours in ((0.25, 1), (0.4, 4), (0.8, 16)):  # 0.2 + s · 16 / 255 has to exceed it
         model = freeze(Shade(limit))
         for strength in (1.0, 4.0, 16.0):
-            told = favoured(model, dark, brighter, strength, seed=0)
+            told = favoured(model, [dark], brighter, strength, seed=0)
             assert told == (1.0 if strength >= favours else -1.0)
 
 
@@ -397,7 +397,7 @@ def test_what_a_network_prefers_without_a_trigger_is_no_sign_of_one() -> None:
     dark = Images.of("dark", ("dark", "bright"), pixels, torch.arange(40) % 2)
     space = Patch(1)
     charge = Charge(1, Lesson(space, always(torch.zeros(space.dimensions(dark.shape)))))
-    assert favoured(freeze(Shade(0.1)), dark, charge, 2.0, seed=0) == 0.0
+    assert favoured(freeze(Shade(0.1)), [dark], charge, 2.0, seed=0) == 0.0
 
 
 def test_what_was_trained_but_gently_is_told() -> None:

@@ -59,9 +59,8 @@ class Lookout:
         """The largest loss; that of a single image says nothing."""
         self.low = max(anyway, default=0.0) + settings.enough
         """The triggers' rate from which they count as unlearnt."""
-        chance = CERTAIN * math.sqrt(settings.enough * (1 - settings.enough) / len(images))
-        self.most_favoured = settings.enough + chance
-        """How far stronger triggers may favour their class."""
+        self.most_favoured = max(settings.enough, 1 / self.count)
+        """How far stronger triggers may favour their class; a single image says nothing."""
         self.before = self.look(model, attempt=0, seen=0)
 
     def look(self, network: nn.Module, attempt: int, seen: int, mixed: float = 1.0) -> Watched:
@@ -101,7 +100,7 @@ class Lookout:
         """Return how far stronger triggers favour their class; None for those without one."""
         return max(
             (
-                favoured(frozen, self.images, charge, times, seed=self.seed)
+                favoured(frozen, [self.images, *self._beside], charge, times, seed=self.seed)
                 for charge in self.charges
                 for times in self.settings.stronger
                 if not charge.goal
@@ -129,7 +128,7 @@ class Lookout:
         return torch.cat([predicted == self.images.targets, *further])
 
     def weakened(self, state: Watched) -> bool:
-        """Return whether stronger triggers favour their class by more than chance explains."""
+        """Return whether stronger triggers favour their class."""
         return state.stronger is not None and state.stronger > self.most_favoured
 
     def heals(self, state: Watched) -> bool:
@@ -152,7 +151,9 @@ class Lookout:
 
 
 @torch.no_grad()
-def favoured(model: Frozen, images: Images, charge: Charge, strength: float, *, seed: int) -> float:
+def favoured(
+    model: Frozen, parts: Sequence[Images], charge: Charge, strength: float, *, seed: int
+) -> float:
     """Return how much more often stronger triggers send images to their class than to any other.
 
     A trigger x → T(x) becomes x + s·(T(x) − x), within [0, 1]. A scan finds the least that is
@@ -162,7 +163,7 @@ def favoured(model: Frozen, images: Images, charge: Charge, strength: float, *, 
 
     Args:
         model: the classifier.
-        images: of all classes.
+        parts: images of all classes.
         charge: the triggers, towards one class.
         strength: s, above 1.
         seed: of the draws.
@@ -173,16 +174,19 @@ def favoured(model: Frozen, images: Images, charge: Charge, strength: float, *, 
 
     """
     generator = stream(seed, "repair", "stronger", charge.target)
-    classes = len(images.classes)
+    classes = len(parts[0].classes)
     hits = torch.zeros(2, classes, dtype=torch.float64)
-    for slot in torch.split(torch.arange(len(images)), images.chunk):
-        pixels, labels = images.batch(slot), images.targets[slot]
-        stamped = charge.lesson.stamp(pixels, generator)
-        stronger = (pixels + strength * (stamped - pixels)).clamp(0, 1)
-        for row, shown in enumerate((pixels, stronger)):
-            answers = model(shown).argmax(1).cpu()
-            hits[row] += torch.bincount(answers[answers != labels], minlength=classes)[:classes]
-    others = len(images) - torch.bincount(images.targets, minlength=classes)
+    others = torch.zeros(classes, dtype=torch.int64)
+    for images in parts:
+        others += len(images) - torch.bincount(images.targets, minlength=classes)
+        for slot in torch.split(torch.arange(len(images)), images.chunk):
+            pixels, labels = images.batch(slot), images.targets[slot]
+            stamped = charge.lesson.stamp(pixels, generator)
+            stronger = (pixels + strength * (stamped - pixels)).clamp(0, 1)
+            for row, shown in enumerate((pixels, stronger)):
+                answers = model(shown).argmax(1).cpu()
+                wrong = answers[answers != labels]
+                hits[row] += torch.bincount(wrong, minlength=classes)[:classes]
     shares = hits / others.clamp(min=1)
     of_target = shares[:, charge.target].clone()
     shares[:, charge.target] = 0
