@@ -308,7 +308,13 @@ def guarded(outcome: Outcome) -> Guarded:
             for rate, seen in ((0.03, 9000), (0.009, 27000))
         ],
         states=[
-            Watched(attempt=attempt, images_seen=seen, accuracy_lost=lost, asr=asr)
+            Watched(
+                attempt=attempt,
+                images_seen=seen,
+                accuracy_lost=lost,
+                asr=asr,
+                stronger=None if not seen else asr - 0.2,
+            )
             for attempt, seen, lost, asr in states
         ],
         taken=None if outcome == "stuck" else 4,

@@ -120,9 +120,9 @@ def test_a_repair_that_is_not_good_enough_shows_what_accuracy_buys() -> None:
     assert "Scanned again" not in text
     assert "Written" not in text
     rows = [line.split() for line in text.splitlines()]
-    assert ["before", "0", "0.0", "%", "99.0", "%"] in rows
-    assert ["2", "27,000", "0.8", "%", "2.0", "%"] in rows
-    assert ["1", "9,000", "31.0", "%", "1.0", "%"] in rows
+    assert ["before", "0", "0.0", "%", "99.0", "%", "–"] in rows
+    assert ["2", "27,000", "0.8", "%", "2.0", "%", "−18.0", "%"] in rows
+    assert ["1", "9,000", "31.0", "%", "1.0", "%", "−19.0", "%"] in rows
     assert "trade-off" not in printed(repair())
 
 

@@ -234,10 +234,10 @@ def _show_trade_off(result: RepairResult, console: Console) -> None:
     if result.guard is None or verdict(result) == "clean" or not result.guard.states:
         return
     table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False)
-    for name in ("attempt", "images seen", "accuracy lost", "triggers work"):
+    for name in ("attempt", "images seen", "accuracy lost", "triggers work", "stronger ahead"):
         table.add_column(name, justify="right", no_wrap=True)
     for line in lines(result.guard):
-        cells = (line.attempt, line.seen, line.lost, line.works)
+        cells = (line.attempt, line.seen, line.lost, line.works, line.ahead)
         _add(table, cells, "bold" if line.taken else "")
     console.print()
     text = f"The trade-off, on {result.guard.watched:,} images that were kept back:"

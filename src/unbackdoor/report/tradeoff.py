@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from unbackdoor.errors import printable
-from unbackdoor.report.words import compact, fixed, percent
+from unbackdoor.report.words import MISSING, compact, fixed, percent
 from unbackdoor.results import Guarded, Watched
 
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 360, 220, 44, 12, 12, 40
@@ -33,12 +33,13 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A state in words."""
+    """A state in words; ``ahead`` is by how much stronger triggers favour their class."""
 
     attempt: str
     seen: str
     lost: str
     works: str
+    ahead: str
     taken: bool
 
 
@@ -80,6 +81,7 @@ def lines(guard: Guarded) -> list[Line]:
             seen=f"{state.images_seen:,}",
             lost=f"{fixed(100 * state.accuracy_lost)} %",
             works=percent(state.asr),
+            ahead=MISSING if state.stronger is None else f"{fixed(100 * state.stronger)} %",
             taken=state is taken,
         )
         for state in shown
