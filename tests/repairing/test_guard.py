@@ -17,7 +17,7 @@ from rescaled import resized
 from unbackdoor.attack import Backdoor, Poison, goal_of
 from unbackdoor.data import Images
 from unbackdoor.errors import ArgumentError
-from unbackdoor.metrics import accuracy, attack_success
+from unbackdoor.metrics import accuracy, attack_success, predict
 from unbackdoor.models import freeze
 from unbackdoor.repairing import Charge, Lesson, Recalled
 from unbackdoor.repairing.guard import Chosen, guarded, mixture, train_last
@@ -365,39 +365,43 @@ class Shade(nn.Module):
         return torch.stack([-over, over], 1)
 
 
+DARK = Images.of(
+    "dark",
+    ("dark", "bright"),
+    torch.full((40, 3, 4, 4), 51, dtype=torch.uint8),  # a brightness of 0.2
+    torch.arange(40) % 2,
+)
+SHINE = Additive(16)
+BRIGHTER = Charge(1, Lesson(SHINE, always(torch.ones(SHINE.dimensions(DARK.shape)))))
+
+
+def ahead(model: nn.Module, charge: Charge, strength: float) -> float:
+    frozen = freeze(model)
+    return favoured(frozen, [DARK], charge, [strength], predict(frozen, DARK), seed=0)
+
+
 def test_a_backdoor_that_is_only_weakened_shows_under_stronger_triggers() -> None:
-    pixels = torch.full((40, 3, 4, 4), 51, dtype=torch.uint8)  # a brightness of 0.2
-    dark = Images.of("dark", ("dark", "bright"), pixels, torch.arange(40) % 2)
-    space = Additive(16)
-    brighter = Charge(1, Lesson(space, always(torch.ones(space.dimensions(dark.shape)))))
     for limit, favours in ((0.25, 1), (0.4, 4), (0.8, 16)):  # 0.2 + s · 16 / 255 has to exceed it
-        model = freeze(Shade(limit))
         for strength in (1.0, 4.0, 16.0):
-            told = favoured(model, [dark], brighter, strength, seed=0)
+            told = ahead(Shade(limit), BRIGHTER, strength)
             assert told == (1.0 if strength >= favours else -1.0)
 
 
 def test_a_state_that_stronger_triggers_move_is_not_healed() -> None:
-    pixels = torch.full((40, 3, 4, 4), 51, dtype=torch.uint8)
-    dark = Images.of("dark", ("dark", "bright"), pixels, torch.arange(40) % 2)
-    space = Additive(16)
-    brighter = Charge(1, Lesson(space, always(torch.ones(space.dimensions(dark.shape)))))
-    lookout = Lookout(Shade(0.22), dark, (brighter,), GuardSettings(), seed=0)
+    lookout = Lookout(Shade(0.22), DARK, (BRIGHTER,), GuardSettings(), seed=0)
     assert (lookout.before.asr, lookout.before.stronger) == (1.0, 1.0)
     hidden, gone = (lookout.look(Shade(limit), 0, 1) for limit in (0.4, 0.8))
     assert (hidden.asr, hidden.stronger, lookout.heals(hidden)) == (0.0, 1.0, False)
     assert (gone.asr, gone.stronger, lookout.heals(gone)) == (0.0, -1.0, True)
     assert lookout.cost(gone) < lookout.cost(hidden)
-    to_each = replace(brighter, goal=(1, 0))
-    assert Lookout(Shade(0.22), dark, (to_each,), GuardSettings(), seed=0).before.stronger is None
+    to_each = replace(BRIGHTER, goal=(1, 0))
+    assert Lookout(Shade(0.22), DARK, (to_each,), GuardSettings(), seed=0).before.stronger is None
 
 
 def test_what_a_network_prefers_without_a_trigger_is_no_sign_of_one() -> None:
-    pixels = torch.full((40, 3, 4, 4), 51, dtype=torch.uint8)
-    dark = Images.of("dark", ("dark", "bright"), pixels, torch.arange(40) % 2)
     space = Patch(1)
-    charge = Charge(1, Lesson(space, always(torch.zeros(space.dimensions(dark.shape)))))
-    assert favoured(freeze(Shade(0.1)), [dark], charge, 2.0, seed=0) == 0.0
+    charge = Charge(1, Lesson(space, always(torch.zeros(space.dimensions(DARK.shape)))))
+    assert ahead(Shade(0.1), charge, 2.0) == 0.0
 
 
 def test_what_was_trained_but_gently_is_told() -> None:

@@ -47,14 +47,15 @@ class Lookout:
         beside: Sequence[Images] = (),
     ) -> None:
         self.images, self.charges, self.settings, self.seed = images, charges, settings, seed
-        self._beside = beside
-        self.count = len(images) + sum(map(len, beside))
+        self._watched = [images, *beside]
+        self._labels = torch.cat([one.targets for one in self._watched])
+        self.count = len(self._labels)
         self.rounds = max(1, min(MOST_ROUNDS, math.ceil(settings.stamped / len(images))))
         frozen = freeze(model)
-        predicted = predict(frozen, images)
-        self._right = self._answered_right(frozen, predicted)
+        answers = self._answers(frozen)
+        self._right = answers == self._labels
         self.passes = frozen.passes
-        anyway = [charge.anyway(predicted, images.targets) for charge in charges]
+        anyway = [charge.anyway(answers[: len(images)], images.targets) for charge in charges]
         self.allowed = max(settings.max_accuracy_lost, 1 / self.count)
         """The largest loss; that of a single image says nothing."""
         self.low = max(anyway, default=0.0) + settings.enough
@@ -66,8 +67,8 @@ class Lookout:
     def look(self, network: nn.Module, attempt: int, seen: int, mixed: float = 1.0) -> Watched:
         """Return the state of a network."""
         frozen = freeze(network)
-        right = self._answered_right(frozen, predict(frozen, self.images))
-        broken, mended = changed(self._right, right)
+        answers = self._answers(frozen)
+        broken, mended = changed(self._right, answers == self._labels)
         rates = [
             sent(
                 frozen,
@@ -83,29 +84,21 @@ class Lookout:
             )
             for charge in self.charges
         ]
-        stronger = self._stronger(frozen)
+        stronger = [
+            favoured(frozen, self._watched, charge, self.settings.stronger, answers, seed=self.seed)
+            for charge in self.charges
+            if not charge.goal
+        ]
         self.passes += frozen.passes
         return Watched(
             attempt=attempt,
             images_seen=seen,
             accuracy_lost=(broken - mended) / self.count,
             asr=max(rates, default=None),
-            stronger=stronger,
+            stronger=max(stronger, default=None),
             mixed=mixed,
             broken=broken,
             mended=mended,
-        )
-
-    def _stronger(self, frozen: Frozen) -> float | None:
-        """Return how far stronger triggers favour their class; None for those without one."""
-        return max(
-            (
-                favoured(frozen, [self.images, *self._beside], charge, times, seed=self.seed)
-                for charge in self.charges
-                for times in self.settings.stronger
-                if not charge.goal
-            ),
-            default=None,
         )
 
     def keeps(self, state: Watched) -> bool:
@@ -122,10 +115,9 @@ class Lookout:
         outcome = judged(state.broken, state.mended, self.count, self.allowed, DOUBTLESS)
         return outcome != "lost"
 
-    def _answered_right(self, frozen: Frozen, predicted: Tensor) -> Tensor:
-        """Return for each image that is watched whether it is answered right."""
-        further = [predict(frozen, images) == images.targets for images in self._beside]
-        return torch.cat([predicted == self.images.targets, *further])
+    def _answers(self, frozen: Frozen) -> Tensor:
+        """Return the class of each image that is watched."""
+        return torch.cat([predict(frozen, images) for images in self._watched])
 
     def weakened(self, state: Watched) -> bool:
         """Return whether stronger triggers favour their class."""
@@ -152,7 +144,13 @@ class Lookout:
 
 @torch.no_grad()
 def favoured(
-    model: Frozen, parts: Sequence[Images], charge: Charge, strength: float, *, seed: int
+    model: Frozen,
+    parts: Sequence[Images],
+    charge: Charge,
+    strengths: Sequence[float],
+    without: Tensor,
+    *,
+    seed: int,
 ) -> float:
     """Return how much more often stronger triggers send images to their class than to any other.
 
@@ -163,9 +161,10 @@ def favoured(
 
     Args:
         model: the classifier.
-        parts: images of all classes.
+        parts: n images of all classes together.
         charge: the triggers, towards one class.
-        strength: s, above 1.
+        strengths: every s, above 1; the highest outcome counts.
+        without: what the network answers to the images without a trigger, ``(n,)`` int64.
         seed: of the draws.
 
     Returns:
@@ -174,24 +173,26 @@ def favoured(
 
     """
     generator = stream(seed, "repair", "stronger", charge.target)
-    classes = len(parts[0].classes)
-    hits = torch.zeros(2, classes, dtype=torch.float64)
-    others = torch.zeros(classes, dtype=torch.int64)
+    answers: list[Tensor] = []
     for images in parts:
-        others += len(images) - torch.bincount(images.targets, minlength=classes)
         for slot in torch.split(torch.arange(len(images)), images.chunk):
-            pixels, labels = images.batch(slot), images.targets[slot]
-            stamped = charge.lesson.stamp(pixels, generator)
-            stronger = (pixels + strength * (stamped - pixels)).clamp(0, 1)
-            for row, shown in enumerate((pixels, stronger)):
-                answers = model(shown).argmax(1).cpu()
-                wrong = answers[answers != labels]
-                hits[row] += torch.bincount(wrong, minlength=classes)[:classes]
-    shares = hits / others.clamp(min=1)
-    of_target = shares[:, charge.target].clone()
-    shares[:, charge.target] = 0
-    without, ahead = (float(difference) for difference in of_target - shares.amax(1))
-    return ahead - max(0.0, without)
+            pixels = images.batch(slot)
+            change = charge.lesson.stamp(pixels, generator) - pixels
+            stamped = [(pixels + strength * change).clamp(0, 1) for strength in strengths]
+            answers.append(torch.stack([model(one).argmax(1).cpu() for one in stamped]))
+    labels = torch.cat([images.targets for images in parts])
+    classes = len(parts[0].classes)
+    ahead = max(_ahead(one, labels, charge.target, classes) for one in torch.cat(answers, 1))
+    return ahead - max(0.0, _ahead(without, labels, charge.target, classes))
+
+
+def _ahead(answers: Tensor, labels: Tensor, target: int, classes: int) -> float:
+    """Return how much more often images are mistaken for the target than for any other class."""
+    wrong = torch.bincount(answers[answers != labels], minlength=classes)[:classes].double()
+    shares = wrong / (len(labels) - torch.bincount(labels, minlength=classes)).clamp(min=1)
+    of_target = float(shares[target])
+    shares[target] = 0
+    return of_target - float(shares.max())
 
 
 def judged(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from unbackdoor.errors import printable
 from unbackdoor.results import (
     ClassRecord,
+    Doubt,
     Intake,
     LogVolume,
     RepairResult,
@@ -16,6 +17,7 @@ from unbackdoor.results import (
     Scanned,
     ScanResult,
     Unscanned,
+    doubt,
     still_works,
 )
 
@@ -184,6 +186,14 @@ def headline(result: Result) -> str:
     return _of_repair(result)
 
 
+DOUBTS: dict[Doubt, str] = {
+    "stronger": "stronger triggers than those that were unlearnt still work",
+    "accuracy": "accuracy may have fallen by more than is allowed",
+    "works": "triggers that were unlearnt still work more often than by chance",
+    "gentle": "retraining could only be gentle, and that may hide a backdoor",
+}
+
+
 def _of_repair(result: RepairResult) -> str:
     guard, again = result.guard, result.rescan
     if again is None:
@@ -192,16 +202,11 @@ def _of_repair(result: RepairResult) -> str:
         return f"Not repaired: accuracy fell by {percent(guard.accuracy_lost)}, more than allowed"
     if again.verdict == "backdoored":
         return f"Not repaired: {_consequence(again)}"
-    if guard is not None and guard.weakened:
-        return "Not confirmed: stronger triggers than those that were unlearnt still work"
-    if again.verdict == "inconclusive":
+    why = doubt(result)
+    if again.verdict == "inconclusive" and why != "stronger":
         return f"Not confirmed: {_left_open(result, again)}"
-    if guard is not None and guard.outcome != "kept":
-        return "Not confirmed: accuracy may have fallen by more than is allowed"
-    if still_works(result):
-        return "Not confirmed: triggers that were unlearnt still work more often than by chance"
-    if guard is not None and guard.gently:
-        return "Not confirmed: retraining could only be gentle, and that may hide a backdoor"
+    if why is not None:
+        return f"Not confirmed: {DOUBTS[why]}"
     basis = result.assumed.basis if result.assumed else "found"
     if basis == "found" and result.scan.verdict != "backdoored":
         return "Clean: no backdoor found before the repair, and none after it"

@@ -472,11 +472,28 @@ def verdict(result: Result) -> Verdict:
         return result.verdict
     if result.rescan is None:
         return "inconclusive"
-    guard = result.guard
-    doubted = guard is not None and (guard.outcome != "kept" or guard.weakened or guard.gently)
-    if result.rescan.verdict == "clean" and (still_works(result) or doubted):
+    if result.rescan.verdict == "clean" and doubt(result):
         return "inconclusive"
     return result.rescan.verdict
+
+
+Doubt = Literal["stronger", "accuracy", "works", "gentle"]
+
+
+def doubt(result: RepairResult) -> Doubt | None:
+    """Return what speaks most against a repair whose second scan finds nothing; None if nothing.
+
+    ``stronger``: stronger triggers still work; ``accuracy``: it may have fallen by more than is
+    allowed; ``works``: unlearnt triggers still work; ``gentle``: retraining was too gentle to last.
+    """
+    guard = result.guard
+    if guard is not None and guard.weakened:
+        return "stronger"
+    if guard is not None and guard.outcome != "kept":
+        return "accuracy"
+    if still_works(result):
+        return "works"
+    return "gentle" if guard is not None and guard.gently else None
 
 
 def still_works(result: RepairResult) -> bool:

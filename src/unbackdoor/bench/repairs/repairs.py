@@ -244,11 +244,12 @@ class Other:
 
 SHORT = TUNING.with_epochs(20)
 """Fine-tuning for 20 epochs instead of the usual 100: the networks are small."""
+LOW_RATE, LAST_LAYERS = (attempt for attempt in GUARD.attempts if attempt.gentle)
 REPAIRS: tuple[Repair, ...] = (
     NeverAttacked(),
     Ideal(),
-    Ideal(attempt=GUARD.attempts[3], label="low rate"),
-    Ideal(attempt=GUARD.attempts[4], label="last layers"),
+    Ideal(attempt=LOW_RATE, label="low rate"),
+    Ideal(attempt=LAST_LAYERS, label="last layers"),
     Ours(),
     Other(settings=ClpSettings()),
     Other(settings=TuningSettings(training=SHORT)),
