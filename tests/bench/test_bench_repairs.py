@@ -17,7 +17,7 @@ from conftest import WritePictures
 from unbackdoor.app.cli import main
 from unbackdoor.attack import Backdoor, goal_of
 from unbackdoor.bench import BENCHES, Request, Serial, measure
-from unbackdoor.bench.families.networks import Trained
+from unbackdoor.bench.families.networks import Trained, training_images
 from unbackdoor.bench.families.recipes import RECIPES, Recipe
 from unbackdoor.bench.repairs import bench
 from unbackdoor.bench.repairs.recipes import CASES, Case
@@ -185,7 +185,7 @@ def test_the_defender_has_none_of_the_images_that_are_measured(
     tmp_path: Path, write_pictures: WritePictures
 ) -> None:
     pictures = write_pictures(tmp_path / "few", classes={"a": 80, "b": 160}, count=64)
-    images = divided(str(pictures), 10)
+    images = divided(training_images(str(pictures)).evaluate, 10, "a network", 0)
     assert len(images.defend) == 10
     assert len(images.evaluate) == 36
     assert not set(images.defend.rows.tolist()) & set(images.evaluate.rows.tolist())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -255,6 +255,24 @@ class Split:
                     f"{part.classes[scarce]!r}; add images."
                 )
         return self
+
+
+def joined(parts: Sequence[Images]) -> Images:
+    """Return the images of several sets of the same classes and shape as one, in this order.
+
+    Example:
+        >>> pixels = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
+        >>> first, second = Images.of("toy", ("a",), pixels, torch.zeros(4).long()).divide(0.5)
+        >>> joined([second, first]).rows.tolist()
+        [2, 3, 0, 1]
+
+    """
+    first = parts[0]
+    if all(part.pixels is first.pixels for part in parts):
+        return dataclasses.replace(first, rows=torch.cat([part.rows for part in parts]))
+    pixels = torch.cat([part.pixels[part.rows] for part in parts])
+    labels = torch.cat([part.targets for part in parts])
+    return Images.of(first.name, first.classes, pixels, labels, first.intake)
 
 
 def _composed(name: str) -> str:

@@ -18,6 +18,7 @@ from unbackdoor.bench.framework.bench import Request
 from unbackdoor.bench.framework.models import IMAGES
 from unbackdoor.bench.framework.spec import Spec, fingerprint
 from unbackdoor.bench.paper.networks import sha256, training_journal
+from unbackdoor.data import Images
 from unbackdoor.errors import ContentError
 from unbackdoor.models import Loaded, check_readable
 from unbackdoor.runtime.progress import Silent
@@ -100,14 +101,23 @@ class Trained(Spec):
 
     def opened(self, inputs: Mapping[Spec, Any], device: str) -> Subject:
         """Return the network with the images of its scan."""
+        loaded = self._loaded(inputs)
+        return Subject.of(loaded, data.load(self.images), device=device, progress=Silent())
+
+    def beside_unused(self, inputs: Mapping[Spec, Any], device: str) -> tuple[Loaded, Images]:
+        """Return the network beside the images of its data that it was not trained on."""
+        loaded = self._loaded(inputs)
+        loaded.module.to(device)
+        return loaded, training_images(self.recipe.data).evaluate.to(device)
+
+    def _loaded(self, inputs: Mapping[Spec, Any]) -> Loaded:
         content = inputs[self]
-        loaded = Loaded(
+        return Loaded(
             module=models.decode(content, self.recipe.arch),
             name=self.recipe.name,
             sha256=sha256(content),
             arch=self.recipe.arch,
         )
-        return Subject.of(loaded, data.load(self.images), device=device, progress=Silent())
 
 
 def with_file(trained: Trained, request: Request) -> Trained:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from unbackdoor import data, models
 from unbackdoor.bench.families.truth import Truth
 from unbackdoor.bench.framework.models import IMAGES
 from unbackdoor.bench.framework.spec import Spec
+from unbackdoor.data import Images, joined
 from unbackdoor.errors import ContentError
 from unbackdoor.models import Loaded
 from unbackdoor.runtime.files import read_bytes, sha256_of
@@ -126,6 +127,13 @@ class Listed:
         )
         images = data.load(entry.data, entry.size)
         return Subject.of(loaded, images, fitting=fitting, device=device, progress=Silent())
+
+    def beside_unused(self, inputs: Mapping[Spec, Any], device: str) -> tuple[Loaded, Images]:
+        """Return the network, with input in [0, 1], beside all clean images of the list."""
+        subject = self.opened(inputs, device)
+        parts = (subject.images, subject.reserve)
+        images = joined([each for part in parts for each in (part.defend, part.evaluate)])
+        return replace(subject.loaded, module=subject.network), images
 
 
 def listed(path: Path) -> list[Listed]:

@@ -51,8 +51,8 @@ class Spec(Protocol):
         ...
 
 
-def fingerprint(spec: Spec) -> str:
-    """Return 16 hexadecimal digits, equal only for equal specs."""
+def fingerprint(spec: object) -> str:
+    """Return 16 hexadecimal digits, equal only for equal specs, or parts of specs."""
     return key_of(_tagged(spec))
 
 

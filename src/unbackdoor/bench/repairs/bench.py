@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from unbackdoor.bench.families.networks import Trained, training_images, with_file
+from unbackdoor.bench.families.others import Listed, listed
 from unbackdoor.bench.framework.archive import Archive
 from unbackdoor.bench.framework.bench import Bench, Request, those_named
 from unbackdoor.bench.framework.spec import Spec
 from unbackdoor.bench.repairs.recipes import CASES, Case
 from unbackdoor.bench.repairs.repaired import Before, Repaired, RepairedRow
-from unbackdoor.bench.repairs.repairs import REPAIRS, Repair
+from unbackdoor.bench.repairs.repairs import REPAIRS, NeverAttacked, Repair
 from unbackdoor.bench.repairs.table import relearning, table
 from unbackdoor.errors import ArgumentError
 
@@ -41,11 +42,11 @@ def plan(request: Request) -> list[Spec]:
     """
     archive = Archive(request.store)
     planned = [
-        Repaired(before=before, repair=repair, count=count, seed=seed)
+        Repaired(before=before, repair=repair, count=count)
         for count in COUNTS
         for before in _networks(request, archive)
         for repair in repairs()
-        for seed in request.seeds
+        if before.clean or not isinstance(repair, NeverAttacked)
     ]
     training_images.cache_clear()
     kept = [spec for spec in planned if request.make or _there(spec, archive)]
@@ -67,7 +68,8 @@ def plan(request: Request) -> list[Spec]:
 
 def _there(spec: Repaired, archive: Archive) -> bool:
     both = (spec.before.network, spec.before.clean)
-    return spec in archive or all(one.found or one in archive for one in both)
+    trained = [one for one in both if isinstance(one, Trained)]
+    return spec in archive or all(one.found or one in archive for one in trained)
 
 
 def _networks(request: Request, archive: Archive) -> list[Before]:
@@ -76,12 +78,16 @@ def _networks(request: Request, archive: Archive) -> list[Before]:
     def network(trained: Trained) -> Trained:
         return trained if trained in archive else with_file(trained, request)
 
-    return [
-        Before(
-            network=network(Trained(recipe=case.attacked)),
-            clean=network(Trained(recipe=case.clean)),
-        )
+    pairs: list[tuple[Trained | Listed, Trained | None]] = [
+        (network(Trained(recipe=case.attacked)), network(Trained(recipe=case.clean)))
         for case in some
+    ]
+    if request.listed:
+        pairs += [(one, None) for one in listed(request.listed) if one.truth.trigger]
+    return [
+        Before(network=one, clean=clean, seed=seed)
+        for one, clean in pairs
+        for seed in request.seeds
     ]
 
 
@@ -91,7 +97,7 @@ BENCH = Bench[RepairedRow](
     plan=plan,
     table=table,
     seeds=1,
-    flags=frozenset({"only", "make", "networks"}),
+    flags=frozenset({"only", "make", "networks", "list"}),
 )
 RELEARNING = replace(
     BENCH,

@@ -4,40 +4,47 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import msgspec
+import torch
 from torch import Tensor, nn
 
-from unbackdoor import models
 from unbackdoor.attack import Backdoor
 from unbackdoor.attack.implant import measure
-from unbackdoor.bench.families.networks import Trained, training_images
+from unbackdoor.bench.families.networks import Trained
+from unbackdoor.bench.families.others import Listed
 from unbackdoor.bench.framework.spec import Spec, fingerprint
-from unbackdoor.bench.paper.networks import sha256
 from unbackdoor.bench.repairs.relearning import FURTHER, Further, Relearnt, relearn
 from unbackdoor.bench.repairs.repairs import Given, Repair
 from unbackdoor.data import Images, Split
 from unbackdoor.errors import ContentError
 from unbackdoor.metrics import changed, predict
-from unbackdoor.models import freeze
+from unbackdoor.models import Loaded, freeze
 from unbackdoor.results import versions
+from unbackdoor.rng import stream
+from unbackdoor.runtime.journal import key_of
 from unbackdoor.training import DivergedError
 
 DEFENDER = 0.25
-"""Share of the images that the networks were not trained on of which the defender has some."""
+"""Share of the clean images of which the defender has some; nobody has the others."""
 
 
-def divided(data: str, count: int) -> Split:
+def divided(images: Images, count: int, network: str, seed: int) -> Split:
     """Return clean images of the defender, and all that no defender has.
 
+    Each network has a division of its own, so that luck with images is not that of all networks.
+
     Args:
-        data: what the networks were trained on.
+        images: none of which the network was trained on.
         count: how many the defender has, equally many of each class.
+        network: its name.
+        seed: of the draw.
 
     """
-    own, unseen = training_images(data).evaluate.divide(DEFENDER)
+    order = torch.randperm(len(images), generator=stream(seed, "repairs", "images", network))
+    own, unseen = images.subset(order).divide(DEFENDER)
     return Split(own.fewer(count), unseen)
 
 
@@ -46,7 +53,7 @@ class BeforeRow(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         network: its name.
-        clean: name of the other one.
+        clean: name of the other one; empty where there is none.
         accuracy: of the network.
         asr: of its trigger.
         accuracy_clean: of the other one.
@@ -55,11 +62,11 @@ class BeforeRow(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     network: str
-    clean: str
+    clean: str = ""
     accuracy: float
     asr: float
-    accuracy_clean: float
-    asr_clean: float
+    accuracy_clean: float | None = None
+    asr_clean: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,60 +75,88 @@ class Before(Spec):
 
     Args:
         network: with a backdoor.
-        clean: never attacked.
+        clean: never attacked, of the same architecture; None where there is none.
+        seed: of the division of the images.
 
     """
 
-    network: Trained
-    clean: Trained
+    network: Trained | Listed
+    clean: Trained | None
+    seed: int
 
     table: ClassVar[str] = "repairs-before"
     result: ClassVar[type] = BeforeRow
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     @property
     def key(self) -> str:
-        """Both networks."""
-        return fingerprint(self.wherever)
+        """The networks, without the place of their files, and the seed."""
+        return key_of(self.network.key, self.clean and self.clean.key, self.seed, self.version)
 
     @property
     def needs(self) -> tuple[Spec, ...]:
         """Both networks."""
-        return self.network, self.clean
+        return (*self.network.specs, *(self.clean.specs if self.clean else ()))
 
     @property
     def work(self) -> float:
         """About the images that pass."""
         return 30_000.0
 
-    @property
-    def wherever(self) -> Before:
-        """The same without the files of the networks, which are no part of their identity."""
-        network, clean = (replace(one, found=None) for one in (self.network, self.clean))
-        return replace(self, network=network, clean=clean)
+    def open(self, inputs: Mapping[Spec, Any], device: str, count: int) -> Opened:
+        """Return the networks, what was planted, and the division of the images.
 
-    def backdoor(self, images: Images) -> Backdoor:
-        """Return what was planted."""
+        Args:
+            inputs: the files of the networks.
+            device: where they run.
+            count: how many images the defender has.
+
+        """
+        loaded, images = self.network.beside_unused(inputs, device)
         backdoor = self.network.truth.backdoor(len(images.classes), images.shape)
-        assert backdoor is not None
-        return backdoor
+        if backdoor is None:
+            raise ContentError(f"--list: {self.network.name} names no trigger to repair.")
+        return Opened(
+            loaded=loaded,
+            clean=self.clean.beside_unused(inputs, device)[0].module if self.clean else None,
+            backdoor=backdoor,
+            images=divided(images, count, self.network.name, self.seed),
+        )
 
     def run(self, inputs: Mapping[Spec, Any], device: str) -> BeforeRow:
         """Measure both."""
-        images = divided(self.network.recipe.data, 0).to(device)
-        backdoor = self.backdoor(images.evaluate)
-        (accuracy, (asr,)), (accuracy_clean, (asr_clean,)) = (
-            measure(opened(one, inputs, device), images, backdoor, seed=0)
-            for one in (self.network, self.clean)
+        opened = self.open(inputs, device, 0)
+        accuracy, (asr,) = measure(opened.network, opened.images, opened.backdoor, seed=0)
+        row = BeforeRow(network=self.network.name, accuracy=accuracy, asr=asr)
+        if self.clean is None or opened.clean is None:
+            return row
+        accuracy, (asr,) = measure(opened.clean, opened.images, opened.backdoor, seed=0)
+        return msgspec.structs.replace(
+            row, clean=self.clean.name, accuracy_clean=accuracy, asr_clean=asr
         )
-        return BeforeRow(
-            network=self.network.name,
-            clean=self.clean.name,
-            accuracy=accuracy,
-            asr=asr,
-            accuracy_clean=accuracy_clean,
-            asr_clean=asr_clean,
-        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A network with a backdoor, and all that it is measured with.
+
+    Args:
+        loaded: the network.
+        clean: a network of the same kind that was never attacked, if there is one.
+        backdoor: what was planted.
+        images: of the defender, and those that nobody has.
+
+    """
+
+    loaded: Loaded
+    clean: nn.Module | None
+    backdoor: Backdoor
+    images: Split
+
+    @property
+    def network(self) -> nn.Module:
+        """With input in [0, 1]; a repair may change it."""
+        return self.loaded.module
 
 
 class RepairedRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,14 +168,14 @@ class RepairedRow(msgspec.Struct, frozen=True, kw_only=True):
         arch: its architecture.
         trigger: the planted trigger.
         target: the attacked class.
-        clean: name of the network that was never attacked.
+        clean: name of the network that was never attacked; empty where there is none.
         repair: its name.
         seed: of the repair.
         images: number of clean images that the repair had.
         unseen: number of images that everything is measured on.
         accuracy_before: before it.
         asr_before: before it.
-        asr_clean: on the network that was never attacked.
+        asr_clean: on the network that was never attacked; None where there is none.
         accuracy_after: after it; None where it could not be done.
         asr_after: after it.
         broken: images that were right before and are wrong after it.
@@ -167,7 +202,7 @@ class RepairedRow(msgspec.Struct, frozen=True, kw_only=True):
     unseen: int
     accuracy_before: float
     asr_before: float
-    asr_clean: float
+    asr_clean: float | None = None
     accuracy_after: float | None = None
     asr_after: float | None = None
     broken: int = 0
@@ -190,7 +225,9 @@ class RepairedRow(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def excess(self) -> float | None:
         """Rate after the repair minus that of a network that was never attacked."""
-        return None if self.asr_after is None else self.asr_after - self.asr_clean
+        if self.asr_after is None or self.asr_clean is None:
+            return None
+        return self.asr_after - self.asr_clean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +238,6 @@ class Repaired(Spec):
         before: the network, and one that was never attacked.
         repair: the repair.
         count: how many clean images it has.
-        seed: of every draw.
         further: how the result is trained further.
 
     """
@@ -209,17 +245,22 @@ class Repaired(Spec):
     before: Before
     repair: Repair
     count: int
-    seed: int
     further: tuple[Further, ...] = FURTHER
 
     table: ClassVar[str] = "repairs"
     result: ClassVar[type] = RepairedRow
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     @property
     def key(self) -> str:
-        """The networks, the repair, its images and the seed."""
-        return fingerprint(replace(self, before=self.before.wherever))
+        """The networks and the seed, the repair, and its images."""
+        asked = (self.repair, *self.further)
+        return key_of(self.before.key, self.count, *(fingerprint(one) for one in asked))
+
+    @property
+    def seed(self) -> int:
+        """Of every draw."""
+        return self.before.seed
 
     @property
     def needs(self) -> tuple[Spec, ...]:
@@ -233,16 +274,16 @@ class Repaired(Spec):
 
     def run(self, inputs: Mapping[Spec, Any], device: str) -> RepairedRow:
         """Repair, measure, and train further."""
-        trained, before = self.before.network, inputs[self.before]
-        images = divided(trained.recipe.data, self.count).to(device)
-        network = opened(trained, inputs, device)
+        before: BeforeRow = inputs[self.before]
+        opened = self.before.open(inputs, device, self.count)
+        network, images, truth = opened.network, opened.images, self.before.network.truth
         row = RepairedRow(
-            network=trained.name,
-            sha256=sha256(inputs[trained]),
-            arch=trained.recipe.arch,
-            trigger=trained.recipe.trigger or "",
-            target=trained.recipe.target,
-            clean=self.before.clean.name,
+            network=before.network,
+            sha256=opened.loaded.sha256,
+            arch=opened.loaded.arch or "",
+            trigger=truth.trigger or "",
+            target=truth.target,
+            clean=before.clean,
             repair=self.repair.name,
             seed=self.seed,
             images=len(images.defend),
@@ -253,12 +294,11 @@ class Repaired(Spec):
             versions=versions(),
         )
         was_right = _right(network, images.evaluate)
-        backdoor = self.before.backdoor(images.evaluate)
         given = Given(
             network=network,
-            arch=trained.recipe.arch,
-            clean=opened(self.before.clean, inputs, device),
-            backdoor=backdoor,
+            arch=row.arch,
+            clean=opened.clean,
+            backdoor=opened.backdoor,
             images=images.defend,
             seed=self.seed,
         )
@@ -269,7 +309,7 @@ class Repaired(Spec):
             return msgspec.structs.replace(row, refused=str(error))
         seconds = time.perf_counter() - began
         broken, mended = changed(was_right, _right(handed.network, images.evaluate))
-        accuracy, (asr,) = measure(handed.network, images, backdoor, seed=0)
+        accuracy, (asr,) = measure(handed.network, images, opened.backdoor, seed=0)
         return msgspec.structs.replace(
             row,
             accuracy_after=accuracy,
@@ -281,15 +321,10 @@ class Repaired(Spec):
             passes=handed.passes,
             seconds=seconds,
             relearnt=[
-                relearn(handed.network, images, backdoor, further, self.seed)
+                relearn(handed.network, images, opened.backdoor, further, self.seed)
                 for further in self.further
             ],
         )
-
-
-def opened(trained: Trained, inputs: Mapping[Spec, Any], device: str) -> nn.Module:
-    """Return a network from its file."""
-    return models.decode(inputs[trained], trained.recipe.arch).to(device)
 
 
 def _right(network: nn.Module, images: Images) -> Tensor:

@@ -56,7 +56,8 @@ class Given:
     Args:
         network: with a backdoor; it may be changed in place.
         arch: its architecture.
-        clean: a network of the same kind that was never attacked, for the control that takes it.
+        clean: a network of the same kind that was never attacked, for the control that takes it;
+            None where there is none.
         backdoor: what was planted, for the control that unlearns it.
         images: clean images with true labels.
         seed: of every draw.
@@ -65,7 +66,7 @@ class Given:
 
     network: nn.Module
     arch: str
-    clean: nn.Module
+    clean: nn.Module | None
     backdoor: Backdoor
     images: Images
     seed: int
@@ -118,6 +119,8 @@ class NeverAttacked:
 
     def __call__(self, given: Given) -> Handed:
         """Hand back the clean network."""
+        if given.clean is None:
+            raise ContentError("there is no network of this kind that was never attacked.")
         return Handed(network=given.clean, passes=0)
 
 
