@@ -14,12 +14,12 @@ from unbackdoor.models import Frozen, freeze
 from unbackdoor.repairing.plan import Charge
 from unbackdoor.repairing.settings import GuardSettings
 from unbackdoor.results import Outcome, Watched
+from unbackdoor.results.repairs import CERTAIN
 from unbackdoor.rng import stream
 
-CERTAIN = 1.645
-"""Standard errors by which accuracy has to fall further than is allowed, to be more than chance."""
 DOUBTLESS = 2.0
-"""The same for the end of an attempt on the images that are watched, which are few."""
+"""Standard errors by which the end of an attempt may exceed the loss that is allowed, on the few
+images that are watched."""
 MOST_ROUNDS = 16
 """How often an image is stamped in one look, at most."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 
 from unbackdoor.errors import ArgumentError, expect, expect_above
-from unbackdoor.results.records import LEFT
+from unbackdoor.results.repairs import LEFT
 from unbackdoor.training import TrainingSettings
 
 

@@ -20,14 +20,12 @@ from unbackdoor.results.records import (
     MOST_STORED,
     MOST_VALUES,
     SCHEMA_VERSION,
-    WRITTEN,
     ClassRecord,
-    RepairResult,
-    Result,
     Scanned,
     ScanResult,
     Unscanned,
 )
+from unbackdoor.results.repairs import WRITTEN, RepairResult, Result
 from unbackdoor.runtime.files import read_bytes, write_bytes
 
 

@@ -12,14 +12,13 @@ import msgspec
 
 from unbackdoor.results.records import (
     SCHEMA_VERSION,
-    RepairResult,
-    Result,
     Rung,
     Scanned,
     ScanResult,
     SearchedSpace,
     Unscanned,
 )
+from unbackdoor.results.repairs import RepairResult, Result
 
 OLDER = 1
 """The schema version that is read and no longer written."""
