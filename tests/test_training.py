@@ -161,9 +161,14 @@ def test_any_number_of_steps_will_do(epochs: int) -> None:
     assert fit(tiny(), bright_or_dark(), settings, generator=stream(0)) == 60 * epochs
 
 
+@pytest.mark.parametrize("clip", [None, 0.03])
 @pytest.mark.parametrize("times", [0.1, 1000.0])
-def test_scaled_training_does_not_depend_on_the_size_of_weights(times: float) -> None:
+def test_scaled_training_does_not_depend_on_the_size_of_weights(
+    times: float, clip: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By large weights before normalisation an attacker could keep what is trained away."""
+    if clip:  # bfloat16 rounds the norms that are compared
+        monkeypatch.setattr(training, "half_precision_pays", lambda _: False)
     images = bright_or_dark()
     pixels = images.batch(torch.arange(len(images)))
 
@@ -171,7 +176,7 @@ def test_scaled_training_does_not_depend_on_the_size_of_weights(times: float) ->
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eps = 1e-20  # by this the size would be told
-        fit(model, images, replace(SETTINGS, scaled=scaled), generator=stream(0))
+        fit(model, images, replace(SETTINGS, scaled=scaled, clip=clip), generator=stream(0))
         return model(pixels).detach()
 
     wanted = answers(tiny(), scaled=True)
@@ -180,8 +185,11 @@ def test_scaled_training_does_not_depend_on_the_size_of_weights(times: float) ->
     assert not torch.allclose(answers(resized(tiny(), times), scaled=False), plain, atol=1e-2)
 
 
+@pytest.mark.parametrize("clip", [None, 0.03])
 @pytest.mark.parametrize("times", [0.05, 20.0])
-def test_scaled_training_does_not_depend_on_which_of_two_layers_is_large(times: float) -> None:
+def test_scaled_training_does_not_depend_on_which_of_two_layers_is_large(
+    times: float, clip: float | None
+) -> None:
     images = bright_or_dark()
     pixels = images.batch(torch.arange(len(images)))
 
@@ -193,10 +201,36 @@ def test_scaled_training_does_not_depend_on_which_of_two_layers_is_large(times: 
             one.weight.mul_(times)
             two.weight.div_(times)
         model = nn.Sequential(nn.Flatten(), one, nn.ReLU(), two)
-        fit(model, images, replace(SETTINGS, scaled=True), generator=stream(0))
+        fit(model, images, replace(SETTINGS, scaled=True, clip=clip), generator=stream(0))
         return model(pixels).detach()
 
     assert torch.allclose(answers(times), answers(1.0), atol=ROUNDING)
+
+
+def test_clipping_keeps_a_network_of_unusual_scale() -> None:
+    """Without normalisation a common rate can change weights by a multiple of themselves."""
+    images = bright_or_dark(600)
+    wrong = (torch.rand(len(images), generator=stream(1)) < 0.1).long()
+
+    def noisy(pixels: Tensor, labels: Tensor, picks: Tensor) -> tuple[Tensor, Tensor]:
+        return pixels, (labels + wrong[picks]) % 2
+
+    def left(clip: float | None) -> float:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            last = nn.Linear(12, 2)
+            model = nn.Sequential(nn.Flatten(), nn.Linear(108, 12), nn.ReLU(), last)
+        fit(model, images, replace(SETTINGS, learning_rate=0.02), generator=stream(0))
+        assert accuracy(model, images) == 1.0
+        with torch.no_grad():
+            last.weight.mul_(300)
+            last.bias.mul_(300)
+        settings = replace(SETTINGS, scaled=True, learning_rate=0.03, epochs=1, clip=clip)
+        fit(model, images, settings, generator=stream(2), change=noisy)
+        return accuracy(model, images)
+
+    assert left(0.03) >= 0.99
+    assert left(None) < 0.9
 
 
 @pytest.mark.parametrize(("layers", "small"), [(1, False), (2, False), (3, True)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
@@ -43,6 +43,8 @@ class TrainingSettings:
         scaled: whether the learning rate of each weight follows its size. Then training has the
             same effect on two networks that compute the same function with differently scaled
             weights.
+        clip: the largest norm of a weight tensor's gradient, as a share of the tensor's own norm,
+            so that no step changes a weight by much; None for no limit.
 
     """
 
@@ -55,12 +57,13 @@ class TrainingSettings:
     warm_up: float = 0.2
     shift: int = 4
     scaled: bool = False
+    clip: float | None = field(default=None, metadata={"later": True})
 
     def __post_init__(self) -> None:
         expect(self, 1, inf, "epochs", "batch_size")
         expect(self, 0, inf, "shift", "weight_decay")
         expect(self, 0, 1, "momentum", "label_smoothing", "warm_up")
-        expect_above(self, 0, "learning_rate")
+        expect_above(self, 0, "learning_rate", *(("clip",) if self.clip is not None else ()))
 
     def with_epochs(self, epochs: int | None) -> TrainingSettings:
         """Return the recipe with another number of epochs; itself for None."""
@@ -75,6 +78,8 @@ class DivergedError(ArgumentError):
     """The weights are no longer numbers; the learning rate is too high."""
 
 
+SHORT = 1e-3
+"""A weight tensor counts as no shorter than this where gradients are clipped."""
 FINE_TUNING = TrainingSettings(epochs=4, learning_rate=0.1)
 """The recipe for implanting into a network that is already trained."""
 
@@ -192,6 +197,8 @@ def fit(
                 if uphill is not None:
                     with uphill(model):
                         _gradients(model, pixels, labels, settings, precision)
+                if settings.clip is not None:
+                    _clip(groups, settings.clip)
                 optimiser.step()
                 schedule.step()
                 seen, step = seen + len(picks), step + 1
@@ -268,10 +275,31 @@ def _groups(model: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]
         if settings.scaled and parameter.dim() > 1 and len(parameter) > 1:
             size = float(parameter.detach().double().square().sum()) / len(parameter)
         if size:
-            groups.append({"params": [parameter], "lr": rate * size, "weight_decay": decay / size})
+            own = {"lr": rate * size, "weight_decay": decay / size, "size": size}
+            groups.append({"params": [parameter], **own})
         else:
             plain.append(parameter)
-    return [*groups, {"params": plain, "lr": rate, "weight_decay": decay}]
+    return [*groups, {"params": plain, "lr": rate, "weight_decay": decay, "size": 1.0}]
+
+
+@torch.no_grad()
+def _clip(groups: Sequence[Mapping[str, Any]], most: float) -> None:
+    """Shorten each weight tensor's gradient G to ‖G‖ ≤ ``most``·‖W‖ / size.
+
+    A step then changes no weight tensor by more than a share of itself. What share a rate means
+    depends on the network: without normalisation, or with input that is not of about unit size, one
+    that suits most networks changes some by a multiple of themselves, and wrecks them. The division
+    by ``size``, by which the rate was multiplied, keeps the limit the same for networks that
+    compute the same function. A tensor of zeros can still grow. Biases and the weights of
+    normalisations are left alone. Adaptive
+    gradient clipping (Brock et al., ICML 2021), for tensors instead of their rows.
+    """
+    for group in groups:
+        for parameter in group["params"]:
+            if parameter.dim() > 1 and parameter.grad is not None:
+                longest = most / group["size"] * parameter.norm().clamp(min=SHORT)
+                norm = parameter.grad.norm()
+                parameter.grad.mul_((longest / norm.clamp(min=1e-30)).clamp(max=1.0))
 
 
 def _check(settings: TrainingSettings, images: Images) -> None:

@@ -49,9 +49,10 @@ class RepairSettings:
 
 TABLES = RepairSettings()
 """What the tables of the paper are measured with."""
-REPAIR = RepairSettings(keep_clean=1.0)
+REPAIR = RepairSettings(keep_clean=1.0, training=replace(TABLES.training, clip=0.03))
 """What users get. Images without a trigger teach the network what it said before and nothing else,
-so that it changes where triggers are and stays as it was elsewhere."""
+so that it changes where triggers are and stays as it was elsewhere. No step changes a weight tensor
+by much, so that one rate suits networks of every kind."""
 
 
 LEAST_RATE = 0.3
