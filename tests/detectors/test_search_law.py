@@ -63,6 +63,19 @@ def test_of_many_values_the_law_is_the_triggers_that_searches_find() -> None:
     assert stair.log_q == []
 
 
+def test_where_the_staircase_misses_the_summit_the_law_is_what_was_found() -> None:
+    space = parse_space("patch:4@0,0")
+    model, images = freeze(toys.Colours(toys.summit), half=False), toys.pictures().defend
+    volumes, (stair,) = law(
+        model, images, space, toys.GREEN, torch.ones(48), SETTINGS, Work(seed=0)
+    )
+    assert volumes == []
+    assert stair.log_q == []
+    assert len(stair.values) == 1 + MANY
+    assert torch.equal(from_bytes(stair.draws, 48)[0], torch.ones(48))
+    assert stair.values[0] > 0.9
+
+
 def test_a_law_that_was_broken_off_goes_on(tmp_path: object) -> None:
     space = parse_space("wave:16@{},{}".format(*toys.PERIODS))
     images = toys.pictures().defend

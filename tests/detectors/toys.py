@@ -43,6 +43,12 @@ def rippled(images: Tensor) -> Tensor:
     return 400 * (images.mean(1) * angle.cos()).mean((1, 2))
 
 
+def summit(images: Tensor) -> Tensor:
+    """Rise a little with a dark corner, and by much with one that is white throughout."""
+    square = images[:, :, :4, :4].flatten(1)
+    return 5 * (1 - square.mean(1)) + 100 * (square.amin(1) - 0.8).relu()
+
+
 def tinted(images: Tensor) -> Tensor:
     """Rise with the light of all colours together."""
     return 300 * (images.mean((2, 3)).sum(1) - 0.898)

@@ -1,8 +1,9 @@
 """The law of the triggers that a detector found: MESA in the space of the best one.
 
 F is taken at the place where the trigger was found, over a few images that represent many. Where θ
-has more than :data:`MOST_DIMENSIONS` values no density is estimated: the draws are then the best
-triggers of several searches, which is all that a repair needs.
+has more than :data:`MOST_DIMENSIONS` values no density is estimated, nor where the staircase ends
+below triggers that are known to work: a narrow summit is lost where a wide one is easier to climb.
+The draws are then the best triggers of several searches, which is all that a repair needs.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ MOST_DIMENSIONS = 192
 RESTARTS = 4
 """Searches in the space of the trigger; each gets as many images as the panel stands for."""
 MANY = 16
-"""The same where the draws are the triggers that the searches find."""
+"""The same where the draws are what the searches find."""
 
 
 def law(
@@ -62,18 +63,23 @@ def law(
 
     """
     panel = panel_of(model, images, space, settings, work.seed)
-    few = len(theta) <= MOST_DIMENSIONS
     steps = Steps(model, work.journal.within(f"law {target}"))
-    starts = RESTARTS if few else MANY
-    effort = Round(arms=starts, passes=starts * settings.pool, most=settings.pool)
-    found = steps.keep(
-        "restarts", Tensor, lambda: _restarts(panel, images, target, theta, effort, work)
-    )
-    if not few:
-        values = steps.keep("values", Tensor, lambda: panel.towards(target)(found))
-        return [], to_records(
-            [Stair(beta=settings.betas[0], draws=found, log_q=None, values=values)]
+
+    def searched(starts: int, name: str) -> Tensor:
+        effort = Round(arms=starts, passes=starts * settings.pool, most=settings.pool)
+        return steps.keep(
+            name, Tensor, lambda: _restarts(panel, images, target, theta, effort, work)
         )
+
+    def without_density() -> tuple[list[LogVolume], list[StairRecord]]:
+        draws = searched(MANY, "many restarts")
+        values = steps.keep("values", Tensor, lambda: panel.towards(target)(draws))
+        stair = Stair(beta=settings.betas[0], draws=draws, log_q=None, values=values)
+        return [], to_records([stair])
+
+    if len(theta) > MOST_DIMENSIONS:
+        return without_density()
+    found = searched(RESTARTS, "restarts")
 
     def evaluate() -> Known:
         generator = stream(work.seed, "law", "uniform", target)
@@ -83,11 +89,13 @@ def law(
 
     known = steps.keep("uniform draws", Known, evaluate)
     total = steps_of_a_staircase(settings)
-    name = images.classes[target]
-    with work.progress.task(f"staircase of {name}", total) as task:
+    with work.progress.task(f"staircase of {images.classes[target]}", total) as task:
         on = objective_of_class(panel, images, found, known, target, settings, work.seed)
         stairs = recover(on, settings, work.seed, task.advance, steps)
-    uniform = known.values[: settings.uniform_draws, target]
+    values = known.values[:, target]
+    uniform, theirs = values[: settings.uniform_draws], values[settings.uniform_draws :]
+    if stairs[0].valid_fraction == 0 and bool((theirs >= stairs[0].beta).any()):
+        return without_density()
     volumes = [
         LogVolume(
             beta=stair.beta,

@@ -49,12 +49,14 @@ class RepairSettings:
 
 TABLES = RepairSettings()
 """What the tables of the paper are measured with."""
-REPAIR = RepairSettings(keep_clean=1.0, training=replace(TABLES.training, clip=0.03))
+REPAIR = RepairSettings(keep_clean=1.0)
 """What users get. Images without a trigger teach the network what it said before and nothing else,
-so that it changes where triggers are and stays as it was elsewhere. No step changes a weight tensor
-by much, so that one rate suits networks of every kind."""
+so that it changes where triggers are and stays as it was elsewhere."""
 
 
+SHORT_STEPS = 0.03
+"""Limit of the gradients of a weight tensor, as a share of its norm, for networks that a common
+rate would wreck."""
 LEAST_RATE = 0.3
 """Factor of the learning rate below which a backdoor is hidden rather than unlearnt."""
 
@@ -69,6 +71,7 @@ class Attempt:
             epochs.
         share: factor of the share of the images that carry triggers.
         layers: share of the weight tensors that are trained, the last ones.
+        clip: limit of the gradients, see :class:`~unbackdoor.training.TrainingSettings`.
 
     """
 
@@ -76,6 +79,7 @@ class Attempt:
     length: float = 1.0
     share: float = 1.0
     layers: float = 1.0
+    clip: float | None = field(default=None, metadata={"later": True})
 
     def __post_init__(self) -> None:
         expect_above(self, 0, "rate", "length", "share", "layers")
@@ -92,6 +96,7 @@ class Attempt:
             settings.training,
             learning_rate=self.rate * settings.training.learning_rate,
             epochs=max(1, round(self.length * settings.training.epochs)),
+            clip=self.clip,
         )
         return replace(
             settings,
@@ -127,8 +132,10 @@ class GuardSettings:
     watched: float = 0.5
     attempts: tuple[Attempt, ...] = (
         Attempt(),
+        Attempt(clip=SHORT_STEPS),
         Attempt(rate=0.5),
         Attempt(rate=0.3, length=3),
+        Attempt(rate=0.3, length=3, clip=SHORT_STEPS),
         Attempt(rate=0.1, length=3, share=0.5),
         Attempt(rate=0.3, length=3, layers=0.3),
     )

@@ -64,6 +64,7 @@ class Unlearning:
             share=settings.share,
             layers=attempt.layers,
             images_seen=settings.recipe(len(self.images)).epochs * len(self.images),
+            clip=settings.training.clip,
         )
 
     def __call__(self, network: nn.Module, attempt: Attempt, watch: Watch, work: Work) -> int:
@@ -103,6 +104,7 @@ class Blind:
                 training,
                 epochs=max(1, min(training.epochs, epochs)),
                 learning_rate=attempt.rate * training.learning_rate,
+                clip=attempt.clip,
             ),
         )
 
@@ -115,6 +117,7 @@ class Blind:
             share=0.0,
             layers=attempt.layers,
             images_seen=training.epochs * len(self.images),
+            clip=training.clip,
         )
 
     def __call__(self, network: nn.Module, attempt: Attempt, watch: Watch, work: Work) -> int:

@@ -67,6 +67,7 @@ class Attempted(msgspec.Struct, frozen=True, kw_only=True):
         share: share of the images that carried triggers.
         layers: share of the weight tensors that were trained, the last ones.
         images_seen: by the training.
+        clip: limit of the gradients of a weight tensor, as a share of its norm; None without one.
 
     """
 
@@ -75,6 +76,7 @@ class Attempted(msgspec.Struct, frozen=True, kw_only=True):
     share: float
     layers: float
     images_seen: int
+    clip: float | None = None
 
 
 class Watched(msgspec.Struct, frozen=True, kw_only=True):

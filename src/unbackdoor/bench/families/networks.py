@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from statistics import fmean
@@ -23,6 +23,7 @@ from unbackdoor.errors import ContentError
 from unbackdoor.models import Loaded, check_readable
 from unbackdoor.runtime.progress import Silent
 from unbackdoor.subject import Subject
+from unbackdoor.training import TrainingSettings
 from unbackdoor.triggers.notation import parse_trigger
 
 TRAINING = 4
@@ -168,8 +169,20 @@ def differences(recipe: Recipe, path: Path) -> list[str]:
         cover = round(backdoor.cover_of(trigger) * len(images)) if backdoor else 0
         theirs = (trigger.name, trigger.space.name, trigger.to_hex(), cover)
         wanted["triggers"] = [dict(zip(OF_A_TRIGGER, theirs, strict=True))]
-    said = {**facts, "triggers": _triggers(facts.get("triggers"), len(images))}
+    said = {
+        **facts,
+        "training": _training(facts.get("training")),
+        "triggers": _triggers(facts.get("triggers"), len(images)),
+    }
     return [name for name, value in wanted.items() if said.get(name) != value]
+
+
+def _training(said: object) -> object:
+    """Return the settings in a header with those that older files do not have."""
+    if not isinstance(said, dict):
+        return None
+    later = [one for one in fields(TrainingSettings) if one.metadata.get("later")]
+    return {**{one.name: one.default for one in later}, **cast("dict[str, object]", said)}
 
 
 def _triggers(entries: object, count: int) -> object:
