@@ -405,7 +405,7 @@ def test_what_a_network_prefers_without_a_trigger_is_no_sign_of_one() -> None:
 
 
 def test_what_was_trained_but_gently_is_told() -> None:
-    assert [attempt.gentle for attempt in GUARD.attempts] == [False, False, False, True, True]
+    assert [attempt.gentle for attempt in GUARD.attempts] == [False] * 5 + [True] * 2
     model = backdoored(normalised)
     whole = repaired(model, GuardSettings(attempts=(Attempt(),)), UNLEARNING)
     faster = replace(UNLEARNING, training=replace(UNLEARNING.training, learning_rate=0.3))
