@@ -69,6 +69,7 @@ NAN = float("nan")
         (GuardSettings, {"kept_back": 1.0}, "kept_back"),
         (Attempt, {"rate": 0.0}, "rate"),
         (Attempt, {"layers": 1.1}, "layers"),
+        (Attempt, {"clip": 0.0}, "clip"),
     ],
 )
 def test_a_setting_out_of_range_is_named(kind: Any, wrong: dict[str, Any], named: str) -> None:

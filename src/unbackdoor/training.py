@@ -43,8 +43,9 @@ class TrainingSettings:
         scaled: whether the learning rate of each weight follows its size. Then training has the
             same effect on two networks that compute the same function with differently scaled
             weights.
-        clip: the largest norm of a weight tensor's gradient, as a share of the tensor's own norm,
-            so that no step changes a weight by much; None for no limit.
+        clip: the largest norm of a weight tensor's step before rate and momentum, as a share of
+            the tensor's own norm; where ``scaled``, after the step is multiplied by the size. None
+            for no limit.
 
     """
 
@@ -286,13 +287,12 @@ def _groups(model: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]
 def _clip(groups: Sequence[Mapping[str, Any]], most: float) -> None:
     """Shorten each weight tensor's gradient G to ‖G‖ ≤ ``most``·‖W‖ / size.
 
-    A step then changes no weight tensor by more than a share of itself. What share a rate means
-    depends on the network: without normalisation, or with input that is not of about unit size, one
-    that suits most networks changes some by a multiple of themselves, and wrecks them. The division
-    by ``size``, by which the rate was multiplied, keeps the limit the same for networks that
-    compute the same function. A tensor of zeros can still grow. Biases and the weights of
-    normalisations are left alone. Adaptive
-    gradient clipping (Brock et al., ICML 2021), for tensors instead of their rows.
+    A step then changes no weight tensor by more than a share of its norm. How large a share a rate
+    means depends on the network: without normalisation, or with input that is not of about unit
+    size, one that suits most networks changes some by a multiple of themselves, and wrecks them.
+    The division by ``size``, by which the rate was multiplied, keeps the limit the same for
+    networks that compute the same function. Biases and the weights of normalisations are left
+    alone. Adaptive gradient clipping (Brock et al., ICML 2021), for tensors instead of their rows.
     """
     for group in groups:
         for parameter in group["params"]:

@@ -22,7 +22,7 @@ from unbackdoor.bench.families.recipes import RECIPES, Recipe
 from unbackdoor.bench.repairs import bench
 from unbackdoor.bench.repairs.recipes import CASES, Case
 from unbackdoor.bench.repairs.relearning import Further, relearn
-from unbackdoor.bench.repairs.repaired import Repaired, RepairedRow, divided
+from unbackdoor.bench.repairs.repaired import Before, Repaired, RepairedRow, divided
 from unbackdoor.bench.repairs.repairs import (
     REPAIRS,
     Given,
@@ -179,6 +179,54 @@ def test_networks_are_taken_from_a_folder_without_another_identity(
     planned = bench.plan(request_of(tmp_path, networks=folder))
     made = bench.plan(request_of(tmp_path, make=True))
     assert [spec.key for spec in planned] == [spec.key for spec in made[: len(SMALL)]]
+
+
+def test_networks_of_others_are_repaired_each_time_as_they_came(
+    small: Sequence[Case], tmp_path: Path
+) -> None:
+    case = small[0]
+    path = tmp_path / "theirs.safetensors"
+    path.write_bytes(Trained(recipe=case.attacked).run({}, "cpu"))
+    entry = f'path = "{path}"\narch = "{case.attacked.arch}"\ndata = "{case.attacked.data}"\n'
+    others = tmp_path / "others.toml"
+    others.write_text(
+        f'[[network]]\nname = "theirs"\n{entry}trigger = "white:3@5,5"\ntarget = 1\n'
+        f'[[network]]\nname = "theirs, clean"\n{entry}'
+    )
+    asked = request_of(tmp_path, listed=others)
+    specs = [spec for spec in bench.plan(asked) if isinstance(spec, Repaired)]
+    assert [spec.repair.name for spec in specs] == [one.name for one in SMALL[1:]]
+    assert {spec.before.network.name for spec in specs} == {"theirs"}
+    rows = measure(bench.BENCH, asked).rows
+    assert {(row.clean, row.asr_clean, row.excess) for row in rows} == {("", None, None)}
+    one, other = (specs[0].before.open({}, "cpu", 10).network for _ in range(2))
+    with torch.no_grad():  # others change a network in place
+        for parameter in one.parameters():
+            parameter.zero_()
+    third = specs[0].before.open({}, "cpu", 10).network
+    for ours, theirs in zip(other.parameters(), third.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+        assert bool(ours.any())
+    assert "`white:3@5,5` → 1" in {line["planted"] for line in table(rows)}
+
+
+def test_a_new_version_and_another_seed_are_another_measurement(
+    small: Sequence[Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Before(network=Trained(recipe=small[0].attacked), clean=None, seed=0)
+    spec = Repaired(before=before, repair=NeverAttacked(), count=5)
+    keys = {spec.key, replace(spec, count=6).key, replace(spec, repair=Ideal()).key}
+    keys.add(replace(spec, before=replace(before, seed=1)).key)
+    monkeypatch.setattr(Repaired, "version", Repaired.version + 1)
+    assert len(keys | {spec.key}) == 5
+
+
+def test_each_network_and_seed_has_a_division_of_its_own() -> None:
+    images = bright(400, 0)
+    parts = [divided(images, 20, name, seed) for name, seed in (("a", 0), ("b", 0), ("a", 1))]
+    assert len({tuple(part.defend.rows.tolist()) for part in parts}) == 3
+    again = divided(images, 20, "a", 0)
+    assert torch.equal(again.defend.rows, parts[0].defend.rows)
 
 
 def test_the_defender_has_none_of_the_images_that_are_measured(

@@ -272,7 +272,8 @@ class Bench(Machine):
     """For the same: another architecture than the default of the data set; its clean network is
     trained too."""
     make: bool = False
-    """For families and scan: train the networks that are not there, one to three minutes each."""
+    """For families, scan, repairs and relearning: train the networks that are not there, one to
+    five minutes each."""
     networks: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """For the same: a folder of NAME.safetensors that were trained by the same recipes."""
     list: File = None

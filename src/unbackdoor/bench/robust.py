@@ -185,7 +185,9 @@ def table(rows: Sequence[VariantRow]) -> list[Line]:
     for model, variant in dict.fromkeys((row.model, row.variant) for row in rows):
         own = [row for row in rows if (row.model, row.variant) == (model, variant)]
         levels = range(min(len(row.valid) for row in own))
-        volumes = [[row.log_volumes[level] for row in own] for level in levels]
+        # Where no density was estimated there are draws and no volumes.
+        known = range(min(len(row.log_volumes) for row in own))
+        volumes = [[row.log_volumes[level] for row in own] for level in known]
         lines.append(
             {
                 "model": f"`{model}`",

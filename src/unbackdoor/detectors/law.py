@@ -1,15 +1,16 @@
 """The law of the triggers that a detector found: MESA in the space of the best one.
 
 F is taken at the place where the trigger was found, over a few images that represent many. Where θ
-has more than :data:`MOST_DIMENSIONS` values no density is estimated, nor where the staircase ends
-below triggers that are known to work: a narrow summit is lost where a wide one is easier to climb.
-The draws are then the best triggers of several searches, which is all that a repair needs.
+has more than :data:`MOST_DIMENSIONS` values no density is estimated, nor where the staircase does
+not reach its first level though triggers are known that do: a narrow summit is lost where a wide
+hill is easier to climb. The draws are then the best triggers of several searches, which is all that
+a repair needs.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from unbackdoor.data import Images
 from unbackdoor.detectors.arms import ANYWHERE, Bandit
@@ -67,19 +68,18 @@ def law(
 
     def searched(starts: int, name: str) -> Tensor:
         effort = Round(arms=starts, passes=starts * settings.pool, most=settings.pool)
-        return steps.keep(
-            name, Tensor, lambda: _restarts(panel, images, target, theta, effort, work)
-        )
+        generator = stream(work.seed, "law", name, target)
+        return steps.keep(name, Tensor, lambda: _restarts(panel, images, target, effort, generator))
 
-    def without_density() -> tuple[list[LogVolume], list[StairRecord]]:
-        draws = searched(MANY, "many restarts")
+    def without_density(draws: Tensor) -> tuple[list[LogVolume], list[StairRecord]]:
         values = steps.keep("values", Tensor, lambda: panel.towards(target)(draws))
         stair = Stair(beta=settings.betas[0], draws=draws, log_q=None, values=values)
         return [], to_records([stair])
 
-    if len(theta) > MOST_DIMENSIONS:
-        return without_density()
-    found = searched(RESTARTS, "restarts")
+    few = len(theta) <= MOST_DIMENSIONS
+    found = torch.cat([theta[None], searched(RESTARTS if few else MANY, "restarts")])
+    if not few:
+        return without_density(found)
 
     def evaluate() -> Known:
         generator = stream(work.seed, "law", "uniform", target)
@@ -95,7 +95,7 @@ def law(
     values = known.values[:, target]
     uniform, theirs = values[: settings.uniform_draws], values[settings.uniform_draws :]
     if stairs[0].valid_fraction == 0 and bool((theirs >= stairs[0].beta).any()):
-        return without_density()
+        return without_density(torch.cat([found, searched(MANY - RESTARTS, "more restarts")]))
     volumes = [
         LogVolume(
             beta=stair.beta,
@@ -108,16 +108,16 @@ def law(
 
 
 def _restarts(
-    panel: Panel, images: Images, target: int, theta: Tensor, effort: Round, work: Work
+    panel: Panel, images: Images, target: int, effort: Round, generator: Generator
 ) -> Tensor:
-    """Return the trigger and others of its space that a search finds, ``(1 + starts, n)``."""
+    """Return triggers of the panel's space that a search finds, ``(starts, n)``."""
     space = panel.space
     bandit = Bandit(
         model=panel.model,
         images=images,
         space=space.space if isinstance(space, At) else space,
         temperature=panel.temperature,
-        generator=stream(work.seed, "law", "restarts", target),
+        generator=generator,
     )
     if isinstance(space, At):
         choice = torch.tensor([space.arm])
@@ -125,4 +125,4 @@ def _restarts(
         columns = space.coarse_arms(images.shape).shape[1]
         choice = torch.full((1, columns), ANYWHERE)
     arms = bandit.start(torch.full((effort.arms,), target), choice.expand(effort.arms, -1))
-    return torch.cat([theta[None], bandit.play(arms, effort).theta])
+    return bandit.play(arms, effort).theta

@@ -84,6 +84,8 @@ class Attempt:
     def __post_init__(self) -> None:
         expect_above(self, 0, "rate", "length", "share", "layers")
         expect(self, 0, 1, "layers")
+        if self.clip is not None:
+            expect_above(self, 0, "clip")
 
     @property
     def gentle(self) -> bool:
@@ -96,7 +98,7 @@ class Attempt:
             settings.training,
             learning_rate=self.rate * settings.training.learning_rate,
             epochs=max(1, round(self.length * settings.training.epochs)),
-            clip=self.clip,
+            clip=settings.training.clip if self.clip is None else self.clip,
         )
         return replace(
             settings,

@@ -104,7 +104,7 @@ class Blind:
                 training,
                 epochs=max(1, min(training.epochs, epochs)),
                 learning_rate=attempt.rate * training.learning_rate,
-                clip=attempt.clip,
+                clip=training.clip if attempt.clip is None else attempt.clip,
             ),
         )
 

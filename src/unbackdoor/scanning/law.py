@@ -13,8 +13,7 @@ from unbackdoor.triggers.values import from_bytes
 def staircase(record: ClassRecord, *, equal: bool = False) -> Staircase:
     """Return the recovered law of a class that a result holds.
 
-    Where no law was recovered, because the triggers have too many parameters, it is the one that
-    always draws the best trigger.
+    Where no law was recovered it is the one that always draws the best trigger.
 
     Args:
         record: of the class.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -133,7 +134,8 @@ class Listed:
         subject = self.opened(inputs, device)
         parts = (subject.images, subject.reserve)
         images = joined([each for part in parts for each in (part.defend, part.evaluate)])
-        return replace(subject.loaded, module=subject.network), images
+        # Of files that were read before, the same network comes again; a repair may change it.
+        return replace(subject.loaded, module=copy.deepcopy(subject.network)), images
 
 
 def listed(path: Path) -> list[Listed]:

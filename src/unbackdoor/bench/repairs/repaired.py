@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unbackdoor.attack import Backdoor
+from unbackdoor.attack.goal import ALL_TO_ONE
 from unbackdoor.attack.implant import measure
 from unbackdoor.bench.families.networks import Trained
 from unbackdoor.bench.families.others import Listed
@@ -168,10 +169,12 @@ class RepairedRow(msgspec.Struct, frozen=True, kw_only=True):
         arch: its architecture.
         trigger: the planted trigger.
         target: the attacked class.
+        mode: the attacker's goal.
         clean: name of the network that was never attacked; empty where there is none.
         repair: its name.
         seed: of the repair.
         images: number of clean images that the repair had.
+        asked: how many it was to have, of which some data has fewer.
         unseen: number of images that everything is measured on.
         accuracy_before: before it.
         asr_before: before it.
@@ -203,6 +206,8 @@ class RepairedRow(msgspec.Struct, frozen=True, kw_only=True):
     accuracy_before: float
     asr_before: float
     asr_clean: float | None = None
+    mode: str = ALL_TO_ONE
+    asked: int = 0
     accuracy_after: float | None = None
     asr_after: float | None = None
     broken: int = 0
@@ -254,8 +259,8 @@ class Repaired(Spec):
     @property
     def key(self) -> str:
         """The networks and the seed, the repair, and its images."""
-        asked = (self.repair, *self.further)
-        return key_of(self.before.key, self.count, *(fingerprint(one) for one in asked))
+        asked = [fingerprint(one) for one in (self.repair, *self.further)]
+        return key_of(self.before.key, self.version, self.count, *asked)
 
     @property
     def seed(self) -> int:
@@ -283,16 +288,20 @@ class Repaired(Spec):
             arch=opened.loaded.arch or "",
             trigger=truth.trigger or "",
             target=truth.target,
+            mode=truth.mode,
             clean=before.clean,
             repair=self.repair.name,
             seed=self.seed,
             images=len(images.defend),
+            asked=self.count,
             unseen=len(images.evaluate),
             accuracy_before=before.accuracy,
             asr_before=before.asr,
             asr_clean=before.asr_clean,
             versions=versions(),
         )
+        if not len(images.defend):
+            return msgspec.structs.replace(row, refused="there is no image of each class for it.")
         was_right = _right(network, images.evaluate)
         given = Given(
             network=network,

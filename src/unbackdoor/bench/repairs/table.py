@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
+from unbackdoor.bench.families.truth import Truth
 from unbackdoor.bench.framework.table import Line, averaged, networks
 from unbackdoor.bench.repairs.repaired import RepairedRow
 
@@ -26,7 +27,7 @@ def relearning(rows: Sequence[RepairedRow]) -> list[Line]:
     return [
         {
             "repair": own[0].repair,
-            "clean images": f"{own[0].images:,}",
+            "clean images": f"{own[0].asked or own[0].images:,}",
             "networks": f"{len({row.network for row in own})}",
             "after the repair": averaged([row.asr_after for row in own]),
             **{name: averaged(_after(own, name)) for name in names},
@@ -37,8 +38,11 @@ def relearning(rows: Sequence[RepairedRow]) -> list[Line]:
 
 def groups(rows: Sequence[RepairedRow]) -> list[list[RepairedRow]]:
     """Return the rows of each repair with each number of images, as they occur."""
-    keys = dict.fromkeys((row.images, row.repair) for row in rows)
-    return [[row for row in rows if (row.images, row.repair) == key] for key in keys]
+
+    def key(row: RepairedRow) -> tuple[int, str]:
+        return row.asked or row.images, row.repair
+
+    return [[row for row in rows if key(row) == one] for one in dict.fromkeys(map(key, rows))]
 
 
 def _after(rows: Sequence[RepairedRow], name: str) -> list[float]:
@@ -48,11 +52,12 @@ def _after(rows: Sequence[RepairedRow], name: str) -> list[float]:
 def _line(rows: Sequence[RepairedRow], name: str | None = None) -> Line:
     first = rows[0]
     done = [row for row in rows if row.accuracy_after is not None]
+    planted = Truth(trigger=first.trigger, mode=first.mode, target=first.target)
     return {
         "network": name or first.network,
-        "planted": NONE if name else f"`{first.trigger}` → {first.target}",
+        "planted": NONE if name else planted.words,
         "repair": first.repair,
-        "clean images": f"{first.images:,}",
+        "clean images": f"{first.asked or first.images:,}",
         "accuracy before": averaged([row.accuracy_before for row in rows], lowest=True),
         "after": averaged([row.accuracy_after for row in rows], lowest=True),
         "lost": averaged([row.lost for row in rows]),
