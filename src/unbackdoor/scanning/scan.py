@@ -52,7 +52,8 @@ MOST_LAWS = 3
 NOT_SEARCHED = (
     "backdoors that only images of some classes obey; triggers that send each class to another, "
     "other than patches, blends and warps; patches that are larger or patterns that are stronger "
-    "than these; changes outside the picture, such as a scene, an order or a time"
+    "than these, as most colour filters of attackers are; changes outside the picture, such as a "
+    "scene, an order or a time"
 )
 
 

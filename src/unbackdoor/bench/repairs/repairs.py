@@ -32,6 +32,7 @@ from unbackdoor.repairing.rivals.sau import SauSettings
 from unbackdoor.repairing.settings import (
     GUARD,
     REPAIR,
+    SHORT_STEPS,
     TABLES,
     Attempt,
     GuardSettings,
@@ -253,6 +254,7 @@ REPAIRS: tuple[Repair, ...] = (
     Ideal(),
     Ideal(attempt=LOW_RATE, label="low rate"),
     Ideal(attempt=LAST_LAYERS, label="last layers"),
+    Ideal(attempt=Attempt(clip=SHORT_STEPS), label="short steps"),
     Ours(),
     Other(settings=ClpSettings()),
     Other(settings=TuningSettings(training=SHORT)),
@@ -263,8 +265,9 @@ REPAIRS: tuple[Repair, ...] = (
     Other(settings=AnpSettings(steps=400)),
     Other(settings=SauSettings(rounds=8, batch=64, learning_rate=5e-4)),
 )
-"""The controls, ours, and the others, cheap ones first. Two controls unlearn the planted trigger
-with the rate or the layers of the guard's gentle attempts and the labels of the one before them.
+"""The controls, ours, and the others, cheap ones first. Three controls unlearn the planted trigger
+with the rate, the layers or the short steps of attempts of the guard and the labels of the one
+before them.
 Where the published work would take an hour of a processor for each network it is less here: of
 fine-tuning and FT-SAM 20 epochs, of ANP 400 steps of 2,000, of SAU a third of the steps at five
 times the rate."""
