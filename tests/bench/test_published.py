@@ -13,6 +13,10 @@ from unbackdoor.bench.framework.store import Store
 from unbackdoor.bench.modes import bench as modes
 from unbackdoor.bench.reference import bench as reference
 from unbackdoor.bench.reference import comparisons, panels
+from unbackdoor.bench.repairs import table as repairs_table
+from unbackdoor.bench.repairs.recipes import CASES
+from unbackdoor.bench.repairs.repaired import RepairedRow
+from unbackdoor.bench.repairs.repairs import REPAIRS
 from unbackdoor.bench.toys import bench as toys
 from unbackdoor.bench.toys import estimates
 from unbackdoor.runtime.progress import Silent
@@ -51,6 +55,19 @@ def by_settings(of: str) -> list[list[shipped.ShippedRow]]:
         if row.model.startswith(of):
             tables.setdefault(row.settings, []).append(row)
     return list(tables.values())
+
+
+def test_the_repairs_of_our_networks_are_those_of_the_store() -> None:
+    cases = [case.attacked.name for case in CASES]
+    names = [repair.name for repair in REPAIRS]
+    kept = Store(ROOT / "results", "repairs", RepairedRow).read().values()
+    rows = sorted(
+        (row for row in kept if row.network in cases),
+        key=lambda row: (cases.index(row.network), names.index(row.repair)),
+    )
+    text = (ROOT / "docs" / "repair.md").read_text()
+    assert markdown(repairs_table.table(rows)) in text
+    assert markdown(repairs_table.relearning(rows)) in text
 
 
 def test_the_profile_is_that_of_the_store() -> None:
