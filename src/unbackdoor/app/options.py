@@ -255,13 +255,13 @@ class Bench(Machine):
     """Which models, for benchmarks that take models; every shipped one when left out."""
     seeds: int | None = None
     """How many seeds, counted up from --seed; when left out 5, but 3 for families and evasion, 1
-    for bag, few, scan, profile, paper and paper-features."""
+    for bag, few, scan, repairs, relearning, profile, paper and paper-features."""
     store: Path = Path("results")
     """Folder that keeps finished rows, so that a second run computes only the missing ones."""
     only: Text = None
     """For paper and paper-features: only these attacks, such as cifar10-bw:170,cifar10-rgb:0; for
-    paper-robust: one attack; for families, bag, evasion, few and scan: only these
-    networks, such as slim-sin."""
+    paper-robust: one attack; for families, bag, evasion, few, scan, repairs and relearning: only
+    these networks, such as slim-sin."""
     columns: Literal["main", "all"] = "main"
     """For paper: no defence, fine-tuning, the original, one reversed trigger and our default; or
     all."""

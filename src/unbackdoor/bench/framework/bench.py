@@ -42,7 +42,7 @@ class Request:
         arch: of the paper's networks; the data set's own when left out.
         make: whether the networks of families that are not there are trained.
         networks: folder of networks of families that were trained before.
-        listed: file that lists networks of others, for families and scan.
+        listed: file that lists networks of others, for families, scan and repairs.
         methods: names of detectors for scan, separated by commas; those it runs unasked when left
             out.
         limit: seconds after which no further piece is started.
