@@ -228,14 +228,28 @@ FOREIGN = ["squeezenet", "shufflenet", "resnet50", "densenet121"]
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_a_graph_of_another_exporter_is_run(name: str) -> None:
+def test_a_graph_of_another_exporter_is_run(name: str, tmp_path: Path) -> None:
     """ONNX ships the graphs of well-known classifiers as Caffe2 exported them, for one image."""
-    path = LIGHT / f"light_{name}.onnx"
-    graph = load(str(path)).module
+    graph = load(without_softmax(name, tmp_path / "m.onnx")).module
     out = TensorProto.FromString((LIGHT / f"light_{name}_output_0.pb").read_bytes())
     images = torch.zeros(2, 3, 224, 224)
     with torch.no_grad():
         assert graph(images).shape[1:] == tuple(out.dims)[1:]
+
+
+def without_softmax(name: str, path: Path) -> str:
+    """Write such a graph up to its logits.
+
+    All weights are the same, so a thousand equal logits can be immense. Where a processor rounds
+    some columns of a product otherwise, a softmax of them is one or the other by chance.
+    """
+    model = onnx.load(LIGHT / f"light_{name}.onnx")
+    last = model.graph.node[-1]
+    if last.op_type == "Softmax":
+        model.graph.output[0].name = last.input[0]
+        model.graph.node.remove(last)
+    onnx.save(model, path)
+    return str(path)
 
 
 def enlivened(name: str, classes: int, path: Path) -> str:
