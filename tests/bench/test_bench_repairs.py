@@ -305,6 +305,7 @@ def row(repair: str, **more: Any) -> RepairedRow:
         "clean": "clean",
         "seed": 0,
         "images": 500,
+        "asked": 500,
         "unseen": 1000,
         "accuracy_before": 0.75,
         "accuracy_after": 0.74,

@@ -115,8 +115,7 @@ class Before(Spec):
         """
         loaded, images = self.network.beside_unused(inputs, device)
         backdoor = self.network.truth.backdoor(len(images.classes), images.shape)
-        if backdoor is None:
-            raise ContentError(f"--list: {self.network.name} names no trigger to repair.")
+        assert backdoor is not None
         return Opened(
             loaded=loaded,
             clean=self.clean.beside_unused(inputs, device)[0].module if self.clean else None,
@@ -202,12 +201,12 @@ class RepairedRow(msgspec.Struct, frozen=True, kw_only=True):
     repair: str
     seed: int
     images: int
+    asked: int
     unseen: int
     accuracy_before: float
     asr_before: float
     asr_clean: float | None = None
     mode: str = ALL_TO_ONE
-    asked: int = 0
     accuracy_after: float | None = None
     asr_after: float | None = None
     broken: int = 0

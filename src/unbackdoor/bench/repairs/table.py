@@ -27,7 +27,7 @@ def relearning(rows: Sequence[RepairedRow]) -> list[Line]:
     return [
         {
             "repair": own[0].repair,
-            "clean images": f"{own[0].asked or own[0].images:,}",
+            "clean images": f"{own[0].asked:,}",
             "networks": f"{len({row.network for row in own})}",
             "after the repair": averaged([row.asr_after for row in own]),
             **{name: averaged(_after(own, name)) for name in names},
@@ -40,7 +40,7 @@ def groups(rows: Sequence[RepairedRow]) -> list[list[RepairedRow]]:
     """Return the rows of each repair with each number of images, as they occur."""
 
     def key(row: RepairedRow) -> tuple[int, str]:
-        return row.asked or row.images, row.repair
+        return row.asked, row.repair
 
     return [[row for row in rows if key(row) == one] for one in dict.fromkeys(map(key, rows))]
 
@@ -57,7 +57,7 @@ def _line(rows: Sequence[RepairedRow], name: str | None = None) -> Line:
         "network": name or first.network,
         "planted": NONE if name else planted.words,
         "repair": first.repair,
-        "clean images": f"{first.asked or first.images:,}",
+        "clean images": f"{first.asked:,}",
         "accuracy before": averaged([row.accuracy_before for row in rows], lowest=True),
         "after": averaged([row.accuracy_after for row in rows], lowest=True),
         "lost": averaged([row.lost for row in rows]),
