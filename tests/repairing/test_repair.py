@@ -16,10 +16,11 @@ from unbackdoor.data import Split
 from unbackdoor.errors import InsufficientDataError
 from unbackdoor.metrics import attack_success
 from unbackdoor.models import freeze
-from unbackdoor.repairing import Asked, How, Plan, Planner
+from unbackdoor.repairing import Asked, How, Lesson, Plan, Planner
+from unbackdoor.repairing.plan import Charge, always
 from unbackdoor.repairing.repair import kept_apart
 from unbackdoor.repairing.settings import GUARD, RepairSettings
-from unbackdoor.results import ScanResult, verdict
+from unbackdoor.results import Assumption, RepairResult, ScanResult, verdict
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
 from unbackdoor.scanning import Described, scan
@@ -139,6 +140,44 @@ def test_the_planted_trigger_is_unlearnt_and_the_control_keeps_it(
     assert guard.unseen == len(fresh) + len(reserve.defend) + len(reserve.evaluate)
     assert guard.watched == len(kept_apart(first.defend, GUARD.kept_back)[1]) + len(beside)
     assert verdict(result) == "clean"
+
+
+def test_what_the_scan_after_a_repair_still_finds_is_unlearnt_in_another_round(
+    network: nn.Sequential, planted: Planted, found: ScanResult
+) -> None:
+    first, reserve = api._split(*pictures(), None).divide(FIRST_SHARE)
+    another = Lesson(SPACE, always(torch.full((12,), 0.5)))
+    assumed = Assumption(basis="found", sentence="It is grey.", targets=[1])
+    settings = RepairSettings(
+        training=TrainingSettings(epochs=12, batch_size=32, learning_rate=0.05, shift=0)
+    )
+
+    def repaired(rounds: int) -> tuple[float, RepairResult]:
+        module, result = repairing.repair(
+            network,
+            Plan(found=found, assumed=assumed, charges=(Charge(1, another),)),
+            repairing.Parts(first, reserve),
+            How(unlearning=settings, guard=replace(GUARD, rounds=rounds), scanning=SCANNING),
+            repairing.Controls(),
+            Work(seed=0),
+        )
+        assert result.guard is not None
+        assert result.guard.outcome == "kept"
+        assert result.assumed is not None
+        assert result.assumed.targets == [1]
+        return rate(module, planted), result
+
+    left, once = repaired(1)
+    assert left > 0.5
+    assert verdict(once) == "backdoored"
+    assert once.assumed == assumed
+    less, again = repaired(3)
+    assert less < left
+    assert again.rescan is not None
+    assert again.rescan.verdict == "clean"
+    assert again.assumed is not None
+    assert again.assumed.sentence.startswith("It is grey. After that the scan still found triggers")
+    assert again.image_passes > 1.5 * once.image_passes
 
 
 def test_a_clean_verdict_leaves_nothing_to_repair(network: nn.Module) -> None:

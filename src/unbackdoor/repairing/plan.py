@@ -181,6 +181,35 @@ class Planner:
             return self._plan("found", found, found.targets)
         return self._plan("suspected", found, suspected(found))
 
+    def further(self, plan: Plan, again: ScanResult | None) -> Plan | None:
+        """Return a plan with what a scan of the repaired network found as well; None if nothing.
+
+        That are the classes that it names, or else those of the plan that it leaves open. Where the
+        user named the trigger, or wants none, there is no more to unlearn.
+
+        Args:
+            plan: what was unlearnt; the network here is what came of it.
+            again: the scan of it.
+
+        """
+        if again is None or plan.assumed.basis in {"trigger", "blind"}:
+            return None
+        left = [one for one in plan.assumed.targets if again.classes[one].status == "suspicious"]
+        basis: Basis = "found" if again.targets else "suspected"
+        if not again.spaces or not (targets := again.targets or left):
+            return None
+        more = self._charges(basis, again, targets)
+        also = " and ".join(
+            f"{again.classes[one].space} ({again.classes[one].asr:.0%})" for one in targets
+        )
+        sentence = (
+            f"{plan.assumed.sentence} After that the scan still found triggers towards "
+            f"{_named(again, targets)}: {also}. They are unlearnt together with the others."
+        )
+        every = sorted({*plan.assumed.targets, *targets})
+        assumed = msgspec.structs.replace(plan.assumed, sentence=sentence, targets=every)
+        return Plan(found=plan.found, assumed=assumed, charges=(*plan.charges, *more))
+
     def _known(self, found: ScanResult, trigger: Trigger, target: int) -> Plan:
         lesson = Lesson(trigger.space, always(trigger.theta))
         sentence = (
@@ -196,9 +225,7 @@ class Planner:
                 f"--scan: the verdict is {found.verdict}, so there is nothing to unlearn; nothing "
                 f"was written. Name a --trigger with its --target, a --target, or --blind."
             )
-        charges = [self._charge(basis, found.classes[target]) for target in targets]
-        # A trigger that sends each class to its own stands in the record of each of them.
-        charges = list({one.goal or one.target: one for one in charges}.values())
+        charges = self._charges(basis, found, targets)
         names = _named(found, targets)
         sentence = {
             "found": f"The triggers that the scan found towards {names} are unlearnt.",
@@ -210,7 +237,14 @@ class Planner:
             "cannot be measured.",
         }[basis]
         assumed = Assumption(basis=basis, sentence=sentence, targets=[*targets])
-        return Plan(found=found, assumed=assumed, charges=tuple(charges))
+        return Plan(found=found, assumed=assumed, charges=charges)
+
+    def _charges(
+        self, basis: Basis, found: ScanResult, targets: Sequence[int]
+    ) -> tuple[Charge, ...]:
+        charges = [self._charge(basis, found.classes[target]) for target in targets]
+        # A trigger that sends each class to its own stands in the record of each of them.
+        return tuple({one.goal or one.target: one for one in charges}.values())
 
     def _charge(self, basis: Basis, record: ClassRecord) -> Charge:
         """Return the triggers towards a class: draws of the law, or the best one without a law."""

@@ -16,7 +16,7 @@ from unbackdoor.metrics import changed, predict
 from unbackdoor.models import freeze
 from unbackdoor.repairing.guard import Chosen, guarded, train_last
 from unbackdoor.repairing.lookout import Lookout, judged
-from unbackdoor.repairing.plan import Course, Plan
+from unbackdoor.repairing.plan import Course, Plan, Planner
 from unbackdoor.repairing.rates import Rates, lesson_of
 from unbackdoor.repairing.settings import GUARD, REPAIR, GuardSettings, RepairSettings
 from unbackdoor.repairing.unlearn import Recalled, unlearn
@@ -93,8 +93,10 @@ def repair(
 ) -> tuple[nn.Module, RepairResult]:
     """Return a repaired copy of ``model`` and the measurements.
 
-    Where no state of the repair is good enough, the copy is as the model came or the best attempt,
-    and the result says that it is not repaired: it has no second scan.
+    Where the scan of the copy still finds triggers towards a class whose triggers were unlearnt, or
+    towards any class for certain, these are unlearnt from ``model`` together with the others, in
+    another round. Where no state of the repair is good enough, the copy is as the model came or the
+    best attempt, and the result says that it is not repaired: it has no second scan.
 
     Args:
         model: the classifier, not changed.
@@ -110,10 +112,109 @@ def repair(
     """
     images.reserve.require(FEWEST_PER_CLASS)
     began = time.perf_counter()
+    original = Recalled(freeze(model))
+    rounds = [_round(model, plan, images, how, original, work)]
+    while len(rounds) < how.guard.rounds and rounds[-1].done:
+        own = work.within(f"round {len(rounds) + 1}")
+        planner = Planner(
+            model=freeze(rounds[-1].chosen.network),
+            images=images.reserve.defend,
+            scanning=how.scanning,
+            work=own,
+        )
+        if (more := planner.further(rounds[-1].plan, rounds[-1].again)) is None:
+            break
+        rounds.append(_round(model, more, images, how, original, own, planner.model.passes))
+    # A later round that comes to nothing leaves what the one before it came to.
+    taken = next((one for one in reversed(rounds) if one.done), rounds[0])
+    chosen, guard, charges = taken.chosen, taken.guard, taken.plan.charges
+    name = "repaired" if taken.done else "best attempt"
+    networks = {"before": model, **({} if guard.taken is None else {name: chosen.network})}
+    passes = sum(one.passes for one in rounds)
+    if taken.done:
+        courses: dict[str, Course] = {"fine-tuned": None}
+        if controls.planted:
+            courses["ideal"] = lesson_of(controls.planted)
+        tuned, more_passes = _controls(model, taken.unlearning, courses, chosen, work)
+        networks |= tuned
+        passes += more_passes
+    if controls.reference is not None:
+        networks["clean reference"] = controls.reference
+    rates = Rates(
+        images=images.first.evaluate,
+        charges=charges,
+        planted=controls.planted,
+        seed=work.seed,
+    )
+    rows, more_passes = _table(networks, rates, work)
+    result = RepairResult(
+        scan=plan.found,
+        rescan=taken.again,
+        assumed=taken.plan.assumed,
+        guard=guard,
+        rows=rows,
+        output="",
+        sha256="",
+        settings={**msgspec.to_builtins(how.unlearning), "guard": msgspec.to_builtins(how.guard)},
+        seed=work.seed,
+        image_passes=passes + more_passes,
+        seconds=time.perf_counter() - began,
+        versions=versions(),
+    )
+    return chosen.network, result
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Round:
+    """Triggers that were unlearnt from the network as it came, and the scan after that.
+
+    Args:
+        plan: the triggers.
+        unlearning: how.
+        chosen: what the guard let through.
+        guard: the record of it.
+        again: the scan after it; None where no state was good enough.
+        passes: images through networks.
+
+    """
+
+    plan: Plan
+    unlearning: Unlearning
+    chosen: Chosen
+    guard: Guarded
+    again: ScanResult | None
+    passes: int
+
+    @property
+    def done(self) -> bool:
+        """Whether there is a repaired network."""
+        return self.again is not None
+
+
+def _round(
+    model: nn.Module,
+    plan: Plan,
+    images: Parts,
+    how: How,
+    original: Recalled,
+    work: Work,
+    passes: int = 0,
+) -> _Round:
+    """Unlearn what is planned, and scan again where a state is good enough.
+
+    Args:
+        model: the classifier, not changed.
+        plan: what is unlearnt.
+        images: clean images.
+        how: the recipe, the guard, and the second scan.
+        original: the classifier's answers.
+        work: seed, progress and journal.
+        passes: images through networks for the plan.
+
+    """
     learn, watched = kept_apart(images.first.defend, how.guard.kept_back)
     beside, unseen = images.not_learnt(how.guard.watched)
     lookout = Lookout(model, watched, plan.charges, how.guard, work.seed, beside)
-    original = Recalled(freeze(model))
     unlearning = Unlearning(
         course=plan.course, images=learn, settings=how.unlearning, original=original
     )
@@ -121,41 +222,11 @@ def repair(
     chosen = guarded(model, lookout, way, how.guard, work)
     guard = _told(model, chosen, unseen, lookout.count, how.guard)
     done = guard.outcome in {"kept", "unsure"}
-    name = "repaired" if done else "best attempt"
-    networks = {"before": model, **({} if guard.taken is None else {name: chosen.network})}
-    passes = chosen.passes + 2 * guard.unseen
-    if done:
-        courses: dict[str, Course] = {"fine-tuned": None}
-        if controls.planted:
-            courses["ideal"] = lesson_of(controls.planted)
-        tuned, more = _controls(model, unlearning, courses, chosen, work)
-        networks |= tuned
-        passes += more
-    if controls.reference is not None:
-        networks["clean reference"] = controls.reference
-    rates = Rates(
-        images=images.first.evaluate,
-        charges=plan.charges,
-        planted=controls.planted,
-        seed=work.seed,
-    )
-    rows, more = _table(networks, rates, work)
     again = _scanned_again(chosen.network, plan.found, images, how, work) if done else None
-    result = RepairResult(
-        scan=plan.found,
-        rescan=again,
-        assumed=plan.assumed,
-        guard=guard,
-        rows=rows,
-        output="",
-        sha256="",
-        settings={**msgspec.to_builtins(how.unlearning), "guard": msgspec.to_builtins(how.guard)},
-        seed=work.seed,
-        image_passes=passes + more + (again.image_passes if again else 0),
-        seconds=time.perf_counter() - began,
-        versions=versions(),
+    passes += chosen.passes + 2 * guard.unseen + (again.image_passes if again else 0)
+    return _Round(
+        plan=plan, unlearning=unlearning, chosen=chosen, guard=guard, again=again, passes=passes
     )
-    return chosen.network, result
 
 
 def kept_apart(images: Images, share: float) -> tuple[Images, Images]:
@@ -297,7 +368,9 @@ def _sentence(
         f"Of {count} images that the repair had not seen, {broken} that were right are wrong after "
         f"it, and {mended} that were wrong are right"
     )
-    gains = f"accuracy fell by {lost:.1%}" if lost > 0 else f"accuracy rose by {-lost:.1%}"
+    gains = f"accuracy fell by {lost:.1%}" if lost > 0 else f"accuracy rose by {abs(lost):.1%}"
+    if broken == mended:
+        gains = "accuracy is what it was"
     return {
         "kept": f"{changed}: {gains}; {allowed:.1%} was allowed.",
         "unsure": f"{changed}: {gains}, where {allowed:.1%} was allowed. With so few images that "

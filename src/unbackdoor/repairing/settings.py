@@ -126,6 +126,8 @@ class GuardSettings:
             network as it came, whose accuracy lies between the two.
         looks: how often an attempt is watched.
         stamped: about how many images carry triggers in one look; few images are stamped often.
+        rounds: how often triggers are unlearnt at most: again where the scan after it still finds
+            some, together with these.
 
     """
 
@@ -146,10 +148,11 @@ class GuardSettings:
     mixes: tuple[float, ...] = (0.7, 0.5)
     looks: int = 6
     stamped: int = 500
+    rounds: int = field(default=3, metadata={"later": True})
 
     def __post_init__(self) -> None:
         expect(self, 0, 1, "max_accuracy_lost", "enough", "watched")
-        expect(self, 1, inf, "looks", "stamped")
+        expect(self, 1, inf, "looks", "stamped", "rounds")
         if not 0 < self.kept_back < 1:
             raise ArgumentError(f"kept_back: expected a share below 1, came {self.kept_back}.")
         if not all(factor > 1 for factor in self.stronger):

@@ -155,8 +155,8 @@ class RepairResult(msgspec.Struct, frozen=True, kw_only=True, tag="repair", tag_
     Args:
         schema_version: of this layout.
         scan: the scan that the repair started from.
-        rescan: the scan of the repaired model, with another seed and images that were not used
-            before; None where no repaired model came about.
+        rescan: the scan of the repaired model, with another seed and images that neither the first
+            scan nor any retraining used; None where no repaired model came about.
         assumed: what was taken for the backdoor; None in older results, which took the targets.
         guard: how the repair was watched; None in older results, which were not.
         rows: the table.
