@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import warnings
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
 from torch.optim.swa_utils import AveragedModel
 
 from unbackdoor.errors import ContentError
@@ -163,6 +165,25 @@ def test_a_network_that_wraps_what_the_file_holds(
     loaded = load(str(tmp_path / "m.pt"), arch.replace("Small", "Wrapped"))
     images = torch.rand(2, 3, 9, 9)
     assert torch.equal(loaded.module(images), network(images))
+
+
+@pytest.mark.parametrize("before", ["", "module."])
+def test_a_network_that_was_pruned_answers_as_with_its_masks(
+    network: nn.Module, arch: str, tmp_path: Path, before: str
+) -> None:
+    pruned = copy.deepcopy(network)
+    prune.l1_unstructured(pruned.fc, "weight", 0.5)
+    prune.l1_unstructured(pruned.conv1, "bias", 0.5)
+    state = {before + key: tensor for key, tensor in of(pruned).items()}
+    assert f"{before}fc.weight_orig" in state
+    torch.save(state, tmp_path / "m.pt")
+    loaded = load(str(tmp_path / "m.pt"), arch)
+    images = torch.rand(2, 3, 9, 9)
+    assert torch.equal(loaded.module(images), pruned(images))
+    assert not torch.equal(loaded.module(images), network(images))
+    assert "the masks of pruning were applied to" in loaded.notes[0].lower()
+    both = state | {f"{before}fc.weight": torch.zeros(4, 8)}
+    assert "surplus" in refused(both, arch, tmp_path)
 
 
 def refused(content: object, arch: str, tmp_path: Path) -> str:

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from unbackdoor.errors import ContentError, printable
 
+WHOLE, MASK = "_orig", "_mask"
+"""What torch.nn.utils.prune makes of the name of a tensor: its values, and which of them count."""
 COUNTED = "num_batches_tracked"
 """How many batches a BatchNorm has seen: older files lack it, and no answer depends on it."""
 AVERAGED = "n_averaged"
@@ -62,15 +64,39 @@ def named(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str) 
         ContentError: the network is in the file several times, or other layers stand beside it.
 
     """
+    state, pruned = _pruned(state, wanted)
     fits = all(name in state or name.endswith(COUNTED) for name in wanted)
     found = Named(dict(state)) if fits and state.keys() <= wanted.keys() else None
     found = found or _unwrapped(state, wanted, what)
+    found = Named(found.state, (*pruned, *found.notes))
     missing = [name for name in wanted if name.endswith(COUNTED) and name not in found.state]
     if not missing:
         return found
     counts = {name: torch.zeros(wanted[name].shape, dtype=wanted[name].dtype) for name in missing}
     note = f"{COUNTED} is missing {len(missing)} times and was set to 0"
     return Named({**found.state, **counts}, (*found.notes, note))
+
+
+def _pruned(
+    state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
+) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
+    """Return the tensors with masks applied, as the network applies them, and words about it."""
+    masked = {
+        name.removesuffix(WHOLE): (name, mask)
+        for name, tensor in state.items()
+        if name.endswith(WHOLE)
+        and (mask := name.removesuffix(WHOLE) + MASK) in state
+        and state[mask].shape == tensor.shape
+    }
+    if not masked or any(name.endswith((WHOLE, MASK)) for name in wanted):
+        return state, ()
+    parts = {part for pair in masked.values() for part in pair}
+    plain = {name: tensor for name, tensor in state.items() if name not in parts}
+    if plain.keys() & masked.keys():  # the file has these values too
+        return state, ()
+    applied = {name: state[whole] * state[mask] for name, (whole, mask) in masked.items()}
+    shown, more = _shortened([printable(name)[:80] for name in applied], EACH)
+    return {**plain, **applied}, (f"the masks of pruning were applied to {shown}{more}",)
 
 
 def _unwrapped(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str) -> Named:
