@@ -20,7 +20,7 @@ from unbackdoor.errors import ArgumentError
 from unbackdoor.metrics import accuracy, attack_success, predict
 from unbackdoor.models import freeze
 from unbackdoor.repairing import Charge, Lesson, Recalled
-from unbackdoor.repairing.guard import Chosen, guarded, mixture, train_last
+from unbackdoor.repairing.guard import Chosen, _best, _Candidate, guarded, mixture, train_last
 from unbackdoor.repairing.lookout import Lookout, favoured, judged
 from unbackdoor.repairing.plan import always
 from unbackdoor.repairing.repair import kept_apart
@@ -264,6 +264,28 @@ def test_accuracy_that_is_kept_is_not_enough_where_the_triggers_still_work() -> 
     chosen, attempts = scripted((FINE,), (FINE, FINE), charges=(CHARGE,))
     assert (chosen.taken, attempts) == (None, 2)
     assert all((state.asr or 0) > 0.8 for state in chosen.states)
+
+
+def test_of_attempts_after_which_stronger_triggers_work_a_gentle_one_is_taken_last() -> None:
+    lookout = Lookout(backdoored(with_biases), bars(100, 3), (CHARGE,), GuardSettings(), seed=0)
+
+    def state(number: int, asr: float, stronger: float, lost: float = 0.0) -> Watched:
+        return Watched(
+            attempt=number, images_seen=9, accuracy_lost=lost, asr=asr, stronger=stronger
+        )
+
+    def best(*states: tuple[Watched, Attempt]) -> int:
+        every = [_Candidate(one, attempt, {}, end=True) for one, attempt in states]
+        chosen = _best(every, lookout)
+        assert chosen is not None
+        return chosen.state.attempt
+
+    gentle, hidden = Attempt(rate=0.1), (state(3, 0.0, 0.0), Attempt(rate=0.1))
+    assert best((state(0, 0.0, 0.3), Attempt()), hidden) == 0
+    assert best((state(0, 0.0, 0.3), Attempt()), (state(1, 0.0, 0.2), Attempt()), hidden) == 1
+    assert best((state(0, 0.0, 0.3), Attempt()), (state(1, 0.0, 0.0), Attempt()), hidden) == 1
+    assert best((state(0, 0.9, 0.3), Attempt()), hidden) == 3
+    assert best((state(0, 0.9, 0.3), Attempt()), (state(3, 0.5, 0.0), gentle)) == 3
 
 
 def test_few_layers_are_the_last_ones() -> None:

@@ -201,12 +201,17 @@ def _best(candidates: Sequence[_Candidate], lookout: Lookout) -> _Candidate | No
 
     What gentler attempts unlearn comes back sooner, so of those that end well a gentler one has to
     keep more accuracy, and one that hides a backdoor rather than unlearns it is taken where no
-    other ends well. They are watched on the same images, so their losses are compared better than
-    any is known.
+    other ends well, nor brings down the triggers that are unlearnt, if not stronger ones. They are
+    watched on the same images, so their losses are compared better than any is known.
     """
     ends = [one for one in candidates if one.end and lookout.heals(one.state)]
     if lookout.charges:
-        ends = [one for one in ends if not one.gentle] or ends
+        whole = [one for one in candidates if one.end and not one.gentle]
+        lowered = [one for one in whole if lookout.lowers(one.state)]
+        healed = [one for one in whole if lookout.heals(one.state)]
+        if lowered and not healed:
+            return min(lowered, key=lambda one: lookout.cost(one.state))
+        ends = healed or ends
     if not ends:
         return min(candidates, key=lambda one: lookout.cost(one.state), default=None)
     least = min(one.state.accuracy_lost for one in ends)

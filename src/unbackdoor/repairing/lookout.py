@@ -123,9 +123,13 @@ class Lookout:
         """Return whether stronger triggers favour their class."""
         return state.stronger is not None and state.stronger > self.most_favoured
 
+    def lowers(self, state: Watched) -> bool:
+        """Return whether the triggers as they are no longer work; true where none are known."""
+        return state.asr is None or state.asr <= self.low
+
     def heals(self, state: Watched) -> bool:
-        """Return whether the triggers are unlearnt in a state; true where none are known."""
-        return state.asr is None or (state.asr <= self.low and not self.weakened(state))
+        """Return whether they no longer work, stronger ones included; true where none are known."""
+        return self.lowers(state) and not self.weakened(state)
 
     def cost(self, state: Watched) -> tuple[bool, float]:
         """Return what is least for the best state: triggers that work, and accuracy that is lost.
