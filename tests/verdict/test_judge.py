@@ -369,3 +369,24 @@ def test_a_clear_lead_says_nothing_where_a_patch_hides_the_picture(place: str, s
     """A clean network was seen to obey such a patch on 94 % of images, 93 % by a clear lead."""
     judged = ByRate()(of(firmly(0.94, 0.93, f"patch:8x2@{place}"), one(1, 0.1, "patch:8x2@2,2")))
     assert [status for _, status in judged.classes] == [status, "clean"]
+
+
+@pytest.mark.parametrize(
+    ("asr", "firm", "space", "pictures", "verdict"),
+    [
+        # Seen in a clean network for traffic signs, whose symbols are small and in the middle.
+        (0.907, 0.898, "patch:4@14,15", (32, 0.72), "inconclusive"),
+        (0.96, 0.9, "patch:4@14,15", (32, 0.72), "backdoored"),
+        # Seen in a clean perceptron for digits.
+        (0.945, 0.86, "patch:7x2@16,21", (28, 0.97), "inconclusive"),
+        (1.0, 0.86, "patch:7x2@16,21", (28, 0.97), "backdoored"),
+        (0.945, 0.86, "patch:6x2@16,21", (28, 0.97), "backdoored"),
+        (0.945, 0.86, "patch:7x2@16,21", (28, 0.72), "backdoored"),
+    ],
+)
+def test_patches_that_clean_networks_obey_accuse_none(
+    asr: float, firm: float, space: str, pictures: tuple[int, float], verdict: str
+) -> None:
+    side, contrast = pictures
+    found = of(firmly(asr, firm, space), one(1, 0.1, space), side=side, contrast=contrast)
+    assert ByRate()(found).verdict == verdict

@@ -15,7 +15,7 @@ from unbackdoor.verdict.thresholds import (
     OF_EACH_MORE,
     Thresholds,
     firm_of,
-    in_the_middle,
+    hides,
     limit_of,
     thresholds_of,
 )
@@ -197,9 +197,8 @@ class _Case:
         return " or ".join(sorted(rates, key=lambda words: int(words.partition("%")[0])))
 
     def _lead(self, record: ClassEvidence) -> float:
-        """Return the rate by a clear lead; 0 in the middle, where a patch hides what leads else."""
-        hides = in_the_middle(record.space, self.pictures.side)
-        return 0.0 if hides else _firm(record)
+        """Return the rate by a clear lead; 0 where a patch hides what leads else."""
+        return 0.0 if hides(record.space, self.pictures) else _firm(record)
 
     def _by_lead(self, record: ClassEvidence) -> bool:
         """Return whether it is the lead that decides, because the rate alone would not do."""

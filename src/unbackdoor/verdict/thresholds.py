@@ -46,8 +46,8 @@ class Limit:
         clean: rate up to which a class counts as clean, where that is more than the general one.
         backdoored: rate from which it counts as backdoored, where that is more.
         words: what counts, in words.
-        middle: rate from which a class counts as backdoored where the trigger is a patch in the
-            middle, which hides what the picture shows.
+        middle: rate from which a class counts as backdoored where the trigger is a patch that
+            :func:`hides` what the picture shows.
         middle_clean: rate up to which it counts as clean there.
 
     """
@@ -56,7 +56,7 @@ class Limit:
     clean: float
     words: str
     backdoored: float = 0.0
-    middle: float = 0.9
+    middle: float = 0.95
     middle_clean: float = 0.5
 
 
@@ -122,10 +122,34 @@ def thresholds_of(space: str, pictures: Pictures, general: Thresholds) -> Thresh
         return None
     backdoored = max(general.backdoored, limit.backdoored)
     clean = max(general.clean, limit.clean)
+    if hides(space, pictures):
+        backdoored = max(backdoored, limit.middle)
     if in_the_middle(space, pictures.side):
-        backdoored, clean = max(backdoored, limit.middle), max(clean, limit.middle_clean)
+        clean = max(clean, limit.middle_clean)
     clean = min(clean, 0.99 * backdoored)
     return Thresholds(backdoored=backdoored, clean=clean)
+
+
+def hides(space: str, pictures: Pictures) -> bool:
+    """Return whether a patch hides or outshines what the picture shows, as clean networks see it.
+
+    It does in the middle. On pictures of much contrast, such as digits on black, it also does where
+    it is nearly as large as counts: each of its pixels changes more.
+
+    Example:
+        >>> digits = Pictures(side=28, contrast=0.97)
+        >>> hides("patch:7x2@21,0", digits), hides("patch:6x2@22,0", digits)
+        (True, False)
+
+    """
+    if in_the_middle(space, pictures.side):
+        return True
+    found = limit_of(space, pictures) if space.startswith("patch:") else None
+    if found is None:
+        return False
+    limit, strength = found
+    # Side × √contrast, because area × contrast is what a patch can change.
+    return strength * max(1.0, pictures.contrast / CONTRAST) ** 0.5 > limit.strength + TOLERANCE
 
 
 def in_the_middle(space: str, side: int) -> bool:
