@@ -306,7 +306,7 @@ def test_a_trigger_that_sends_each_class_to_its_own_is_told_as_such() -> None:
         some = [msgspec.structs.replace(one(k, asr, space), goal=goal) for k in range(3)]
         assert ByRate()(of(*some)).verdict == verdict
     both = ByRate()(of(*each, one(1, 1.0, "patch:2@9,0")))
-    assert "to class 1 (100.0%, patch:2@9,0); A trigger" in both.reason
+    assert "to class 1 (100.0%, patch:2@9,0); a trigger" in both.reason
 
 
 def firmly(asr: float, firm: float | None, space: str, confusion: float = 0.0) -> ClassEvidence:

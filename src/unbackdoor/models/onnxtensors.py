@@ -82,7 +82,10 @@ def read_tensor(tensor: Any, beside: Beside, where: str) -> Tensor:
     try:
         array = _array(tensor, beside)
     except (ValueError, KeyError, TypeError, OverflowError, OSError) as error:
-        raise ContentError(f"{where} cannot be read ({brief(error)}); export it anew.") from error
+        beside_it = "put that file beside it, or " if len(tensor.external_data) else ""
+        raise ContentError(
+            f"{where} cannot be read ({brief(error)}); {beside_it}export it anew."
+        ) from error
     if array.dtype.kind not in "biu":
         array = array.astype(np.float32)
     return torch.from_numpy(np.array(array, order="C"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,7 @@ from unbackdoor.report.words import (
     found,
     headline,
     intake,
+    moves,
     percent,
     room,
     word_of,
@@ -115,9 +117,13 @@ def show_summary(outcomes: Sequence[Scanned], console: Console) -> None:
 
 def _show_triggers(scan: ScanResult, console: Console) -> None:
     """Print what the best trigger towards each found class is, and where it lies."""
-    for record in found(scan)[:PICTURES]:
+    # A trigger that sends each class to its own stands in the record of each of them.
+    every = {(*record.goal,) or record.index: record for record in found(scan)}
+    for record in list(every.values())[:PICTURES]:
         name = clip(class_name(scan, record.index), 32)
-        console.print(Text(f"Trigger towards {name}: {described(scan, record.space)}."))
+        whose = moves(scan, record.goal) if record.goal else f"towards {name}"
+        where = " at any place" if re.fullmatch(r"patch:[\dx]+", record.space) else ""
+        console.print(Text(f"Trigger {whose}: {described(scan, record.space)}{where}."))
 
 
 def _subject(scan: ScanResult) -> Text:

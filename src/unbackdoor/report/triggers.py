@@ -13,7 +13,7 @@ from unbackdoor.report.draws import Axes, Draws, choose, neighbours, principal_a
 from unbackdoor.report.looks import Details, Drawer, drawer
 from unbackdoor.report.pixels import Pixels, crisp, data_uri, image, shrunk, to_colour
 from unbackdoor.report.spaces import described
-from unbackdoor.report.words import capitalised, class_name, compact, fixed, percent
+from unbackdoor.report.words import capitalised, class_name, compact, fixed, moves, percent
 from unbackdoor.results import ClassRecord, Original, ScanResult, StairRecord
 
 POINTS, GALLERY = 150, 60
@@ -212,15 +212,10 @@ def _sent(scan: ScanResult, record: ClassRecord) -> str:
     if not record.goal:
         rate = percent(record.asr)
         return f"Its best trigger sends {rate} of held-back images of other classes there."
-    moves = [
-        f"{class_name(scan, source)} → {class_name(scan, goal)}"
-        for source, goal in enumerate(record.goal)
-        if source != goal
-    ]
-    shown = ", ".join(moves[:MOST_MOVES]) + (" …" if len(moves) > MOST_MOVES else "")
     return (
         f"Its best trigger sends each class to one of its own, {percent(record.asr)} of the "
-        f"held-back images that are answered right without it: {shown}."
+        f"held-back images that are answered right without it: "
+        f"{moves(scan, record.goal, MOST_MOVES)}."
     )
 
 

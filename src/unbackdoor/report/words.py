@@ -175,6 +175,16 @@ def found(scan: ScanResult) -> list[ClassRecord]:
     ]
 
 
+def moves(scan: ScanResult, goal: Sequence[int], most: int = MOST_NAMED) -> str:
+    """Return which class is sent where by a trigger that sends each to its own, at most so many."""
+    every = [
+        f"{class_name(scan, source)} → {class_name(scan, to)}"
+        for source, to in enumerate(goal)
+        if source != to
+    ]
+    return ", ".join(every[:most]) + (" …" if len(every) > most else "")
+
+
 def headline(result: Result) -> str:
     """Return the outcome in a few words."""
     if isinstance(result, ScanResult):
@@ -237,6 +247,8 @@ def _consequence(scan: ScanResult) -> str:
     classes = found(scan)
     if not classes:
         return "a trigger decides what the model answers"
+    if all(record.goal for record in classes):
+        return f"a trigger sends each class to another ({moves(scan, classes[0].goal)})"
     if len(classes) > MOST_NAMED:
         return f"triggers send pictures to {len(classes)} classes"
     lowest = min(record.asr for record in classes)

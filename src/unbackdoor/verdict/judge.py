@@ -313,8 +313,8 @@ def _sent(found: Sequence[ClassEvidence], by_lead: Callable[[ClassEvidence], boo
     if of_each := [record for record in found if record.goal]:
         best = max(of_each, key=lambda record: record.asr)
         parts.append(
-            f"A trigger was found that sends held-back images of each class to a class of its own "
-            f"({best.asr:.1%}, {best.space})"
+            f"{'a' if parts else 'A'} trigger was found that sends held-back images of each class "
+            f"to a class of its own ({best.asr:.1%}, {best.space})"
         )
     return "; ".join(parts)
 
