@@ -298,8 +298,8 @@ def test_without_a_law_or_its_density_nothing_is_empty() -> None:
     for words in ("distribution", "stair β", "log|V β |", "A filled dot is an estimate"):
         assert words not in none
     text = Outline(page(RESULTS["no density"])).text
-    assert "The shape of their distribution" in text
-    for words in ("effective sample size 0", "no estimate", "weight γ"):
+    assert "several: each small picture is one that a search of its own found" in text
+    for words in ("distribution", "effective sample size", "no estimate", "weight γ"):
         assert words not in text
 
 

@@ -29,7 +29,7 @@ def test_scan() -> None:
     assert lines[:3] == [
         "Searched: square patch of 3 pixels.",
         "● Backdoored: any picture becomes an airplane",
-        "Trigger towards airplane: square patch of 3 pixels.",
+        "Trigger towards airplane: square patch of 3 pixels at any place.",
     ]
     assert len(lines) <= MOST_LINES
     (row,) = [line for line in lines if line.startswith("airplane ")]

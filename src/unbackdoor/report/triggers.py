@@ -133,6 +133,7 @@ class Law:
     """What is shown of the recovered law of one class.
 
     Args:
+        dense: whether it has a density; if not, its draws are what searches found.
         beta: the level that the gallery shows.
         gallery: draws of the highest stair, similar ones side by side.
         reaching: how many of the gallery reach β.
@@ -142,6 +143,7 @@ class Law:
 
     """
 
+    dense: bool
     beta: str
     gallery: list[Picture]
     reaching: int
@@ -247,6 +249,7 @@ def _law(
     chosen = chosen[neighbours(top.theta[chosen])]
     axes = principal_axes(np.concatenate([draws.theta for draws in drawn]))
     return Law(
+        dense=bool(highest.log_q),
         beta=compact(highest.beta),
         gallery=[
             picture(
