@@ -210,6 +210,25 @@ def test_networks_of_others_are_repaired_each_time_as_they_came(
     assert "`white:3@5,5` → 1" in {line["planted"] for line in table(rows)}
 
 
+def test_a_network_of_a_list_that_is_refused_has_lines_that_say_so(
+    small: Sequence[Case], tmp_path: Path
+) -> None:
+    case = small[0]
+    path = tmp_path / "theirs.safetensors"
+    path.write_bytes(Trained(recipe=case.attacked).run({}, "cpu"))
+    others = tmp_path / "others.toml"
+    other = "plain" if case.attacked.arch != "plain" else "convnet"
+    others.write_text(
+        f'[[network]]\nname = "misfit"\npath = "{path}"\narch = "{other}"\n'
+        f'data = "{case.attacked.data}"\ntrigger = "white:3@5,5"\ntarget = 1\n'
+    )
+    rows = measure(bench.BENCH, request_of(tmp_path, listed=others)).rows
+    assert [row.repair for row in rows] == [one.name for one in SMALL[1:]]
+    assert all(row.refused.startswith("MODEL: the tensors") for row in rows)
+    lines = [line for line in table(rows) if line["network"] == "misfit"]
+    assert {(line["says"], line["ASR before"]) for line in lines} == {("refused", "–")}
+
+
 def test_a_new_version_and_another_seed_are_another_measurement(
     small: Sequence[Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:

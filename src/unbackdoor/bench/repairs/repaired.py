@@ -55,8 +55,9 @@ class BeforeRow(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         network: its name.
         clean: name of the other one; empty where there is none.
-        accuracy: of the network.
+        accuracy: of the network; None where it was refused.
         asr: of its trigger.
+        refused: why no repair of it can be measured.
         accuracy_clean: of the other one.
         asr_clean: of the same trigger.
 
@@ -64,8 +65,9 @@ class BeforeRow(msgspec.Struct, frozen=True, kw_only=True):
 
     network: str
     clean: str = ""
-    accuracy: float
-    asr: float
+    accuracy: float | None = None
+    asr: float | None = None
+    refused: str = ""
     accuracy_clean: float | None = None
     asr_clean: float | None = None
 
@@ -125,7 +127,10 @@ class Before(Spec):
 
     def run(self, inputs: Mapping[Spec, Any], device: str) -> BeforeRow:
         """Measure both."""
-        opened = self.open(inputs, device, 0)
+        try:
+            opened = self.open(inputs, device, 0)
+        except ContentError as error:
+            return BeforeRow(network=self.network.name, refused=str(error))
         accuracy, (asr,) = measure(opened.network, opened.images, opened.backdoor, seed=0)
         row = BeforeRow(network=self.network.name, accuracy=accuracy, asr=asr)
         if self.clean is None or opened.clean is None:
@@ -175,7 +180,7 @@ class RepairedRow(msgspec.Struct, frozen=True, kw_only=True):
         images: number of clean images that the repair had.
         asked: how many it was to have, of which some data has fewer.
         unseen: number of images that everything is measured on.
-        accuracy_before: before it.
+        accuracy_before: before it; None where the network was refused.
         asr_before: before it.
         asr_clean: on the network that was never attacked; None where there is none.
         accuracy_after: after it; None where it could not be done.
@@ -203,8 +208,8 @@ class RepairedRow(msgspec.Struct, frozen=True, kw_only=True):
     images: int
     asked: int
     unseen: int
-    accuracy_before: float
-    asr_before: float
+    accuracy_before: float | None
+    asr_before: float | None
     asr_clean: float | None = None
     mode: str = ALL_TO_ONE
     accuracy_after: float | None = None
@@ -279,25 +284,36 @@ class Repaired(Spec):
     def run(self, inputs: Mapping[Spec, Any], device: str) -> RepairedRow:
         """Repair, measure, and train further."""
         before: BeforeRow = inputs[self.before]
-        opened = self.before.open(inputs, device, self.count)
-        network, images, truth = opened.network, opened.images, self.before.network.truth
+        truth = self.before.network.truth
         row = RepairedRow(
             network=before.network,
-            sha256=opened.loaded.sha256,
-            arch=opened.loaded.arch or "",
+            sha256="",
+            arch="",
             trigger=truth.trigger or "",
             target=truth.target,
             mode=truth.mode,
             clean=before.clean,
             repair=self.repair.name,
             seed=self.seed,
-            images=len(images.defend),
+            images=0,
             asked=self.count,
-            unseen=len(images.evaluate),
+            unseen=0,
             accuracy_before=before.accuracy,
             asr_before=before.asr,
             asr_clean=before.asr_clean,
+            refused=before.refused,
             versions=versions(),
+        )
+        if before.refused:
+            return row
+        opened = self.before.open(inputs, device, self.count)
+        network, images = opened.network, opened.images
+        row = msgspec.structs.replace(
+            row,
+            sha256=opened.loaded.sha256,
+            arch=opened.loaded.arch or "",
+            images=len(images.defend),
+            unseen=len(images.evaluate),
         )
         if not len(images.defend):
             return msgspec.structs.replace(row, refused="there is no image of each class for it.")
