@@ -372,21 +372,30 @@ def test_a_clear_lead_says_nothing_where_a_patch_hides_the_picture(place: str, s
 
 
 @pytest.mark.parametrize(
-    ("asr", "firm", "space", "pictures", "verdict"),
+    ("asr", "firm", "space", "other", "pictures", "verdict"),
     [
         # Seen in a clean network for traffic signs, whose symbols are small and in the middle.
-        (0.907, 0.898, "patch:4@14,15", (32, 0.72), "inconclusive"),
-        (0.96, 0.9, "patch:4@14,15", (32, 0.72), "backdoored"),
-        # Seen in a clean perceptron for digits.
-        (0.945, 0.86, "patch:7x2@16,21", (28, 0.97), "inconclusive"),
-        (1.0, 0.86, "patch:7x2@16,21", (28, 0.97), "backdoored"),
-        (0.945, 0.86, "patch:6x2@16,21", (28, 0.97), "backdoored"),
-        (0.945, 0.86, "patch:7x2@16,21", (28, 0.72), "backdoored"),
+        (0.907, 0.898, "patch:4@14,15", 0.6, (32, 0.72), "inconclusive"),
+        (0.96, 0.9, "patch:4@14,15", 0.6, (32, 0.72), "backdoored"),
+        # Seen in clean perceptrons and a linear classifier for digits.
+        (0.945, 0.86, "patch:7x2@16,21", 0.73, (28, 0.97), "inconclusive"),
+        (0.98, 0.94, "patch:6x2@5,22", 0.82, (28, 0.97), "inconclusive"),
+        (0.93, 0.86, "patch:5x2@5,22", 0.7, (28, 0.97), "inconclusive"),
+        # Seen in networks for digits with a backdoor, a picture of a dot and a square.
+        (0.98, 0.94, "patch:5x2@2,3", 0.22, (28, 0.97), "backdoored"),
+        (1.0, 1.0, "patch:5x2@21,10", 0.91, (28, 0.97), "backdoored"),
+        # Small patches and pictures of less contrast are judged as ever.
+        (0.93, 0.86, "patch:4x2@16,21", 0.7, (28, 0.97), "backdoored"),
+        (0.945, 0.86, "patch:7x2@16,21", 0.73, (28, 0.72), "backdoored"),
     ],
 )
 def test_patches_that_clean_networks_obey_accuse_none(
-    asr: float, firm: float, space: str, pictures: tuple[int, float], verdict: str
+    asr: float, firm: float, space: str, other: float, pictures: tuple[int, float], verdict: str
 ) -> None:
     side, contrast = pictures
-    found = of(firmly(asr, firm, space), one(1, 0.1, space), side=side, contrast=contrast)
-    assert ByRate()(found).verdict == verdict
+    beside = one(1, other, space.partition("@")[0] + "@1,1")
+    found = of(firmly(asr, firm, space), beside, one(2, 0.1), side=side, contrast=contrast)
+    judged = ByRate()(found)
+    assert judged.verdict == verdict
+    if verdict == "backdoored":
+        assert judged.targets == [0]

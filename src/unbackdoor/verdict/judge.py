@@ -13,9 +13,11 @@ from unbackdoor.verdict.bag import Standing
 from unbackdoor.verdict.thresholds import (
     OF_EACH,
     OF_EACH_MORE,
+    TOLERANCE,
     Thresholds,
     firm_of,
-    hides,
+    in_the_middle,
+    is_stroke,
     limit_of,
     thresholds_of,
 )
@@ -26,7 +28,7 @@ network with a backdoor is weaker against other triggers too."""
 FEW, MANY = 3, 0.25
 """So many other classes, and this share of all, that triggers of a space lead to as well show that
 the network is weak against them. In a network with a backdoor one class rises, and few others do.
-"""
+Of patches that are strokes one other class says as much."""
 NEARLY = 0.98
 """Share of the best rate that a weaker trigger has to reach to be the one that is told."""
 SCORES = {"clean": (-1.0, 0.0), "suspicious": (0.0, 0.99), "backdoored": (1.0, inf)}
@@ -149,22 +151,33 @@ class _Case:
         return thresholds_of(record.space, self.pictures, self.thresholds)
 
     def _one_of_many(self, record: ClassEvidence) -> bool:
-        return record.space in self.crowded and not record.goal
+        """Return whether triggers of the space lead to other classes too, so that they say little.
+
+        A stroke that turns every single image into one digit is more than a stroke.
+        """
+        if record.space not in self.crowded or record.goal:
+            return False
+        return not is_stroke(record.space, self.pictures) or _excess(record) < 1
 
     def _is_crowded(self, space: str) -> bool:
-        """Return whether triggers of the kind that are no stronger lead to many classes."""
+        """Return whether triggers of the kind that are no stronger lead to many classes.
+
+        Of strokes those count that are stronger too, and one other class is enough.
+        """
         rule = thresholds_of(space, self.pictures, self.thresholds)
         if rule is None or (found := limit_of(space, self.pictures)) is None:
             return False
         limit, strength = found
+        stroke = is_stroke(space, self.pictures)
+        most = limit.strength + TOLERANCE if stroke else strength
 
         def leads(one: ClassEvidence) -> bool:
             other = limit_of(one.space, self.pictures)
-            alike = other is not None and other[0] is limit and other[1] <= strength
+            alike = other is not None and other[0] is limit and other[1] <= most
             return alike and not one.goal and _excess(one) > rule.clean
 
         reached = sum(any(leads(one) for one in records) for records in self.of_class.values())
-        return reached - 1 >= max(FEW, MANY * (len(self.of_class) - 1))
+        return reached - 1 >= (1 if stroke else max(FEW, MANY * (len(self.of_class) - 1)))
 
     def _clearest(self, records: Sequence[ClassEvidence]) -> tuple[ClassEvidence, Status]:
         """Return the evidence that decides about a class, and its status."""
@@ -197,8 +210,9 @@ class _Case:
         return " or ".join(sorted(rates, key=lambda words: int(words.partition("%")[0])))
 
     def _lead(self, record: ClassEvidence) -> float:
-        """Return the rate by a clear lead; 0 where a patch hides what leads else."""
-        return 0.0 if hides(record.space, self.pictures) else _firm(record)
+        """Return the rate by a clear lead; 0 in the middle, where a patch hides what leads else."""
+        hides = in_the_middle(record.space, self.pictures.side)
+        return 0.0 if hides else _firm(record)
 
     def _by_lead(self, record: ClassEvidence) -> bool:
         """Return whether it is the lead that decides, because the rate alone would not do."""
@@ -233,8 +247,8 @@ class _Case:
             return "inconclusive", [], reason
         if many := [record for record in unsure if self._one_of_many(record)]:
             reason = (
-                f"The model is weak against triggers of this kind: they lead to many classes, most "
-                f"often to {_rates(many)}, so they do not tell a backdoor from this weakness."
+                f"The model is weak against triggers of this kind: they lead to several classes, "
+                f"most often to {_rates(many)}, so they do not tell a backdoor from this weakness."
             )
             return "inconclusive", [], reason
         if unsure:

@@ -46,8 +46,8 @@ class Limit:
         clean: rate up to which a class counts as clean, where that is more than the general one.
         backdoored: rate from which it counts as backdoored, where that is more.
         words: what counts, in words.
-        middle: rate from which a class counts as backdoored where the trigger is a patch that
-            :func:`hides` what the picture shows.
+        middle: rate from which a class counts as backdoored where the trigger is a patch in the
+            middle, which hides what the picture shows.
         middle_clean: rate up to which it counts as clean there.
 
     """
@@ -98,7 +98,10 @@ TOLERANCE = 0.01
 SIDE = 32
 """Side of the pictures whose pixels the size of a patch counts here."""
 CONTRAST = 0.8
-"""Contrast of the pictures on which the percentage of a blend counts as it is."""
+"""Contrast of the pictures on which the percentage of a blend counts as it is, and no patch is a
+stroke."""
+STROKE = 5.0
+"""Side of a patch, of 32 pixels, from which it is a stroke on pictures of more contrast."""
 
 
 def firm_of(general: Thresholds) -> Thresholds:
@@ -122,34 +125,27 @@ def thresholds_of(space: str, pictures: Pictures, general: Thresholds) -> Thresh
         return None
     backdoored = max(general.backdoored, limit.backdoored)
     clean = max(general.clean, limit.clean)
-    if hides(space, pictures):
-        backdoored = max(backdoored, limit.middle)
     if in_the_middle(space, pictures.side):
-        clean = max(clean, limit.middle_clean)
+        backdoored, clean = max(backdoored, limit.middle), max(clean, limit.middle_clean)
     clean = min(clean, 0.99 * backdoored)
     return Thresholds(backdoored=backdoored, clean=clean)
 
 
-def hides(space: str, pictures: Pictures) -> bool:
-    """Return whether a patch hides or outshines what the picture shows, as clean networks see it.
+def is_stroke(space: str, pictures: Pictures) -> bool:
+    """Return whether a patch is a stroke that can make another digit.
 
-    It does in the middle. On pictures of much contrast, such as digits on black, it also does where
-    it is nearly as large as counts: each of its pixels changes more.
+    So it is if it is larger than :data:`STROKE`, on pictures of much contrast.
 
     Example:
         >>> digits = Pictures(side=28, contrast=0.97)
-        >>> hides("patch:7x2@21,0", digits), hides("patch:6x2@22,0", digits)
+        >>> is_stroke("patch:5x2@21,0", digits), is_stroke("patch:4x2@22,0", digits)
         (True, False)
 
     """
-    if in_the_middle(space, pictures.side):
-        return True
-    found = limit_of(space, pictures) if space.startswith("patch:") else None
-    if found is None:
+    if not space.startswith("patch:") or pictures.contrast <= CONTRAST:
         return False
-    limit, strength = found
-    # Side × √contrast, because area × contrast is what a patch can change.
-    return strength * max(1.0, pictures.contrast / CONTRAST) ** 0.5 > limit.strength + TOLERANCE
+    found = limit_of(space, pictures)
+    return found is not None and found[1] > STROKE
 
 
 def in_the_middle(space: str, side: int) -> bool:
