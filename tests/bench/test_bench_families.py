@@ -411,8 +411,9 @@ def test_the_document_says_what_counts_and_what_it_costs() -> None:
     assert "<!-- table: bench families -->" in text
 
 
-def test_the_table_of_the_document_is_that_of_the_store() -> None:
-    stored = Store(DOCUMENT.parents[1] / "results", "families", FamiliesRow).read().values()
+@pytest.mark.parametrize("folder", ["results", "results/later"])
+def test_the_tables_of_the_document_are_those_of_the_stores(folder: str) -> None:
+    stored = Store(DOCUMENT.parents[1] / folder, "families", FamiliesRow).read().values()
     newest = {(row.network, row.seed): row for row in stored}
     names = [recipe.name for recipe in RECIPES]
     names += [row.network for row in stored if row.network not in names]
