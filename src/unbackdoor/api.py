@@ -13,7 +13,7 @@ from unbackdoor.errors import ContentError
 from unbackdoor.metrics import Classifier
 from unbackdoor.models import Loaded, bare
 from unbackdoor.repairing import Asked, How
-from unbackdoor.repairing.settings import REPAIR, GuardSettings, RepairSettings
+from unbackdoor.repairing.settings import GUARD, REPAIR, GuardSettings, RepairSettings
 from unbackdoor.results import RepairResult, ScanResult
 from unbackdoor.runtime.progress import Progress
 from unbackdoor.scanning.settings import BUDGETS, ScanSettings, Terms
@@ -126,7 +126,7 @@ def repair(
     asked = asked or Asked()
     how = How(
         unlearning=settings or REPAIR,
-        guard=guard or GuardSettings(),
+        guard=guard or GUARD,
         scanning=scanning or BUDGETS["standard"],
     )
     with subject.journal(state, "repair", found, how, asked.key, seed) as journal:

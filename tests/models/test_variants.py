@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from unbackdoor.errors import ContentError
 from unbackdoor.models import load
+from unbackdoor.models.architectures import build
 
 SOURCE = """
 from torch import nn
@@ -184,6 +185,23 @@ def test_a_network_that_was_pruned_answers_as_with_its_masks(
     assert "the masks of pruning were applied to" in loaded.notes[0].lower()
     both = state | {f"{before}fc.weight": torch.zeros(4, 8)}
     assert "surplus" in refused(both, arch, tmp_path)
+
+
+def test_a_pruned_network_of_other_classes_has_its_own_number(tmp_path: Path) -> None:
+    made = build("plain", 43)
+    prune.l1_unstructured(made.get_submodule("classifier"), "weight", 0.3)
+    torch.save(made.state_dict(), tmp_path / "m.pt")
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(load(str(tmp_path / "m.pt"), "plain").module(images), made.eval()(images))
+
+
+def test_what_only_looks_like_a_mask_is_not_applied(
+    network: nn.Module, arch: str, tmp_path: Path
+) -> None:
+    state = dict(of(network))
+    state["fc.weight_orig"] = state.pop("fc.weight")
+    half = {"fc.weight_mask": torch.full((4, 8), 0.5)}
+    assert "fc.weight_orig is surplus" in refused(state | half, arch, tmp_path)
 
 
 def refused(content: object, arch: str, tmp_path: Path) -> str:

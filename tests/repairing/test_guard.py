@@ -280,12 +280,15 @@ def test_of_attempts_after_which_stronger_triggers_work_a_gentle_one_is_taken_la
         assert chosen is not None
         return chosen.state.attempt
 
-    gentle, hidden = Attempt(rate=0.1), (state(3, 0.0, 0.0), Attempt(rate=0.1))
+    gentle = Attempt(rate=0.1)
+    hidden = state(3, 0.0, 0.0), gentle
     assert best((state(0, 0.0, 0.3), Attempt()), hidden) == 0
     assert best((state(0, 0.0, 0.3), Attempt()), (state(1, 0.0, 0.2), Attempt()), hidden) == 1
     assert best((state(0, 0.0, 0.3), Attempt()), (state(1, 0.0, 0.0), Attempt()), hidden) == 1
     assert best((state(0, 0.9, 0.3), Attempt()), hidden) == 3
     assert best((state(0, 0.9, 0.3), Attempt()), (state(3, 0.5, 0.0), gentle)) == 3
+    costly, cheap = state(0, 0.0, 0.1, lost=0.035), state(1, 0.0, 0.2)
+    assert best((costly, Attempt()), (cheap, Attempt()), hidden) == 1
 
 
 def test_few_layers_are_the_last_ones() -> None:

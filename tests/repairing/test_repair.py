@@ -19,7 +19,8 @@ from unbackdoor.models import freeze
 from unbackdoor.repairing import Asked, How, Lesson, Plan, Planner
 from unbackdoor.repairing.plan import Charge, always
 from unbackdoor.repairing.repair import kept_apart
-from unbackdoor.repairing.settings import GUARD, RepairSettings
+from unbackdoor.repairing.settings import GUARD, Attempt, RepairSettings
+from unbackdoor.report.words import in_vain
 from unbackdoor.results import Assumption, RepairResult, ScanResult, verdict
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
@@ -178,6 +179,41 @@ def test_what_the_scan_after_a_repair_still_finds_is_unlearnt_in_another_round(
     assert again.assumed is not None
     assert again.assumed.sentence.startswith("It is grey. After that the scan still found triggers")
     assert again.image_passes > 1.5 * once.image_passes
+    assert not once.not_taken
+    (first_round,) = again.not_taken
+    assert once.rescan is not None
+    assert (first_round.assumed, first_round.guard) == (assumed, once.guard)
+    assert first_round.rescan is not None
+    assert first_round.rescan.reason == once.rescan.reason
+    assert len({found.seed, first_round.rescan.seed, again.rescan.seed}) == 3
+
+
+def test_a_further_round_that_comes_to_nothing_leaves_what_there_was(
+    network: nn.Sequential, planted: Planted, found: ScanResult
+) -> None:
+    """At such a rate nothing is learnt, and black patches never worked."""
+    first, reserve = api._split(*pictures(), None).divide(FIRST_SHARE)
+    assumed = Assumption(basis="found", sentence="It is black.", targets=[1])
+    another = Lesson(SPACE, always(torch.zeros(12)))
+    settings = RepairSettings(
+        training=TrainingSettings(epochs=1, batch_size=32, learning_rate=1e-9, shift=0)
+    )
+    module, result = repairing.repair(
+        network,
+        Plan(found=found, assumed=assumed, charges=(Charge(1, another),)),
+        repairing.Parts(first, reserve),
+        How(unlearning=settings, guard=replace(GUARD, attempts=(Attempt(),)), scanning=SCANNING),
+        repairing.Controls(),
+        Work(seed=0),
+    )
+    assert result.rescan is not None
+    assert verdict(result) == "backdoored"
+    assert result.assumed == assumed
+    (last,) = result.not_taken
+    assert last.rescan is None
+    assert last.guard.outcome == "stuck"
+    assert "came to nothing better. No state of the repair" in in_vain(result)
+    assert rate(module, planted) > 0.9
 
 
 def test_a_clean_verdict_leaves_nothing_to_repair(network: nn.Module) -> None:

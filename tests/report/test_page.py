@@ -298,7 +298,7 @@ def test_without_a_law_or_its_density_nothing_is_empty() -> None:
     for words in ("distribution", "stair β", "log|V β |", "A filled dot is an estimate"):
         assert words not in none
     text = Outline(page(RESULTS["no density"])).text
-    assert "several: each small picture is one that a search of its own found" in text
+    assert "several: each small picture is one of them" in text
     for words in ("distribution", "effective sample size", "no estimate", "weight γ"):
         assert words not in text
 

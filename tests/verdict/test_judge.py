@@ -399,3 +399,17 @@ def test_patches_that_clean_networks_obey_accuse_none(
     assert judged.verdict == verdict
     if verdict == "backdoored":
         assert judged.targets == [0]
+
+
+def test_a_class_that_is_clean_by_the_rule_of_its_place_makes_no_stroke_doubtful() -> None:
+    stroke = firmly(0.95, 0.9, "patch:6x2@1,1")
+    for place, verdict in (("11,11", "backdoored"), ("1,20", "inconclusive")):
+        beside = one(1, 0.75, f"patch:6x2@{place}")
+        assert ByRate()(of(stroke, beside, one(2, 0.1), side=28, contrast=0.97)).verdict == verdict
+
+
+def test_a_stroke_that_works_on_every_image_needs_a_clear_lead_on_each() -> None:
+    beside = one(1, 0.9, "patch:6x2@1,1")
+    for firm, verdict in ((1.0, "backdoored"), (0.94, "inconclusive"), (None, "inconclusive")):
+        found = of(firmly(1.0, firm, "patch:6x2@1,20"), beside, side=28, contrast=0.97)
+        assert ByRate()(found).verdict == verdict

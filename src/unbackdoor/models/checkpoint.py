@@ -124,7 +124,7 @@ def _load(spec: str, arch: str | None) -> Loaded:
         state, facts, note = _read(path)
         said, sha256, more, suffix = None, sha256_of(path), {}, path.suffix
     name = arch or said or _claimed(facts, spec)
-    module = build(name, 10, state, more)
+    module = build(name, 10, fitting.unmasked(state), more)
     found = fitting.named(state, module.state_dict(), f"MODEL: {spec}")
     fitting.fill(module, found.state, spec, name)
     notes = _sentence(note, *found.notes)

@@ -64,11 +64,16 @@ def named(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str) 
         ContentError: the network is in the file several times, or other layers stand beside it.
 
     """
-    state, pruned = _pruned(state, wanted)
+    came, state = state, unmasked(state, wanted)
     fits = all(name in state or name.endswith(COUNTED) for name in wanted)
     found = Named(dict(state)) if fits and state.keys() <= wanted.keys() else None
     found = found or _unwrapped(state, wanted, what)
-    found = Named(found.state, (*pruned, *found.notes))
+    masked = [name for name in state if name not in came]
+    if masked:
+        shown, more = _shortened([printable(name)[:80] for name in masked], EACH)
+        found = Named(
+            found.state, (f"the masks of pruning were applied to {shown}{more}", *found.notes)
+        )
     missing = [name for name in wanted if name.endswith(COUNTED) and name not in found.state]
     if not missing:
         return found
@@ -77,26 +82,25 @@ def named(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str) 
     return Named({**found.state, **counts}, (*found.notes, note))
 
 
-def _pruned(
-    state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
-) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
-    """Return the tensors with masks applied, as the network applies them, and words about it."""
-    masked = {
-        name.removesuffix(WHOLE): (name, mask)
-        for name, tensor in state.items()
-        if name.endswith(WHOLE)
-        and (mask := name.removesuffix(WHOLE) + MASK) in state
-        and state[mask].shape == tensor.shape
-    }
-    if not masked or any(name.endswith((WHOLE, MASK)) for name in wanted):
-        return state, ()
-    parts = {part for pair in masked.values() for part in pair}
-    plain = {name: tensor for name, tensor in state.items() if name not in parts}
-    if plain.keys() & masked.keys():  # the file has these values too
-        return state, ()
-    applied = {name: state[whole] * state[mask] for name, (whole, mask) in masked.items()}
-    shown, more = _shortened([printable(name)[:80] for name in applied], EACH)
-    return {**plain, **applied}, (f"the masks of pruning were applied to {shown}{more}",)
+def unmasked(state: Mapping[str, Tensor], wanted: Iterable[str] = ()) -> dict[str, Tensor]:
+    """Return tensors with the masks of pruning applied, as the network applies them.
+
+    Args:
+        state: as a file names them.
+        wanted: names of the network, whose own tensors may end in the same words.
+
+    """
+    own = set(wanted)
+    plain = dict(state)
+    for whole, values in state.items():
+        name = whole.removesuffix(WHOLE)
+        mask = state.get(name + MASK)
+        if whole == name or mask is None or name in state or {whole, name + MASK} & own:
+            continue
+        if mask.shape == values.shape and bool(((mask == 0) | (mask == 1)).all()):
+            del plain[whole], plain[name + MASK]
+            plain[name] = mask.to(values.dtype) * values
+    return plain
 
 
 def _unwrapped(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str) -> Named:

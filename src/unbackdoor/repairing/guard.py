@@ -207,16 +207,21 @@ def _best(candidates: Sequence[_Candidate], lookout: Lookout) -> _Candidate | No
     ends = [one for one in candidates if one.end and lookout.heals(one.state)]
     if lookout.charges:
         whole = [one for one in candidates if one.end and not one.gentle]
-        lowered = [one for one in whole if lookout.lowers(one.state)]
+        lowered = [one for one in whole if lookout.lowers(one.state) and lookout.helps(one.state)]
         healed = [one for one in whole if lookout.heals(one.state)]
         if lowered and not healed:
-            return min(lowered, key=lambda one: lookout.cost(one.state))
+            return min(_keeping(lowered, lookout), key=lambda one: lookout.cost(one.state))
         ends = healed or ends
     if not ends:
         return min(candidates, key=lambda one: lookout.cost(one.state), default=None)
+    return _keeping(ends, lookout)[0]
+
+
+def _keeping(ends: Sequence[_Candidate], lookout: Lookout) -> list[_Candidate]:
+    """Return those whose loss of accuracy is about the least of all."""
     least = min(one.state.accuracy_lost for one in ends)
     near = least + ALIKE * lookout.allowed
-    return next(one for one in ends if one.state.accuracy_lost <= near)
+    return [one for one in ends if one.state.accuracy_lost <= near]
 
 
 def mixture(

@@ -184,8 +184,8 @@ class Planner:
     def further(self, plan: Plan, again: ScanResult | None) -> Plan | None:
         """Return a plan with what a scan of the repaired network found as well; None if nothing.
 
-        That are the classes that it names, or else those of the plan that it leaves open. Where the
-        user named the trigger, or wants none, there is no more to unlearn.
+        It is what works towards the classes that the scan names, or else towards those of the plan
+        that it leaves open. Where the user named the trigger, or wants none, nothing is added.
 
         Args:
             plan: what was unlearnt; the network here is what came of it.
@@ -199,9 +199,9 @@ class Planner:
         if not again.spaces or not (targets := again.targets or left):
             return None
         more = self._charges(basis, again, targets)
-        also = " and ".join(
-            f"{again.classes[one].space} ({again.classes[one].asr:.0%})" for one in targets
-        )
+        # A trigger that sends each class to its own stands in the record of each of them.
+        spaces = [f"{again.classes[one].space} ({again.classes[one].asr:.0%})" for one in targets]
+        also = " and ".join(dict.fromkeys(spaces))
         sentence = (
             f"{plan.assumed.sentence} After that the scan still found triggers towards "
             f"{_named(again, targets)}: {also}. They are unlearnt together with the others."

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unbackdoor.data import Images, Split
+from unbackdoor.errors import InsufficientDataError
 from unbackdoor.metrics import changed, predict
 from unbackdoor.models import freeze
 from unbackdoor.repairing.guard import Chosen, guarded, train_last
@@ -21,13 +22,24 @@ from unbackdoor.repairing.rates import Rates, lesson_of
 from unbackdoor.repairing.settings import GUARD, REPAIR, GuardSettings, RepairSettings
 from unbackdoor.repairing.unlearn import Recalled, unlearn
 from unbackdoor.repairing.ways import Blind, Unlearning, Way
-from unbackdoor.results import Guarded, Outcome, RepairResult, RepairRow, ScanResult, versions
+from unbackdoor.results import (
+    Guarded,
+    Outcome,
+    RepairResult,
+    RepairRow,
+    Round,
+    ScanResult,
+    versions,
+)
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
 from unbackdoor.scanning import FEWEST_PER_CLASS, Described, scan
 from unbackdoor.scanning.settings import PLAIN, ScanSettings, Terms
 from unbackdoor.training import DivergedError
 from unbackdoor.triggers.planted import Planted
+
+VERDICTS = ("clean", "inconclusive", "backdoored")
+"""What the scan after a round may say, from the best on."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,8 @@ class Parts:
 
     Args:
         first: images of the scan, to retrain with, and held-back ones, to measure on.
-        reserve: images that neither the scan nor the repair has seen, for the second scan.
+        reserve: images that neither the scan nor any retraining has seen, for the scan after each
+            round.
 
     """
 
@@ -113,20 +126,17 @@ def repair(
     images.reserve.require(FEWEST_PER_CLASS)
     began = time.perf_counter()
     original = Recalled(freeze(model))
-    rounds = [_round(model, plan, images, how, original, work)]
+    rounds = [_round(model, plan, 0, images, how, original, work)]
     while len(rounds) < how.guard.rounds and rounds[-1].done:
         own = work.within(f"round {len(rounds) + 1}")
-        planner = Planner(
-            model=freeze(rounds[-1].chosen.network),
-            images=images.reserve.defend,
-            scanning=how.scanning,
-            work=own,
-        )
-        if (more := planner.further(rounds[-1].plan, rounds[-1].again)) is None:
+        try:
+            more = _further(rounds[-1], images, how, own)
+            if more is None:
+                break
+            rounds.append(_round(model, *more, images, how, original, own, len(rounds)))
+        except InsufficientDataError:  # there is no law of what was found
             break
-        rounds.append(_round(model, more, images, how, original, own, planner.model.passes))
-    # A later round that comes to nothing leaves what the one before it came to.
-    taken = next((one for one in reversed(rounds) if one.done), rounds[0])
+    taken = min(reversed(rounds), key=lambda one: one.badness)
     chosen, guard, charges = taken.chosen, taken.guard, taken.plan.charges
     name = "repaired" if taken.done else "best attempt"
     networks = {"before": model, **({} if guard.taken is None else {name: chosen.network})}
@@ -152,6 +162,7 @@ def repair(
         rescan=taken.again,
         assumed=taken.plan.assumed,
         guard=guard,
+        not_taken=[one.told for one in rounds if one is not taken],
         rows=rows,
         output="",
         sha256="",
@@ -190,26 +201,55 @@ class _Round:
         """Whether there is a repaired network."""
         return self.again is not None
 
+    @property
+    def badness(self) -> int:
+        """What is least in the best round: its network, as the scan after it finds it."""
+        return VERDICTS.index(self.again.verdict) if self.again else len(VERDICTS)
+
+    @property
+    def told(self) -> Round:
+        """The record of a round that is not taken."""
+        return Round(assumed=self.plan.assumed, guard=self.guard, rescan=self.again)
+
+
+def _further(last: _Round, images: Parts, how: How, work: Work) -> tuple[Plan, int] | None:
+    """Return what another round unlearns, and the images that passed to know it; None if nothing.
+
+    Raises:
+        InsufficientDataError: nothing is known of what was found.
+
+    """
+    planner = Planner(
+        model=freeze(last.chosen.network),
+        images=images.reserve.defend,
+        scanning=how.scanning,
+        work=work,
+    )
+    plan = planner.further(last.plan, last.again)
+    return plan and (plan, planner.model.passes)
+
 
 def _round(
     model: nn.Module,
     plan: Plan,
+    passes: int,
     images: Parts,
     how: How,
     original: Recalled,
     work: Work,
-    passes: int = 0,
+    number: int = 0,
 ) -> _Round:
     """Unlearn what is planned, and scan again where a state is good enough.
 
     Args:
         model: the classifier, not changed.
         plan: what is unlearnt.
+        passes: images through networks for the plan.
         images: clean images.
         how: the recipe, the guard, and the second scan.
         original: the classifier's answers.
         work: seed, progress and journal.
-        passes: images through networks for the plan.
+        number: of the round, from 0.
 
     """
     learn, watched = kept_apart(images.first.defend, how.guard.kept_back)
@@ -222,7 +262,7 @@ def _round(
     chosen = guarded(model, lookout, way, how.guard, work)
     guard = _told(model, chosen, unseen, lookout.count, how.guard)
     done = guard.outcome in {"kept", "unsure"}
-    again = _scanned_again(chosen.network, plan.found, images, how, work) if done else None
+    again = _scanned_again(chosen.network, plan.found, images, how, work, number) if done else None
     passes += chosen.passes + 2 * guard.unseen + (again.image_passes if again else 0)
     return _Round(
         plan=plan, unlearning=unlearning, chosen=chosen, guard=guard, again=again, passes=passes
@@ -292,9 +332,11 @@ def _table(
 
 
 def _scanned_again(
-    network: nn.Module, found: ScanResult, images: Parts, how: How, work: Work
+    network: nn.Module, found: ScanResult, images: Parts, how: How, work: Work, number: int
 ) -> ScanResult:
-    seed = int(stream(work.seed, "repair", "rescan").initial_seed() % 2**31)
+    """Scan with a seed that neither the first scan nor that of another round has."""
+    names = ("repair", "rescan", *[number] * bool(number))
+    seed = int(stream(work.seed, *names).initial_seed() % 2**31)
     return scan(
         Described(model=freeze(network), path="", sha256="", arch=found.model.arch),
         images.reserve,

@@ -148,7 +148,7 @@ class GuardSettings:
     mixes: tuple[float, ...] = (0.7, 0.5)
     looks: int = 6
     stamped: int = 500
-    rounds: int = field(default=3, metadata={"later": True})
+    rounds: int = field(default=1, metadata={"later": True})
 
     def __post_init__(self) -> None:
         expect(self, 0, 1, "max_accuracy_lost", "enough", "watched")
@@ -163,4 +163,5 @@ class GuardSettings:
             raise ArgumentError("attempts: expected at least one, came none.")
 
 
-GUARD = GuardSettings()
+GUARD = GuardSettings(rounds=3)
+"""What users get."""

@@ -25,6 +25,7 @@ from unbackdoor.report.words import (
     compact,
     found,
     headline,
+    in_vain,
     intake,
     moves,
     percent,
@@ -80,6 +81,8 @@ def show(result: Result, console: Console) -> None:
             console.print(Text(printable(result.assumed.sentence)))
         if result.guard:
             console.print(Text(printable(result.guard.sentence)))
+        if further := in_vain(result):
+            console.print(Text(printable(further)))
         if result.rescan:
             console.print(Text(printable(result.rescan.reason)))
         _show_intake(scan, console)

@@ -30,6 +30,7 @@ from unbackdoor.report.words import (
     clip,
     found,
     headline,
+    in_vain,
     intake,
     percent,
 )
@@ -295,6 +296,7 @@ def _reason(result: Result) -> str:
     parts = [
         result.assumed and result.assumed.sentence,
         result.guard and result.guard.sentence,
+        in_vain(result),
         result.rescan and result.rescan.reason,
     ]
     return printable(" ".join(filter(None, parts)))

@@ -229,6 +229,17 @@ def _of_repair(result: RepairResult) -> str:
     }[basis]
 
 
+def in_vain(result: RepairResult) -> str:
+    """Return what came of a further round of a repair that was not taken; empty without one."""
+    if not result.not_taken or result.assumed is None:
+        return ""
+    last = result.not_taken[-1]
+    if len(last.assumed.sentence) < len(result.assumed.sentence):
+        return ""  # one before that which was taken
+    came = last.rescan.reason if last.rescan else last.guard.sentence
+    return f"Another round, in which more was unlearnt, came to nothing better. {came}"
+
+
 def _left_open(result: RepairResult, again: ScanResult) -> str:
     """Return what the scan after a repair leaves open, and whether the one before it did too."""
     before, now = (

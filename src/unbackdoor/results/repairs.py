@@ -149,6 +149,21 @@ class Guarded(msgspec.Struct, frozen=True, kw_only=True):
         return (self.broken - self.mended) / self.unseen if self.unseen else 0.0
 
 
+class Round(msgspec.Struct, frozen=True, kw_only=True):
+    """Another round of a repair, which was not taken.
+
+    Args:
+        assumed: what was taken for the backdoor in it.
+        guard: how it was watched.
+        rescan: the scan after it; None where no repaired model came about.
+
+    """
+
+    assumed: Assumption
+    guard: Guarded
+    rescan: ScanResult | None
+
+
 class RepairResult(msgspec.Struct, frozen=True, kw_only=True, tag="repair", tag_field="kind"):
     """The outcome of a repair.
 
@@ -159,6 +174,8 @@ class RepairResult(msgspec.Struct, frozen=True, kw_only=True, tag="repair", tag_
             scan nor any retraining used; None where no repaired model came about.
         assumed: what was taken for the backdoor; None in older results, which took the targets.
         guard: how the repair was watched; None in older results, which were not.
+        not_taken: further rounds, in which what the scan after the one before found was unlearnt as
+            well; the one that was taken is told by the other fields.
         rows: the table.
         output: file of the repaired model, empty if it was not written.
         sha256: of that file.
@@ -175,6 +192,7 @@ class RepairResult(msgspec.Struct, frozen=True, kw_only=True, tag="repair", tag_
     rescan: ScanResult | None
     assumed: Assumption | None = None
     guard: Guarded | None = None
+    not_taken: list[Round] = []
     rows: list[RepairRow]
     output: str
     sha256: str

@@ -28,7 +28,7 @@ network with a backdoor is weaker against other triggers too."""
 FEW, MANY = 3, 0.25
 """So many other classes, and this share of all, that triggers of a space lead to as well show that
 the network is weak against them. In a network with a backdoor one class rises, and few others do.
-Of patches that are strokes one other class says as much."""
+Of patches that are strokes one other class is enough."""
 NEARLY = 0.98
 """Share of the best rate that a weaker trigger has to reach to be the one that is told."""
 SCORES = {"clean": (-1.0, 0.0), "suspicious": (0.0, 0.99), "backdoored": (1.0, inf)}
@@ -153,31 +153,33 @@ class _Case:
     def _one_of_many(self, record: ClassEvidence) -> bool:
         """Return whether triggers of the space lead to other classes too, so that they say little.
 
-        A stroke that turns every single image into one digit is more than a stroke.
+        A stroke that turns every single image into one class by a clear lead says enough.
         """
         if record.space not in self.crowded or record.goal:
             return False
-        return not is_stroke(record.space, self.pictures) or _excess(record) < 1
+        every = min(_excess(record), _firm(record)) >= 1
+        return not (every and is_stroke(record.space, self.pictures))
 
     def _is_crowded(self, space: str) -> bool:
         """Return whether triggers of the kind that are no stronger lead to many classes.
 
-        Of strokes those count that are stronger too, and one other class is enough.
+        Where the trigger is a stroke, any of the kind that counts, and to one other class.
         """
-        rule = thresholds_of(space, self.pictures, self.thresholds)
-        if rule is None or (found := limit_of(space, self.pictures)) is None:
+        found = limit_of(space, self.pictures)
+        if found is None or thresholds_of(space, self.pictures, self.thresholds) is None:
             return False
-        limit, strength = found
-        stroke = is_stroke(space, self.pictures)
-        most = limit.strength + TOLERANCE if stroke else strength
+        limit, most = found
+        fewest = max(FEW, MANY * (len(self.of_class) - 1))
+        if is_stroke(space, self.pictures):
+            most, fewest = limit.strength + TOLERANCE, 1
 
         def leads(one: ClassEvidence) -> bool:
-            other = limit_of(one.space, self.pictures)
+            other, rule = limit_of(one.space, self.pictures), self._rule(one)
             alike = other is not None and other[0] is limit and other[1] <= most
-            return alike and not one.goal and _excess(one) > rule.clean
+            return alike and not one.goal and rule is not None and _excess(one) > rule.clean
 
         reached = sum(any(leads(one) for one in records) for records in self.of_class.values())
-        return reached - 1 >= (1 if stroke else max(FEW, MANY * (len(self.of_class) - 1)))
+        return reached - 1 >= fewest
 
     def _clearest(self, records: Sequence[ClassEvidence]) -> tuple[ClassEvidence, Status]:
         """Return the evidence that decides about a class, and its status."""

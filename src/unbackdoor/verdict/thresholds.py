@@ -101,7 +101,7 @@ CONTRAST = 0.8
 """Contrast of the pictures on which the percentage of a blend counts as it is, and no patch is a
 stroke."""
 STROKE = 5.0
-"""Side of a patch, of 32 pixels, from which it is a stroke on pictures of more contrast."""
+"""The largest side of a patch, of 32 pixels, that is no stroke on pictures of more contrast."""
 
 
 def firm_of(general: Thresholds) -> Thresholds:

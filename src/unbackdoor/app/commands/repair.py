@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -18,7 +19,7 @@ from unbackdoor.metrics import answers
 from unbackdoor.models import Loaded, device_of
 from unbackdoor.repairing import Asked, How
 from unbackdoor.repairing.plan import check_asked, check_target, suspected
-from unbackdoor.repairing.settings import GuardSettings
+from unbackdoor.repairing.settings import GUARD
 from unbackdoor.results import RepairResult, Result, ScanResult
 from unbackdoor.runtime.journal import state_folder
 from unbackdoor.scanning import FEWEST_PER_CLASS, data_hash
@@ -116,7 +117,7 @@ def _check(typed: options.Repair) -> How:
             f"--max-accuracy-loss: expected 0 to {MOST_POINTS} percentage points, came "
             f"{typed.max_accuracy_loss:g}."
         )
-    guard = GuardSettings(max_accuracy_lost=typed.max_accuracy_loss / 100)
+    guard = replace(GUARD, max_accuracy_lost=typed.max_accuracy_loss / 100)
     return How(guard=guard, scanning=BUDGETS[typed.budget], terms=terms_of(typed.bag))
 
 

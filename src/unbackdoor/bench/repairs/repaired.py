@@ -130,6 +130,8 @@ class Before(Spec):
         try:
             opened = self.open(inputs, device, 0)
         except ContentError as error:
+            if isinstance(self.network, Trained):
+                raise
             return BeforeRow(network=self.network.name, refused=str(error))
         accuracy, (asr,) = measure(opened.network, opened.images, opened.backdoor, seed=0)
         row = BeforeRow(network=self.network.name, accuracy=accuracy, asr=asr)

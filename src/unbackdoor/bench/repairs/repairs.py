@@ -213,7 +213,8 @@ class Ours:
             said = f"No repair: {why}"
             return Handed(network=given.network, passes=passes, said=said, exit_code=3)
         passes += result.image_passes
-        passes += result.rescan.image_passes_backward if result.rescan else 0
+        scans = [result.rescan, *(one.rescan for one in result.not_taken)]
+        passes += sum(one.image_passes_backward for one in scans if one)
         return Handed(
             network=network if result.rescan else given.network,
             passes=passes,
