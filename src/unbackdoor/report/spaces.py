@@ -113,6 +113,12 @@ def described(scan: ScanResult, space: str) -> str:
     return f"{said} at row {place[0]}, column {place[1]}"
 
 
+def located(scan: ScanResult, space: str) -> str:
+    """Return the triggers of a space in words, and where they lie, be it at any place."""
+    anywhere = family(space) == "patch" and place_of(space) is None
+    return described(scan, space) + " at any place" * anywhere
+
+
 def _periods(down: int, across: int) -> str:
     """Return the direction of a wave in words."""
     parts = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +14,7 @@ from rich.text import Text
 from unbackdoor.errors import printable
 from unbackdoor.report.draws import check_shapes, read_draws
 from unbackdoor.report.pixels import Pixels, image, to_colour
-from unbackdoor.report.spaces import described, family, nothing_searched, searched_in_short
+from unbackdoor.report.spaces import family, located, nothing_searched, searched_in_short
 from unbackdoor.report.tradeoff import lines
 from unbackdoor.report.words import (
     SYMBOLS,
@@ -125,8 +124,7 @@ def _show_triggers(scan: ScanResult, console: Console) -> None:
     for record in list(every.values())[:PICTURES]:
         name = clip(class_name(scan, record.index), 32)
         whose = moves(scan, record.goal) if record.goal else f"towards {name}"
-        where = " at any place" if re.fullmatch(r"patch:[\dx]+", record.space) else ""
-        console.print(Text(f"Trigger {whose}: {described(scan, record.space)}{where}."))
+        console.print(Text(f"Trigger {whose}: {located(scan, record.space)}."))
 
 
 def _subject(scan: ScanResult) -> Text:

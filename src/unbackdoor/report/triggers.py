@@ -12,7 +12,7 @@ from unbackdoor.errors import printable
 from unbackdoor.report.draws import Axes, Draws, choose, neighbours, principal_axes, read_draws
 from unbackdoor.report.looks import Details, Drawer, drawer
 from unbackdoor.report.pixels import Pixels, crisp, data_uri, image, shrunk, to_colour
-from unbackdoor.report.spaces import described
+from unbackdoor.report.spaces import located
 from unbackdoor.report.words import capitalised, class_name, compact, fixed, moves, percent
 from unbackdoor.results import ClassRecord, Original, ScanResult, StairRecord
 
@@ -191,7 +191,7 @@ def _portrait(scan: ScanResult, record: ClassRecord, points: int, count: int) ->
     original = scan.original if scan.original and scan.original.target == record.index else None
     return Portrait(
         name=name,
-        kind=capitalised(described(scan, record.space)),
+        kind=capitalised(located(scan, record.space)),
         space=printable(record.space),
         rate=percent(record.asr),
         sent=_sent(scan, record),
