@@ -125,15 +125,15 @@ def repair(
     """
     images.reserve.require(FEWEST_PER_CLASS)
     began = time.perf_counter()
-    original = Recalled(freeze(model))
-    rounds = [_round(model, plan, 0, images, how, original, work)]
+    unlearnt = _Unlearner(model=model, images=images, how=how, original=Recalled(freeze(model)))
+    rounds = [unlearnt(plan, work)]
     while len(rounds) < how.guard.rounds and rounds[-1].done:
         own = work.within(f"round {len(rounds) + 1}")
         try:
-            more = _further(rounds[-1], images, how, own)
-            if more is None:
+            if (more := unlearnt.further(rounds[-1], own)) is None:
                 break
-            rounds.append(_round(model, *more, images, how, original, own, len(rounds)))
+            wider, spent = more
+            rounds.append(unlearnt(wider, own, len(rounds), spent))
         except InsufficientDataError:  # there is no law of what was found
             break
     taken = min(reversed(rounds), key=lambda one: one.badness)
@@ -212,61 +212,66 @@ class _Round:
         return Round(assumed=self.plan.assumed, guard=self.guard, rescan=self.again)
 
 
-def _further(last: _Round, images: Parts, how: How, work: Work) -> tuple[Plan, int] | None:
-    """Return what another round unlearns, and the images that passed to know it; None if nothing.
-
-    Raises:
-        InsufficientDataError: nothing is known of what was found.
-
-    """
-    planner = Planner(
-        model=freeze(last.chosen.network),
-        images=images.reserve.defend,
-        scanning=how.scanning,
-        work=work,
-    )
-    plan = planner.further(last.plan, last.again)
-    return plan and (plan, planner.model.passes)
-
-
-def _round(
-    model: nn.Module,
-    plan: Plan,
-    passes: int,
-    images: Parts,
-    how: How,
-    original: Recalled,
-    work: Work,
-    number: int = 0,
-) -> _Round:
-    """Unlearn what is planned, and scan again where a state is good enough.
+@dataclass(frozen=True, kw_only=True)
+class _Unlearner:
+    """Makes the rounds of a repair.
 
     Args:
         model: the classifier, not changed.
-        plan: what is unlearnt.
-        passes: images through networks for the plan.
         images: clean images.
         how: the recipe, the guard, and the second scan.
         original: the classifier's answers.
-        work: seed, progress and journal.
-        number: of the round, from 0.
 
     """
-    learn, watched = kept_apart(images.first.defend, how.guard.kept_back)
-    beside, unseen = images.not_learnt(how.guard.watched)
-    lookout = Lookout(model, watched, plan.charges, how.guard, work.seed, beside)
-    unlearning = Unlearning(
-        course=plan.course, images=learn, settings=how.unlearning, original=original
-    )
-    way: Way = unlearning if plan.charges else Blind(images=learn)
-    chosen = guarded(model, lookout, way, how.guard, work)
-    guard = _told(model, chosen, unseen, lookout.count, how.guard)
-    done = guard.outcome in {"kept", "unsure"}
-    again = _scanned_again(chosen.network, plan.found, images, how, work, number) if done else None
-    passes += chosen.passes + 2 * guard.unseen + (again.image_passes if again else 0)
-    return _Round(
-        plan=plan, unlearning=unlearning, chosen=chosen, guard=guard, again=again, passes=passes
-    )
+
+    model: nn.Module
+    images: Parts
+    how: How
+    original: Recalled
+
+    def __call__(self, plan: Plan, work: Work, number: int = 0, passes: int = 0) -> _Round:
+        """Unlearn what is planned, and scan again where a state is good enough.
+
+        Args:
+            plan: what is unlearnt.
+            work: seed, progress and journal.
+            number: of the round, from 0.
+            passes: images through networks for the plan.
+
+        """
+        model, images, how = self.model, self.images, self.how
+        learn, watched = kept_apart(images.first.defend, how.guard.kept_back)
+        beside, unseen = images.not_learnt(how.guard.watched)
+        lookout = Lookout(model, watched, plan.charges, how.guard, work.seed, beside)
+        unlearning = Unlearning(
+            course=plan.course, images=learn, settings=how.unlearning, original=self.original
+        )
+        way: Way = unlearning if plan.charges else Blind(images=learn)
+        chosen = guarded(model, lookout, way, how.guard, work)
+        guard = _told(model, chosen, unseen, lookout.count, how.guard)
+        again: ScanResult | None = None
+        if guard.outcome in {"kept", "unsure"}:
+            again = _scanned_again(chosen.network, plan.found, images, how, work, number)
+        passes += chosen.passes + 2 * guard.unseen + (again.image_passes if again else 0)
+        return _Round(
+            plan=plan, unlearning=unlearning, chosen=chosen, guard=guard, again=again, passes=passes
+        )
+
+    def further(self, last: _Round, work: Work) -> tuple[Plan, int] | None:
+        """Return what another round unlearns, and the images that passed to know it; or None.
+
+        Raises:
+            InsufficientDataError: nothing is known of what was found.
+
+        """
+        planner = Planner(
+            model=freeze(last.chosen.network),
+            images=self.images.reserve.defend,
+            scanning=self.how.scanning,
+            work=work,
+        )
+        plan = planner.further(last.plan, last.again)
+        return plan and (plan, planner.model.passes)
 
 
 def kept_apart(images: Images, share: float) -> tuple[Images, Images]:
