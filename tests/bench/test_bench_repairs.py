@@ -181,13 +181,17 @@ def test_networks_are_taken_from_a_folder_without_another_identity(
     assert [spec.key for spec in planned] == [spec.key for spec in made[: len(SMALL)]]
 
 
+def entry_of(recipe: Recipe, arch: str, folder: Path) -> str:
+    """Train a network into a file, and return what a list says of the file."""
+    path = folder / "theirs.safetensors"
+    path.write_bytes(Trained(recipe=recipe).run({}, "cpu"))
+    return f'path = "{path}"\narch = "{arch}"\ndata = "{recipe.data}"\n'
+
+
 def test_networks_of_others_are_repaired_each_time_as_they_came(
     small: Sequence[Case], tmp_path: Path
 ) -> None:
-    case = small[0]
-    path = tmp_path / "theirs.safetensors"
-    path.write_bytes(Trained(recipe=case.attacked).run({}, "cpu"))
-    entry = f'path = "{path}"\narch = "{case.attacked.arch}"\ndata = "{case.attacked.data}"\n'
+    entry = entry_of(small[0].attacked, small[0].attacked.arch, tmp_path)
     others = tmp_path / "others.toml"
     others.write_text(
         f'[[network]]\nname = "theirs"\n{entry}trigger = "white:3@5,5"\ntarget = 1\n'
@@ -213,15 +217,9 @@ def test_networks_of_others_are_repaired_each_time_as_they_came(
 def test_a_network_of_a_list_that_is_refused_has_lines_that_say_so(
     small: Sequence[Case], tmp_path: Path
 ) -> None:
-    case = small[0]
-    path = tmp_path / "theirs.safetensors"
-    path.write_bytes(Trained(recipe=case.attacked).run({}, "cpu"))
-    others = tmp_path / "others.toml"
-    other = "plain" if case.attacked.arch != "plain" else "convnet"
-    others.write_text(
-        f'[[network]]\nname = "misfit"\npath = "{path}"\narch = "{other}"\n'
-        f'data = "{case.attacked.data}"\ntrigger = "white:3@5,5"\ntarget = 1\n'
-    )
+    recipe, others = small[0].attacked, tmp_path / "others.toml"
+    entry = entry_of(recipe, "plain" if recipe.arch != "plain" else "convnet", tmp_path)
+    others.write_text(f'[[network]]\nname = "misfit"\n{entry}trigger = "white:3@5,5"\ntarget = 1\n')
     rows = measure(bench.BENCH, request_of(tmp_path, listed=others)).rows
     assert [row.repair for row in rows] == [one.name for one in SMALL[1:]]
     assert all(row.refused.startswith("MODEL: the tensors") for row in rows)

@@ -340,8 +340,8 @@ def _scanned_again(
     network: nn.Module, found: ScanResult, images: Parts, how: How, work: Work, number: int
 ) -> ScanResult:
     """Scan with a seed that neither the first scan nor that of another round has."""
-    names = ("repair", "rescan", *[number] * bool(number))
-    seed = int(stream(work.seed, *names).initial_seed() % 2**31)
+    further = (number,) if number else ()
+    seed = int(stream(work.seed, "repair", "rescan", *further).initial_seed() % 2**31)
     return scan(
         Described(model=freeze(network), path="", sha256="", arch=found.model.arch),
         images.reserve,
@@ -415,9 +415,9 @@ def _sentence(
         f"Of {count} images that the repair had not seen, {broken} that were right are wrong after "
         f"it, and {mended} that were wrong are right"
     )
-    gains = f"accuracy fell by {lost:.1%}" if lost > 0 else f"accuracy rose by {abs(lost):.1%}"
-    if broken == mended:
-        gains = "accuracy is what it was"
+    gains = "accuracy is what it was"
+    if broken != mended:
+        gains = f"accuracy fell by {lost:.1%}" if lost > 0 else f"accuracy rose by {-lost:.1%}"
     return {
         "kept": f"{changed}: {gains}; {allowed:.1%} was allowed.",
         "unsure": f"{changed}: {gains}, where {allowed:.1%} was allowed. With so few images that "

@@ -92,14 +92,24 @@ class Attempt:
         """Whether a backdoor was seen to come back after attempts like this one."""
         return self.rate < LEAST_RATE or self.layers < 1
 
+    def pace(self, training: TrainingSettings, epochs: int) -> TrainingSettings:
+        """Return a training with the rate and the limit of this attempt.
+
+        Args:
+            training: of the recipe.
+            epochs: how many it has in this attempt.
+
+        """
+        return replace(
+            training,
+            learning_rate=self.rate * training.learning_rate,
+            epochs=max(1, epochs),
+            clip=training.clip if self.clip is None else self.clip,
+        )
+
     def of(self, settings: RepairSettings) -> RepairSettings:
         """Return the settings of this attempt."""
-        training = replace(
-            settings.training,
-            learning_rate=self.rate * settings.training.learning_rate,
-            epochs=max(1, round(self.length * settings.training.epochs)),
-            clip=settings.training.clip if self.clip is None else self.clip,
-        )
+        training = self.pace(settings.training, round(self.length * settings.training.epochs))
         return replace(
             settings,
             share=min(1.0, self.share * settings.share),

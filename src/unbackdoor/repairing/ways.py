@@ -98,15 +98,7 @@ class Blind:
     def _of(self, attempt: Attempt) -> SamSettings:
         training = self.settings.training
         epochs = round(attempt.length * self.images_seen / max(1, len(self.images)))
-        return replace(
-            self.settings,
-            training=replace(
-                training,
-                epochs=max(1, min(training.epochs, epochs)),
-                learning_rate=attempt.rate * training.learning_rate,
-                clip=training.clip if attempt.clip is None else attempt.clip,
-            ),
-        )
+        return replace(self.settings, training=attempt.pace(training, min(training.epochs, epochs)))
 
     def describe(self, attempt: Attempt) -> Attempted:
         """Return what an attempt is, for the result."""

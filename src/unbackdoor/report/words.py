@@ -234,8 +234,9 @@ def in_vain(result: RepairResult) -> str:
     if not result.not_taken or result.assumed is None:
         return ""
     last = result.not_taken[-1]
-    if len(last.assumed.sentence) < len(result.assumed.sentence):
-        return ""  # one before that which was taken
+    # Each round assumes what the one before it did, and more.
+    if not last.assumed.sentence.startswith(result.assumed.sentence):
+        return ""
     came = last.rescan.reason if last.rescan else last.guard.sentence
     return f"Another round, in which more was unlearnt, came to nothing better. {came}"
 

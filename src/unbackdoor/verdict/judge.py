@@ -13,7 +13,6 @@ from unbackdoor.verdict.bag import Standing
 from unbackdoor.verdict.thresholds import (
     OF_EACH,
     OF_EACH_MORE,
-    TOLERANCE,
     Thresholds,
     firm_of,
     in_the_middle,
@@ -171,7 +170,7 @@ class _Case:
         limit, most = found
         fewest = max(FEW, MANY * (len(self.of_class) - 1))
         if is_stroke(space, self.pictures):
-            most, fewest = limit.strength + TOLERANCE, 1
+            most, fewest = inf, 1
 
         def leads(one: ClassEvidence) -> bool:
             other, rule = limit_of(one.space, self.pictures), self._rule(one)
