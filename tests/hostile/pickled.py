@@ -268,3 +268,61 @@ def pickle_of_a_long_number(c: Corpus, name: str) -> list[str]:
 @hostile
 def pickle_of_gigabytes_of_text(c: Corpus, name: str) -> list[str]:
     return c.zipped(name, b"\x80\x02X\xff\xff\xff\xffabc.")
+
+
+# Whole networks, which are read without their classes
+
+
+def network(attribute: bytes, parts: bytes = b"}") -> bytes:
+    """A network of a class of its own, with one tensor, an attribute and parts."""
+    return (
+        b"cnets\nNet\n)\x81}("
+        + (text("_parameters") + b"}" + text("stem.weight") + tensor() + b"s")
+        + (text("_buffers") + b"}" + text("_modules") + parts)
+        + (text("size") + attribute)
+        + b"ub"
+    )
+
+
+def doubled(times: int) -> bytes:
+    """A network of two parts that are one, which has two parts that are one, and so on."""
+    made = network(b"N")
+    for _ in range(times):
+        made = network(b"N", b"}(" + text("a") + made + b"q\x09" + text("b") + b"h\x09u")
+    return made
+
+
+NETWORKS: dict[str, Callable[[Corpus], bytes]] = {
+    "that_calls": lambda c: network(opens(c)),
+    "that_calls_what_it_gets": lambda c: network(
+        b"cbuiltins\ngetattr\ncio\nBytesIO\n" + text("x") + b"\x86R" + b")R"
+    ),
+    "that_gets_what_it_calls": lambda c: network(
+        b"cbuiltins\ngetattr\ncnets\nos\n" + text("system") + b"\x86R" + text("true") + b"\x85R"
+    ),
+    "of_a_class_of_python": lambda c: network(b"csubprocess\nPopen\n" + text("true") + b"\x85\x81"),
+    "that_names_a_function_of_python": lambda c: network(b"cposix\nsystem\n"),
+    "in_itself": lambda c: (
+        b"cnets\nNet\n)\x81q\x05}("
+        + (text("_parameters") + b"}" + text("_buffers") + b"}")
+        + (text("_modules") + b"}" + text("a") + b"h\x05s")
+        + b"ub"
+    ),
+    "of_two_to_the_sixty_parts": lambda c: doubled(60),
+    "of_a_state_that_is_set_twice": lambda c: network(b"N") + b"}b",
+    "of_a_tensor_larger_than_the_file": lambda c: network(b"N").replace(
+        b"J\x04\0\0\0tQ", b"J\0\0\0\x40tQ"
+    ),
+}
+
+
+def whole(name: str, made: Callable[[Corpus], bytes]) -> Callable[[Corpus, str], list[str]]:
+    def make(c: Corpus, name: str) -> list[str]:
+        return c.zipped(name, b"\x80\x02" + made(c) + b".", ("m/data/0", bytes(16)))
+
+    make.__name__ = f"pickle_of_a_network_{name}"
+    return make
+
+
+for what, made in NETWORKS.items():
+    hostile(whole(what, made))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from unbackdoor.errors import ContentError
 from unbackdoor.models import load
-from unbackdoor.models.imports import HIDDEN, imports
+from unbackdoor.models.pickles.imports import HIDDEN, imports
 
 CALL = b"\x8c\x04true\x85R."
 

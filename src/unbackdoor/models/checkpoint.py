@@ -56,9 +56,9 @@ def load(spec: str, arch: str | None = None) -> Loaded:
     """Read a classifier.
 
     Args:
-        spec: ``shipped:NAME``; the path of a ``.safetensors`` file, of a state dict of
-            ``torch.save`` (by any name) or of an ``.onnx`` graph; or a folder of the Hugging Face
-            hub, with ``config.json`` and weights.
+        spec: ``shipped:NAME``; the path of a ``.safetensors`` file, of a state dict or a whole
+            network of ``torch.save`` (by any name), or of an ``.onnx`` graph; or a folder of the
+            Hugging Face hub, with ``config.json`` and weights.
         arch: see :func:`~unbackdoor.models.architectures.build`; may be left out where the file
             says it.
 
@@ -123,7 +123,7 @@ def _load(spec: str, arch: str | None) -> Loaded:
     else:
         state, facts, note = _read(path)
         said, sha256, more, suffix = None, sha256_of(path), {}, path.suffix
-    name = arch or said or _claimed(facts, spec)
+    name = arch or said or _claimed(facts, spec, note)
     module = build(name, 10, fitting.unmasked(state), more)
     found = fitting.named(state, module.state_dict(), f"MODEL: {spec}")
     fitting.fill(module, found.state, spec, name)
@@ -223,7 +223,7 @@ def _locate(spec: str, argument: str = "MODEL") -> Path:
     return path
 
 
-def _claimed(facts: Mapping[str, Any], spec: str) -> str:
+def _claimed(facts: Mapping[str, Any], spec: str, note: str) -> str:
     """Return the built-in architecture that a checkpoint names.
 
     A file that it names is code, and only the user may say which code is trusted.
@@ -232,6 +232,7 @@ def _claimed(facts: Mapping[str, Any], spec: str) -> str:
     if isinstance(name, str) and name in ARCHITECTURES:
         return name
     says = f"names {name!r}, which is not built in" if name else "does not say its architecture"
+    says += f" ({note})" if note else ""
     raise ArgumentError(f"--arch: {spec} {says}; name {KINDS}.")
 
 

@@ -8,8 +8,8 @@ first and through ``torch.load(weights_only=True)`` after that; no other unpickl
 from __future__ import annotations
 
 import zipfile
-from collections import Counter, OrderedDict
-from collections.abc import Container, Iterable, Mapping
+from collections import OrderedDict
+from collections.abc import Container, Iterable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, TypeGuard, cast
@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from unbackdoor.errors import ContentError, brief, printable
-from unbackdoor.models import leftovers, pickles
+from unbackdoor.models.pickles import strict
+from unbackdoor.models.pickles.reduced import Reduced, reduced
 from unbackdoor.runtime.files import solid_bytes
 
 LARGEST_DIRECTORY = 8 << 20
@@ -40,6 +41,8 @@ OPTIMIZERS = {
 """Under these keys trainers keep what torch's optimizers remember."""
 LEGACY_PICKLES = 4
 """In a file without a container: magic number, protocol, system, tensors; then the keys."""
+COUNT_BYTES = 8
+"""Before the data of each storage there: how many numbers it has."""
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], str]:
@@ -51,7 +54,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], str]:
     """
     what = f"MODEL: {path}"
     with path.open("rb") as file:
-        checked, left = _checked(file, path.stat().st_size, solid_bytes(path), what)
+        checked, pickled = _checked(file, path.stat().st_size, solid_bytes(path), what)
         checked.seek(0)
         try:
             content: object = torch.load(checked, map_location="cpu", weights_only=True)
@@ -61,17 +64,33 @@ def read(path: Path) -> tuple[dict[str, Tensor], str]:
                 f"model.state_dict() anew."
             ) from error
     state, note = _unwrapped(content, what)
-    told = ", ".join(f"{count} {kind}" for kind, count in sorted(left.items()))
-    beside = f"values beside the tensors were left out ({told})" if told else ""
-    return state, "; ".join(filter(None, (note, beside)))
+    return state, "; ".join(filter(None, (note, *_told(pickled))))
 
 
-def _checked(
-    file: BinaryIO, size: int, written: int, what: str
-) -> tuple[BinaryIO, Mapping[str, int]]:
+def _told(pickled: Reduced) -> Iterator[str]:
+    """Say what stood in a file that is more than tensors."""
+    if pickled.networks:
+        yield (
+            f"it holds a whole network of class {_listed(pickled.networks)}, of which only the "
+            f"tensors were read"
+        )
+    if pickled.aside:
+        yield f"tensors that are in no state dict were left out ({_listed(pickled.aside)})"
+    if pickled.left:
+        kinds = [f"{count} {kind}" for kind, count in sorted(pickled.left.items())]
+        yield f"values beside the tensors were left out ({_listed(kinds)})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(printable(name)[:80] for name in names[: strict.LISTED])
+    more = len(names) - strict.LISTED
+    return shown + (f" and {more} more" if more > 0 else "")
+
+
+def _checked(file: BinaryIO, size: int, written: int, what: str) -> tuple[BinaryIO, Reduced]:
     """Return the checked file for torch: a pickle of tensors that are no larger than its data.
 
-    With it come the values that were left out of it, by their kind.
+    With it comes the pickle as it was reduced.
     """
     first = file.read(4)
     if written < size:
@@ -80,9 +99,9 @@ def _checked(
             f"fetch it anew."
         )
     if first == ZIP:
-        declared, checked, left = _check_zip(file, size, what)
+        declared, checked, pickled = _check_zip(file, size, what)
     elif first.startswith(PICKLE):
-        declared, checked, left = _check_row(file, what)
+        declared, checked, pickled = _check_row(file, what)
     else:
         raise ContentError(
             f"{what} is not a plain state dict: it begins neither as a zip archive nor as a "
@@ -93,32 +112,46 @@ def _checked(
             f"{what} declares tensors of {declared:,} bytes and has {size:,}; fetch or save it "
             f"anew."
         )
-    return checked, left
+    return checked, pickled
 
 
-def _check_row(file: BinaryIO, what: str) -> tuple[int, BinaryIO, Counter[str]]:
-    """Follow the pickles of a file without a container; see :func:`_check_zip`."""
+def _check_row(file: BinaryIO, what: str) -> tuple[int, BinaryIO, Reduced]:
+    """Return the same of a file without a container; see :func:`_check_zip`.
+
+    If its pickle was reduced, some of its storages belong to nothing, and an archive is made of the
+    others.
+    """
     file.seek(0)
-    content = BytesIO(file.read(pickles.MOST_BYTES))
-    declared, checked, left = 0, file, Counter[str]()
-    for number in range(LEGACY_PICKLES):
-        begin = content.tell()
-        if number == LEGACY_PICKLES - 1:
-            plain, left = leftovers.without(content)
-            if left:
-                file.seek(content.tell())
-                checked = BytesIO(content.getvalue()[:begin] + plain + file.read())
-                content = BytesIO(checked.getvalue()[: pickles.MOST_BYTES])
-            content.seek(begin)
-        declared += sum(pickles.read(content, what).storages.values())
-    pickles.read_keys(content, what)
-    return declared, checked, left
+    content = BytesIO(file.read(strict.MOST_BYTES))
+    declared = dict[str, int]()
+    for _ in range(LEGACY_PICKLES - 1):
+        declared |= strict.read(content, what).storages
+    begin = content.tell()
+    pickled = reduced(content, what)
+    whole = content.getvalue()[begin : content.tell()]
+    declared |= strict.read(BytesIO(pickled.content), what).storages
+    keys = strict.read_keys(content, what)
+    if pickled.content == whole:
+        return sum(declared.values()), file, pickled
+    file.seek(content.tell())
+    rebuilt = BytesIO()
+    with _fresh(rebuilt, pickled.content) as fresh:
+        for key in keys:
+            size = {**pickled.storages, **declared}.get(key)
+            length, data = file.read(COUNT_BYTES), file.read(size or 0)
+            if size is None or len(length) < COUNT_BYTES or len(data) < size:
+                raise ContentError(
+                    f"{what} breaks off before the data of its tensors end; fetch or save it anew."
+                )
+            if key in declared:
+                fresh.writestr(f"archive/data/{key}", data)
+    return sum(declared.values()), rebuilt, pickled
 
 
-def _check_zip(file: BinaryIO, size: int, what: str) -> tuple[int, BinaryIO, Counter[str]]:
+def _check_zip(file: BinaryIO, size: int, what: str) -> tuple[int, BinaryIO, Reduced]:
     """Return the bytes that the pickle declares, an archive of it and its storages, and what not.
 
-    Known values that are no tensors are left out of the pickle before it is read.
+    The pickle is reduced to its tensors before it is read.
 
     The archive is written anew, because two readers of zip archives need not find the same members
     in one file: torch looks them up without regard to case, and where the end record says.
@@ -128,9 +161,9 @@ def _check_zip(file: BinaryIO, size: int, what: str) -> tuple[int, BinaryIO, Cou
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             whole = archive.read(_pickle_of(members, size))
-            content, left = leftovers.without(BytesIO(whole))
-            declared = pickles.read(BytesIO(content), what).storages
-            rebuilt = _rebuilt(archive, members, content, declared)
+            pickled = reduced(BytesIO(whole), what)
+            declared = strict.read(BytesIO(pickled.content), what).storages
+            rebuilt = _rebuilt(archive, members, pickled.content, declared)
     except ContentError:
         raise
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
@@ -138,7 +171,7 @@ def _check_zip(file: BinaryIO, size: int, what: str) -> tuple[int, BinaryIO, Cou
             f"{what} is not a plain state dict: its zip archive has {brief(error)}; save "
             f"model.state_dict() anew."
         ) from error
-    return sum(declared.values()), rebuilt, left
+    return sum(declared.values()), rebuilt, pickled
 
 
 def _rebuilt(
@@ -149,14 +182,20 @@ def _rebuilt(
 ) -> BinaryIO:
     """Return an archive of the pickle that was read, and of the members that it refers to."""
     rebuilt = BytesIO()
-    with zipfile.ZipFile(rebuilt, "w", zipfile.ZIP_STORED) as fresh:
-        fresh.writestr("archive/data.pkl", content)
-        fresh.writestr("archive/version", "3\n")
+    with _fresh(rebuilt, content) as fresh:
         for member in members:
             name = member.filename.partition("/")[2]
             if name == "byteorder" or (name[:5] == "data/" and name[5:] in storages):
                 fresh.writestr(f"archive/{name}", archive.read(member))
     return rebuilt
+
+
+def _fresh(file: BinaryIO, content: bytes) -> zipfile.ZipFile:
+    """Return an archive for torch, with its pickle in it and room for the storages."""
+    fresh = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
+    fresh.writestr("archive/data.pkl", content)
+    fresh.writestr("archive/version", "3\n")
+    return fresh
 
 
 def _check_directory(file: BinaryIO, size: int) -> None:
@@ -211,8 +250,8 @@ def _pickle_of(members: list[zipfile.ZipInfo], size: int) -> zipfile.ZipInfo:
     if sum(member.file_size for member in members) > size:
         raise ValueError("members that are larger than the file")
     found = [member for member in members if member.filename == f"{folder}/data.pkl"]
-    if not found or found[0].file_size > pickles.MOST_BYTES:
-        raise ValueError(f"no data.pkl of at most {pickles.MOST_BYTES >> 20} MiB")
+    if not found or found[0].file_size > strict.MOST_BYTES:
+        raise ValueError(f"no data.pkl of at most {strict.MOST_BYTES >> 20} MiB")
     return found[0]
 
 

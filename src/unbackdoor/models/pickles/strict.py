@@ -18,7 +18,7 @@ from io import BytesIO
 from typing import cast
 
 from unbackdoor.errors import ContentError, printable
-from unbackdoor.models.imports import HIDDEN, MOST_INSTRUCTIONS, imports, path_of
+from unbackdoor.models.pickles.imports import HIDDEN, MOST_INSTRUCTIONS, imports, path_of
 
 MOST_BYTES = 8 << 20
 LISTED = 4
@@ -75,12 +75,14 @@ class Pickle:
 
 
 @dataclass(frozen=True)
-class _Name:
+class Name:
+    """A name that a pickle would import."""
+
     path: str
 
 
-class _Unknown(Exception):  # noqa: N818  the sentence is made where the file is known
-    """An instruction or value that no state dict has."""
+class Unknown(Exception):  # noqa: N818  the sentence is made where the file is known
+    """An instruction or value that is not followed."""
 
 
 DICT, LIST, OTHER = object(), object(), object()
@@ -129,61 +131,53 @@ class _Machine:
             case "APPEND" | "APPENDS":
                 self._last(1) if instruction == "APPEND" else self._since_mark()
                 if self.stack[-1] is not LIST:
-                    raise _Unknown("elements of something else than a list")
+                    raise Unknown("elements of something else than a list")
             case "SETITEM" | "SETITEMS":
                 items = self._last(2) if instruction == "SETITEM" else self._since_mark()
                 if self.stack[-1] is not DICT or len(items) % 2:
-                    raise _Unknown("items of something else than a dictionary")
+                    raise Unknown("items of something else than a dictionary")
                 if not all(isinstance(key, str | int | float) for key in items[::2]):
-                    raise _Unknown("a key that is neither a text nor a number")
+                    raise Unknown("a key that is neither a text nor a number")
             case "BINPUT" | "LONG_BINPUT":
                 self.memo[argument] = self.stack[-1]
             case "BINGET" | "LONG_BINGET":
                 if argument not in self.memo:
-                    raise _Unknown("a value that was not kept")
+                    raise Unknown("a value that was not kept")
                 self.stack.append(self.memo[argument])
             case "GLOBAL":
                 if (path := path_of(argument)) not in NAMED:
-                    raise _Unknown(f"the name {path}")
-                self.stack.append(_Name(path))
+                    raise Unknown(f"the name {path}")
+                self.stack.append(Name(path))
             case "REDUCE":
                 self._call(*self._last(2))
             case "BUILD":
                 (state,) = self._last(1)
                 if self.stack[-1] is not DICT or state is not DICT:
-                    raise _Unknown("a state of something else than a dictionary")
+                    raise Unknown("a state of something else than a dictionary")
             case "BINPERSID":
                 self._declare(*self._last(1))
             case _:
-                raise _Unknown(f"the instruction {instruction}")
+                raise Unknown(f"the instruction {instruction}")
 
     def _call(self, called: object, arguments: object) -> None:
         """Push the result of a known function, called with arguments that cannot make it large."""
-        if not isinstance(called, _Name) or called.path not in CALLED:
-            raise _Unknown("a call of something that is no name")
+        if not isinstance(called, Name) or called.path not in CALLED:
+            raise Unknown("a call of something that is no name")
         plain = called.path == ORDERED_DICT
         if not isinstance(arguments, tuple) or (plain and arguments):
-            raise _Unknown(f"such arguments of {called.path}")
+            raise Unknown(f"such arguments of {called.path}")
         self.stack.append(DICT if plain else OTHER)
 
     def _declare(self, identity: object) -> None:
-        """Note a storage: ("storage", type, key, device, elements)."""
-        fields = list(cast("tuple[object, ...]", identity) if isinstance(identity, tuple) else ())
-        if not 5 <= len(fields) <= 6 or fields[0] != "storage":
-            raise _Unknown("a storage without a description")
-        kind, key, count = fields[1], fields[2], fields[4]
-        size = STORAGES.get(kind.path.removeprefix("torch.")) if isinstance(kind, _Name) else None
-        if size is None or not isinstance(key, str):
-            raise _Unknown("a storage of no known kind")
-        if type(count) is not int or count < 0:
-            raise _Unknown("a storage without a size")
-        if self.storages.setdefault(key, count * size) != count * size:
-            raise _Unknown("a storage of two sizes")
+        """Note a storage."""
+        key, size = storage_of(identity)
+        if self.storages.setdefault(key, size) != size:
+            raise Unknown("a storage of two sizes")
         self.stack.append(OTHER)
 
     def _last(self, count: int) -> list[object]:
         if len(self.stack) < count:
-            raise _Unknown("too few values on the stack")
+            raise Unknown("too few values on the stack")
         items = self.stack[-count:]
         del self.stack[-count:]
         return items
@@ -192,6 +186,25 @@ class _Machine:
         items = self.stack
         self.stack = self.marks.pop()
         return items
+
+
+def storage_of(identity: object) -> tuple[str, int]:
+    """Return the key and the bytes of ("storage", type, key, device, elements).
+
+    Raises:
+        Unknown: it is something else.
+
+    """
+    fields = list(cast("tuple[object, ...]", identity) if isinstance(identity, tuple) else ())
+    if not 5 <= len(fields) <= 6 or fields[0] != "storage":
+        raise Unknown("a storage without a description")
+    kind, key, count = fields[1], fields[2], fields[4]
+    size = STORAGES.get(kind.path.removeprefix("torch.")) if isinstance(kind, Name) else None
+    if size is None or not isinstance(key, str):
+        raise Unknown("a storage of no known kind")
+    if type(count) is not int or count < 0:
+        raise Unknown("a storage without a size")
+    return key, count * size
 
 
 def read(content: BytesIO, what: str) -> Pickle:
@@ -210,8 +223,8 @@ def read(content: BytesIO, what: str) -> Pickle:
     return Pickle(machine.storages)
 
 
-def read_keys(content: BytesIO, what: str) -> None:
-    """Follow the pickle that names the storages behind it: one list, of texts alone.
+def read_keys(content: BytesIO, what: str) -> list[str]:
+    """Return the names of the storages that follow: one list, of texts alone.
 
     Args:
         content: at the start of a pickle.
@@ -221,24 +234,27 @@ def read_keys(content: BytesIO, what: str) -> None:
         ContentError: it is something else.
 
     """
-    lists = 0
+    lists, keys = 0, list[str]()
 
-    def step(instruction: str, _: object) -> None:
+    def step(instruction: str, argument: object) -> None:
         nonlocal lists
         lists += instruction == "EMPTY_LIST"
+        if isinstance(argument, str):
+            keys.append(argument)
         if instruction not in KEYS or lists > 1:
-            raise _Unknown(f"the instruction {instruction} in the list of its storages")
+            raise Unknown(f"the instruction {instruction} in the list of its storages")
 
     _follow(content, what, step)
+    return keys
 
 
 def _follow(content: BytesIO, what: str, step: Callable[[str, object], None]) -> None:
     """Hand the instructions of one pickle on; the sentence names what it would import."""
     start = content.tell()
     try:
-        for number, (name, argument) in enumerate(_instructions(content)):
-            step(name if number < MOST_INSTRUCTIONS else "that is one too many", argument)
-    except (_Unknown, ValueError, IndexError, TypeError, UnicodeError) as error:
+        for name, argument in instructions(content):
+            step(name, argument)
+    except (Unknown, ValueError, IndexError, TypeError, UnicodeError) as error:
         content.seek(start)
         raise ContentError(_refusal(what, error, imports(content))) from error
 
@@ -264,6 +280,15 @@ def _refusal(what: str, error: Exception, wanted: list[str]) -> str:
     )
 
 
-def _instructions(content: BytesIO) -> Iterator[tuple[str, object]]:
-    for instruction, argument, _ in pickletools.genops(content):
+def instructions(content: BytesIO) -> Iterator[tuple[str, object]]:
+    """Iterate over the instructions of a pickle and their arguments, running none of them.
+
+    Raises:
+        Unknown: there are too many.
+        ValueError: it is no pickle.
+
+    """
+    for number, (instruction, argument, _) in enumerate(pickletools.genops(content)):
+        if number >= MOST_INSTRUCTIONS:
+            raise Unknown("more instructions than a state dict has")
         yield instruction.name, argument

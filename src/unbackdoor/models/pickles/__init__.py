@@ -1,0 +1,1 @@
+"""Pickles of tensors, followed without being run."""

@@ -1,0 +1,296 @@
+"""A pickle followed with a stand-in for each object, so that nothing that it names is imported.
+
+Unlike :mod:`unbackdoor.models.pickles.strict`, which knows tensors alone, this machine holds what
+stands where: a class may be instantiated, because that makes a stand-in. Functions are followed
+only if they make one of the known values; no function of a file's own choice is called, not even in
+appearance, and no name of Python's own library may stand in it without need.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from io import BytesIO
+from typing import Any, cast
+
+from unbackdoor.models.pickles.imports import path_of
+from unbackdoor.models.pickles.standins import Made, Object, Storage, Table
+from unbackdoor.models.pickles.strict import (
+    CALLED,
+    NAMED,
+    ORDERED_DICT,
+    Name,
+    Unknown,
+    instructions,
+    storage_of,
+)
+
+SCALARS = {"numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"}
+SCALAR, DTYPE, ENCODE = "numpy scalar", "numpy.dtype", "_codecs.encode"
+NUMBERS = re.compile(r"[biufc](1|2|4|8|16)")
+"""Types of numbers of numpy; one of objects is a pickle inside the pickle."""
+DEVICE, NAMESPACE = "torch.device", "argparse.Namespace"
+PATHS = {f"pathlib.{kind}Path" for kind in ("", "Posix", "Windows", "PurePosix", "PureWindows")}
+KINDS = {
+    f"torch.{kind}"
+    for kind in ("float16", "float32", "float64", "bfloat16", "int32", "int64", "uint8", "bool")
+}
+BUILTIN, DEFAULTS = ("__builtin__", "builtins"), "collections.defaultdict"
+SETS = {f"{module}.{name}" for module in BUILTIN for name in ("set", "frozenset")}
+OBJECTS = {f"{module}.object" for module in BUILTIN}
+ATTRIBUTES = {f"{module}.getattr" for module in BUILTIN}
+FACTORIES = {
+    f"{module}.{name}" for module in BUILTIN for name in ("list", "dict", "int", "float", "str")
+}
+RECONSTRUCTORS = {"copy_reg._reconstructor", "copyreg._reconstructor"}
+"""How protocols before the second make an object of a class."""
+PARTIAL = "functools.partial"
+PARAMETERS = {"torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"}
+"""A parameter counts as its tensor, the first argument."""
+BACKEND = "torch.nn.backends.thnn._get_thnn_function_backend"
+"""In each part of a network before torch 1.2."""
+OF_PYTHON = (
+    {ENCODE, NAMESPACE, DEFAULTS, PARTIAL}
+    | PATHS
+    | SETS
+    | OBJECTS
+    | ATTRIBUTES
+    | FACTORIES
+    | RECONSTRUCTORS
+)
+"""The only names of Python's own library that may stand in a file."""
+PYTHON_2 = {"__builtin__", "copy_reg", "commands", "exceptions"}
+
+
+class Machine:
+    """A stack of plain values and stand-ins."""
+
+    def __init__(self) -> None:
+        self.stack: list[object] = []
+        self.marks: list[list[object]] = []
+        self.memo: dict[object, object] = {}
+        self.storages: dict[str, int] = {}
+        self.result: object = None
+        self.foreign = False
+        """Whether there is anything that a state dict does not consist of."""
+
+    def follow(self, content: BytesIO) -> None:
+        """Follow one pickle to its end.
+
+        Raises:
+            Unknown: it has something that is not followed; a pickle that is none raises other
+                errors of Python.
+
+        """
+        for name, argument in instructions(content):
+            self.step(name, argument)
+
+    def step(self, instruction: str, argument: object) -> None:
+        """Follow one instruction."""
+        match instruction:
+            case "PROTO" | "FRAME":
+                pass
+            case "STOP":
+                self.result = self.stack.pop()
+            case "MARK":
+                self.marks.append(self.stack)
+                self.stack = []
+            case "NONE":
+                self.stack.append(None)
+            case "NEWTRUE" | "NEWFALSE":
+                self.stack.append(instruction == "NEWTRUE")
+            case (
+                "BININT"
+                | "BININT1"
+                | "BININT2"
+                | "LONG1"
+                | "BINFLOAT"
+                | "BINUNICODE"
+                | "SHORT_BINUNICODE"
+                | "SHORT_BINSTRING"
+            ):
+                self.foreign |= instruction == "SHORT_BINUNICODE"
+                self.stack.append(argument)
+            case "BINBYTES" | "SHORT_BINBYTES":
+                self._push_foreign(Object("bytes"))
+            case "EMPTY_TUPLE":
+                self.stack.append(())
+            case "EMPTY_LIST":
+                self.stack.append([])
+            case "EMPTY_DICT":
+                self.stack.append({})
+            case "EMPTY_SET":
+                self._push_foreign(Object("set"))
+            case "FROZENSET":
+                self._push_foreign(Object("frozenset", elements=self._since_mark()))
+            case "TUPLE":
+                items = self._since_mark()
+                self.stack.append(tuple(items))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                self.stack.append(tuple(self._last(int(instruction[-1]))))
+            case "APPEND" | "APPENDS" | "ADDITEMS":
+                items = self._last(1) if instruction == "APPEND" else self._since_mark()
+                target = self.stack[-1]
+                into = target.elements if isinstance(target, Object) else target
+                if not isinstance(into, list):
+                    raise Unknown("elements of something else than a list")
+                cast("list[object]", into).extend(items)
+            case "SETITEM" | "SETITEMS":
+                self._set(self._last(2) if instruction == "SETITEM" else self._since_mark())
+            case "BINPUT" | "LONG_BINPUT":
+                self.memo[argument] = self.stack[-1]
+            case "MEMOIZE":
+                self.foreign = True
+                self.memo[len(self.memo)] = self.stack[-1]
+            case "BINGET" | "LONG_BINGET":
+                if argument not in self.memo:
+                    raise Unknown("a value that was not kept")
+                self.stack.append(self.memo[argument])
+            case "GLOBAL":
+                self._import(path_of(argument))
+            case "STACK_GLOBAL":
+                first, last = self._last(2)
+                if not isinstance(first, str) or not isinstance(last, str):
+                    raise Unknown("an import that hides its name")
+                self._import(f"{first}.{last}")
+            case "REDUCE":
+                self._call(*self._last(2))
+            case "NEWOBJ" | "NEWOBJ_EX":
+                kind, arguments, *_ = self._last(2 + (instruction == "NEWOBJ_EX"))
+                self._new(kind, arguments)
+            case "BUILD":
+                (state,) = self._last(1)
+                target = self.stack[-1]
+                if not isinstance(target, Object | Table) or target.state is not None:
+                    raise Unknown("a state of something else than an object")
+                target.state = state
+            case "BINPERSID":
+                self._refer(*self._last(1))
+            case _:
+                raise Unknown(f"the instruction {instruction}")
+
+    def _import(self, path: str) -> None:
+        if path in NAMED:
+            self.stack.append(Name(path))
+            return
+        first = path.partition(".")[0]
+        if path not in OF_PYTHON and (first in sys.stdlib_module_names or first in PYTHON_2):
+            raise Unknown(f"the name {path}")
+        self._push_foreign(Object("torch.dtype") if path in KINDS else Name(path))
+
+    def _call(self, called: object, arguments: object) -> None:
+        """Push what one of the known calls makes, whose arguments cannot make it large."""
+        if not isinstance(called, Name) or not isinstance(arguments, tuple):
+            raise Unknown("a call of something that is no name")
+        path, given = called.path, cast("tuple[object, ...]", arguments)
+        if path == ORDERED_DICT:
+            self.stack.append(Table())
+            if given:  # as Python 2 wrote them: one list of pairs
+                (pairs,) = cast("tuple[list[list[object]]]", given)
+                self._set([value for key, item in pairs for value in (key, item)])
+                self.foreign = True
+        elif path in PARAMETERS:
+            self.stack.append(given[0])
+        elif path in CALLED:
+            self.stack.append(Made(path, given))
+        elif path == DEFAULTS and _is_harmless(path, given):
+            self.stack.append(Table())
+        elif _is_harmless(path, given):
+            self.stack.append(_value(path, given))
+        else:
+            raise Unknown(f"a call of {path}")
+
+    def _new(self, kind: object, arguments: object) -> None:
+        if not isinstance(kind, Name) or not isinstance(arguments, tuple):
+            raise Unknown("an instance of something that is no name")
+        if kind.path in OF_PYTHON - {NAMESPACE}:
+            raise Unknown(f"an instance of {kind.path}")
+        self.stack.append(Object(kind.path, cast("tuple[object, ...]", arguments)))
+
+    def _set(self, items: list[object]) -> None:
+        target = self.stack[-1]
+        into = target.items if isinstance(target, Object | Table) else target
+        if not isinstance(into, dict) or len(items) % 2:
+            raise Unknown("items of something else than a dictionary")
+        keys = items[::2]
+        if not all(isinstance(key, str | int | float | Object | Made) for key in keys):
+            raise Unknown("a key that is neither a text nor a number")
+        into.update(zip(keys, items[1::2], strict=True))
+
+    def _refer(self, identity: object) -> None:
+        """Push a storage, or the class that older files hold beside its source."""
+        match identity:
+            case ("module", Name() as kind, str(), str()):
+                self.stack.append(kind)
+            case _:
+                key, size = storage_of(identity)
+                self.storages[key] = size
+                self.stack.append(Storage(cast("tuple[Any, ...]", identity)))
+
+    def _push_foreign(self, value: object) -> None:
+        self.foreign = True
+        self.stack.append(value)
+
+    def _last(self, count: int) -> list[object]:
+        if len(self.stack) < count:
+            raise Unknown("too few values on the stack")
+        items = self.stack[-count:]
+        del self.stack[-count:]
+        return items
+
+    def _since_mark(self) -> list[object]:
+        items = self.stack
+        self.stack = self.marks.pop()
+        return items
+
+
+def _is_harmless(path: str, given: tuple[object, ...]) -> bool:
+    """Return whether a call makes one of the known values, wherever it is really made."""
+    match given:
+        case (Object(path="numpy.dtype", state=state), Object(path="bytes")):
+            return path in SCALARS and _is_of_numbers(state)
+        case (str(code), False | 0, True | 1):
+            return path == DTYPE and NUMBERS.fullmatch(code) is not None
+        case (str(), "latin1"):
+            return path == ENCODE or path in PATHS
+        case (Name(), Name(path=base), None):
+            return path in RECONSTRUCTORS and base in OBJECTS
+        case (Name() | Object(), str()) if path in ATTRIBUTES:
+            return True
+        case (list(),) if path in SETS:
+            return True
+        case (Name() | Object(),) if path == PARTIAL:
+            return True
+        case () if path in {BACKEND, DEFAULTS}:
+            return True
+        case (Name(path=factory),) if path == DEFAULTS:
+            return factory in FACTORIES
+        case (str(), *numbers) if path == DEVICE:
+            return len(numbers) <= 1 and all(type(one) is int for one in numbers)
+        case _:
+            return path in PATHS and all(isinstance(one, str) for one in given)
+
+
+def _value(path: str, given: tuple[object, ...]) -> Object:
+    """Return the stand-in for what a known call makes."""
+    if path in RECONSTRUCTORS:
+        return Object(cast("Name", given[0]).path)
+    if path in SCALARS:
+        return Object(SCALAR)
+    if path in PATHS:
+        return Object("pathlib.Path")
+    if path == DTYPE:
+        return Object(path)
+    if path == ENCODE:
+        return Object("bytes")
+    kind = path.rpartition(".")[2] if path in SETS | ATTRIBUTES else path
+    return Object(kind, given)
+
+
+def _is_of_numbers(state: object) -> bool:
+    """Return whether a type's state is that of plain numbers: no fields, no shape, no hooks."""
+    match state:
+        case (3, "<" | ">" | "=" | "|", None, None, None, -1, -1, 0):
+            return True
+        case _:
+            return False
