@@ -20,7 +20,7 @@ from unbackdoor.errors import ArgumentError
 from unbackdoor.metrics import accuracy, attack_success, predict
 from unbackdoor.models import freeze
 from unbackdoor.repairing import Charge, Lesson, Recalled
-from unbackdoor.repairing.guard import Chosen, _best, _Candidate, guarded, mixture, train_last
+from unbackdoor.repairing.guard import Chosen, Guard, _best, _Candidate, mixture, train_last
 from unbackdoor.repairing.lookout import Lookout, favoured, judged
 from unbackdoor.repairing.plan import always
 from unbackdoor.repairing.repair import kept_apart
@@ -117,7 +117,7 @@ def repaired(model: nn.Module, settings: GuardSettings, unlearning: RepairSettin
     way = Unlearning(
         course=CHARGE.lesson, images=learn, settings=unlearning, original=Recalled(freeze(model))
     )
-    return guarded(model, lookout, way, settings, Work(seed=0))
+    return Guard(model, lookout, way, settings, Work(seed=0)).choose()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -185,12 +185,19 @@ FINE, WRECKED, NAN = 0.0, 1e3, float("nan")
 
 
 def scripted(*bias: tuple[float, ...], charges: tuple[Charge, ...] = ()) -> tuple[Chosen, int]:
+    guard, asked = scripted_guard(*bias, charges=charges)
+    return guard.choose(), len(asked)
+
+
+def scripted_guard(
+    *bias: tuple[float, ...], charges: tuple[Charge, ...] = ()
+) -> tuple[Guard, list[int]]:
     model = backdoored(with_biases)
     asked: list[int] = []
     settings = GuardSettings(attempts=(Attempt(),) * len(bias))
     lookout = Lookout(model, bars(100, 3), charges, settings, seed=0)
     way: Way = Scripted(bias, asked)
-    return guarded(model, lookout, way, settings, Work(seed=0)), len(asked)
+    return Guard(model, lookout, way, settings, Work(seed=0)), asked
 
 
 def test_a_good_end_is_taken_and_no_further_attempt_is_made() -> None:
@@ -329,6 +336,31 @@ def test_what_is_kept_never_lost_more_than_is_allowed(
         assert judged(broken, mended, 100 * count, 0.2) != "lost"
 
 
+def test_what_unseen_images_turn_down_is_not_taken_and_gentler_attempts_follow() -> None:
+    guard, asked = scripted_guard((FINE,), (FINE,), (WRECKED,), (FINE,))
+    first = guard.choose()
+    assert (first.taken, first.turned_down, len(asked)) == (1, [], 1)
+    assert guard.turn_down()
+    second = guard.choose()
+    assert (second.taken, second.turned_down, len(asked)) == (2, [1], 2)
+    assert guard.turn_down()
+    third = guard.choose()  # the attempt between them has not kept accuracy
+    assert third.taken is not None
+    assert (third.states[third.taken].attempt, third.turned_down, len(asked)) == (3, [1, 2], 4)
+    assert not guard.turn_down()  # not for ever
+
+
+def test_where_there_is_nothing_better_the_record_is_that_of_what_was_turned_down() -> None:
+    guard, asked = scripted_guard((FINE,), (WRECKED,))
+    first = guard.choose()
+    assert guard.turn_down()
+    again = guard.choose()
+    assert (again.taken, again.turned_down) == (first.taken, [])
+    assert len(again.states) > len(first.states)
+    assert len(asked) == 2
+    assert not guard.turn_down()
+
+
 def test_without_triggers_a_blind_repair_is_guarded_too() -> None:
     model = backdoored(normalised)
     learn, watched = kept_apart(bars(300, 2), 0.25)
@@ -337,9 +369,8 @@ def test_without_triggers_a_blind_repair_is_guarded_too() -> None:
     sam = SamSettings(
         training=replace(RECIPE, learning_rate=0.05, label_smoothing=0.0, warm_up=0.0)
     )
-    chosen = guarded(
-        model, lookout, Blind(images=learn, settings=sam, images_seen=2000), settings, Work(seed=0)
-    )
+    way = Blind(images=learn, settings=sam, images_seen=2000)
+    chosen = Guard(model, lookout, way, settings, Work(seed=0)).choose()
     assert chosen.taken is not None
     assert chosen.attempts[0].method == "FT-SAM"
     assert {state.asr for state in chosen.states} == {None}

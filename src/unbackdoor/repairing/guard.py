@@ -28,6 +28,8 @@ from unbackdoor.training import DivergedError, Watch
 
 ALIKE = 0.5
 """Difference of two losses, as a share of what is allowed, that decides nothing."""
+MOST_TURNED_DOWN = 2
+"""How often the images that a repair has not seen may turn down what was taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,8 @@ class Chosen:
         attempts: that were made.
         states: every look.
         taken: index of the state; None where none was good enough.
+        turned_down: indices of states that were taken before it and lost too much accuracy on
+            images that the repair had not seen.
         passes: images through networks.
 
     """
@@ -54,6 +58,7 @@ class Chosen:
     attempts: list[Attempted]
     states: list[Watched]
     taken: int | None
+    turned_down: list[int]
     passes: int
 
 
@@ -111,53 +116,8 @@ class _Kept:
     passes: int
 
 
-@dataclass(frozen=True)
-class _Tried:
-    """What came of an attempt."""
-
-    candidate: _Candidate | None
-    states: list[Watched]
-    passes: int
-
-
-def _try(
-    model: nn.Module,
-    lookout: Lookout,
-    way: Way,
-    number: int,
-    settings: GuardSettings,
-    work: Work,
-) -> _Tried:
-    """Make an attempt; its end is the candidate, or the best state before it or on the way back."""
-    attempt = settings.attempts[number]
-    network = copy.deepcopy(model)
-    train_last(network, attempt.layers)
-    own = work.within(f"attempt {number}")
-    log = _Log(lookout, network, number, own.journal)
-    ended, passes = True, 0
-    try:
-        passes = way(network, attempt, Watch(look=log.look, looks=settings.looks), own)
-    except DivergedError:
-        ended = False
-    end = next((one for one in reversed(log.kept.states) if one.mixed == 1), None)
-    candidate: _Candidate | None = None
-    if ended and end is not None and lookout.may_keep(end):
-        candidate = _Candidate(end, attempt, _copied(network), end=True)
-    elif ended and end is not None:
-        last = _copied(network)
-        for weight in settings.mixes:
-            network.load_state_dict(mixture(model.state_dict(), last, weight))
-            log.look(end.images_seen, weight)
-    kept = log.kept
-    if candidate is None and kept.best is not None:
-        candidate = _Candidate(kept.best, attempt, kept.tensors)
-    return _Tried(candidate, kept.states, passes + kept.passes)
-
-
-def guarded(
-    model: nn.Module, lookout: Lookout, way: Way, settings: GuardSettings, work: Work
-) -> Chosen:
-    """Return a repaired copy of ``model``, or one as it came where no state is good enough.
+class Guard:
+    """Makes attempts, from the strongest on, and takes the best state of them.
 
     Args:
         model: the network, not changed.
@@ -167,33 +127,104 @@ def guarded(
         work: seed, progress and journal.
 
     """
-    states, attempts, passes = [lookout.before], list[Attempted](), lookout.passes
-    candidates: list[_Candidate] = []
-    for number, attempt in enumerate(settings.attempts):
-        attempts.append(way.describe(attempt))
-        tried = _try(model, lookout, way, number, settings, work)
-        states += tried.states
-        passes += tried.passes
-        if (new := tried.candidate) is None:
-            continue
-        candidates.append(new)
-        if new.end and lookout.heals(new.state) and lookout.keeps(new.state):
-            break
-    best = _best(candidates, lookout)
-    taken = best if best is not None and lookout.helps(best.state) else None
-    network = copy.deepcopy(model).requires_grad_(True)
-    if taken is not None:
-        network.load_state_dict(taken.tensors)
-    return Chosen(
-        network=network.eval(),
-        attempt=taken.attempt if taken else settings.attempts[0],
-        gently=taken is not None and taken.gentle and bool(lookout.charges),
-        weakened=taken is not None and lookout.weakened(taken.state),
-        attempts=attempts,
-        states=states,
-        taken=states.index(taken.state) if taken else None,
-        passes=passes,
-    )
+
+    def __init__(
+        self, model: nn.Module, lookout: Lookout, way: Way, settings: GuardSettings, work: Work
+    ) -> None:
+        self.model, self.lookout, self.way = model, lookout, way
+        self.settings, self.work = settings, work
+        self._attempts, self._states = list[Attempted](), [lookout.before]
+        self._passes = lookout.passes
+        self._candidates, self._turned_down = list[_Candidate](), list[_Candidate]()
+        self._taken: _Candidate | None = None
+        self._done = False
+
+    def choose(self) -> Chosen:
+        """Return a repaired copy of the network, or one as it came where no state is good enough.
+
+        Attempts are made until one ends well; those that were made already are not made again.
+        """
+        lookout = self.lookout
+        while len(self._attempts) < len(self.settings.attempts) and not self._ends_well():
+            self._try(len(self._attempts))
+        best = _best(self._left(), lookout)
+        taken = best if best is not None and lookout.helps(best.state) else None
+        if taken is None and self._turned_down:  # there is nothing better
+            taken = self._turned_down.pop()
+            self._done = True
+        self._taken = taken
+        network = copy.deepcopy(self.model).requires_grad_(True)
+        if taken is not None:
+            network.load_state_dict(taken.tensors)
+        return Chosen(
+            network=network.eval(),
+            attempt=taken.attempt if taken else self.settings.attempts[0],
+            gently=taken is not None and taken.gentle and bool(lookout.charges),
+            weakened=taken is not None and lookout.weakened(taken.state),
+            attempts=[*self._attempts],
+            states=[*self._states],
+            taken=self._states.index(taken.state) if taken else None,
+            turned_down=[self._states.index(one.state) for one in self._turned_down],
+            passes=self._passes,
+        )
+
+    def turn_down(self) -> bool:
+        """Rule out the state that was taken last, and return whether another may be chosen."""
+        if self._taken is None or self._done or len(self._turned_down) == MOST_TURNED_DOWN:
+            return False
+        self._turned_down.append(self._taken)
+        return True
+
+    def _left(self) -> list[_Candidate]:
+        """Return the candidates that are gentler than what was turned down, or have lost less."""
+        return [
+            one
+            for one in self._candidates
+            if all(
+                one.state.attempt > other.state.attempt
+                or one.state.accuracy_lost < other.state.accuracy_lost
+                for other in self._turned_down
+            )
+        ]
+
+    def _ends_well(self) -> bool:
+        lookout = self.lookout
+        return any(
+            one.end and lookout.heals(one.state) and lookout.keeps(one.state)
+            for one in self._left()
+        )
+
+    def _try(self, number: int) -> None:
+        """Make an attempt, of which its end or its best state is a candidate."""
+        attempt, lookout = self.settings.attempts[number], self.lookout
+        network = copy.deepcopy(self.model)
+        train_last(network, attempt.layers)
+        own = self.work.within(f"attempt {number}")
+        log = _Log(lookout, network, number, own.journal)
+        ended, passes = True, 0
+        try:
+            passes = self.way(
+                network, attempt, Watch(look=log.look, looks=self.settings.looks), own
+            )
+        except DivergedError:
+            ended = False
+        end = next((one for one in reversed(log.kept.states) if one.mixed == 1), None)
+        candidate: _Candidate | None = None
+        if ended and end is not None and lookout.may_keep(end):
+            candidate = _Candidate(end, attempt, _copied(network), end=True)
+        elif ended and end is not None:
+            last = _copied(network)
+            for weight in self.settings.mixes:
+                network.load_state_dict(mixture(self.model.state_dict(), last, weight))
+                log.look(end.images_seen, weight)
+        kept = log.kept
+        if candidate is None and kept.best is not None:
+            candidate = _Candidate(kept.best, attempt, kept.tensors)
+        self._attempts.append(self.way.describe(attempt))
+        self._states += kept.states
+        self._passes += passes + kept.passes
+        if candidate is not None:
+            self._candidates.append(candidate)
 
 
 def _best(candidates: Sequence[_Candidate], lookout: Lookout) -> _Candidate | None:

@@ -15,7 +15,7 @@ from unbackdoor.data import Images, Split
 from unbackdoor.errors import InsufficientDataError
 from unbackdoor.metrics import changed, predict
 from unbackdoor.models import freeze
-from unbackdoor.repairing.guard import Chosen, guarded, train_last
+from unbackdoor.repairing.guard import Chosen, Guard, train_last
 from unbackdoor.repairing.lookout import Lookout, judged
 from unbackdoor.repairing.plan import Course, Plan, Planner
 from unbackdoor.repairing.rates import Rates, lesson_of
@@ -247,14 +247,19 @@ class _Unlearner:
             course=plan.course, images=learn, settings=how.unlearning, original=self.original
         )
         way: Way = unlearning if plan.charges else Blind(images=learn)
-        chosen = guarded(model, lookout, way, how.guard, work)
-        guard = _told(model, chosen, unseen, lookout.count, how.guard)
+        guard = Guard(model, lookout, way, how.guard, work)
+        while True:
+            chosen = guard.choose()
+            told = _told(model, chosen, unseen, lookout.count, how.guard)
+            passes += 2 * told.unseen
+            if told.outcome != "lost" or not guard.turn_down():
+                break
         again: ScanResult | None = None
-        if guard.outcome in {"kept", "unsure"}:
+        if told.outcome in {"kept", "unsure"}:
             again = _scanned_again(chosen.network, plan.found, images, how, work, number)
-        passes += chosen.passes + 2 * guard.unseen + (again.image_passes if again else 0)
+        passes += chosen.passes + (again.image_passes if again else 0)
         return _Round(
-            plan=plan, unlearning=unlearning, chosen=chosen, guard=guard, again=again, passes=passes
+            plan=plan, unlearning=unlearning, chosen=chosen, guard=told, again=again, passes=passes
         )
 
     def further(self, last: _Round, work: Work) -> tuple[Plan, int] | None:
@@ -366,6 +371,10 @@ def _told(
     if chosen.taken is not None:
         outcome = judged(broken, mended, len(before), settings.max_accuracy_lost)
     sentence = _sentence(outcome, broken, mended, len(before), settings)
+    turned_down = list[str]()
+    if count := len(chosen.turned_down):
+        states = "a state" if count == 1 else f"{count} states"
+        turned_down.append(f"Before that, these images turned down {states} that lost too much.")
     doubts = _doubts(chosen, settings) if outcome in {"kept", "unsure"} else []
     return Guarded(
         max_accuracy_lost=settings.max_accuracy_lost,
@@ -373,13 +382,14 @@ def _told(
         attempts=chosen.attempts,
         states=chosen.states,
         taken=chosen.taken,
+        turned_down=chosen.turned_down,
         unseen=len(before),
         broken=broken,
         mended=mended,
         gently=chosen.gently,
         weakened=chosen.weakened,
         outcome=outcome,
-        sentence=" ".join([sentence, *doubts]),
+        sentence=" ".join([sentence, *turned_down, *doubts]),
     )
 
 

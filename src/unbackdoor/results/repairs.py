@@ -117,6 +117,8 @@ class Guarded(msgspec.Struct, frozen=True, kw_only=True):
         attempts: in the order in which they were made.
         states: every look at the network, the trade-off between accuracy and the triggers' rate.
         taken: index of the state that became the repaired network; None where none was good enough.
+        turned_down: indices of states that would have become it, but lost more accuracy on images
+            that the repair had not seen than is allowed and than chance explains.
         unseen: number of images that the repair had not seen, for the figures below.
         broken: how many of them were right before the repair and are wrong after it.
         mended: how many of them were wrong and are right.
@@ -135,6 +137,7 @@ class Guarded(msgspec.Struct, frozen=True, kw_only=True):
     attempts: list[Attempted]
     states: list[Watched]
     taken: int | None
+    turned_down: list[int] = []
     unseen: int
     broken: int
     mended: int
