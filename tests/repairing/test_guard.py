@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 
+import msgspec
 import pytest
 import torch
 from hypothesis import given
@@ -273,12 +274,27 @@ def test_accuracy_that_is_kept_is_not_enough_where_the_triggers_still_work() -> 
     assert all((state.asr or 0) > 0.8 for state in chosen.states)
 
 
+def test_triggers_of_a_class_are_held_to_what_goes_to_that_class_alone() -> None:
+    """A class that gets many images anyway says nothing of one that gets none."""
+    lookout = Lookout(backdoored(with_biases), bars(100, 3), (CHARGE,), GuardSettings(), seed=0)
+    before = lookout.before
+    assert before.excess == pytest.approx((before.asr or 0) - lookout.anyway[0])
+    state = Watched(attempt=0, images_seen=9, accuracy_lost=0.0, asr=0.3, excess=0.02)
+    assert lookout.lowers(state)
+    assert not lookout.lowers(msgspec.structs.replace(state, asr=0.1, excess=0.09))
+
+
 def test_of_attempts_after_which_stronger_triggers_work_a_gentle_one_is_taken_last() -> None:
     lookout = Lookout(backdoored(with_biases), bars(100, 3), (CHARGE,), GuardSettings(), seed=0)
 
     def state(number: int, asr: float, stronger: float, lost: float = 0.0) -> Watched:
         return Watched(
-            attempt=number, images_seen=9, accuracy_lost=lost, asr=asr, stronger=stronger
+            attempt=number,
+            images_seen=9,
+            accuracy_lost=lost,
+            asr=asr,
+            excess=asr,
+            stronger=stronger,
         )
 
     def best(*states: tuple[Watched, Attempt]) -> int:

@@ -18,7 +18,15 @@ from unbackdoor.report.words import (
     room,
     with_article,
 )
-from unbackdoor.results import Assumption, Basis, LogVolume, Outcome, ScanResult, verdict
+from unbackdoor.results import (
+    Assumption,
+    Basis,
+    LogVolume,
+    Outcome,
+    ScanResult,
+    still_works,
+    verdict,
+)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +103,23 @@ def test_a_fall_that_chance_explains_is_not_confirmed() -> None:
     unsure = msgspec.structs.replace(repair(), guard=guarded("unsure"))
     assert verdict(unsure) == "inconclusive"
     assert headline(unsure).startswith("Not confirmed: accuracy")
+
+
+def test_triggers_of_one_class_are_not_excused_by_what_goes_to_another() -> None:
+    done = msgspec.structs.replace(repair("clean"), guard=guarded("kept"))
+    rows = [
+        msgspec.structs.replace(
+            row, recovered_asr=0.2, confusion=0.18, recovered=[0.2, 0.19], without=[0.18, 0.02]
+        )
+        for row in done.rows
+        if row.name == "repaired"
+    ]
+    works = msgspec.structs.replace(done, rows=rows)
+    assert not still_works(done)
+    assert still_works(works)
+    assert verdict(works) == "inconclusive"
+    alike = msgspec.structs.replace(rows[0], without=[0.18, 0.16])
+    assert not still_works(msgspec.structs.replace(works, rows=[alike]))
 
 
 def test_a_backdoor_that_may_be_hidden_is_not_called_repaired() -> None:

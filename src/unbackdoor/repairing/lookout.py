@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import sub
 
 import torch
 from torch import Tensor, nn
@@ -55,11 +56,10 @@ class Lookout:
         answers = self._answers(frozen)
         self._right = answers == self._labels
         self.passes = frozen.passes
-        anyway = [charge.anyway(answers[: len(images)], images.targets) for charge in charges]
+        self.anyway = [charge.anyway(answers[: len(images)], images.targets) for charge in charges]
+        """What goes to each class without a trigger."""
         self.allowed = max(settings.max_accuracy_lost, 1 / self.count)
         """The largest loss; that of a single image says nothing."""
-        self.low = max(anyway, default=0.0) + settings.enough
-        """The triggers' rate from which they count as unlearnt."""
         self.most_favoured = max(settings.enough, 1 / self.count)
         """How far stronger triggers may favour their class; a single image says nothing."""
         self.before = self.look(model, attempt=0, seen=0)
@@ -95,6 +95,7 @@ class Lookout:
             images_seen=seen,
             accuracy_lost=(broken - mended) / self.count,
             asr=max(rates, default=None),
+            excess=max(map(sub, rates, self.anyway), default=None),
             stronger=max(stronger, default=None),
             mixed=mixed,
             broken=broken,
@@ -125,7 +126,7 @@ class Lookout:
 
     def lowers(self, state: Watched) -> bool:
         """Return whether the triggers as they are no longer work; true where none are known."""
-        return state.asr is None or state.asr <= self.low
+        return state.excess is None or state.excess <= self.settings.enough
 
     def heals(self, state: Watched) -> bool:
         """Return whether they no longer work, stronger ones included; true where none are known."""

@@ -41,16 +41,20 @@ class Rates:
         """Return the row of a network; of several classes and triggers the highest rates."""
         predicted = predict(model, self.images)
         planted = [self.success(model, trigger) for trigger in triggers_of(self.planted)]
-        anyway = [charge.anyway(predicted, self.images.targets) for charge in self.charges]
+        recovered = [self._recovered(model, charge) for charge in self.charges]
+        without = [charge.anyway(predicted, self.images.targets) for charge in self.charges]
+        anyway = without
         if not anyway:
             targets = sorted({one.target for one in self.planted})
             anyway = [confusion(predicted, self.images, target) for target in targets]
         return RepairRow(
             name=name,
             accuracy=correct(predicted, self.images),
-            recovered_asr=max((self._recovered(model, one) for one in self.charges), default=None),
+            recovered_asr=max(recovered, default=None),
             original_asr=max(planted, default=None),
             confusion=max(anyway, default=0.0),
+            recovered=recovered,
+            without=without,
         )
 
     def _recovered(self, model: Frozen, charge: Charge) -> float:

@@ -28,6 +28,9 @@ class RepairRow(msgspec.Struct, frozen=True, kw_only=True):
         original_asr: of the triggers that were planted, of several the highest, where they are
             known.
         confusion: share of clean images of other classes that the network assigns to the target.
+        recovered: rate of the triggers that are unlearnt towards each class, in the order of the
+            classes; ``recovered_asr`` is the highest.
+        without: what goes to each of these classes without a trigger.
 
     """
 
@@ -36,6 +39,8 @@ class RepairRow(msgspec.Struct, frozen=True, kw_only=True):
     recovered_asr: float | None
     original_asr: float | None
     confusion: float
+    recovered: list[float] = []
+    without: list[float] = []
 
 
 Basis = Literal["found", "suspected", "target", "trigger", "blind"]
@@ -87,6 +92,8 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
         images_seen: by the attempt so far.
         accuracy_lost: accuracy before the repair minus now, on the same images.
         asr: of the triggers that are unlearnt; None where none was known.
+        excess: of their rate over what goes to the same class without one in the network as it
+            came, the largest of all classes; None where no trigger was known.
         stronger: how much more often the same triggers, made stronger, send images to their class
             than to any other; None where there are none, or none that send all to one class.
         mixed: weight of the retrained network in a mean with the one as it came; 1 without a mean.
@@ -99,6 +106,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     images_seen: int
     accuracy_lost: float
     asr: float | None
+    excess: float | None = None
     stronger: float | None = None
     mixed: float = 1.0
     broken: int = 0
@@ -262,6 +270,11 @@ def still_works(result: RepairResult) -> bool:
     after, clean = rows.get("repaired"), rows.get("clean reference")
     if after is None or after.recovered_asr is None:
         return False
-    floor = max(after.confusion, (clean.recovered_asr if clean else None) or 0.0)
+    rates = after.recovered or [after.recovered_asr]
+    floors = after.without or [after.confusion]
+    others = (clean.recovered or [clean.recovered_asr or 0.0]) if clean else [0.0] * len(rates)
+    excess = max(
+        rate - max(floor, other) for rate, floor, other in zip(rates, floors, others, strict=True)
+    )
     chance = CERTAIN * math.sqrt(LEFT * (1 - LEFT) / max(1, result.scan.data.evaluate))
-    return after.recovered_asr - floor > LEFT + chance
+    return excess > LEFT + chance
