@@ -223,6 +223,14 @@ def test_other_content_of_a_state_dict_is_refused(content: object, tmp_path: Pat
         load(str(tmp_path / "m.pt"), ARCH)
 
 
+def test_a_file_that_was_copied_as_a_text_is_damaged(state: State, tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    torch.save(state, path)
+    path.write_bytes(path.read_bytes().decode(errors="replace").encode())
+    with pytest.raises(ContentError, match="copied as a text"):
+        load(str(path), "resnet8")
+
+
 def test_what_is_no_checkpoint_by_its_content_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "m.xyz").write_text("some text")
     with pytest.raises(ContentError, match=r"expected \.safetensors"):

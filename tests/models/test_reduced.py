@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from fractions import Fraction
@@ -177,6 +178,20 @@ def test_a_whole_network_is_read_and_answers_as_it_did(
     assert torch.equal(loaded.module(images), network(images))
     assert "of class " in loaded.notes[0]
     assert "torch.nn.modules.loss" not in loaded.notes[0].partition("beside")[0]
+
+
+exec("class Typed(Parts): pass")  # as in a notebook: nobody finds the source of such a class
+
+
+def test_the_older_format_holds_classes_without_their_source(tmp_path: Path) -> None:
+    network = globals()["Typed"]().eval()
+    path = tmp_path / "m.pth"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the source is not found
+        torch.save(network, path, _use_new_zipfile_serialization=False)
+    loaded = load(str(path), f"{__file__}:Parts")
+    images = torch.rand(2, 3, 8, 8)
+    assert torch.equal(loaded.module(images), network(images))
 
 
 def test_it_has_the_tensors_of_its_state_dict_and_no_others(tmp_path: Path) -> None:

@@ -36,6 +36,9 @@ REMEDIES = {
 ARCHIVES = {b"\x1f\x8b": "gunzip {name}", b"BZh": "bunzip2 {name}", b"\xfd7zXZ": "unxz {name}"}
 KERAS_FIRST = (b"metadata.json", b"config.json")
 """Names of the first member of a zip archive that Keras writes."""
+REPLACED, OFTEN = "\N{REPLACEMENT CHARACTER}".encode(), 16
+"""What stands in a file for each byte that was no text when it was converted as one."""
+HEAD = 1 << 16
 HDF5, ZIP, PICKLE, TAR, TAR_AT = b"\x89HDF", b"PK\x03\x04", b"\x80", b"ustar", 257
 
 
@@ -51,7 +54,13 @@ def kind_of(path: Path) -> Kind:
     if suffix in REMEDIES:
         raise _refusal(path, REMEDIES[suffix])
     with path.open("rb") as file:
-        first = file.read(TAR_AT + len(TAR))
+        head = file.read(HEAD)
+    first = head[: TAR_AT + len(TAR)]
+    if head.count(REPLACED) >= OFTEN:
+        raise ContentError(
+            f"MODEL: {path} is damaged: it was once copied as a text, which replaces most bytes; "
+            f"fetch it anew, as a binary file."
+        )
     if first.startswith(HDF5) or (first.startswith(ZIP) and first[30:].startswith(KERAS_FIRST)):
         raise _refusal(path, KERAS.format(name=path, stem=path.with_suffix("")))
     for magic, command in ARCHIVES.items():

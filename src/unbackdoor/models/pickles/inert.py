@@ -220,7 +220,7 @@ class Machine:
     def _refer(self, identity: object) -> None:
         """Push a storage, or the class that older files hold beside its source."""
         match identity:
-            case ("module", Name() as kind, str(), str()):
+            case ("module", Name() as kind, str() | None, str() | None):
                 self.stack.append(kind)
             case _:
                 key, size = storage_of(identity)
