@@ -157,7 +157,8 @@ def test_only_triggers_up_to_the_limit_of_their_kind_are_evidence(kind: str) -> 
 def test_of_a_patch_that_works_what_is_left_of_it_is_the_evidence() -> None:
     large = [one(0, 0.0, "patch:6@0,0"), one(1, 1.0, "patch:6@0,4"), one(1, 1.0, "patch:5@0,4")]
     assert ByRate()(of(*large)).verdict == "inconclusive"
-    assert ByRate()(of(*large, one(1, 0.7, "patch:5@0,4"))).verdict == "clean"
+    fails = [large[0], large[1], one(1, 0.7, "patch:5@0,4")]
+    assert ByRate()(of(*fails)).verdict == "clean"
     small = ByRate()(of(*large, one(1, 0.9, "patch:4@1,4")))
     assert small.targets == [1]
     assert small.classes[1][0].space == "patch:4@1,4"
@@ -167,6 +168,22 @@ def test_of_a_patch_that_works_what_is_left_of_it_is_the_evidence() -> None:
     gone = ByRate()(of(*large, one(1, 0.2, "patch:4@1,4")))
     assert gone.verdict == "clean"
     assert gone.classes[1][0].space == "patch:4@1,4"
+
+
+def test_a_kind_whose_weakest_triggers_suffice_is_open_whatever_other_kinds_say() -> None:
+    """A walk may end above what counts: then nobody has tried what does."""
+    others = [one(k, 0.1, "warp:2x4") for k in range(3)]
+    five = one(1, 0.86, "patch:5@26,1")
+    judged = ByRate()(of(*others, one(1, 0.89, "patch:6@26,0"), five))
+    assert judged.verdict == "inconclusive"
+    assert judged.classes[1][0].space == "patch:5@26,1"
+    assert "too strong to count" in judged.reason
+    assert ByRate()(of(*others, one(1, 0.7, "patch:5@26,1"))).verdict == "clean"
+    assert ByRate()(of(*others, five, one(1, 0.3, "patch:4@27,1"))).verdict == "clean"
+    # What would not count as a backdoor's if it were weaker leaves nothing open.
+    assert ByRate()(of(*others, one(1, 0.9, "filter:15"))).verdict == "clean"
+    assert ByRate()(of(*others, one(1, 0.9, "patch:6@13,13"))).verdict == "clean"
+    assert ByRate()(of(*others, one(1, 0.96, "patch:6@13,13"))).verdict == "inconclusive"
 
 
 @pytest.mark.parametrize("space", ["patch:4@0,0", "additive:16x16"])

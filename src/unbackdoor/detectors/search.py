@@ -9,7 +9,7 @@ too; the evidence for a backdoor is how little is enough.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -34,6 +34,9 @@ from unbackdoor.triggers.values import whole, whole_rows
 
 OVERLOOKED = 6
 """Walks in a space beside those of the survivors, at most."""
+HINTS, ROUNDS, FEWER = 3, 3, 6
+"""Classes that get a search of their own in a space, at most; its rounds, and how many times fewer
+arms go on from one to the next."""
 HALF = 0.5
 """Strength, as a share of that where a walk began, at which one walk of a class is enough."""
 CERTAIN, STEPS = 0.95, 2
@@ -135,6 +138,8 @@ def _evidence(
     best = steps.keep(f"{name}, best", list[ClassEvidence], lambda: measure.roughly(found.best))
     more = steps.keep(f"{name}, more", list[Trail], lambda: search.overlooked(found, best))
     walks = [trail for trail in [*found.trails, *more] if trail.success[0] >= promising]
+    again = steps.keep(f"{name}, again", list[Trail], lambda: search.again(walks))
+    walks += [trail for trail in again if trail.success[0] >= promising]
     walked = {trail.kind for trail in walks}
     for trail, one in zip(found.best, best, strict=True):
         if one.asr >= promising and trail.kind not in walked:
@@ -226,6 +231,40 @@ class _Search:
             arms, success = self._deepened(bandit, arms)
             trails.append(self._walk(arms, 0, success[0]))
             walked.add(trail.kind)
+        return trails
+
+    def again(self, walks: Sequence[Trail]) -> list[Trail]:
+        """Return the walks of classes that get a search of their own, among all places.
+
+        The arms of all classes share the work. Of a trigger that works at several places, or is
+        larger than what counts, a bandit may then find a place at which it works but half of the
+        time, where no weaker one suffices. So a class for which one rose, but not enough, gets half
+        of the work of all. Where triggers leave no doubt about another class, none does.
+
+        Args:
+            walks: of this space.
+
+        """
+        if not self.space.moves or self._less or _is_certain(walks):
+            return []
+        rates: dict[int, float] = {}
+        for trail in walks:
+            if "@" in trail.spaces[0]:
+                suffices = trail.least(self.settings.enough) < 1
+                rate = 1.0 if suffices else trail.success[0]
+                rates[trail.target] = max(rate, rates.get(trail.target, 0.0))
+        rose = sorted((one for one in rates if rates[one] < 1), key=lambda one: -rates[one])
+        rounds = [
+            replace(one, arms=max(1, one.arms // FEWER), passes=one.passes // 2, rises=None)
+            for one in self.settings.rounds[:ROUNDS]
+        ]
+        places, bandit = self.space.coarse_arms(self.images.shape), self._bandit(self.space)
+        trails: list[Trail] = []
+        for target in rose[:HINTS]:
+            arms = bandit.start(torch.full((len(places),), target), places)
+            arms, success = self._deepened(bandit, bandit.halve(arms, rounds)[-1])
+            best = max(range(len(arms)), key=success.__getitem__)
+            trails.append(self._walk(arms, best, success[best]))
         return trails
 
     def _played(self, bandit: Bandit, classes: Tensor, choice: Tensor) -> list[Arms]:

@@ -18,6 +18,7 @@ from unbackdoor.verdict.thresholds import (
     in_the_middle,
     is_stroke,
     limit_of,
+    thresholds_if_weaker,
     thresholds_of,
 )
 
@@ -187,14 +188,33 @@ class _Case:
             by.setdefault(self._status(record), []).append(record)
         if found := by.get("backdoored"):
             return _telling(found, self.pictures), "backdoored"
-        counted: tuple[Status, ...] = ("suspicious", "clean")
-        for status in counted:
-            if status in by:
-                return max(by[status], key=lambda one: one.asr), status
-        # Only triggers that are too strong to count were measured. If the least of them fails,
-        # weaker ones would fail too; otherwise nobody knows.
+        if "suspicious" in by:
+            return max(by["suspicious"], key=lambda one: one.asr), "suspicious"
+        if (open_ := self._too_strong(records)) is not None:
+            return open_, "suspicious"
+        if "clean" in by:
+            return max(by["clean"], key=lambda one: one.asr), "clean"
         least = min(records, key=lambda one: one.asr)
         return least, "clean" if least.asr < self.thresholds.backdoored else "suspicious"
+
+    def _too_strong(self, records: Sequence[ClassEvidence]) -> ClassEvidence | None:
+        """Return a trigger that suffices and is too strong to count, if no weaker one was measured.
+
+        Where the weakest triggers of a kind fail, weaker ones would fail too. Where they work as
+        often as those of a backdoor, nobody knows.
+        """
+        kinds: dict[object, list[ClassEvidence]] = {}
+        for one in records:
+            found = limit_of(one.space, self.pictures)
+            kinds.setdefault((found and found[0].words, "@" in one.space), []).append(one)
+        for some in kinds.values():
+            weakest = min(_need(one.space, self.pictures) for one in some)
+            least = [one for one in some if _need(one.space, self.pictures) == weakest]
+            best = max(least, key=_excess)
+            rule = thresholds_if_weaker(best.space, self.pictures, self.thresholds)
+            if self._status(best) is None and _excess(best) >= rule.backdoored:
+                return best
+        return None
 
     def _least(self, records: Sequence[ClassEvidence]) -> float:
         """Return how strong a trigger has to be to suffice."""

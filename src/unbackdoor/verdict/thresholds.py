@@ -118,11 +118,24 @@ def thresholds_of(space: str, pictures: Pictures, general: Thresholds) -> Thresh
         general: of spaces without a limit.
 
     """
+    found = limit_of(space, pictures)
+    if found is not None and found[1] > found[0].strength + TOLERANCE:
+        return None
+    return thresholds_if_weaker(space, pictures, general)
+
+
+def thresholds_if_weaker(space: str, pictures: Pictures, general: Thresholds) -> Thresholds:
+    """Return the thresholds that triggers of a space would have if they were weak enough to count.
+
+    Args:
+        space: its name.
+        pictures: on which it was tried.
+        general: of spaces without a limit.
+
+    """
     if (found := limit_of(space, pictures)) is None:
         return general
-    limit, strength = found
-    if strength > limit.strength + TOLERANCE:
-        return None
+    limit, _ = found
     backdoored = max(general.backdoored, limit.backdoored)
     clean = max(general.clean, limit.clean)
     if in_the_middle(space, pictures.side):
