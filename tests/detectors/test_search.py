@@ -242,6 +242,8 @@ def test_no_class_gets_a_search_of_its_own_where_there_is_no_doubt() -> None:
     assert not search.again([rose, found])
     assert not search.again([replace(found, success=[0.9, 0.8, 0.3])])  # it walks by itself
     assert not search_of("wave:16", toys.nothing).again([replace(rose, spaces=["wave:16@2,2"])])
+    blocks = replace(rose, spaces=["patch:8x2@20,20"], thetas=[torch.ones(12)])
+    assert not search_of("patch:8x2", toys.corner).again([blocks])  # every place was looked at
     search.do_less()
     assert not search.again([rose])
 

@@ -239,13 +239,15 @@ class _Search:
         The arms of all classes share the work. Of a trigger that works at several places, or is
         larger than what counts, a bandit may then find a place at which it works but half of the
         time, where no weaker one suffices. So a class for which one rose, but not enough, gets half
-        of the work of all. Where triggers leave no doubt about another class, none does.
+        of the work of all. Where triggers leave no doubt about another class, none does, nor where
+        a look at usual triggers has tried every place.
 
         Args:
             walks: of this space.
 
         """
-        if not self.space.moves or self._less or _is_certain(walks):
+        usual, _ = self.space.library(self.images.shape)
+        if not self.space.moves or len(usual) or self._less or _is_certain(walks):
             return []
         rates: dict[int, float] = {}
         for trail in walks:
