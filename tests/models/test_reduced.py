@@ -244,7 +244,7 @@ def doubled(network: nn.Module) -> None:
 
 @pytest.mark.parametrize("change", [itself, doubled])
 def test_parts_without_end_are_refused(change: Callable[[nn.Module], None], tmp_path: Path) -> None:
-    with pytest.raises(ContentError, match="wants to import"):
+    with pytest.raises(ContentError, match="cannot be followed to an end"):
         load(saved(tmp_path, change), f"{__file__}:Parts")
 
 

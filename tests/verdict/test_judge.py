@@ -180,6 +180,10 @@ def test_a_kind_whose_weakest_triggers_suffice_is_open_whatever_other_kinds_say(
     assert "too strong to count" in judged.reason
     assert ByRate()(of(*others, one(1, 0.7, "patch:5@26,1"))).verdict == "clean"
     assert ByRate()(of(*others, five, one(1, 0.3, "patch:4@27,1"))).verdict == "clean"
+    elsewhere = [five, one(1, 0.3, "patch:4@0,0")]
+    assert ByRate()(of(*others, *elsewhere)).verdict == "inconclusive"
+    of_each = msgspec.structs.replace(one(1, 0.1, "patch:4@27,1"), goal=[1, 2, 0])
+    assert ByRate()(of(*others, five, of_each)).verdict == "inconclusive"
     # What would not count as a backdoor's if it were weaker leaves nothing open.
     assert ByRate()(of(*others, one(1, 0.9, "filter:15"))).verdict == "clean"
     assert ByRate()(of(*others, one(1, 0.9, "patch:6@13,13"))).verdict == "clean"

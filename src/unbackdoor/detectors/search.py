@@ -136,9 +136,10 @@ def _evidence(
     """Measure what was found in one space, and walk with those that were overlooked."""
     name, promising = search.space.name, search.settings.promising
     best = steps.keep(f"{name}, best", list[ClassEvidence], lambda: measure.roughly(found.best))
-    more = steps.keep(f"{name}, more", list[Trail], lambda: search.overlooked(found, best))
+    drawn = [search.generator]
+    more = steps.keep(f"{name}, more", list[Trail], lambda: search.overlooked(found, best), drawn)
     walks = [trail for trail in [*found.trails, *more] if trail.success[0] >= promising]
-    again = steps.keep(f"{name}, again", list[Trail], lambda: search.again(walks))
+    again = steps.keep(f"{name}, again", list[Trail], lambda: search.again(walks), drawn)
     walks += [trail for trail in again if trail.success[0] >= promising]
     walked = {trail.kind for trail in walks}
     for trail, one in zip(found.best, best, strict=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import zipfile
 from collections import OrderedDict
 from collections.abc import Container, Iterable, Iterator, Sequence
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import BinaryIO, TypeGuard, cast
 
@@ -134,15 +134,18 @@ def _check_row(file: BinaryIO, what: str) -> tuple[int, BinaryIO, Reduced]:
     if pickled.content == whole:
         return sum(declared.values()), file, pickled
     file.seek(content.tell())
+    room = file.seek(0, SEEK_END) - file.seek(content.tell())
+    sizes = {key: count * each for key, (count, each) in pickled.storages.items()}
+    if len(set(keys)) < len(keys) or not all(key.isascii() and key.isdigit() for key in keys):
+        raise ContentError(f"{what} names its storages as torch.save does not; save it anew.")
+    if set(keys) - sizes.keys() or sum(sizes[key] + COUNT_BYTES for key in keys) > room:
+        raise ContentError(f"{what} breaks off before its tensors end; fetch or save it anew.")
     rebuilt = BytesIO()
     with _fresh(rebuilt, pickled.content) as fresh:
         for key in keys:
-            size = {**pickled.storages, **declared}.get(key)
-            length, data = file.read(COUNT_BYTES), file.read(size or 0)
-            if size is None or len(length) < COUNT_BYTES or len(data) < size:
-                raise ContentError(
-                    f"{what} breaks off before the data of its tensors end; fetch or save it anew."
-                )
+            count, data = file.read(COUNT_BYTES), file.read(sizes[key])
+            if _number(count, 0, COUNT_BYTES) != pickled.storages[key][0]:
+                raise ContentError(f"{what} has storages of two sizes; fetch or save it anew.")
             if key in declared:
                 fresh.writestr(f"archive/data/{key}", data)
     return sum(declared.values()), rebuilt, pickled

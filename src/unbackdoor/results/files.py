@@ -180,11 +180,17 @@ def _problem_of_repair(repair: RepairResult) -> str | None:
     classes = len(repair.scan.data.classes)
     if repair.assumed and not all(0 <= one < classes for one in repair.assumed.targets):
         return f"expected targets of the repair from 0 to {classes - 1}"
+    lengths = {len(rates) for row in repair.rows for rates in (row.recovered, row.without)}
+    rates = [rate for row in repair.rows for rate in (*row.recovered, *row.without)]
+    if len(lengths) > 1 or not all(0 <= rate <= 1 for rate in rates):
+        return "expected rates from 0 to 1 of the same classes in each row"
     if (guard := repair.guard) is None:
         return None
     attempts, states = len(guard.attempts), len(guard.states)
     if not all(0 <= state.attempt < attempts for state in guard.states):
         return f"expected states of {attempts} attempts"
+    if not all(0 <= one < states for one in guard.turned_down):
+        return f"expected some of {states} states to be turned down, came {guard.turned_down}"
     if guard.taken is not None and not 0 <= guard.taken < states:
         return f"expected one of {states} states to be taken, came {guard.taken}"
     if not all(

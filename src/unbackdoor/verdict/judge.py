@@ -18,6 +18,7 @@ from unbackdoor.verdict.thresholds import (
     in_the_middle,
     is_stroke,
     limit_of,
+    overlap,
     thresholds_if_weaker,
     thresholds_of,
 )
@@ -200,21 +201,23 @@ class _Case:
     def _too_strong(self, records: Sequence[ClassEvidence]) -> ClassEvidence | None:
         """Return a trigger that suffices and is too strong to count, if no weaker one was measured.
 
-        Where the weakest triggers of a kind fail, weaker ones would fail too. Where they work as
-        often as those of a backdoor, nobody knows.
+        Where a weaker one of the kind fails, at the same place if it has one, still weaker ones
+        would fail too. Where the weakest work as often as those of a backdoor, nobody knows.
         """
-        kinds: dict[object, list[ClassEvidence]] = {}
-        for one in records:
-            found = limit_of(one.space, self.pictures)
-            kinds.setdefault((found and found[0].words, "@" in one.space), []).append(one)
-        for some in kinds.values():
-            weakest = min(_need(one.space, self.pictures) for one in some)
-            least = [one for one in some if _need(one.space, self.pictures) == weakest]
-            best = max(least, key=_excess)
-            rule = thresholds_if_weaker(best.space, self.pictures, self.thresholds)
-            if self._status(best) is None and _excess(best) >= rule.backdoored:
-                return best
+        some = [one for one in records if not one.goal]
+        for one in sorted(some, key=_excess, reverse=True):
+            rule = thresholds_if_weaker(one.space, self.pictures, self.thresholds)
+            suffices = _excess(one) >= rule.backdoored and self._status(one) is None
+            if suffices and not any(self._is_less(other, one) for other in some):
+                return one
         return None
+
+    def _is_less(self, one: ClassEvidence, other: ClassEvidence) -> bool:
+        """Return whether a trigger is weaker than another one of its kind, and covers its place."""
+        kinds = [limit_of(record.space, self.pictures) for record in (one, other)]
+        alike = len({found and found[0].words for found in kinds}) == 1
+        weaker = _need(one.space, self.pictures) < _need(other.space, self.pictures)
+        return alike and weaker and overlap(one.space, other.space)
 
     def _least(self, records: Sequence[ClassEvidence]) -> float:
         """Return how strong a trigger has to be to suffice."""

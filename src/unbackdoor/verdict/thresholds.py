@@ -171,12 +171,32 @@ def in_the_middle(space: str, side: int) -> bool:
         (True, False)
 
     """
-    match = re.match(r"patch:(\d+)(?:x\d+)?@(\d+),(\d+)$", space)
-    if match is None:
+    if (square := _square(space)) is None:
         return False
-    size, *corner = map(int, match.groups())
+    size, *corner = square
     far = side / 4 + size / 8
     return all(abs(place + size / 2 - side / 2) < far for place in corner)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Return whether two spaces are patches at places that overlap, or neither is at one place.
+
+    Example:
+        >>> overlap("patch:4@1,27", "patch:6@0,26"), overlap("patch:5@0,0", "patch:6@0,26")
+        (True, False)
+
+    """
+    first, second = _square(one), _square(other)
+    if first is None or second is None:
+        return first is second
+    pairs = zip(first[1:], second[1:], strict=True)
+    return all(a < b + second[0] and b < a + first[0] for a, b in pairs)
+
+
+def _square(space: str) -> list[int] | None:
+    """Return size, row and column of patches at one place."""
+    match = re.match(r"patch:(\d+)(?:x\d+)?@(\d+),(\d+)$", space)
+    return [int(number) for number in match.groups()] if match else None
 
 
 @cache

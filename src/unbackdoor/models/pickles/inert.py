@@ -17,11 +17,13 @@ from unbackdoor.models.pickles.imports import path_of
 from unbackdoor.models.pickles.standins import Made, Object, Storage, Table
 from unbackdoor.models.pickles.strict import (
     CALLED,
+    LONGEST_NAME,
     NAMED,
     ORDERED_DICT,
     Name,
     Unknown,
     instructions,
+    is_key,
     storage_of,
 )
 
@@ -44,7 +46,7 @@ FACTORIES = {
 }
 RECONSTRUCTORS = {"copy_reg._reconstructor", "copyreg._reconstructor"}
 """How protocols before the second make an object of a class."""
-PARTIAL = "functools.partial"
+PARTIAL, SIZE = "functools.partial", "torch.Size"
 PARAMETERS = {"torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"}
 """A parameter counts as its tensor, the first argument."""
 BACKEND = "torch.nn.backends.thnn._get_thnn_function_backend"
@@ -69,7 +71,10 @@ class Machine:
         self.stack: list[object] = []
         self.marks: list[list[object]] = []
         self.memo: dict[object, object] = {}
-        self.storages: dict[str, int] = {}
+        self.storages: dict[str, list[int]] = {}
+        """Elements, and bytes of each, by key."""
+        self.attributes: list[tuple[object, str]] = []
+        """Objects, and the names of attributes that were asked of them."""
         self.result: object = None
         self.foreign = False
         """Whether there is anything that a state dict does not consist of."""
@@ -131,7 +136,7 @@ class Machine:
             case "APPEND" | "APPENDS" | "ADDITEMS":
                 items = self._last(1) if instruction == "APPEND" else self._since_mark()
                 target = self.stack[-1]
-                into = target.elements if isinstance(target, Object) else target
+                into = self._elements(target, of_set=instruction == "ADDITEMS")
                 if not isinstance(into, list):
                     raise Unknown("elements of something else than a list")
                 cast("list[object]", into).extend(items)
@@ -160,16 +165,34 @@ class Machine:
                 self._new(kind, arguments)
             case "BUILD":
                 (state,) = self._last(1)
-                target = self.stack[-1]
-                if not isinstance(target, Object | Table) or target.state is not None:
-                    raise Unknown("a state of something else than an object")
-                target.state = state
+                self._build(self.stack[-1], state)
             case "BINPERSID":
                 self._refer(*self._last(1))
             case _:
                 raise Unknown(f"the instruction {instruction}")
 
+    def _elements(self, target: object, *, of_set: bool) -> object:
+        """Return the list that elements of a value go to, if it may get any."""
+        if isinstance(target, Object):
+            fits = target.path == "set" if of_set else target.instance
+            return target.elements if fits else None
+        return None if of_set else target
+
+    def _build(self, target: object, state: object) -> None:
+        """Give a state to what may have one; as torch and others do, a copy of the dictionary."""
+        if isinstance(state, dict):
+            state = {**cast("dict[object, object]", state)}
+        fits = isinstance(state, dict) and isinstance(target, Table)
+        if isinstance(target, Object):
+            plain = target.path in {DTYPE, PARTIAL} and isinstance(state, tuple)
+            fits = plain or (target.instance and isinstance(state, dict | tuple))
+        if not fits or not isinstance(target, Object | Table) or target.state is not None:
+            raise Unknown("a state of something else than an object")
+        target.state = state
+
     def _import(self, path: str) -> None:
+        if len(path) > LONGEST_NAME:
+            raise Unknown("a name that is very long")
         if path in NAMED:
             self.stack.append(Name(path))
             return
@@ -186,17 +209,18 @@ class Machine:
         if path == ORDERED_DICT:
             self.stack.append(Table())
             if given:  # as Python 2 wrote them: one list of pairs
-                (pairs,) = cast("tuple[list[list[object]]]", given)
-                self._set([value for key, item in pairs for value in (key, item)])
+                self._set(_pairs(given))
                 self.foreign = True
         elif path in PARAMETERS:
-            self.stack.append(given[0])
+            self.stack.append(_tensor_of(given))
         elif path in CALLED:
+            if not _is_plain(path, given):
+                raise Unknown(f"such arguments of {path}")
             self.stack.append(Made(path, given))
-        elif path == DEFAULTS and _is_harmless(path, given):
-            self.stack.append(Table())
         elif _is_harmless(path, given):
-            self.stack.append(_value(path, given))
+            if path in ATTRIBUTES:
+                self.attributes.append(cast("tuple[object, str]", given))
+            self.stack.append(Table() if path == DEFAULTS else _value(path, given))
         else:
             raise Unknown(f"a call of {path}")
 
@@ -205,15 +229,18 @@ class Machine:
             raise Unknown("an instance of something that is no name")
         if kind.path in OF_PYTHON - {NAMESPACE}:
             raise Unknown(f"an instance of {kind.path}")
-        self.stack.append(Object(kind.path, cast("tuple[object, ...]", arguments)))
+        given = cast("tuple[object, ...]", arguments)
+        self.stack.append(Object(kind.path, given, instance=True))
 
     def _set(self, items: list[object]) -> None:
         target = self.stack[-1]
         into = target.items if isinstance(target, Object | Table) else target
+        if isinstance(target, Object) and not target.instance:
+            into = None
         if not isinstance(into, dict) or len(items) % 2:
             raise Unknown("items of something else than a dictionary")
         keys = items[::2]
-        if not all(isinstance(key, str | int | float | Object | Made) for key in keys):
+        if not all(is_key(key) or isinstance(key, Object | Made) for key in keys):
             raise Unknown("a key that is neither a text nor a number")
         into.update(zip(keys, items[1::2], strict=True))
 
@@ -223,8 +250,10 @@ class Machine:
             case ("module", Name() as kind, str() | None, str() | None):
                 self.stack.append(kind)
             case _:
-                key, size = storage_of(identity)
-                self.storages[key] = size
+                key, *size = storage_of(identity)
+                fields = cast("tuple[object, ...]", identity)
+                if self.storages.setdefault(key, size) != size or fields[5:] not in {(), (None,)}:
+                    raise Unknown("a storage of two sizes, or a part of one")
                 self.stack.append(Storage(cast("tuple[Any, ...]", identity)))
 
     def _push_foreign(self, value: object) -> None:
@@ -242,6 +271,42 @@ class Machine:
         items = self.stack
         self.stack = self.marks.pop()
         return items
+
+
+def _pairs(given: tuple[object, ...]) -> list[object]:
+    """Return keys and values in turn of one list of pairs."""
+    (pairs,) = given
+    flat: list[object] = []
+    for pair in cast("list[object]", pairs) if isinstance(pairs, list) else [None]:
+        if not isinstance(pair, list | tuple) or len(cast("list[object]", pair)) != 2:
+            raise Unknown("a dictionary that is made of no pairs")
+        flat += cast("list[object]", pair)
+    return flat
+
+
+def _tensor_of(given: tuple[object, ...]) -> object:
+    """Return the tensor of a parameter that has no state of its own."""
+    match given:
+        case (Made() as tensor, bool(), Table(items={}, state=None)):
+            return tensor
+        case (Made() as tensor, bool(), Table(), None):
+            return tensor
+        case _:
+            raise Unknown("a parameter with a state")
+
+
+def _is_plain(path: str, given: tuple[object, ...]) -> bool:
+    """Return whether the arguments of a call that makes a tensor or a size are fixed numbers."""
+
+    def numbers(one: object) -> bool:
+        items = cast("tuple[object, ...]", one) if isinstance(one, tuple) else (None,)
+        return all(type(item) is int for item in items)
+
+    if path == SIZE:
+        return len(given) == 1 and numbers(given[0])
+    if len(given) < 4 or not isinstance(given[0], Storage) or type(given[1]) is not int:
+        return False
+    return numbers(given[2]) and numbers(given[3])
 
 
 def _is_harmless(path: str, given: tuple[object, ...]) -> bool:
@@ -274,7 +339,7 @@ def _is_harmless(path: str, given: tuple[object, ...]) -> bool:
 def _value(path: str, given: tuple[object, ...]) -> Object:
     """Return the stand-in for what a known call makes."""
     if path in RECONSTRUCTORS:
-        return Object(cast("Name", given[0]).path)
+        return Object(cast("Name", given[0]).path, instance=True)
     if path in SCALARS:
         return Object(SCALAR)
     if path in PATHS:
@@ -283,8 +348,9 @@ def _value(path: str, given: tuple[object, ...]) -> Object:
         return Object(path)
     if path == ENCODE:
         return Object("bytes")
-    kind = path.rpartition(".")[2] if path in SETS | ATTRIBUTES else path
-    return Object(kind, given)
+    if path in SETS:
+        return Object(path.rpartition(".")[2], ([*cast("list[object]", given[0])],))
+    return Object("getattr" if path in ATTRIBUTES else path, given)
 
 
 def _is_of_numbers(state: object) -> bool:

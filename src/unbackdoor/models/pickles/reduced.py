@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -20,12 +20,13 @@ from torch import _utils
 
 from unbackdoor.errors import ContentError
 from unbackdoor.models.pickles.inert import Machine
-from unbackdoor.models.pickles.networks import Network, is_network
+from unbackdoor.models.pickles.networks import Network, has_attributes, has_part, is_network
 from unbackdoor.models.pickles.standins import Made, Object, Storage, Table, inside
 from unbackdoor.models.pickles.strict import ORDERED_DICT, STORAGES, Name, Unknown
 
-OPTIMIZERS = "torch.optim."
-"""Objects of these classes are left out with what is in them."""
+OPTIMIZERS, HOOK = "torch.optim.", "forward hook"
+OPTIMIZED = ("state", "param_groups")
+"""What an optimizer has; it is left out with what is in it."""
 STRICT: dict[str, Any] = {
     ORDERED_DICT: OrderedDict,
     "torch.Size": torch.Size,
@@ -44,8 +45,8 @@ class Reduced:
 
     Args:
         content: the pickle, in which what is left out is empty.
-        storages: bytes of each storage by its key, as far as they could be followed; also of those
-            that nothing refers to any more.
+        storages: elements of each storage and bytes of each of them by its key, as far as they
+            could be followed; also of those that nothing refers to any more.
         left: what was left out, by its kind.
         networks: the classes of the networks in whose place their state dicts stand.
         aside: names of tensors that these keep and that are in no state dict.
@@ -53,7 +54,7 @@ class Reduced:
     """
 
     content: bytes
-    storages: Mapping[str, int]
+    storages: Mapping[str, Sequence[int]]
     left: Counter[str] = field(default_factory=Counter[str])
     networks: tuple[str, ...] = ()
     aside: tuple[str, ...] = ()
@@ -77,13 +78,16 @@ def reduced(content: BytesIO, what: str) -> Reduced:
     machine = Machine()
     try:
         machine.follow(content)
+        _check(machine)
     except (Unknown, ValueError, IndexError, TypeError, AttributeError, UnicodeError):
         content.seek(start)
         return Reduced(content.read(), {})
     end = content.tell()
     content.seek(start)
     whole = content.read(end - start)
-    if not machine.foreign:
+    top = machine.result
+    unlike = isinstance(top, Object) and top.instance and not is_network(top)
+    if not machine.foreign or unlike:
         return Reduced(whole, machine.storages)
     written = BytesIO()
     writer = _Writer(written, what)
@@ -95,6 +99,19 @@ def reduced(content: BytesIO, what: str) -> Reduced:
         return Reduced(whole, machine.storages)
     networks, aside = tuple(writer.networks), tuple(writer.aside)
     return Reduced(written.getvalue(), machine.storages, writer.left, networks, aside)
+
+
+def _check(machine: Machine) -> None:
+    """Raise where an attribute was asked for that could be a part of a network, not a method."""
+    for value, name in machine.attributes:
+        if name.startswith("_") or has_part(value, name):
+            raise Unknown("a part of an object, by its name")
+
+
+def _is_optimizer(value: Object) -> bool:
+    """Return whether an object has nothing but what an optimizer has."""
+    more = value.items or value.elements or value.arguments
+    return value.path.startswith(OPTIMIZERS) and not more and has_attributes(value, OPTIMIZED)
 
 
 class _Writer(pickle.Pickler):
@@ -125,9 +142,10 @@ class _Writer(pickle.Pickler):
                 self.left[path] += 1
                 return OrderedDict, ()
             case Object() if is_network(obj):
-                network = Network()
-                network.add(obj, "")
-                self.aside |= dict.fromkeys(network.aside(obj, self.what))
+                network = Network(self.what)
+                network.add(obj)
+                self.aside |= dict.fromkeys(network.aside(obj))
+                self.left.update({HOOK: network.hooks} if network.hooks else {})
                 if network.tensors:
                     self.networks[obj.path] = None
                 else:  # a loss, for example
@@ -135,7 +153,7 @@ class _Writer(pickle.Pickler):
                 return OrderedDict, (), None, None, iter(network.tensors.items())
             case Object():
                 self.left[obj.path] += 1
-                held = [] if obj.path.startswith(OPTIMIZERS) else list(inside(obj))
+                held = [] if _is_optimizer(obj) else list(inside(obj))
                 return OrderedDict, (), None, None, iter(enumerate(held))
             case _:
                 return NotImplemented

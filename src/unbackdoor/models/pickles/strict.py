@@ -22,6 +22,7 @@ from unbackdoor.models.pickles.imports import HIDDEN, MOST_INSTRUCTIONS, imports
 
 MOST_BYTES = 8 << 20
 LISTED = 4
+LARGEST_KEY, LONGEST_NAME = 1 << 60, 1_000
 
 STORAGES = {
     "DoubleStorage": 8,
@@ -136,7 +137,7 @@ class _Machine:
                 items = self._last(2) if instruction == "SETITEM" else self._since_mark()
                 if self.stack[-1] is not DICT or len(items) % 2:
                     raise Unknown("items of something else than a dictionary")
-                if not all(isinstance(key, str | int | float) for key in items[::2]):
+                if not all(map(is_key, items[::2])):
                     raise Unknown("a key that is neither a text nor a number")
             case "BINPUT" | "LONG_BINPUT":
                 self.memo[argument] = self.stack[-1]
@@ -170,7 +171,8 @@ class _Machine:
 
     def _declare(self, identity: object) -> None:
         """Note a storage."""
-        key, size = storage_of(identity)
+        key, count, each = storage_of(identity)
+        size = count * each
         if self.storages.setdefault(key, size) != size:
             raise Unknown("a storage of two sizes")
         self.stack.append(OTHER)
@@ -188,8 +190,13 @@ class _Machine:
         return items
 
 
-def storage_of(identity: object) -> tuple[str, int]:
-    """Return the key and the bytes of ("storage", type, key, device, elements).
+def is_key(value: object) -> bool:
+    """Return whether a value may be a key: a text or a number, of which few have one hash."""
+    return isinstance(value, str | float) or (isinstance(value, int) and abs(value) < LARGEST_KEY)
+
+
+def storage_of(identity: object) -> tuple[str, int, int]:
+    """Return key, elements and bytes of each of ("storage", type, key, device, elements).
 
     Raises:
         Unknown: it is something else.
@@ -204,7 +211,7 @@ def storage_of(identity: object) -> tuple[str, int]:
         raise Unknown("a storage of no known kind")
     if type(count) is not int or count < 0:
         raise Unknown("a storage without a size")
-    return key, count * size
+    return key, count, size
 
 
 def read(content: BytesIO, what: str) -> Pickle:
