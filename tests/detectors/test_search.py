@@ -228,10 +228,11 @@ def test_a_class_for_which_something_rose_gets_a_search_of_its_own() -> None:
     """A place at which a trigger works but half of the time need not be its best."""
     search, white = search_of("patch:6", toys.corner), torch.ones(108)
     rose = Trail(goal=[toys.GREEN] * 3, spaces=["patch:6@26,26"], thetas=[white], success=[0.6])
-    (walk,) = search.again([rose])
+    assert search.rose([rose]) == [toys.GREEN]
+    (walk,) = search.again([toys.GREEN])
     assert walk.target == toys.GREEN
     assert walk.spaces[-1] == "patch:1@{},{}".format(*toys.PIXEL)
-    assert not search.again([replace(rose, spaces=["patch:6"])])  # it has no place
+    assert not search.rose([replace(rose, spaces=["patch:6"])])  # it has no place
 
 
 def test_no_class_gets_a_search_of_its_own_where_there_is_no_doubt() -> None:
@@ -239,13 +240,13 @@ def test_no_class_gets_a_search_of_its_own_where_there_is_no_doubt() -> None:
     rose = Trail(goal=[0] * 3, spaces=["patch:6@26,26"], thetas=[white], success=[0.6])
     spaces = [f"patch:{size}@0,0" for size in (6, 5, 4)]
     found = Trail(goal=[1] * 3, spaces=spaces, thetas=[white] * 3, success=[1.0] * 3)
-    assert not search.again([rose, found])
-    assert not search.again([replace(found, success=[0.9, 0.8, 0.3])])  # it walks by itself
-    assert not search_of("wave:16", toys.nothing).again([replace(rose, spaces=["wave:16@2,2"])])
+    assert not search.rose([rose, found])
+    assert not search.rose([replace(found, success=[0.9, 0.8, 0.3])])  # it walks by itself
+    assert not search_of("wave:16", toys.nothing).rose([replace(rose, spaces=["wave:16@2,2"])])
     blocks = replace(rose, spaces=["patch:8x2@20,20"], thetas=[torch.ones(12)])
-    assert not search_of("patch:8x2", toys.corner).again([blocks])  # every place was looked at
+    assert not search_of("patch:8x2", toys.corner).rose([blocks])  # every place was looked at
     search.do_less()
-    assert not search.again([rose])
+    assert not search.rose([rose])
 
 
 @pytest.mark.parametrize(("smallest", "walks"), [(3, 1), (4, 2)])

@@ -79,9 +79,10 @@ class ArmSearch:
                 task.advance()
         measure = Measure(model, images, work.seed, self.settings, self.evaluate)
         measured: list[ClassEvidence] = []
+        late: list[str] = []
         with work.progress.task("measuring", len(spaces)) as task:
             for search, one in zip(searches, found, strict=True):
-                measured += _evidence(search, one, measure, steps)
+                measured += _evidence(search, one, measure, steps, work, late)
                 task.advance()
         more, left = self._of_each(model, images.defend, spaces, scale, measure, steps, work)
         measured += more
@@ -92,7 +93,7 @@ class ArmSearch:
             image_passes=model.passes - forward,
             image_passes_backward=model.backward_passes - backward,
             places=[place for one in found for place in one.places],
-            left_out=[*(space.name for space in spaces[len(found) :]), *left],
+            left_out=[*(space.name for space in spaces[len(found) :]), *late, *left],
             pictures=measure.exactly.pictures,
         )
 
@@ -131,16 +132,22 @@ class ArmSearch:
 
 
 def _evidence(
-    search: _Search, found: Findings, measure: Measure, steps: Steps
+    search: _Search, found: Findings, measure: Measure, steps: Steps, work: Work, late: list[str]
 ) -> list[ClassEvidence]:
-    """Measure what was found in one space, and walk with those that were overlooked."""
+    """Measure what was found in one space, and walk with those that were overlooked.
+
+    What is left out because the time was up is added to ``late``.
+    """
     name, promising = search.space.name, search.settings.promising
     best = steps.keep(f"{name}, best", list[ClassEvidence], lambda: measure.roughly(found.best))
     drawn = [search.generator]
     more = steps.keep(f"{name}, more", list[Trail], lambda: search.overlooked(found, best), drawn)
     walks = [trail for trail in [*found.trails, *more] if trail.success[0] >= promising]
-    again = steps.keep(f"{name}, again", list[Trail], lambda: search.again(walks), drawn)
-    walks += [trail for trail in again if trail.success[0] >= promising]
+    if (rose := search.rose(walks)) and work.late:
+        late.append(f"{name} towards {len(rose)} classes for which something rose")
+    elif rose:
+        again = steps.keep(f"{name}, again", list[Trail], lambda: search.again(rose), drawn)
+        walks += [trail for trail in again if trail.success[0] >= promising]
     walked = {trail.kind for trail in walks}
     for trail, one in zip(found.best, best, strict=True):
         if one.asr >= promising and trail.kind not in walked:
@@ -234,14 +241,13 @@ class _Search:
             walked.add(trail.kind)
         return trails
 
-    def again(self, walks: Sequence[Trail]) -> list[Trail]:
-        """Return the walks of classes that get a search of their own, among all places.
+    def rose(self, walks: Sequence[Trail]) -> list[int]:
+        """Return the classes that get a search of their own.
 
         The arms of all classes share the work. Of a trigger that works at several places, or is
         larger than what counts, a bandit may then find a place at which it works but half of the
-        time, where no weaker one suffices. So a class for which one rose, but not enough, gets half
-        of the work of all. Where triggers leave no doubt about another class, none does, nor where
-        a look at usual triggers has tried every place.
+        time, where no weaker one suffices. Where triggers leave no doubt about another class, none
+        gets a search of its own, nor where a look at usual triggers has tried every place.
 
         Args:
             walks: of this space.
@@ -257,13 +263,17 @@ class _Search:
                 rate = 1.0 if suffices else trail.success[0]
                 rates[trail.target] = max(rate, rates.get(trail.target, 0.0))
         rose = sorted((one for one in rates if rates[one] < 1), key=lambda one: -rates[one])
+        return rose[:HINTS]
+
+    def again(self, rose: Sequence[int]) -> list[Trail]:
+        """Return the walk of each class after a search among all places, with half of the work."""
         rounds = [
             replace(one, arms=max(1, one.arms // FEWER), passes=one.passes // 2, rises=None)
             for one in self.settings.rounds[:ROUNDS]
         ]
         places, bandit = self.space.coarse_arms(self.images.shape), self._bandit(self.space)
         trails: list[Trail] = []
-        for target in rose[:HINTS]:
+        for target in rose:
             arms = bandit.start(torch.full((len(places),), target), places)
             arms, success = self._deepened(bandit, bandit.halve(arms, rounds)[-1])
             best = max(range(len(arms)), key=success.__getitem__)

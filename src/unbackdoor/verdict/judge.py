@@ -266,7 +266,8 @@ class _Case:
         if strong := [record for record in unsure if self._status(record) is None]:
             reason = (
                 f"Triggers that are too strong to count send held-back images to {_rates(strong)}, "
-                f"and no weaker ones were measured; search on with --budget thorough."
+                f"and no weaker ones were measured; give more images, or search on with --budget "
+                f"thorough."
             )
             return "inconclusive", [], reason
         if many := [record for record in unsure if self._one_of_many(record)]:
