@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -43,6 +44,18 @@ def printable(text: str) -> str:
     """
     flat = " ".join(text.split())
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in flat)
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Return the first names from outside, printable and not long, and how many more there are.
+
+    Example:
+        >>> listed(["a", "b", "c"], 2)
+        'a, b and 1 more'
+
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(printable(name)[:80] for name in names[:most]) + more
 
 
 def brief(error: BaseException) -> str:

@@ -293,6 +293,10 @@ def doubled(times: int) -> bytes:
 
 
 NETWORKS: dict[str, Callable[[Corpus], bytes]] = {
+    "of_a_storage_that_hashes_for_ever": lambda c: network(b"N").replace(
+        b"J\x04\0\0\0tQ",
+        b"J\x04\0\0\0K\0" + b"".join(b"q\x7fh\x7f\x86" for _ in range(64)) + b"tQ",
+    ),
     "that_calls": lambda c: network(opens(c)),
     "that_calls_what_it_gets": lambda c: network(
         b"cbuiltins\ngetattr\ncio\nBytesIO\n" + text("x") + b"\x86R" + b")R"

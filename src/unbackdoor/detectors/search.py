@@ -82,7 +82,9 @@ class ArmSearch:
         late: list[str] = []
         with work.progress.task("measuring", len(spaces)) as task:
             for search, one in zip(searches, found, strict=True):
-                measured += _evidence(search, one, measure, steps, work, late)
+                more, left = _evidence(search, one, measure, steps, work)
+                measured += more
+                late += left
                 task.advance()
         more, left = self._of_each(model, images.defend, spaces, scale, measure, steps, work)
         measured += more
@@ -132,19 +134,22 @@ class ArmSearch:
 
 
 def _evidence(
-    search: _Search, found: Findings, measure: Measure, steps: Steps, work: Work, late: list[str]
-) -> list[ClassEvidence]:
+    search: _Search, found: Findings, measure: Measure, steps: Steps, work: Work
+) -> tuple[list[ClassEvidence], list[str]]:
     """Measure what was found in one space, and walk with those that were overlooked.
 
-    What is left out because the time was up is added to ``late``.
+    Returns:
+        What was measured, and the searches that were left out because the time was up.
+
     """
+    left: list[str] = []
     name, promising = search.space.name, search.settings.promising
     best = steps.keep(f"{name}, best", list[ClassEvidence], lambda: measure.roughly(found.best))
     drawn = [search.generator]
     more = steps.keep(f"{name}, more", list[Trail], lambda: search.overlooked(found, best), drawn)
     walks = [trail for trail in [*found.trails, *more] if trail.success[0] >= promising]
     if (rose := search.rose(walks)) and work.late:
-        late.append(f"{name} towards {len(rose)} classes for which something rose")
+        left.append(f"{name} towards {len(rose)} classes for which something rose")
     elif rose:
         again = steps.keep(f"{name}, again", list[Trail], lambda: search.again(rose), drawn)
         walks += [trail for trail in again if trail.success[0] >= promising]
@@ -153,7 +158,8 @@ def _evidence(
         if one.asr >= promising and trail.kind not in walked:
             walks.append(trail)
     rough = [one for one in best if one.asr < promising]
-    return [*rough, *steps.keep(f"{name}, down", list[ClassEvidence], lambda: measure(walks))]
+    down = steps.keep(f"{name}, down", list[ClassEvidence], lambda: measure(walks))
+    return [*rough, *down], left
 
 
 def _is_certain(trails: Iterable[Trail]) -> bool:

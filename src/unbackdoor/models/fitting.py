@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unbackdoor.errors import ContentError, printable
+from unbackdoor.errors import ContentError, listed, printable
 
 WHOLE, MASK = "_orig", "_mask"
 """What torch.nn.utils.prune makes of the name of a tensor: its values, and which of them count."""
@@ -70,10 +70,8 @@ def named(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str) 
     found = found or _unwrapped(state, wanted, what)
     masked = [name for name in state if name not in came]
     if masked:
-        shown, more = _shortened([printable(name)[:80] for name in masked], EACH)
-        found = Named(
-            found.state, (f"the masks of pruning were applied to {shown}{more}", *found.notes)
-        )
+        shown = listed(masked, EACH)
+        found = Named(found.state, (f"the masks of pruning were applied to {shown}", *found.notes))
     missing = [name for name in wanted if name.endswith(COUNTED) and name not in found.state]
     if not missing:
         return found
@@ -181,9 +179,9 @@ def _check_left_out(left: Mapping[str, Tensor], prefix: str, what: str) -> None:
         if tensor.is_floating_point() and tensor.numel() > max(tensor.shape, default=1)
     ]
     if layers:
-        shown, more = _shortened([printable(name)[:80] for name in layers], EACH)
+        shown = listed(layers, EACH)
         raise ContentError(
-            f"{what} holds other layers ({shown}{more}) beside the network under {prefix!r}, and "
+            f"{what} holds other layers ({shown}) beside the network under {prefix!r}, and "
             f"they could be deployed with it; name the whole by --arch, or save the network alone: "
             f"torch.save({{k: v for k, v in state.items() if k.startswith({prefix!r})}}, FILE)."
         )
@@ -201,14 +199,9 @@ def _notes(taken: Mapping[str, str], left: Sequence[str]) -> tuple[str, ...]:
         else:
             notes.append(f"the tensor {full!r} is {printable(key)!r} there, and others likewise")
     if left:
-        shown, more = _shortened([printable(name)[:80] for name in left], EACH)
-        notes.append(f"{shown}{more} beside the network was left out")
+        shown = listed(left, EACH)
+        notes.append(f"{shown} beside the network was left out")
     return tuple(notes)
-
-
-def _shortened(items: Sequence[str], most: int) -> tuple[str, str]:
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(items[:most]), more
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], spec: str, arch: str) -> None:

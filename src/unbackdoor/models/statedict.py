@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zipfile
 from collections import OrderedDict
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator
 from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import BinaryIO, TypeGuard, cast
@@ -17,7 +17,7 @@ from typing import BinaryIO, TypeGuard, cast
 import torch
 from torch import Tensor
 
-from unbackdoor.errors import ContentError, brief, printable
+from unbackdoor.errors import ContentError, brief, listed, printable
 from unbackdoor.models.pickles import strict
 from unbackdoor.models.pickles.reduced import Reduced, reduced
 from unbackdoor.runtime.files import solid_bytes
@@ -70,21 +70,14 @@ def read(path: Path) -> tuple[dict[str, Tensor], str]:
 def _told(pickled: Reduced) -> Iterator[str]:
     """Say what stood in a file that is more than tensors."""
     if pickled.networks:
-        yield (
-            f"it holds a whole network of class {_listed(pickled.networks)}, of which only the "
-            f"tensors were read"
-        )
+        classes = listed(pickled.networks, strict.LISTED)
+        yield f"it holds a whole network of class {classes}, of which only the tensors were read"
     if pickled.aside:
-        yield f"tensors that are in no state dict were left out ({_listed(pickled.aside)})"
+        names = listed(pickled.aside, strict.LISTED)
+        yield f"tensors that are in no state dict were left out ({names})"
     if pickled.left:
         kinds = [f"{count} {kind}" for kind, count in sorted(pickled.left.items())]
-        yield f"values beside the tensors were left out ({_listed(kinds)})"
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(printable(name)[:80] for name in names[: strict.LISTED])
-    more = len(names) - strict.LISTED
-    return shown + (f" and {more} more" if more > 0 else "")
+        yield f"values beside the tensors were left out ({listed(kinds, strict.LISTED)})"
 
 
 def _checked(file: BinaryIO, size: int, written: int, what: str) -> tuple[BinaryIO, Reduced]:
@@ -133,7 +126,6 @@ def _check_row(file: BinaryIO, what: str) -> tuple[int, BinaryIO, Reduced]:
     keys = strict.read_keys(content, what)
     if pickled.content == whole:
         return sum(declared.values()), file, pickled
-    file.seek(content.tell())
     room = file.seek(0, SEEK_END) - file.seek(content.tell())
     sizes = {key: count * each for key, (count, each) in pickled.storages.items()}
     if len(set(keys)) < len(keys) or not all(key.isascii() and key.isdigit() for key in keys):

@@ -43,10 +43,8 @@ class Rates:
         planted = [self.success(model, trigger) for trigger in triggers_of(self.planted)]
         recovered = [self._recovered(model, charge) for charge in self.charges]
         without = [charge.anyway(predicted, self.images.targets) for charge in self.charges]
-        anyway = without
-        if not anyway:
-            targets = sorted({one.target for one in self.planted})
-            anyway = [confusion(predicted, self.images, target) for target in targets]
+        targets = sorted({one.target for one in self.planted})
+        anyway = without or [confusion(predicted, self.images, target) for target in targets]
         return RepairRow(
             name=name,
             accuracy=correct(predicted, self.images),

@@ -14,6 +14,7 @@ from io import BytesIO
 from typing import Any, cast
 
 from unbackdoor.models.pickles.imports import path_of
+from unbackdoor.models.pickles.stack import Stack, Unknown
 from unbackdoor.models.pickles.standins import Made, Object, Storage, Table
 from unbackdoor.models.pickles.strict import (
     CALLED,
@@ -21,7 +22,6 @@ from unbackdoor.models.pickles.strict import (
     NAMED,
     ORDERED_DICT,
     Name,
-    Unknown,
     instructions,
     is_key,
     storage_of,
@@ -68,9 +68,7 @@ class Machine:
     """A stack of plain values and stand-ins."""
 
     def __init__(self) -> None:
-        self.stack: list[object] = []
-        self.marks: list[list[object]] = []
-        self.memo: dict[object, object] = {}
+        self.stack = Stack()
         self.storages: dict[str, list[int]] = {}
         """Elements, and bytes of each, by key."""
         self.attributes: list[tuple[object, str]] = []
@@ -92,82 +90,55 @@ class Machine:
 
     def step(self, instruction: str, argument: object) -> None:
         """Follow one instruction."""
+        stack = self.stack
+        if stack.step(instruction, argument):
+            return
         match instruction:
-            case "PROTO" | "FRAME":
+            case "FRAME":
                 pass
             case "STOP":
-                self.result = self.stack.pop()
-            case "MARK":
-                self.marks.append(self.stack)
-                self.stack = []
-            case "NONE":
-                self.stack.append(None)
-            case "NEWTRUE" | "NEWFALSE":
-                self.stack.append(instruction == "NEWTRUE")
-            case (
-                "BININT"
-                | "BININT1"
-                | "BININT2"
-                | "LONG1"
-                | "BINFLOAT"
-                | "BINUNICODE"
-                | "SHORT_BINUNICODE"
-                | "SHORT_BINSTRING"
-            ):
-                self.foreign |= instruction == "SHORT_BINUNICODE"
-                self.stack.append(argument)
+                (self.result,) = stack.last(1)
+            case "SHORT_BINUNICODE":
+                self._push_foreign(argument)
             case "BINBYTES" | "SHORT_BINBYTES":
                 self._push_foreign(Object("bytes"))
-            case "EMPTY_TUPLE":
-                self.stack.append(())
             case "EMPTY_LIST":
-                self.stack.append([])
+                stack.push([])
             case "EMPTY_DICT":
-                self.stack.append({})
+                stack.push({})
             case "EMPTY_SET":
                 self._push_foreign(Object("set"))
             case "FROZENSET":
-                self._push_foreign(Object("frozenset", elements=self._since_mark()))
-            case "TUPLE":
-                items = self._since_mark()
-                self.stack.append(tuple(items))
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                self.stack.append(tuple(self._last(int(instruction[-1]))))
+                self._push_foreign(Object("frozenset", elements=stack.since_mark()))
             case "APPEND" | "APPENDS" | "ADDITEMS":
-                items = self._last(1) if instruction == "APPEND" else self._since_mark()
-                target = self.stack[-1]
+                items = stack.last(1) if instruction == "APPEND" else stack.since_mark()
+                target = stack.top
                 into = self._elements(target, of_set=instruction == "ADDITEMS")
                 if not isinstance(into, list):
                     raise Unknown("elements of something else than a list")
                 cast("list[object]", into).extend(items)
             case "SETITEM" | "SETITEMS":
-                self._set(self._last(2) if instruction == "SETITEM" else self._since_mark())
-            case "BINPUT" | "LONG_BINPUT":
-                self.memo[argument] = self.stack[-1]
+                self._set(stack.last(2) if instruction == "SETITEM" else stack.since_mark())
             case "MEMOIZE":
                 self.foreign = True
-                self.memo[len(self.memo)] = self.stack[-1]
-            case "BINGET" | "LONG_BINGET":
-                if argument not in self.memo:
-                    raise Unknown("a value that was not kept")
-                self.stack.append(self.memo[argument])
+                stack.memo[len(stack.memo)] = stack.top
             case "GLOBAL":
                 self._import(path_of(argument))
             case "STACK_GLOBAL":
-                first, last = self._last(2)
+                first, last = stack.last(2)
                 if not isinstance(first, str) or not isinstance(last, str):
                     raise Unknown("an import that hides its name")
                 self._import(f"{first}.{last}")
             case "REDUCE":
-                self._call(*self._last(2))
+                self._call(*stack.last(2))
             case "NEWOBJ" | "NEWOBJ_EX":
-                kind, arguments, *_ = self._last(2 + (instruction == "NEWOBJ_EX"))
+                kind, arguments, *_ = stack.last(2 + (instruction == "NEWOBJ_EX"))
                 self._new(kind, arguments)
             case "BUILD":
-                (state,) = self._last(1)
-                self._build(self.stack[-1], state)
+                (state,) = stack.last(1)
+                self._build(stack.top, state)
             case "BINPERSID":
-                self._refer(*self._last(1))
+                self._refer(*stack.last(1))
             case _:
                 raise Unknown(f"the instruction {instruction}")
 
@@ -194,7 +165,7 @@ class Machine:
         if len(path) > LONGEST_NAME:
             raise Unknown("a name that is very long")
         if path in NAMED:
-            self.stack.append(Name(path))
+            self.stack.push(Name(path))
             return
         first = path.partition(".")[0]
         if path not in OF_PYTHON and (first in sys.stdlib_module_names or first in PYTHON_2):
@@ -207,20 +178,20 @@ class Machine:
             raise Unknown("a call of something that is no name")
         path, given = called.path, cast("tuple[object, ...]", arguments)
         if path == ORDERED_DICT:
-            self.stack.append(Table())
+            self.stack.push(Table())
             if given:  # as Python 2 wrote them: one list of pairs
                 self._set(_pairs(given))
                 self.foreign = True
         elif path in PARAMETERS:
-            self.stack.append(_tensor_of(given))
+            self.stack.push(_tensor_of(given))
         elif path in CALLED:
             if not _is_plain(path, given):
                 raise Unknown(f"such arguments of {path}")
-            self.stack.append(Made(path, given))
+            self.stack.push(Made(path, given))
         elif _is_harmless(path, given):
             if path in ATTRIBUTES:
                 self.attributes.append(cast("tuple[object, str]", given))
-            self.stack.append(Table() if path == DEFAULTS else _value(path, given))
+            self.stack.push(Table() if path == DEFAULTS else _value(path, given))
         else:
             raise Unknown(f"a call of {path}")
 
@@ -230,10 +201,10 @@ class Machine:
         if kind.path in OF_PYTHON - {NAMESPACE}:
             raise Unknown(f"an instance of {kind.path}")
         given = cast("tuple[object, ...]", arguments)
-        self.stack.append(Object(kind.path, given, instance=True))
+        self.stack.push(Object(kind.path, given, instance=True))
 
     def _set(self, items: list[object]) -> None:
-        target = self.stack[-1]
+        target = self.stack.top
         into = target.items if isinstance(target, Object | Table) else target
         if isinstance(target, Object) and not target.instance:
             into = None
@@ -248,29 +219,17 @@ class Machine:
         """Push a storage, or the class that older files hold beside its source."""
         match identity:
             case ("module", Name() as kind, str() | None, str() | None):
-                self.stack.append(kind)
+                self.stack.push(kind)
             case _:
                 key, *size = storage_of(identity)
                 fields = cast("tuple[object, ...]", identity)
-                if self.storages.setdefault(key, size) != size or fields[5:] not in {(), (None,)}:
+                if self.storages.setdefault(key, size) != size or fields[5:] not in ((), (None,)):
                     raise Unknown("a storage of two sizes, or a part of one")
-                self.stack.append(Storage(cast("tuple[Any, ...]", identity)))
+                self.stack.push(Storage(cast("tuple[Any, ...]", identity)))
 
     def _push_foreign(self, value: object) -> None:
         self.foreign = True
-        self.stack.append(value)
-
-    def _last(self, count: int) -> list[object]:
-        if len(self.stack) < count:
-            raise Unknown("too few values on the stack")
-        items = self.stack[-count:]
-        del self.stack[-count:]
-        return items
-
-    def _since_mark(self) -> list[object]:
-        items = self.stack
-        self.stack = self.marks.pop()
-        return items
+        self.stack.push(value)
 
 
 def _pairs(given: tuple[object, ...]) -> list[object]:

@@ -13,28 +13,24 @@ from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
+from operator import attrgetter
 from typing import Any
 
 import torch
-from torch import _utils
 
 from unbackdoor.errors import ContentError
 from unbackdoor.models.pickles.inert import Machine
 from unbackdoor.models.pickles.networks import Network, has_attributes, has_part, is_network
+from unbackdoor.models.pickles.stack import Unknown
 from unbackdoor.models.pickles.standins import Made, Object, Storage, Table, inside
-from unbackdoor.models.pickles.strict import ORDERED_DICT, STORAGES, Name, Unknown
+from unbackdoor.models.pickles.strict import NAMED, ORDERED_DICT, Name
 
 OPTIMIZERS, HOOK = "torch.optim.", "forward hook"
 OPTIMIZED = ("state", "param_groups")
 """What an optimizer has; it is left out with what is in it."""
 STRICT: dict[str, Any] = {
-    ORDERED_DICT: OrderedDict,
-    "torch.Size": torch.Size,
-    **{
-        f"torch._utils.{name}": getattr(_utils, name)
-        for name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")
-    },
-    **{f"torch.{name}": getattr(torch, name) for name in STORAGES},
+    path: OrderedDict if path == ORDERED_DICT else attrgetter(path.removeprefix("torch."))(torch)
+    for path in NAMED
 }
 """What may stand in the pickle that is written, by name."""
 
@@ -92,7 +88,7 @@ def reduced(content: BytesIO, what: str) -> Reduced:
     written = BytesIO()
     writer = _Writer(written, what)
     try:
-        writer.dump(machine.result)
+        writer.dump(top)
     except ContentError:
         raise
     except (Unknown, RecursionError, ValueError, TypeError, pickle.PicklingError):

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import cast
 
-from unbackdoor.errors import ContentError, printable
+from unbackdoor.errors import ContentError, listed, printable
 from unbackdoor.models.pickles.imports import HIDDEN, MOST_INSTRUCTIONS, imports, path_of
+from unbackdoor.models.pickles.stack import Stack, Unknown
 
 MOST_BYTES = 8 << 20
 LISTED = 4
@@ -82,10 +83,6 @@ class Name:
     path: str
 
 
-class Unknown(Exception):  # noqa: N818  the sentence is made where the file is known
-    """An instruction or value that is not followed."""
-
-
 DICT, LIST, OTHER = object(), object(), object()
 """What is on the stack where its kind is all that matters."""
 
@@ -94,69 +91,43 @@ DICT, LIST, OTHER = object(), object(), object()
 class _Machine:
     """A stack of what is known: numbers, texts, tuples, names, and marks for all else."""
 
-    stack: list[object] = field(default_factory=list[object])
-    marks: list[list[object]] = field(default_factory=list[list[object]])
-    memo: dict[object, object] = field(default_factory=dict[object, object])
+    stack: Stack = field(default_factory=Stack)
     storages: dict[str, int] = field(default_factory=dict[str, int])
 
     def step(self, instruction: str, argument: object) -> None:
         """Follow one instruction."""
+        stack = self.stack
+        if stack.step(instruction, argument):
+            return
         match instruction:
-            case "PROTO":
-                pass
             case "STOP":
-                self.stack.pop()
-            case "MARK":
-                self.marks.append(self.stack)
-                self.stack = []
-            case "NONE":
-                self.stack.append(OTHER)
-            case "NEWTRUE" | "NEWFALSE":
-                self.stack.append(instruction == "NEWTRUE")
-            case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT" | "BINUNICODE":
-                self.stack.append(argument)
-            case "SHORT_BINSTRING":
-                self.stack.append(argument)
-            case "EMPTY_TUPLE":
-                self.stack.append(())
+                stack.last(1)
             case "EMPTY_LIST":
-                self.stack.append(LIST)
+                stack.push(LIST)
             case "EMPTY_DICT":
-                self.stack.append(DICT)
-            case "TUPLE":
-                items = self._since_mark()
-                self.stack.append(tuple(items))
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                items = self._last(int(instruction[-1]))
-                self.stack.append(tuple(items))
+                stack.push(DICT)
             case "APPEND" | "APPENDS":
-                self._last(1) if instruction == "APPEND" else self._since_mark()
-                if self.stack[-1] is not LIST:
+                stack.last(1) if instruction == "APPEND" else stack.since_mark()
+                if stack.top is not LIST:
                     raise Unknown("elements of something else than a list")
             case "SETITEM" | "SETITEMS":
-                items = self._last(2) if instruction == "SETITEM" else self._since_mark()
-                if self.stack[-1] is not DICT or len(items) % 2:
+                items = stack.last(2) if instruction == "SETITEM" else stack.since_mark()
+                if stack.top is not DICT or len(items) % 2:
                     raise Unknown("items of something else than a dictionary")
                 if not all(map(is_key, items[::2])):
                     raise Unknown("a key that is neither a text nor a number")
-            case "BINPUT" | "LONG_BINPUT":
-                self.memo[argument] = self.stack[-1]
-            case "BINGET" | "LONG_BINGET":
-                if argument not in self.memo:
-                    raise Unknown("a value that was not kept")
-                self.stack.append(self.memo[argument])
             case "GLOBAL":
                 if (path := path_of(argument)) not in NAMED:
                     raise Unknown(f"the name {path}")
-                self.stack.append(Name(path))
+                stack.push(Name(path))
             case "REDUCE":
-                self._call(*self._last(2))
+                self._call(*stack.last(2))
             case "BUILD":
-                (state,) = self._last(1)
-                if self.stack[-1] is not DICT or state is not DICT:
+                (state,) = stack.last(1)
+                if stack.top is not DICT or state is not DICT:
                     raise Unknown("a state of something else than a dictionary")
             case "BINPERSID":
-                self._declare(*self._last(1))
+                self._declare(*stack.last(1))
             case _:
                 raise Unknown(f"the instruction {instruction}")
 
@@ -167,7 +138,7 @@ class _Machine:
         plain = called.path == ORDERED_DICT
         if not isinstance(arguments, tuple) or (plain and arguments):
             raise Unknown(f"such arguments of {called.path}")
-        self.stack.append(DICT if plain else OTHER)
+        self.stack.push(DICT if plain else OTHER)
 
     def _declare(self, identity: object) -> None:
         """Note a storage."""
@@ -175,19 +146,7 @@ class _Machine:
         size = count * each
         if self.storages.setdefault(key, size) != size:
             raise Unknown("a storage of two sizes")
-        self.stack.append(OTHER)
-
-    def _last(self, count: int) -> list[object]:
-        if len(self.stack) < count:
-            raise Unknown("too few values on the stack")
-        items = self.stack[-count:]
-        del self.stack[-count:]
-        return items
-
-    def _since_mark(self) -> list[object]:
-        items = self.stack
-        self.stack = self.marks.pop()
-        return items
+        self.stack.push(OTHER)
 
 
 def is_key(value: object) -> bool:
@@ -273,8 +232,6 @@ def _refusal(what: str, error: Exception, wanted: list[str]) -> str:
             f"{what} is not a pickle of tensors that can be followed "
             f"({printable(str(error)) or type(error).__name__}); save model.state_dict() anew."
         )
-    more = f" and {len(foreign) - LISTED} more" if len(foreign) > LISTED else ""
-    names = ", ".join(printable(name)[:80] for name in foreign[:LISTED])
     remedy = (
         "ask whoever made it for model.state_dict() alone as .safetensors"
         if HIDDEN in foreign
@@ -282,8 +239,9 @@ def _refusal(what: str, error: Exception, wanted: list[str]) -> str:
         ".safetensors"
     )
     return (
-        f"{what} wants to import {names}{more} while it is opened, which a state dict of dense "
-        f"tensors does not need and which could execute code, so it was not opened; {remedy}."
+        f"{what} wants to import {listed(foreign, LISTED)} while it is opened, which a state dict "
+        f"of dense tensors does not need and which could execute code, so it was not opened; "
+        f"{remedy}."
     )
 
 
