@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import enum
 import os
 import pickle
 import warnings
@@ -123,6 +124,18 @@ def test_a_pickle_that_is_written_has_no_names_but_those_of_a_state_dict() -> No
         assert imports(BytesIO(named)) == [path]
 
 
+class Mode(enum.Enum):
+    NEAREST = "nearest"
+
+
+class Scaled(nn.Module):
+    """A step of preparing pictures, which is no part of a network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mode, self.by = Mode.NEAREST, torch.tensor([0.2])
+
+
 class Parts(nn.Module):
     """A network with everything that may stand in one beside layers."""
 
@@ -227,6 +240,28 @@ def test_tensors_that_no_state_dict_has_are_left_out_and_named(tmp_path: Path) -
 def test_layers_that_are_not_registered_are_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, lambda network: setattr(network, "layers", [nn.Linear(2, 2)]))
     with pytest.raises(ContentError, match=r"not registered, .*'layers'.*ModuleList"):
+        load(path, f"{__file__}:Parts")
+
+
+def test_what_prepares_pictures_is_no_layer_of_the_network(tmp_path: Path) -> None:
+    path = saved(tmp_path, lambda network: setattr(network, "preparation", [Scaled()]))
+    (note,) = load(path, f"{__file__}:Parts").notes
+    assert "tensors that are in no state dict were left out (preparation.by)" in note
+
+
+class Method:
+    """What is called with a text to make a layer."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Method, (self.kind,)
+
+
+def test_a_layer_that_only_a_call_would_make_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, lambda network: network._modules.update(more=Method("conv")))  # pyright: ignore
+    with pytest.raises(ContentError, match="cannot be followed to an end"):
         load(path, f"{__file__}:Parts")
 
 

@@ -39,6 +39,11 @@ OPTIMIZERS = {
     "optimizer_state_dict",
 }
 """Under these keys trainers keep what torch's optimizers remember."""
+PROGRAM = (
+    "it has the code of a TorchScript program, which is never executed; where you trust it, python "
+    "-c \"import torch; torch.save(torch.jit.load('{program}', 'cpu').state_dict(), '{state}')\" "
+    "makes {state} of it, to be read with the --arch that it was made from"
+)
 LEGACY_PICKLES = 4
 """In a file without a container: magic number, protocol, system, tensors; then the keys."""
 COUNT_BYTES = 8
@@ -155,7 +160,7 @@ def _check_zip(file: BinaryIO, size: int, what: str) -> tuple[int, BinaryIO, Red
         _check_directory(file, size)
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-            whole = archive.read(_pickle_of(members, size))
+            whole = archive.read(_pickle_of(members, Path(file.name), size))
             pickled = reduced(BytesIO(whole), what)
             declared = strict.read(BytesIO(pickled.content), what).storages
             rebuilt = _rebuilt(archive, members, pickled.content, declared)
@@ -224,8 +229,8 @@ def _number(content: bytes, at: int, length: int) -> int:
     return int.from_bytes(content[at : at + length], "little")
 
 
-def _pickle_of(members: list[zipfile.ZipInfo], size: int) -> zipfile.ZipInfo:
-    """Return the member that holds the pickle, once every member is what torch writes."""
+def _pickle_of(members: list[zipfile.ZipInfo], path: Path, size: int) -> zipfile.ZipInfo:
+    """Return the member that holds the pickle, once every member is what torch.save writes."""
     names = [member.filename for member in members]
     folders = {name.partition("/")[0] for name in names}
     parts = {part for name in names for part in name.split("/")}
@@ -237,7 +242,7 @@ def _pickle_of(members: list[zipfile.ZipInfo], size: int) -> zipfile.ZipInfo:
     if f"{folder}/constants.pkl" in names or f"{folder}/code" in {
         n.rpartition("/")[0] for n in names
     }:
-        raise ValueError("the code of a TorchScript program, which is never executed")
+        raise ContentError(f"MODEL: {path} is not a plain state dict: {_command(path)}.")
     if any(member.compress_type or member.flag_bits & 1 for member in members):
         raise ValueError("members that are compressed or encrypted, as torch.save writes none")
     if any(member.file_size != member.compress_size for member in members):
@@ -248,6 +253,12 @@ def _pickle_of(members: list[zipfile.ZipInfo], size: int) -> zipfile.ZipInfo:
     if not found or found[0].file_size > strict.MOST_BYTES:
         raise ValueError(f"no data.pkl of at most {strict.MOST_BYTES >> 20} MiB")
     return found[0]
+
+
+def _command(path: Path) -> str:
+    """Return what makes a state dict of a TorchScript program."""
+    state = path.with_name(f"{path.stem}-state.pt")
+    return PROGRAM.format(program=path, state=state)
 
 
 def _unwrapped(content: object, what: str) -> tuple[dict[str, Tensor], str]:

@@ -2,8 +2,10 @@
 
 Unlike :mod:`unbackdoor.models.pickles.strict`, which knows tensors alone, this machine holds what
 stands where: a class may be instantiated, because that makes a stand-in. Functions are followed
-only if they make one of the known values; no function of a file's own choice is called, not even in
-appearance, and no name of Python's own library may stand in it without need.
+only if they make one of the known values. A class that is called with a single text or number is
+how the member of an enumeration is written: it counts as a value without parts. No function of a
+file's own choice is called, not even in appearance, and no name of Python's own library may stand
+in it without need.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ SCALARS = {"numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"}
 SCALAR, DTYPE, ENCODE = "numpy scalar", "numpy.dtype", "_codecs.encode"
 NUMBERS = re.compile(r"[biufc](1|2|4|8|16)")
 """Types of numbers of numpy; one of objects is a pickle inside the pickle."""
+TORCH = "torch."
 DEVICE, NAMESPACE = "torch.device", "argparse.Namespace"
 PATHS = {f"pathlib.{kind}Path" for kind in ("", "Posix", "Windows", "PurePosix", "PureWindows")}
 KINDS = {
@@ -291,8 +294,16 @@ def _is_harmless(path: str, given: tuple[object, ...]) -> bool:
             return factory in FACTORIES
         case (str(), *numbers) if path == DEVICE:
             return len(numbers) <= 1 and all(type(one) is int for one in numbers)
+        case (str() | int() | float(),) if _is_own_class(path):
+            return True
         case _:
             return path in PATHS and all(isinstance(one, str) for one in given)
+
+
+def _is_own_class(path: str) -> bool:
+    """Return whether a name is one of neither torch nor Python, written as that of a class."""
+    own = path not in OF_PYTHON and not path.startswith(TORCH)
+    return own and path.rpartition(".")[2].lstrip("_")[:1].isupper()
 
 
 def _value(path: str, given: tuple[object, ...]) -> Object:

@@ -14,7 +14,8 @@ from typing import Any, cast
 from unbackdoor.errors import ContentError, printable
 from unbackdoor.models.pickles.standins import Made, Object, Storage, Table, inside
 
-MODULE = ("_parameters", "_buffers", "_modules")
+TENSORS = ("_parameters", "_buffers")
+MODULE = (*TENSORS, "_modules")
 """Attributes by which an object is known to be a network, or a part of one."""
 HOOKS = {"_forward_pre_hooks", "_forward_hooks"}
 PASSING = "_non_persistent_buffers_set"
@@ -106,7 +107,8 @@ class Network:
         """Return the names of attributes with tensors that are not in the state dict.
 
         Raises:
-            ContentError: one of them is a layer, which is computed with and would not be read.
+            ContentError: one of them is a parameter or a buffer of a layer, which is computed with
+                and would not be read.
 
         """
         known = {_key(tensor) for tensor in self.tensors.values()} | self._passing
@@ -114,7 +116,6 @@ class Network:
         seen, found = set[tuple[int, bool]](), dict[str, None]()
         while waiting:
             name, value, layer = waiting.pop()
-            layer = layer or (is_network(value) and id(value) not in self._parts)
             if (id(value), layer) in seen:
                 continue
             seen.add((id(value), layer))
@@ -128,7 +129,10 @@ class Network:
                         f"has them; put them into a torch.nn.ModuleList and save it anew."
                     )
                 found[name] = None
-            waiting += [(part, one, layer) for part, one in _attributes(name, value)]
+            unregistered = is_network(value) and id(value) not in self._parts
+            for key, one in _attributes(value):
+                below = f"{name}.{key}".strip(".")[:SHOWN] if key not in MODULE else name
+                waiting.append((below, one, layer or (unregistered and key in TENSORS)))
         return list(found)
 
     def _named(self, part: object, *, text: bool = True) -> dict[str, Any]:
@@ -149,15 +153,14 @@ class Network:
         )
 
 
-def _attributes(name: str, value: object) -> Iterator[tuple[str, object]]:
-    """Iterate over what a value holds, each with the attribute by which it is reached."""
+def _attributes(value: object) -> Iterator[tuple[str, object]]:
+    """Iterate over what a value holds, each with the attribute by which it is reached, if any."""
     if isinstance(value, Object) and isinstance(value.state, dict):
         for key, part in cast("dict[object, object]", value.state).items():
-            below = key if isinstance(key, str) else ""
-            yield (f"{name}.{below}".strip(".")[:SHOWN] if below not in MODULE else name), part
-        yield from ((name, part) for part in (value.arguments, value.items, value.elements))
+            yield (key if isinstance(key, str) else ""), part
+        yield from (("", part) for part in (value.arguments, value.items, value.elements))
     else:
-        yield from ((name, part) for part in inside(value))
+        yield from (("", part) for part in inside(value))
 
 
 def _passing(names: object) -> list[object]:

@@ -22,6 +22,7 @@ from unbackdoor.models.pickles.imports import HIDDEN, MOST_INSTRUCTIONS, imports
 from unbackdoor.models.pickles.stack import Stack, Unknown
 
 MOST_BYTES = 8 << 20
+QUANTISED = "torch._utils._rebuild_qtensor"
 LISTED = 4
 LARGEST_KEY, LONGEST_NAME = 1 << 60, 1_000
 
@@ -227,6 +228,12 @@ def _follow(content: BytesIO, what: str, step: Callable[[str, object], None]) ->
 
 def _refusal(what: str, error: Exception, wanted: list[str]) -> str:
     foreign = [name for name in wanted if name not in NAMED]
+    if QUANTISED in foreign:
+        return (
+            f"{what} holds quantised tensors, whose numbers stand for others, so it is not read; "
+            f"give the network as it was before it was quantised, or export it as .onnx with "
+            f"weights of floating-point numbers."
+        )
     if not foreign:
         return (
             f"{what} is not a pickle of tensors that can be followed "
