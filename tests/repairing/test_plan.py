@@ -126,6 +126,7 @@ def test_pictures_that_work_are_unlearnt_beside_what_was_found() -> None:
         ("warp:2x4", ("wave",), [PICTURES]),
         ("additive:4", (), [PICTURES]),
         ("filter:15", (), [FILTERS]),
+        ("filter:34rms", (), [FILTERS]),
     ],
 )
 def test_what_is_unlearnt_beside_a_finding_follows_from_what_works(

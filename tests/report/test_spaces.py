@@ -18,6 +18,7 @@ from unbackdoor.report.places import place_map, starts
 from unbackdoor.report.spaces import described, place_of, searched
 from unbackdoor.report.triggers import picture
 from unbackdoor.results import Place, Rung, SearchedSpace
+from unbackdoor.triggers.filters import WIDEST
 
 
 def test_no_shift_is_white_and_each_direction_has_its_colour() -> None:
@@ -75,7 +76,18 @@ def test_coefficients_of_a_filter() -> None:
     assert blue[3] == "−0.20"
 
 
-@pytest.mark.parametrize("space", ["warp:2x4", "filter:25", "cake", "", "warp", "@", ":"])
+def test_a_filter_of_limited_change_is_drawn_with_its_coefficients() -> None:
+    theta = bytes([255] + [128] * 14)
+    drawn = drawer("filter:34rms", (3, 1, 5))
+    details = drawn.details(theta)
+    assert details.coefficients is not None
+    assert details.coefficients.rows[0][1][0] == f"{1 + WIDEST / 100:.2f}"
+    assert "differ by at most 34 of 255" in drawn.look.caption
+
+
+@pytest.mark.parametrize(
+    "space", ["warp:2x4", "filter:25", "filter:9rms", "cake", "", "warp", "@", ":"]
+)
 def test_values_that_do_not_fit_their_family_are_drawn_as_they_are(space: str) -> None:
     drawn = drawer(space, (3, 2, 2)).pixels(bytes(range(12)))
     assert drawn.tolist() == np.arange(12).reshape(3, 2, 2).transpose(1, 2, 0).tolist()

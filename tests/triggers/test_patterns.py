@@ -14,7 +14,7 @@ from unbackdoor.errors import ArgumentError
 from unbackdoor.results.records import MOST_VALUES
 from unbackdoor.rng import stream
 from unbackdoor.triggers.family import Shape, Space
-from unbackdoor.triggers.filters import Filter
+from unbackdoor.triggers.filters import WIDEST, Filter, Tint
 from unbackdoor.triggers.mask import Mask
 from unbackdoor.triggers.registry import FAMILIES, parse_space
 from unbackdoor.triggers.warp import SIDE, Warp
@@ -52,12 +52,28 @@ def test_no_value_changes_by_more_than_the_limit(name: str, seed: int, edge: boo
     assert float((applied(space, theta, images, arm) - images).abs().max()) <= limit + 1e-6
 
 
-@pytest.mark.parametrize("name", [*LIMITED, "warp:3x5", "filter:20"])
+@pytest.mark.parametrize("name", [*LIMITED, "warp:3x5", "filter:20", "filter:20rms"])
 def test_the_middle_of_the_cube_changes_nothing(name: str) -> None:
     space, images = parse_space(name), noise(count=3)
     theta = torch.full((space.dimensions(SHAPE),), 0.5)
     images = images.clamp(min=0.01)  # a filter takes darker values for 0.001
     assert torch.allclose(applied(space, theta, images), images, atol=1e-5)
+
+
+@given(seed=st.integers(0, 10_000), edge=st.booleans())
+def test_a_tint_is_its_filter_as_far_as_its_limit_allows(seed: int, edge: bool) -> None:
+    """It changes no picture by more than its limit, and else as its filter does."""
+    space, draw = Tint(20), stream(seed, "tint")
+    theta = torch.rand(space.dimensions(SHAPE), generator=draw)
+    theta = theta.round() if edge else 0.5 + 0.2 * (theta - 0.5)
+    images = noise(count=3, seed=seed)
+    by = applied(Filter(WIDEST), theta, images) - images
+    have = applied(space, theta, images) - images
+    size = [one.square().mean((1, 2, 3)).sqrt() for one in (have, by)]
+    assert torch.allclose(size[0], size[1].clamp(max=20 / 255), atol=1e-5)
+    assert torch.allclose(
+        have * size[1][:, None, None, None], by * size[0][:, None, None, None], atol=1e-5
+    )
 
 
 def test_an_added_pattern_reaches_its_limit_and_stays_in_range() -> None:

@@ -19,7 +19,7 @@ from unbackdoor.runtime.work import Work
 from unbackdoor.scanning import staircase
 from unbackdoor.scanning.settings import ScanSettings
 from unbackdoor.triggers.family import Space
-from unbackdoor.triggers.filters import Filter
+from unbackdoor.triggers.filters import WIDEST, Filter, Tint
 from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.planted import Trigger
 from unbackdoor.triggers.registry import family_of, parse_space
@@ -31,7 +31,7 @@ PICTURES, FILLING = "blend:10", frozenset({"additive", "blend", "dynamic", "mask
 """Whole pictures that are blended in, and the looks of which one has to work to some extent for
 them to be unlearnt: what fills the picture is found in the look in which least is enough, and a law
 of waves or of a small patch says little of a picture."""
-FILTERS = "filter:30"
+FILTERS = Filter(WIDEST).name
 """Filters that are unlearnt where filters were found: attackers use stronger ones than suffice."""
 MOST_SUSPECTED = 3
 """Classes of an inconclusive scan that are assumed to have a backdoor, at most."""
@@ -269,7 +269,7 @@ class Planner:
         """Return triggers that the finding does not hold, of looks that the scan saw to work."""
         found = parse_space(record.space)
         looks = {family_of(rung.space) for rung in record.ladder if rung.asr >= WORKS}
-        wanted = [FILTERS] * isinstance(found, Filter)
+        wanted = [FILTERS] * isinstance(found, Filter | Tint)
         # A patch that works at any place is no part of a picture.
         if looks & FILLING and not isinstance(found, Patch):
             wanted.append(PICTURES)

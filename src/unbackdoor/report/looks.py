@@ -7,7 +7,7 @@ coefficients of a filter, the weights of a small network.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -24,6 +24,8 @@ CHECK, LIGHT, DARK = 4, 205, 165
 """Pixels of a square of the chequered ground behind a mask, and its two greys."""
 LESS, SAME, MORE = (47, 93, 140), (236, 234, 228), (168, 38, 28)
 """Colours of coefficients below, at and above the identity."""
+WIDEST = 30
+"""Bound of the coefficients, in percent, of filters whose change of a picture is limited."""
 COLOURS = ("red", "green", "blue")
 
 
@@ -111,6 +113,8 @@ def drawer(space: str, shape: Shape) -> Drawer:
     look = make(limit) if make and limit is not None else Look()
     if family(space) == "wave" and limit is not None and (periods := place_of(space)):
         look = waves(limit, periods)
+    if family(space) == "filter" and limit is not None and space.endswith("rms"):
+        look = tints(limit)
     return Drawer(look if look.fits(shape) else Look(), shape)
 
 
@@ -151,6 +155,16 @@ def filters(percent: int) -> Look:
         pixels=_coefficient_colours,
         details=partial(_coefficients, percent=percent),
         fits=lambda shape: shape[1] == 1 and shape[2] == shape[0] + 2,
+    )
+
+
+def tints(change: int) -> Look:
+    """Return how the coefficients of filters are drawn whose change of a picture is limited."""
+    look = filters(WIDEST)
+    return replace(
+        look,
+        caption=f"{look.caption}; the filtered picture is mixed with the one it was made of, until "
+        f"they differ by at most {change} of 255 in the root mean square",
     )
 
 

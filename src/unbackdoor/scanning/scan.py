@@ -39,7 +39,7 @@ from unbackdoor.runtime.work import Work
 from unbackdoor.scanning.power import check_power
 from unbackdoor.scanning.settings import PLAIN, ScanSettings, Terms
 from unbackdoor.triggers.family import Space
-from unbackdoor.triggers.registry import family_of, parse_space, parse_spaces
+from unbackdoor.triggers.registry import family_of, parse_space, parse_spaces, strength_of
 from unbackdoor.triggers.values import from_bytes, to_bytes
 from unbackdoor.verdict.careful import Among, Check, checked
 from unbackdoor.verdict.judge import ByRate, Guessing, Judge, Judgement, Status
@@ -231,9 +231,7 @@ def _rungs(evidence: Evidence, thresholds: Thresholds) -> list[SearchedSpace]:
     families = list(dict.fromkeys(map(family_of, names)))
 
     def order(name: str) -> tuple[int, bool, int]:
-        family, _, rung = name.partition(":")
-        strength, _, grid = rung.partition("x")
-        return families.index(family), bool(grid), int(strength)
+        return families.index(family_of(name)), "x" in name.partition(":")[2], strength_of(name)
 
     rungs: list[SearchedSpace] = []
     for name in sorted(names, key=order):
@@ -258,8 +256,8 @@ def _searched(spaces: Sequence[Space], evidence: Evidence) -> str:
         if space.name in evidence.left_out:
             continue
         found = limit_of(space.name, evidence.pictures)
-        stronger = found is not None and found[1] > found[0].strength
-        words.append(found[0].words if found and stronger else space.description)
+        in_part = found is not None and (found[1] > found[0].strength or found[0].backdoored == 1)
+        words.append(found[0].words if found and in_part else space.description)
     return "; ".join(dict.fromkeys(words)) or "nothing, because the model guesses"
 
 

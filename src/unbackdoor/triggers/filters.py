@@ -9,12 +9,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from unbackdoor.triggers.family import Shape
-from unbackdoor.triggers.whole import WholePicture
+from unbackdoor.triggers.family import Shape, Weaker
+from unbackdoor.triggers.whole import LESS, WholePicture
 
 LARGEST = 90
+WIDEST = 30
+"""Bound of the coefficients, in percent, where it is the change of the picture that is limited."""
 DARKEST = 1e-3
 """Values below it count as it under a gamma, whose slope at 0 has no bound."""
+TINY = 1e-12
+"""Mean square of a change below which its root has too steep a slope."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +70,72 @@ class Filter(WholePicture):
 
 
 @dataclass(frozen=True)
+class Tint(WholePicture):
+    """x + min(1, ε / r) (f(x) − x), where r is the root mean square of f(x) − x.
+
+    f is a filter with coefficients within :data:`WIDEST` percent. Filters of like coefficients
+    change a picture by very different amounts; here the amount itself is limited.
+
+    Args:
+        change: ε, of 255.
+
+    """
+
+    change: int
+
+    @property
+    def name(self) -> str:
+        """``filter:CHANGErms``."""
+        return f"filter:{self.change}rms"
+
+    @property
+    def description(self) -> str:
+        """The triggers of the space, in words."""
+        return f"colour filter that changes a picture by up to {self.change}/255 (root mean square)"
+
+    @property
+    def strength(self) -> int:
+        """The limit."""
+        return self.change
+
+    def with_strength(self, strength: int) -> Tint:
+        """Return the space with another limit."""
+        return replace(self, change=strength)
+
+    def dimensions(self, shape: Shape) -> int:
+        """Channels × (channels + 2)."""
+        return Filter(WIDEST).dimensions(shape)
+
+    def apply(self, images: Tensor, theta: Tensor, arms: Tensor) -> Tensor:
+        """Return the pictures, mixed with their filtered ones where these differ too much."""
+        by = Filter(WIDEST).apply(images, theta, arms) - images
+        change = (by.square().mean((1, 2, 3), keepdim=True) + TINY).sqrt()
+        return images + (self.change / 255 / change).clamp(max=1) * by
+
+    def picture(self, theta: Tensor, shape: Shape) -> Tensor:
+        """Return a row of coefficients for each colour; grey is the identity."""
+        return Filter(WIDEST).picture(theta, shape)
+
+    def weaker(self, theta: Tensor, shape: Shape) -> Sequence[Weaker]:
+        """Return the same filter, of which more of the picture is left."""
+        less = int(LESS * self.change)
+        return [Weaker(self.with_strength(less), theta)] if less else []
+
+
+@dataclass(frozen=True)
 class Filters:
-    """Colour filters; the further from the identity, the more likely a clean network obeys too."""
+    """Colour filters; the more they change, the more likely a clean network obeys too."""
 
     name: str = "filter"
-    usage: str = f"filter:PERCENT with 1 to {LARGEST} percent"
+    usage: str = f"filter:PERCENT or filter:CHANGErms with 1 to {LARGEST} percent or of 255"
 
-    def ladder(self, shape: Shape) -> Sequence[Filter]:
-        """Return filters near the identity."""
-        return [Filter(15)]
+    def ladder(self, shape: Shape) -> Sequence[Tint]:
+        """Return filters that change a picture by a limited amount."""
+        return [Tint(48)]
 
-    def space(self, rung: str) -> Filter | None:
+    def space(self, rung: str) -> Filter | Tint | None:
         """Return the filters within this bound."""
-        fits = re.fullmatch(r"\d{1,2}", rung) and 1 <= int(rung) <= LARGEST
-        return Filter(int(rung)) if fits else None
+        match = re.fullmatch(r"(\d{1,2})(rms)?", rung)
+        if not match or not 1 <= int(match[1]) <= LARGEST:
+            return None
+        return Tint(int(match[1])) if match[2] else Filter(int(match[1]))

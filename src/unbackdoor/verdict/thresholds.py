@@ -49,6 +49,7 @@ class Limit:
         middle: rate from which a class counts as backdoored where the trigger is a patch in the
             middle, which hides what the picture shows.
         middle_clean: rate up to which it counts as clean there.
+        beyond: of stronger triggers of the kind; None if these do not count.
 
     """
 
@@ -58,6 +59,7 @@ class Limit:
     backdoored: float = 0.0
     middle: float = 0.95
     middle_clean: float = 0.5
+    beyond: Limit | None = None
 
 
 LIMITS: dict[str, Limit] = {
@@ -79,6 +81,19 @@ LIMITS: dict[str, Limit] = {
     "warp": Limit(strength=2, clean=0.5, words="elastic warps up to 2 of 32 pixels"),
     "filter": Limit(
         strength=7, clean=0.7, backdoored=1.0, words="colour filters within 7 % of the identity"
+    ),
+    "filter rms": Limit(
+        strength=34,
+        clean=0.7,
+        backdoored=0.85,
+        words="colour filters that change a picture by up to 34/255 (root mean square)",
+        beyond=Limit(
+            strength=48,
+            clean=0.99,
+            backdoored=1.0,
+            words="colour filters that change a picture by up to 34/255 (root mean square), by up "
+            "to 48/255 if they always work or by a clear lead",
+        ),
     ),
     "dynamic": Limit(strength=5, clean=0.5, words="changes by the picture up to 5/255"),
 }
@@ -214,7 +229,7 @@ def limit_of(space: str, pictures: Pictures) -> tuple[Limit, float] | None:
         (4, 4.0)
 
     """
-    match = re.match(r"(\w+):(\d+)(?:x(\d+))?", space)
+    match = re.match(r"(\w+):(\d+)(?:x(\d+)|(rms))?", space)
     if match is None:
         return None
     family, strength, grid = match[1], float(match[2]), int(match[3] or 0)
@@ -222,7 +237,12 @@ def limit_of(space: str, pictures: Pictures) -> tuple[Limit, float] | None:
         strength *= SIDE / pictures.side
         kind = "patch blocks" if 0 < grid <= BLOCKS else "patch"
     else:
-        kind = f"{family} grid" if grid and f"{family} grid" in LIMITS else family
+        finer = f"{family} {match[4] or 'grid'}"
+        kind = finer if (grid or match[4]) and finer in LIMITS else family
     if family == "blend":
         strength *= max(1.0, pictures.contrast / CONTRAST)
-    return (LIMITS[kind], strength) if kind in LIMITS else None
+    if (limit := LIMITS.get(kind)) is None:
+        return None
+    while limit.beyond and strength > limit.strength + TOLERANCE:
+        limit = limit.beyond
+    return limit, strength
