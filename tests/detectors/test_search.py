@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import msgspec
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,9 +16,11 @@ from unbackdoor.detectors.arms import Arms, towards
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence
 from unbackdoor.detectors.objective import temperature
 from unbackdoor.detectors.search import ArmSearch
-from unbackdoor.detectors.search import _Search as Search  # pyright: ignore[reportPrivateUsage]
+from unbackdoor.detectors.search import _evidence as evidence_of  # pyright: ignore
 from unbackdoor.detectors.settings import FEW, BanditSettings, Round
+from unbackdoor.detectors.steps import Steps
 from unbackdoor.detectors.trails import Findings, Measure, Trail
+from unbackdoor.detectors.walks import SpaceSearch
 from unbackdoor.mesa.settings import SwiftSettings
 from unbackdoor.models import freeze
 from unbackdoor.runtime.work import Work
@@ -202,9 +205,11 @@ def test_a_class_is_measured_once_in_a_space_of_triggers_without_a_place() -> No
     assert {one.index for one in evidence.classes} == {0, 1, 2}
 
 
-def search_of(space: str, backdoor: Callable[[Tensor], Tensor]) -> Search:
+def search_of(space: str, backdoor: Callable[[Tensor], Tensor]) -> SpaceSearch:
     model, images = freeze(toys.Colours(backdoor), half=False), toys.pictures().defend
-    return Search(BANDIT, model, images, parse_space(space), temperature(model, images), seed=0)
+    return SpaceSearch(
+        BANDIT, model, images, parse_space(space), temperature(model, images), seed=0
+    )
 
 
 def test_a_walk_that_failed_does_not_keep_its_class_from_another_one() -> None:
@@ -233,6 +238,43 @@ def test_a_class_for_which_something_rose_gets_a_search_of_its_own() -> None:
     assert walk.target == toys.GREEN
     assert walk.spaces[-1] == "patch:1@{},{}".format(*toys.PIXEL)
     assert not search.rose([replace(rose, spaces=["patch:6"])])  # it has no place
+
+
+def test_a_search_of_its_own_that_the_time_does_not_allow_is_told() -> None:
+    search, white = search_of("patch:6", toys.corner), torch.ones(108)
+    rose = Trail(goal=[toys.GREEN] * 3, spaces=["patch:6@26,26"], thetas=[white], success=[0.6])
+    found = Findings(best=[], trails=[rose], places=[])
+    measure = Measure(search.model, toys.pictures(), 0, BANDIT, 200)
+    late, early = Work(seed=0, until=0.0), Work(seed=0)
+    told = [
+        evidence_of(search, found, measure, Steps(search.model, work.journal), work)
+        for work in (late, early)
+    ]
+    assert [left for _, left in told] == [
+        ["patch:6 towards a class for which something rose"],
+        [],
+    ]
+    assert len(told[0][0]) < len(told[1][0])
+
+
+def test_a_walk_goes_on_where_its_end_suffices_on_held_back_images() -> None:
+    search, white = search_of("patch:6", toys.corner), torch.ones(75)
+    row, column = (number - 1 for number in toys.PIXEL)
+    ended = Trail(
+        goal=[toys.GREEN] * 3,
+        spaces=["patch:6@0,0", f"patch:5@{row},{column}"],
+        thetas=[torch.ones(108), white],
+        success=[0.9, 0.7],
+    )
+    measure = Measure(search.model, toys.pictures(), 0, BANDIT, 200)
+    measured = measure([ended])
+    assert measured[-1].asr == 1
+    (more,) = search.further([ended], measured)
+    assert more.spaces[0].startswith("patch:4@")
+    assert more.spaces[-1] == "patch:1@{},{}".format(*toys.PIXEL)
+    assert search.further([more], measure([more])) == []  # there is none weaker
+    fails = msgspec.structs.replace(measured[-1], asr=0.79)
+    assert search.further([ended], [measured[0], fails]) == []
 
 
 def test_no_class_gets_a_search_of_its_own_where_there_is_no_doubt() -> None:

@@ -8,40 +8,25 @@ too; the evidence for a backdoor is how little is enough.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-
-import torch
-from torch import Tensor
 
 from unbackdoor.data import Images, Split
 from unbackdoor.detectors import maps
-from unbackdoor.detectors.arms import ANYWHERE, Arms, Bandit, choices
-from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Place
+from unbackdoor.detectors.evidence import ClassEvidence, Evidence
 from unbackdoor.detectors.objective import temperature
-from unbackdoor.detectors.settings import BANDIT, BanditSettings, Round
+from unbackdoor.detectors.settings import BANDIT, BanditSettings
 from unbackdoor.detectors.steps import Steps
 from unbackdoor.detectors.trails import Findings, Measure, Trail
+from unbackdoor.detectors.walks import SpaceSearch, is_certain
 from unbackdoor.models import Frozen
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
 from unbackdoor.triggers.family import Space
-from unbackdoor.triggers.fixed import At
-from unbackdoor.triggers.patch import Patch
-from unbackdoor.triggers.registry import parse_space
-from unbackdoor.triggers.values import whole, whole_rows
 
-OVERLOOKED = 6
-"""Walks in a space beside those of the survivors, at most."""
-HINTS, ROUNDS, FEWER = 3, 3, 6
-"""Classes that get a search of their own in a space, at most; its rounds, and how many times fewer
-arms go on from one to the next."""
-HALF = 0.5
-"""Strength, as a share of that where a walk began, at which one walk of a class is enough."""
-CERTAIN, STEPS = 0.95, 2
-"""Success rate above which more work on a survivor would show nothing new; and after so many steps
-to weaker triggers, other spaces get less work."""
+FURTHER = 2
+"""How often walks go on after they were measured, at most."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +50,14 @@ class ArmSearch:
         forward, backward = model.passes, model.backward_passes
         steps = Steps(model, work.journal)
         scale = temperature(model, images.defend)
-        searches: list[_Search] = []
+        searches: list[SpaceSearch] = []
         found: list[Findings] = []
         with work.progress.task("searching", len(spaces)) as task:
             for space in spaces:
                 if found and work.late:
                     break
-                search = _Search(self.settings, model, images.defend, space, scale, work.seed)
-                if _is_certain(trail for one in found for trail in one.trails):
+                search = SpaceSearch(self.settings, model, images.defend, space, scale, work.seed)
+                if is_certain(trail for one in found for trail in one.trails):
                     search.do_less()
                 found.append(steps.keep(space.name, Findings, search.findings, [search.generator]))
                 searches.append(search)
@@ -124,7 +109,7 @@ class ArmSearch:
                 if work.late:
                     left.append(f"{space.name} towards each class's own")
                     continue
-                search = _Search(self.settings, model, right, space, scale, work.seed, "maps")
+                search = SpaceSearch(self.settings, model, right, space, scale, work.seed, "maps")
                 walks = steps.keep(f"{space.name}, maps", list[Trail], search.maps)
                 walks = [one for one in walks if one.success[0] >= self.settings.promising]
                 name = f"{space.name}, maps down"
@@ -134,7 +119,7 @@ class ArmSearch:
 
 
 def _evidence(
-    search: _Search, found: Findings, measure: Measure, steps: Steps, work: Work
+    search: SpaceSearch, found: Findings, measure: Measure, steps: Steps, work: Work
 ) -> tuple[list[ClassEvidence], list[str]]:
     """Measure what was found in one space, and walk with those that were overlooked.
 
@@ -149,7 +134,8 @@ def _evidence(
     more = steps.keep(f"{name}, more", list[Trail], lambda: search.overlooked(found, best), drawn)
     walks = [trail for trail in [*found.trails, *more] if trail.success[0] >= promising]
     if (rose := search.rose(walks)) and work.late:
-        left.append(f"{name} towards {len(rose)} classes for which something rose")
+        classes = "a class" if len(rose) == 1 else f"{len(rose)} classes"
+        left.append(f"{name} towards {classes} for which something rose")
     elif rose:
         again = steps.keep(f"{name}, again", list[Trail], lambda: search.again(rose), drawn)
         walks += [trail for trail in again if trail.success[0] >= promising]
@@ -159,262 +145,13 @@ def _evidence(
             walks.append(trail)
     rough = [one for one in best if one.asr < promising]
     down = steps.keep(f"{name}, down", list[ClassEvidence], lambda: measure(walks))
-    return [*rough, *down], left
-
-
-def _is_certain(trails: Iterable[Trail]) -> bool:
-    """Return whether triggers of a walk suffice even after two steps to weaker ones."""
-    return any(len(one.success) > STEPS and one.success[STEPS] >= CERTAIN for one in trails)
-
-
-class _Search:
-    """The search in one space."""
-
-    def __init__(
-        self,
-        settings: BanditSettings,
-        model: Frozen,
-        images: Images,
-        space: Space,
-        scale: float,
-        seed: int,
-        purpose: str = "search",
-    ) -> None:
-        self.settings, self.space, self.images = settings, space, images
-        self.generator = stream(seed, purpose, space.name)
-        self.model, self.scale = model, scale
-        self._less = False
-
-    def do_less(self) -> None:
-        """Give further searches less work, because triggers were found that leave no doubt."""
-        if not self._less:
-            self._less, self.settings = True, self.settings.scaled(self.settings.after)
-
-    def findings(self) -> Findings:
-        """Play the bandits, and walk with the survivors.
-
-        Triggers that work at any place come first: they cost little, and those of a certain place
-        get less work where they are found.
-        """
-        found = Findings(best=[], trails=[], places=[])
-        classes = torch.arange(len(self.images.classes))
-        bandit = self._bandit(self.space)
-        for choice in reversed(choices(self.space, self.images.shape, self.settings.starts)):
-            if _is_certain(found.trails):
-                self.do_less()
-            played = self._played(bandit, classes, choice)
-            found.best.extend(self._best(played))
-            if len(played) == len(self.settings.rounds):  # otherwise nothing rises
-                last = played[-1].rows(played[-1].distinct()[: self.settings.walkers])
-                found.trails.extend(self._walks(*self._deepened(bandit, last)))
-            found.places.extend(self._places(played))
-        return found
-
-    def maps(self) -> list[Trail]:
-        """Return the walk of a trigger under which each class goes to its own, if there is one."""
-        bandit = self._bandit(self.space)
-        if (arms := maps.search(bandit)) is None:
-            return []
-        return [self._walk(arms, 0, float(bandit.success(arms, self.settings.judge)[0]))]
-
-    def overlooked(self, found: Findings, measured: Sequence[ClassEvidence]) -> list[Trail]:
-        """Return the walks of classes that did not survive, and whose trigger works all the same.
-
-        The survivors are few, and in some networks many classes have triggers that are too strong
-        to count; without a walk nobody knows whether weaker ones would do. Of many classes those
-        whose triggers work best are walked.
-
-        Args:
-            found: by the search.
-            measured: the best trigger of each class, in the order of ``found.best``.
-
-        """
-        promising = self.settings.promising
-        walked = {trail.kind for trail in found.trails if trail.success[0] >= promising}
-        trails: list[Trail] = []
-        by_rate = sorted(
-            zip(found.best, measured, strict=True), key=lambda pair: pair[1].asr, reverse=True
+    measured = [*rough, *down]
+    for step in range(FURTHER):
+        walks = steps.keep(
+            f"{name}, further {step}", list[Trail], partial(search.further, walks, down), drawn
         )
-        for trail, evidence in by_rate:
-            if evidence.asr < promising or len(trails) == OVERLOOKED:
-                break
-            if trail.kind in walked:
-                continue
-            space = parse_space(trail.spaces[0])
-            arms, bandit = self._options(torch.tensor(trail.goal), [(space, trail.thetas[0])])
-            arms, success = self._deepened(bandit, arms)
-            trails.append(self._walk(arms, 0, success[0]))
-            walked.add(trail.kind)
-        return trails
-
-    def rose(self, walks: Sequence[Trail]) -> list[int]:
-        """Return the classes that get a search of their own.
-
-        The arms of all classes share the work. Of a trigger that works at several places, or is
-        larger than what counts, a bandit may then find a place at which it works but half of the
-        time, where no weaker one suffices. Where triggers leave no doubt about another class, none
-        gets a search of its own, nor where a look at usual triggers has tried every place.
-
-        Args:
-            walks: of this space.
-
-        """
-        usual, _ = self.space.library(self.images.shape)
-        if not self.space.moves or len(usual) or self._less or _is_certain(walks):
-            return []
-        rates: dict[int, float] = {}
-        for trail in walks:
-            if "@" in trail.spaces[0]:
-                suffices = trail.least(self.settings.enough) < 1
-                rate = 1.0 if suffices else trail.success[0]
-                rates[trail.target] = max(rate, rates.get(trail.target, 0.0))
-        rose = sorted((one for one in rates if rates[one] < 1), key=lambda one: -rates[one])
-        return rose[:HINTS]
-
-    def again(self, rose: Sequence[int]) -> list[Trail]:
-        """Return the walk of each class after a search among all places, with half of the work."""
-        rounds = [
-            replace(one, arms=max(1, one.arms // FEWER), passes=one.passes // 2, rises=None)
-            for one in self.settings.rounds[:ROUNDS]
-        ]
-        places, bandit = self.space.coarse_arms(self.images.shape), self._bandit(self.space)
-        trails: list[Trail] = []
-        for target in rose:
-            arms = bandit.start(torch.full((len(places),), target), places)
-            arms, success = self._deepened(bandit, bandit.halve(arms, rounds)[-1])
-            best = max(range(len(arms)), key=success.__getitem__)
-            trails.append(self._walk(arms, best, success[best]))
-        return trails
-
-    def _played(self, bandit: Bandit, classes: Tensor, choice: Tensor) -> list[Arms]:
-        """Return the arms after each round; a look at usual triggers may stand for the first."""
-        settings = self.settings
-        thetas, places = self.space.library(self.images.shape)
-        if len(thetas) and int(choice.min()) != ANYWHERE:
-            arms = bandit.look(thetas, places, settings.look)
-            return bandit.halve(arms, settings.rounds, seen=True)
-        targets = classes.repeat_interleave(len(choice))
-        arms = bandit.start(targets, choice.repeat(len(classes), 1))
-        return bandit.halve(arms, settings.rounds)
-
-    def _deepened(self, bandit: Bandit, arms: Arms) -> tuple[Arms, list[float]]:
-        """Return the survivors and their success, after more work on those that nearly suffice.
-
-        Of each class the best gets it.
-        """
-        settings = self.settings
-        success = bandit.success(arms, settings.judge)
-        best: dict[int, int] = {}
-        for row in whole(success.argsort(descending=True, stable=True)):
-            best.setdefault(int(arms.targets[row]), row)
-        rows = torch.tensor([*best.values()])
-        rows = rows[(success[rows] >= settings.promising) & (success[rows] < CERTAIN)]
-        if len(rows):
-            deeper = Round(arms=len(rows), passes=len(rows) * settings.deep, most=settings.deep)
-            played = bandit.play(arms.rows(rows), deeper)
-            again = bandit.success(played, settings.judge)
-            better = again > success[rows]
-            arms.theta[rows[better]] = played.theta[better]
-            success[rows[better]] = again[better]
-        return arms, [float(rate) for rate in success]
-
-    def _bandit(self, space: Space) -> Bandit:
-        return Bandit(
-            model=self.model,
-            images=self.images,
-            space=space,
-            temperature=self.scale,
-            generator=self.generator,
+        down = steps.keep(
+            f"{name}, further down {step}", list[ClassEvidence], partial(measure, walks)
         )
-
-    def _best(self, played: Sequence[Arms]) -> list[Trail]:
-        """Return the best trigger of each class in the last round in which it had one."""
-        best: dict[int, Trail] = {}
-        for arms in played:
-            of_round: dict[int, Trail] = {}
-            targets = whole(arms.targets)
-            for row in whole(arms.best()):
-                if targets[row] in of_round:
-                    continue
-                name = arms.space(self.space, row).name
-                goal, theta = whole(arms.goals[row]), arms.theta[row]
-                of_round[targets[row]] = Trail(goal=goal, spaces=[name], thetas=[theta], success=[])
-            best |= of_round
-        return [best[target] for target in sorted(best)]
-
-    def _walks(self, arms: Arms, success: Sequence[float]) -> list[Trail]:
-        """Return the walks of some arms, best first, until that of a class leaves no doubt.
-
-        None is left where a trigger of half the strength suffices: no more than that has to count.
-        """
-        trails: list[Trail] = []
-        settled: set[int] = set()
-        for row in sorted(range(len(arms)), key=lambda row: -success[row]):
-            if (target := int(arms.targets[row])) in settled:
-                continue
-            trails.append(self._walk(arms, row, success[row]))
-            if trails[-1].least(self.settings.enough) <= HALF:
-                settled.add(target)
-        return trails
-
-    def _walk(self, arms: Arms, row: int, success: float) -> Trail:
-        """Return ever weaker triggers, as long as they suffice."""
-        enough = self.settings.enough
-        goal, theta, space = arms.goals[row], arms.theta[row], arms.space(self.space, row)
-        trail = Trail(goal=whole(goal), spaces=[space.name], thetas=[theta], success=[success])
-        while trail.success[-1] >= enough and (options := space.weaker(theta, self.images.shape)):
-            some, bandit = self._options(goal, [(one.space, one.theta) for one in options])
-            some = bandit.play(
-                some,
-                Round(
-                    arms=len(some), passes=len(some) * self.settings.walk, most=self.settings.walk
-                ),
-            )
-            best = some.rows(some.best()[:1])
-            space, theta = best.space(bandit.space, 0), best.theta[0]
-            trail.spaces.append(space.name)
-            trail.thetas.append(theta)
-            trail.success.append(float(bandit.success(best, self.settings.judge)[0]))
-        return trail
-
-    def _options(
-        self, goal: Tensor, options: Sequence[tuple[Space, Tensor]]
-    ) -> tuple[Arms, Bandit]:
-        """Return triggers of one space, perhaps at several places, as arms."""
-        first = options[0][0]
-        base = first.space if isinstance(first, At) else first
-        columns = base.coarse_arms(self.images.shape).shape[1]
-        choice = [
-            space.arm if isinstance(space, At) else (ANYWHERE,) * columns for space, _ in options
-        ]
-        arms = Arms(
-            goals=goal.expand(len(options), -1),
-            choice=torch.tensor(choice, dtype=torch.int64).reshape(len(options), columns),
-            theta=torch.stack([theta for _, theta in options]),
-            score=torch.full((len(options),), -torch.inf),
-        )
-        return arms, self._bandit(base)
-
-    def _places(self, played: Sequence[Arms]) -> list[Place]:
-        """Return for each place the class that rose most there, in its last round."""
-        places: dict[tuple[int, ...], Place] = {}
-        if not isinstance(self.space, Patch):
-            return []
-        size = self.space.size
-        for arms in played:
-            of_round: dict[tuple[int, ...], Place] = {}
-            where = whole_rows(arms.choice)
-            for row in whole(arms.best()):
-                choice = where[row]
-                if choice[0] == ANYWHERE or choice in of_round:
-                    continue
-                place = Place(
-                    row=choice[0],
-                    column=choice[1],
-                    size=size,
-                    target=int(arms.targets[row]),
-                    rate=float(arms.score[row].exp()),
-                )
-                of_round[choice] = place
-            places |= of_round
-        return [places[choice] for choice in sorted(places)]
+        measured += down
+    return measured, left

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -48,6 +48,16 @@ class Trail:
         rates = zip(self.spaces, self.success, strict=True)
         return min(
             (strength_of(space) / first for space, rate in rates if rate >= enough), default=1
+        )
+
+    def beyond_the_first(self) -> Trail:
+        """Return the walk without the trigger it began with."""
+        later = slice(1, None)
+        return replace(
+            self,
+            spaces=self.spaces[later],
+            thetas=self.thetas[later],
+            success=self.success[later],
         )
 
     @property
