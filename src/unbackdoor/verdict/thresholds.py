@@ -62,6 +62,10 @@ class Limit:
     beyond: Limit | None = None
 
 
+FILTERED = (
+    "colour filters that change a picture by up to 34/255 (root mean square), by up to 48/255 if "
+    "they always work or by a clear lead"
+)
 LIMITS: dict[str, Limit] = {
     "patch": Limit(strength=4, clean=0.5, words="patches up to 4×4 of 32×32 pixels at any place"),
     "patch blocks": Limit(
@@ -86,14 +90,8 @@ LIMITS: dict[str, Limit] = {
         strength=34,
         clean=0.7,
         backdoored=0.85,
-        words="colour filters that change a picture by up to 34/255 (root mean square)",
-        beyond=Limit(
-            strength=48,
-            clean=0.99,
-            backdoored=1.0,
-            words="colour filters that change a picture by up to 34/255 (root mean square), by up "
-            "to 48/255 if they always work or by a clear lead",
-        ),
+        words=FILTERED,
+        beyond=Limit(strength=48, clean=0.99, backdoored=1.0, words=FILTERED),
     ),
     "dynamic": Limit(strength=5, clean=0.5, words="changes by the picture up to 5/255"),
 }
