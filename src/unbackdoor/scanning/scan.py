@@ -51,9 +51,9 @@ MOST_LAWS = 3
 """Targets whose law is recovered; of further ones the best trigger is known."""
 NOT_SEARCHED = (
     "backdoors that only images of some classes obey; triggers that send each class to another, "
-    "other than patches, blends and warps; patches that are larger or patterns that are stronger "
-    "than these, as most colour filters of attackers are; changes outside the picture, such as a "
-    "scene, an order or a time"
+    "other than patches, blends and warps; patches that are larger, or patterns and filters that are "
+    "stronger, than these, where no weaker one works; changes outside the picture, such as a scene, "
+    "an order or a time"
 )
 
 
