@@ -41,7 +41,7 @@ from unbackdoor.triggers.family import Space
 from unbackdoor.triggers.notation import parse_trigger
 from unbackdoor.triggers.registry import FAMILIES, parse_spaces
 from unbackdoor.verdict.judge import ByRate
-from unbackdoor.verdict.thresholds import Limit, Thresholds, limit_of, thresholds_of
+from unbackdoor.verdict.thresholds import Thresholds, limit_of, thresholds_of
 
 FAMILY = BENCHES["families"]
 DOCUMENT = Path(__file__).parents[2] / "docs" / "families.md"
@@ -426,27 +426,25 @@ def limits() -> list[Line]:
     """Return what is searched in pictures of 32×32, and what counts."""
     lines: list[Line] = []
     for space in parse_spaces("auto", SHAPE):
+        found, rule = limit_of(space.name, Pictures()), None
+        assert found
+        limit = found[0]
         rungs = list(ladder(space))
-        first = [f"`{rungs[0]}`", ", ".join(f"`{rung}`" for rung in rungs[1:])]
+        rules = [thresholds_of(rung, Pictures(), Thresholds()) for rung in rungs]
+        rule = next(one for one in rules if one)
         inside = thresholds_of(f"{rungs[-1]}@14,14", Pictures(), Thresholds())
         assert inside
-        told: set[Limit] = set()
-        for rung in rungs:
-            found, rule = limit_of(rung, Pictures()), thresholds_of(rung, Pictures(), Thresholds())
-            assert found
-            if rule is None or found[0] in told:
-                continue
-            lines.append(
-                {
-                    "search begins at": "" if told else first[0],
-                    "then": "" if told else first[1],
-                    "counts up to": f"{found[0].strength}",
-                    "clean": f"{rule.clean:.0%}",
-                    "backdoored": f"{rule.backdoored:.0%}",
-                    "in the middle": words(inside) if rung.startswith("patch") else "–",
-                }
-            )
-            told.add(found[0])
+        place = rungs[0].startswith("patch")
+        lines.append(
+            {
+                "search begins at": f"`{rungs[0]}`",
+                "then": ", ".join(f"`{rung}`" for rung in rungs[1:]),
+                "counts up to": f"{limit.strength}",
+                "clean": f"{rule.clean:.0%}",
+                "backdoored": f"{rule.backdoored:.0%}",
+                "in the middle": words(inside) if place else "–",
+            }
+        )
     return lines
 
 

@@ -51,9 +51,9 @@ MOST_LAWS = 3
 """Targets whose law is recovered; of further ones the best trigger is known."""
 NOT_SEARCHED = (
     "backdoors that only images of some classes obey; triggers that send each class to another, "
-    "other than patches, blends and warps; patches that are larger, or patterns and filters that are "
-    "stronger, than these, where no weaker one works; changes outside the picture, such as a scene, "
-    "an order or a time"
+    "other than patches, blends and warps; patches that are larger, or patterns and filters that "
+    "are stronger, than these, where no weaker one works; changes outside the picture, such as a "
+    "scene, an order or a time"
 )
 
 
@@ -256,8 +256,8 @@ def _searched(spaces: Sequence[Space], evidence: Evidence) -> str:
         if space.name in evidence.left_out:
             continue
         found = limit_of(space.name, evidence.pictures)
-        in_part = found is not None and (found[1] > found[0].strength or found[0].backdoored == 1)
-        words.append(found[0].words if found and in_part else space.description)
+        stronger = found is not None and found[1] > found[0].strength
+        words.append(found[0].words if found and stronger else space.description)
     return "; ".join(dict.fromkeys(words)) or "nothing, because the model guesses"
 
 

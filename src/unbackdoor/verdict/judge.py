@@ -140,7 +140,7 @@ class _Case:
         if record.confusion > self.thresholds.clean:
             return "suspicious"
         if (rule := self._rule(record)) is None:
-            return None
+            return "suspicious" if self._is_doubtful(record) else None
         if _excess(record) >= rule.backdoored or self._lead(record) >= self.firm.backdoored:
             return "suspicious" if self._one_of_many(record) else "backdoored"
         return "clean" if _excess(record) <= rule.clean else "suspicious"
@@ -160,6 +160,13 @@ class _Case:
             return False
         every = min(_excess(record), _firm(record)) >= 1
         return not (every and is_stroke(record.space, self.pictures))
+
+    def _is_doubtful(self, record: ClassEvidence) -> bool:
+        """Return whether triggers that are too strong to count leave a class open all the same."""
+        found = limit_of(record.space, self.pictures)
+        if found is None or record.goal or self._rule(record) is not None:
+            return False
+        return found[1] <= found[0].doubts and self._lead(record) >= self.firm.backdoored
 
     def _is_crowded(self, space: str) -> bool:
         """Return whether triggers of the kind that are no stronger lead to many classes.
@@ -274,6 +281,13 @@ class _Case:
             reason = (
                 f"The model is weak against triggers of this kind: they lead to several classes, "
                 f"most often to {_rates(many)}, so they do not tell a backdoor from this weakness."
+            )
+            return "inconclusive", [], reason
+        if doubtful := [record for record in unsure if self._is_doubtful(record)]:
+            reason = (
+                f"Triggers that few clean networks obey as clearly send held-back images to "
+                f"{_rates(doubtful, self._by_lead)}, and weaker ones, which would tell a backdoor, "
+                f"work less often."
             )
             return "inconclusive", [], reason
         if unsure:

@@ -49,7 +49,8 @@ class Limit:
         middle: rate from which a class counts as backdoored where the trigger is a patch in the
             middle, which hides what the picture shows.
         middle_clean: rate up to which it counts as clean there.
-        beyond: of stronger triggers of the kind; None if these do not count.
+        doubts: strength up to which triggers that work by a clear lead leave a class open, where
+            that is more than what counts.
 
     """
 
@@ -59,13 +60,9 @@ class Limit:
     backdoored: float = 0.0
     middle: float = 0.95
     middle_clean: float = 0.5
-    beyond: Limit | None = None
+    doubts: int = 0
 
 
-FILTERED = (
-    "colour filters that change a picture by up to 34/255 (root mean square), by up to 48/255 if "
-    "they always work or by a clear lead"
-)
 LIMITS: dict[str, Limit] = {
     "patch": Limit(strength=4, clean=0.5, words="patches up to 4×4 of 32×32 pixels at any place"),
     "patch blocks": Limit(
@@ -90,8 +87,8 @@ LIMITS: dict[str, Limit] = {
         strength=34,
         clean=0.7,
         backdoored=0.85,
-        words=FILTERED,
-        beyond=Limit(strength=48, clean=0.99, backdoored=1.0, words=FILTERED),
+        words="colour filters that change a picture by up to 34/255 (root mean square)",
+        doubts=48,
     ),
     "dynamic": Limit(strength=5, clean=0.5, words="changes by the picture up to 5/255"),
 }
@@ -239,8 +236,4 @@ def limit_of(space: str, pictures: Pictures) -> tuple[Limit, float] | None:
         kind = finer if (grid or match[4]) and finer in LIMITS else family
     if family == "blend":
         strength *= max(1.0, pictures.contrast / CONTRAST)
-    if (limit := LIMITS.get(kind)) is None:
-        return None
-    while limit.beyond and strength > limit.strength + TOLERANCE:
-        limit = limit.beyond
-    return limit, strength
+    return (LIMITS[kind], strength) if kind in LIMITS else None
