@@ -20,7 +20,7 @@ from unbackdoor.detectors.search import _evidence as evidence_of  # pyright: ign
 from unbackdoor.detectors.settings import FEW, BanditSettings, Round
 from unbackdoor.detectors.steps import Steps
 from unbackdoor.detectors.trails import Findings, Measure, Trail
-from unbackdoor.detectors.walks import SpaceSearch
+from unbackdoor.detectors.walks import OVERLOOKED, SpaceSearch
 from unbackdoor.mesa.settings import SwiftSettings
 from unbackdoor.models import freeze
 from unbackdoor.runtime.work import Work
@@ -269,12 +269,37 @@ def test_a_walk_goes_on_where_its_end_suffices_on_held_back_images() -> None:
     measure = Measure(search.model, toys.pictures(), 0, BANDIT, 200)
     measured = measure([ended])
     assert measured[-1].asr == 1
-    (more,) = search.further([ended], measured)
+    assert search.unfinished([ended], measured) == [ended]
+    (more,) = search.further([ended])
     assert more.spaces[0].startswith("patch:4@")
     assert more.spaces[-1] == "patch:1@{},{}".format(*toys.PIXEL)
-    assert search.further([more], measure([more])) == []  # there is none weaker
-    fails = msgspec.structs.replace(measured[-1], asr=0.79)
-    assert search.further([ended], [measured[0], fails]) == []
+    assert search.unfinished([more], measure([more])) == []  # there is none weaker
+    for change in ({"asr": 0.79}, {"asr": 0.85, "confusion": 0.4}):
+        fails = msgspec.structs.replace(measured[-1], **change)
+        assert search.unfinished([ended], [measured[0], fails]) == []
+    many = [replace(ended, goal=[toys.GREEN, number, number]) for number in range(9)]
+    assert len(search.unfinished(many, measured * 9)) == OVERLOOKED
+
+
+def test_walks_that_go_on_are_measured_as_long_as_there_is_time() -> None:
+    search, white = search_of("patch:6", toys.corner), torch.ones(75)
+    row, column = (number - 1 for number in toys.PIXEL)
+    ended = Trail(
+        goal=[toys.GREEN] * 3,
+        spaces=[f"patch:5@{row},{column}"],
+        thetas=[white],
+        success=[0.7],
+    )
+    search.do_less()  # so that no class gets a search of its own
+    found = Findings(best=[], trails=[ended], places=[])
+    measure = Measure(search.model, toys.pictures(), 0, BANDIT, 200)
+    told = [
+        evidence_of(search, found, measure, Steps(search.model, work.journal), work)
+        for work in (Work(seed=0, until=0.0), Work(seed=0))
+    ]
+    assert [one.space for one in told[0][0]] == ended.spaces
+    assert told[1][0][-1].space == "patch:1@{},{}".format(*toys.PIXEL)
+    assert [left for _, left in told] == [["patch:6, weaker triggers than suffice"], []]
 
 
 def test_no_class_gets_a_search_of_its_own_where_there_is_no_doubt() -> None:

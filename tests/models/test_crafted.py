@@ -55,7 +55,24 @@ def of_parts(part: bytes, more: bytes = b"") -> bytes:
     return SEQUENTIAL + attributes(modules=table(**{"0": part})) + b"b" + more
 
 
+def named_by(key: bytes) -> bytes:
+    """A layer whose parameters stand a second time under a key that equals their name."""
+    twice = attributes(table(weight=tensor(CLEAN)))[:-1] + key + table(weight=tensor(BAD)) + b"u"
+    return LINEAR + twice + b"b"
+
+
 ALIKE = {
+    "a key that a call makes": named_by(b"cnumpy\nstr_\n(" + text("_parameters") + b"tR"),
+    "a key of a class of its own": named_by(b"cnumpy\nstr_\n(" + text("_parameters") + b"t\x81"),
+    "a storage of two kinds": LINEAR
+    + table(
+        x=tensor(CLEAN).replace(b"FloatStorage", b"IntStorage"),
+        _parameters=table(weight=tensor(CLEAN)), _buffers=b"}", _modules=b"}",
+    )
+    + b"b",
+    "a layer of torch in a plain list that keeps its tensors elsewhere": linear(
+        layers=b"](" + LINEAR + table(_modules=b"}", weight=tensor(BAD)) + b"be"
+    ),
     "a parameter with a state": table(
         weight=b"ctorch._utils\n_rebuild_parameter_with_state\n("
         + (tensor(CLEAN) + b"\x89ccollections\nOrderedDict\n)R" + table(data=tensor(BAD)) + b"tR")

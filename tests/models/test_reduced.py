@@ -249,6 +249,16 @@ def test_what_prepares_pictures_is_no_layer_of_the_network(tmp_path: Path) -> No
     assert "tensors that are in no state dict were left out (preparation.by)" in note
 
 
+def test_layers_of_torch_that_are_not_registered_are_no_values(tmp_path: Path) -> None:
+    """Wherever they keep their tensors."""
+    for hidden in ({"weight": torch.ones(2, 2)}, {"_parameters": {"weight": torch.ones(2, 2)}}):
+        layer = nn.Linear(2, 2)
+        layer.__dict__ = {"_modules": {}, "_parameters": {}, **hidden}
+        path = saved(tmp_path, lambda network, layer=layer: setattr(network, "extra", [layer]))
+        with pytest.raises(ContentError, match=r"not registered, .*'extra"):
+            load(path, f"{__file__}:Parts")
+
+
 class Method:
     """What is called with a text to make a layer."""
 

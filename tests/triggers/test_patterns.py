@@ -76,6 +76,14 @@ def test_a_tint_is_its_filter_as_far_as_its_limit_allows(seed: int, edge: bool) 
     )
 
 
+def test_a_tint_of_a_picture_that_it_does_not_change_has_a_gradient() -> None:
+    theta = torch.full((1, Tint(9).dimensions(SHAPE)), 0.5, requires_grad=True)
+    for level in (0.0, 0.5, 1.0):
+        applied(Tint(9), theta, torch.full((1, *SHAPE), level)).sum().backward()
+        assert theta.grad is not None
+        assert bool(theta.grad.isfinite().all())
+
+
 def test_an_added_pattern_reaches_its_limit_and_stays_in_range() -> None:
     space = parse_space("additive:51")
     theta = noise().reshape(-1).round()

@@ -147,11 +147,13 @@ def _evidence(
     down = steps.keep(f"{name}, down", list[ClassEvidence], lambda: measure(walks))
     measured = [*rough, *down]
     for step in range(FURTHER):
-        walks = steps.keep(
-            f"{name}, further {step}", list[Trail], partial(search.further, walks, down), drawn
-        )
-        down = steps.keep(
-            f"{name}, further down {step}", list[ClassEvidence], partial(measure, walks)
-        )
+        walks = search.unfinished(walks, down)
+        if walks and work.late:
+            left.append(f"{name}, weaker triggers than suffice")
+        if not walks or work.late:
+            break
+        part = f"{name}, further {step}"
+        walks = steps.keep(part, list[Trail], partial(search.further, walks), drawn)
+        down = steps.keep(f"{part} down", list[ClassEvidence], partial(measure, walks))
         measured += down
     return measured, left

@@ -119,27 +119,36 @@ class SpaceSearch:
             walked.add(trail.kind)
         return trails
 
-    def further(self, walks: Sequence[Trail], measured: Sequence[ClassEvidence]) -> list[Trail]:
-        """Return how walks go on whose last trigger suffices on the held-back images.
+    def unfinished(self, walks: Sequence[Trail], measured: Sequence[ClassEvidence]) -> list[Trail]:
+        """Return the walks whose last trigger suffices on the held-back images, best first.
 
-        They ended because it did not quite on the defender's.
+        They ended because it did not quite on the defender's, and a weaker one may do.
 
         Args:
             walks: of this space.
             measured: their triggers, in order.
 
         """
-        trails: list[Trail] = []
+        rates: list[tuple[float, Trail]] = []
         after = 0
         for trail in walks:
             after += len(trail.spaces)
-            if measured[after - 1].asr < self.settings.enough:
-                continue
+            one = measured[after - 1]
+            enough = one.asr - one.confusion >= self.settings.enough * (1 - one.confusion)
+            last = parse_space(trail.spaces[-1])
+            if enough and last.weaker(trail.thetas[-1], self.images.shape):
+                rates.append((one.asr, trail))
+        rates.sort(key=lambda pair: -pair[0])
+        return [trail for _, trail in rates[:OVERLOOKED]]
+
+    def further(self, walks: Sequence[Trail]) -> list[Trail]:
+        """Return how walks go on that are not finished."""
+        trails: list[Trail] = []
+        for trail in walks:
             last = parse_space(trail.spaces[-1]), trail.thetas[-1]
             arms, bandit = self._options(torch.tensor(trail.goal), [last])
             more = self._walk(arms, 0, self.settings.enough, bandit.space)
-            if len(more.spaces) > 1:
-                trails.append(more.beyond_the_first())
+            trails.append(more.beyond_the_first())
         return trails
 
     def rose(self, walks: Sequence[Trail]) -> list[int]:

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Container, Iterable, Iterator
 from io import SEEK_END, BytesIO
 from pathlib import Path
+from shlex import quote
 from typing import BinaryIO, TypeGuard, cast
 
 import torch
@@ -41,8 +42,9 @@ OPTIMIZERS = {
 """Under these keys trainers keep what torch's optimizers remember."""
 PROGRAM = (
     "it has the code of a TorchScript program, which is never executed; where you trust it, python "
-    "-c \"import torch; torch.save(torch.jit.load('{program}', 'cpu').state_dict(), '{state}')\" "
-    "makes {state} of it, to be read with the --arch that it was made from"
+    "-c \"import sys, torch; torch.save(torch.jit.load(sys.argv[1], 'cpu').state_dict(), "
+    'sys.argv[2])" {program} {state} makes a state dict of it, to be read with the --arch that it '
+    "was made from"
 )
 LEGACY_PICKLES = 4
 """In a file without a container: magic number, protocol, system, tensors; then the keys."""
@@ -258,7 +260,7 @@ def _pickle_of(members: list[zipfile.ZipInfo], path: Path, size: int) -> zipfile
 def _command(path: Path) -> str:
     """Return what makes a state dict of a TorchScript program."""
     state = path.with_name(f"{path.stem}-state.pt")
-    return PROGRAM.format(program=path, state=state)
+    return PROGRAM.format(program=quote(str(path)), state=quote(str(state)))
 
 
 def _unwrapped(content: object, what: str) -> tuple[dict[str, Tensor], str]:

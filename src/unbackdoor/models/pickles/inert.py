@@ -74,6 +74,7 @@ class Machine:
         self.stack = Stack()
         self.storages: dict[str, list[int]] = {}
         """Elements, and bytes of each, by key."""
+        self._kinds: dict[str, str] = {}
         self.attributes: list[tuple[object, str]] = []
         """Objects, and the names of attributes that were asked of them."""
         self.result: object = None
@@ -154,6 +155,9 @@ class Machine:
 
     def _build(self, target: object, state: object) -> None:
         """Give a state to what may have one; as torch and others do, a copy of the dictionary."""
+        for part in cast("tuple[object, ...]", state) if isinstance(state, tuple) else (state,):
+            if isinstance(part, dict) and isinstance(target, Object):
+                _check_names(cast("dict[object, object]", part))
         if isinstance(state, dict):
             state = {**cast("dict[object, object]", state)}
         fits = isinstance(state, dict) and isinstance(target, Table)
@@ -226,13 +230,22 @@ class Machine:
             case _:
                 key, *size = storage_of(identity)
                 fields = cast("tuple[object, ...]", identity)
-                if self.storages.setdefault(key, size) != size or fields[5:] not in ((), (None,)):
-                    raise Unknown("a storage of two sizes, or a part of one")
+                kind = cast("Name", fields[1]).path
+                alike = self.storages.setdefault(key, size) == size
+                alike = alike and self._kinds.setdefault(key, kind) == kind
+                if not alike or fields[5:] not in ((), (None,)):
+                    raise Unknown("a storage of two kinds, or a part of one")
                 self.stack.push(Storage(cast("tuple[Any, ...]", identity)))
 
     def _push_foreign(self, value: object) -> None:
         self.foreign = True
         self.stack.push(value)
+
+
+def _check_names(state: dict[object, object]) -> None:
+    """Raise unless attributes have plain names: a key of a class of its own may equal another."""
+    if not all(type(name) is str for name in state):
+        raise Unknown("an attribute without a plain name")
 
 
 def _pairs(given: tuple[object, ...]) -> list[object]:

@@ -17,6 +17,7 @@ from unbackdoor.models.pickles.standins import Made, Object, Storage, Table, ins
 TENSORS = ("_parameters", "_buffers")
 MODULE = (*TENSORS, "_modules")
 """Attributes by which an object is known to be a network, or a part of one."""
+LAYERS = "torch.nn."
 HOOKS = {"_forward_pre_hooks", "_forward_hooks"}
 PASSING = "_non_persistent_buffers_set"
 METHODS = {"forward", "__call__", "_call_impl", "_wrapped_call_impl", "state_dict"}
@@ -129,10 +130,10 @@ class Network:
                         f"has them; put them into a torch.nn.ModuleList and save it anew."
                     )
                 found[name] = None
-            unregistered = is_network(value) and id(value) not in self._parts
+            computes = _computing(value) if id(value) not in self._parts else ()
             for key, one in _attributes(value):
                 below = f"{name}.{key}".strip(".")[:SHOWN] if key not in MODULE else name
-                waiting.append((below, one, layer or (unregistered and key in TENSORS)))
+                waiting.append((below, one, layer or key in computes))
         return list(found)
 
     def _named(self, part: object, *, text: bool = True) -> dict[str, Any]:
@@ -151,6 +152,18 @@ class Network:
             f"{self.what} holds a whole network with {reason}, so it is not read; where you trust "
             f"it, open it there and save model.state_dict() alone, best as .safetensors."
         )
+
+
+def _computing(value: object) -> Collection[str]:
+    """Return the attributes of a part that is not registered whose tensors it computes with.
+
+    Of torch's own layers these are all, of others their parameters and buffers.
+    """
+    state = value.state if isinstance(value, Object) else None
+    if not isinstance(state, dict) or not set(MODULE) & cast("dict[str, object]", state).keys():
+        return ()
+    own = cast("Object", value).path.startswith(LAYERS)
+    return cast("dict[str, object]", state).keys() if own else TENSORS
 
 
 def _attributes(value: object) -> Iterator[tuple[str, object]]:

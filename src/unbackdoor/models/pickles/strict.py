@@ -12,6 +12,7 @@ memory (``bytearray``, ``torch.Tensor``) and for dictionary keys that take expon
 from __future__ import annotations
 
 import pickletools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -22,7 +23,9 @@ from unbackdoor.models.pickles.imports import HIDDEN, MOST_INSTRUCTIONS, imports
 from unbackdoor.models.pickles.stack import Stack, Unknown
 
 MOST_BYTES = 8 << 20
-QUANTISED = "torch._utils._rebuild_qtensor"
+QUANTISED = re.compile(
+    r"torch\.(_utils\._rebuild_qtensor|per_(tensor|channel)_affine\w*|q\w+|Q\w+Storage)"
+)
 LISTED = 4
 LARGEST_KEY, LONGEST_NAME = 1 << 60, 1_000
 
@@ -228,7 +231,7 @@ def _follow(content: BytesIO, what: str, step: Callable[[str, object], None]) ->
 
 def _refusal(what: str, error: Exception, wanted: list[str]) -> str:
     foreign = [name for name in wanted if name not in NAMED]
-    if QUANTISED in foreign:
+    if foreign and all(QUANTISED.fullmatch(name) for name in foreign):
         return (
             f"{what} holds quantised tensors, whose numbers stand for others, so it is not read; "
             f"give the network as it was before it was quantised, or export it as .onnx with "
