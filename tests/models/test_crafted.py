@@ -67,7 +67,9 @@ ALIKE = {
     "a storage of two kinds": LINEAR
     + table(
         x=tensor(CLEAN).replace(b"FloatStorage", b"IntStorage"),
-        _parameters=table(weight=tensor(CLEAN)), _buffers=b"}", _modules=b"}",
+        _parameters=table(weight=tensor(CLEAN)),
+        _buffers=b"}",
+        _modules=b"}",
     )
     + b"b",
     "a layer of torch in a plain list that keeps its tensors elsewhere": linear(

@@ -243,7 +243,7 @@ def _rungs(evidence: Evidence, thresholds: Thresholds) -> list[SearchedSpace]:
                 counts=rule is not None,
                 clean=(rule or thresholds).clean,
                 backdoored=(rule or thresholds).backdoored,
-                firm=firm_of(thresholds).backdoored,
+                firm=firm_of(name, evidence.pictures, thresholds).backdoored,
             )
         )
     return rungs

@@ -97,7 +97,6 @@ class _Case:
 
     def __init__(self, thresholds: Thresholds, evidence: Evidence) -> None:
         self.thresholds, self.pictures = thresholds, evidence.pictures
-        self.firm = firm_of(thresholds)
         self.of_class: dict[int, list[ClassEvidence]] = {}
         for one in evidence.classes:
             self.of_class.setdefault(one.index, []).append(one)
@@ -126,7 +125,7 @@ class _Case:
         for one in self.of_class[index]:
             if (rule := self._rule(one)) is not None:
                 reached.append(_between(_excess(one), rule))
-                reached.append(_between(self._lead(one), self.firm))
+                reached.append(_between(self._lead(one), self._firm_rule(one)))
         low, high = SCORES[status]
         return min(max([*reached, low]), high)
 
@@ -141,7 +140,7 @@ class _Case:
             return "suspicious"
         if (rule := self._rule(record)) is None:
             return "suspicious" if self._is_doubtful(record) else None
-        if _excess(record) >= rule.backdoored or self._lead(record) >= self.firm.backdoored:
+        if _excess(record) >= rule.backdoored or self._leads(record):
             return "suspicious" if self._one_of_many(record) else "backdoored"
         return "clean" if _excess(record) <= rule.clean else "suspicious"
 
@@ -166,7 +165,7 @@ class _Case:
         found = limit_of(record.space, self.pictures)
         if found is None or record.goal or self._rule(record) is not None:
             return False
-        return found[1] <= found[0].doubts and self._lead(record) >= self.firm.backdoored
+        return found[1] <= found[0].doubts and self._leads(record)
 
     def _is_crowded(self, space: str) -> bool:
         """Return whether triggers of the kind that are no stronger lead to many classes.
@@ -237,7 +236,8 @@ class _Case:
         for one in records:
             needed = (self._rule(one) or self.thresholds).backdoored
             by_lead = self._by_lead(one)
-            rates.add(f"{self.firm.backdoored:.0%} by a clear lead" if by_lead else f"{needed:.0%}")
+            lead = self._firm_rule(one).backdoored
+            rates.add(f"{lead:.0%} by a clear lead" if by_lead else f"{needed:.0%}")
         return " or ".join(sorted(rates, key=lambda words: int(words.partition("%")[0])))
 
     def _lead(self, record: ClassEvidence) -> float:
@@ -245,10 +245,18 @@ class _Case:
         hides = in_the_middle(record.space, self.pictures.side)
         return 0.0 if hides else _firm(record)
 
+    def _firm_rule(self, record: ClassEvidence) -> Thresholds:
+        """Return the thresholds of the rate by a clear lead."""
+        return firm_of(record.space, self.pictures, self.thresholds)
+
+    def _leads(self, record: ClassEvidence) -> bool:
+        """Return whether triggers work by a clear lead as often as those of a backdoor."""
+        return self._lead(record) >= self._firm_rule(record).backdoored
+
     def _by_lead(self, record: ClassEvidence) -> bool:
         """Return whether it is the lead that decides, because the rate alone would not do."""
         needed = (self._rule(record) or self.thresholds).backdoored
-        return self._lead(record) >= self.firm.backdoored and _excess(record) < needed
+        return self._leads(record) and _excess(record) < needed
 
     def _decide(
         self, judged: Sequence[tuple[ClassEvidence, Status]]

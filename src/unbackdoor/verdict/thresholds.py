@@ -49,6 +49,8 @@ class Limit:
         middle: rate from which a class counts as backdoored where the trigger is a patch in the
             middle, which hides what the picture shows.
         middle_clean: rate up to which it counts as clean there.
+        lead: rate by a clear lead from which it counts as backdoored, where that is another than
+            the general one.
         doubts: strength up to which triggers that work by a clear lead leave a class open, where
             that is more than what counts.
 
@@ -60,6 +62,7 @@ class Limit:
     backdoored: float = 0.0
     middle: float = 0.95
     middle_clean: float = 0.5
+    lead: float = 0.0
     doubts: int = 0
 
 
@@ -76,7 +79,7 @@ LIMITS: dict[str, Limit] = {
     "mask": Limit(strength=1, clean=0.5, words="masked patterns over up to 1 % of the picture"),
     "additive": Limit(strength=4, clean=0.5, words="added patterns up to 4/255 pixel by pixel"),
     "additive grid": Limit(strength=16, clean=0.5, words="added patterns up to 16/255 on a grid"),
-    "wave": Limit(strength=16, clean=0.7, words="waves up to 16/255"),
+    "wave": Limit(strength=16, clean=0.7, backdoored=1.0, lead=0.82, words="waves up to 16/255"),
     "blend": Limit(strength=4, clean=0.5, words="pictures blended in up to 4 % pixel by pixel"),
     "blend grid": Limit(strength=10, clean=0.5, words="pictures blended in up to 10 % on a grid"),
     "warp": Limit(strength=2, clean=0.5, words="elastic warps up to 2 of 32 pixels"),
@@ -114,9 +117,18 @@ STROKE = 5.0
 """The largest side of a patch, of 32 pixels, that is no stroke on pictures of more contrast."""
 
 
-def firm_of(general: Thresholds) -> Thresholds:
-    """Return the thresholds of success by a clear lead; no lower than the general one of a rate."""
-    return replace(FIRM, backdoored=max(FIRM.backdoored, general.backdoored))
+def firm_of(space: str, pictures: Pictures, general: Thresholds) -> Thresholds:
+    """Return the thresholds of success by a clear lead; no lower than the general one of a rate.
+
+    Args:
+        space: its name.
+        pictures: on which it was tried.
+        general: of rates.
+
+    """
+    found = limit_of(space, pictures)
+    lead = (found[0].lead if found else 0.0) or FIRM.backdoored
+    return replace(FIRM, backdoored=max(lead, general.backdoored))
 
 
 def thresholds_of(space: str, pictures: Pictures, general: Thresholds) -> Thresholds | None:
