@@ -411,7 +411,9 @@ def test_the_document_says_what_counts_and_what_it_costs() -> None:
     assert "<!-- table: bench families -->" in text
 
 
-@pytest.mark.parametrize("folder", ["results", "results/later", "results/colour", "results/further"])
+@pytest.mark.parametrize(
+    "folder", ["results", "results/later", "results/colour", "results/further"]
+)
 def test_the_tables_of_the_document_are_those_of_the_stores(folder: str) -> None:
     stored = Store(DOCUMENT.parents[1] / folder, "families", FamiliesRow).read().values()
     newest = {(row.network, row.seed): row for row in stored}
