@@ -1,7 +1,7 @@
 """From the scans of reference networks to the bag that comes with the package.
 
 ``python -m unbackdoor.bench.bag.references RESULTS FILE`` writes it, of all drawn networks that
-have a row.
+have a row; of several rows of one network the newest counts, whatever spaces it is of.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from unbackdoor.bench.bag import bench
+from unbackdoor.bench.bag.recipes import RECIPES
 from unbackdoor.bench.families.scanned import FamiliesRow, evidence_of
-from unbackdoor.bench.framework.archive import Archive
-from unbackdoor.bench.framework.bench import Request
+from unbackdoor.bench.framework.store import Store
 from unbackdoor.runtime.files import write_bytes
 from unbackdoor.triggers import AUTO
 from unbackdoor.verdict.bag import Bag, Reference
@@ -44,9 +43,10 @@ def bag(rows: Iterable[FamiliesRow]) -> Bag:
 def main() -> None:
     """Write the bag of a folder of results."""
     folder, file = map(Path, sys.argv[1:])
-    archive = Archive(folder)
-    drawn = bench.plan(Request(store=folder, reference=""))
-    made = bag(archive[spec] for spec in drawn if spec in archive)
+    rows = {row.network: row for row in Store(folder, "bag", FamiliesRow).read().values()}
+    made = bag(rows[recipe.name] for recipe in RECIPES if recipe.name in rows)
+    if not made.networks:
+        raise SystemExit(f"RESULTS: {folder} has no rows of reference networks.")
     write_bytes(file, msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n")
 
 
