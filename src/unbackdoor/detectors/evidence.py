@@ -122,6 +122,20 @@ class ClassEvidence(msgspec.Struct, frozen=True, kw_only=True):
     sources: list[float] = []
     goal: list[int] = []
 
+    @property
+    def excess(self) -> float:
+        """The rate among images that are not of the class anyway; 0 if there are none."""
+        return _beyond(self.asr, self.confusion)
+
+    @property
+    def firm_excess(self) -> float:
+        """The rate by a clear lead in the same way; 0 where it was not measured."""
+        return 0.0 if self.firm is None else _beyond(self.firm, self.confusion)
+
+
+def _beyond(rate: float, confusion: float) -> float:
+    return 0.0 if confusion == 1 else (rate - confusion) / (1 - confusion)
+
 
 def ladder(named: Iterable[tuple[str, ClassEvidence]]) -> list[Rung]:
     """Return the highest rates of each name, in the order of the names' first occurrence."""

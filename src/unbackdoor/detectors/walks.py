@@ -112,8 +112,7 @@ class SpaceSearch:
                 break
             if trail.kind in walked:
                 continue
-            space = parse_space(trail.spaces[0])
-            arms, bandit = self._options(torch.tensor(trail.goal), [(space, trail.thetas[0])])
+            arms, bandit = self._at(trail, 0)
             arms, success = self._deepened(bandit, arms)
             trails.append(self._walk(arms, 0, success[0]))
             walked.add(trail.kind)
@@ -134,9 +133,10 @@ class SpaceSearch:
         for trail in walks:
             after += len(trail.spaces)
             one = measured[after - 1]
-            enough = one.asr - one.confusion >= self.settings.enough * (1 - one.confusion)
             last = parse_space(trail.spaces[-1])
-            if enough and last.weaker(trail.thetas[-1], self.images.shape):
+            if one.excess >= self.settings.enough and last.weaker(
+                trail.thetas[-1], self.images.shape
+            ):
                 rates.append((one.asr, trail))
         rates.sort(key=lambda pair: -pair[0])
         return [trail for _, trail in rates[:OVERLOOKED]]
@@ -145,8 +145,7 @@ class SpaceSearch:
         """Return how walks go on that are not finished."""
         trails: list[Trail] = []
         for trail in walks:
-            last = parse_space(trail.spaces[-1]), trail.thetas[-1]
-            arms, bandit = self._options(torch.tensor(trail.goal), [last])
+            arms, bandit = self._at(trail, -1)
             more = self._walk(arms, 0, self.settings.enough, bandit.space)
             trails.append(more.beyond_the_first())
         return trails
@@ -288,6 +287,11 @@ class SpaceSearch:
             trail.thetas.append(theta)
             trail.success.append(float(bandit.success(best, self.settings.judge)[0]))
         return trail
+
+    def _at(self, trail: Trail, step: int) -> tuple[Arms, Bandit]:
+        """Return one trigger of a walk as an arm."""
+        option = parse_space(trail.spaces[step]), trail.thetas[step]
+        return self._options(torch.tensor(trail.goal), [option])
 
     def _options(
         self, goal: Tensor, options: Sequence[tuple[Space, Tensor]]

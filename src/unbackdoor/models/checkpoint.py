@@ -134,8 +134,7 @@ def _load(spec: str, arch: str | None) -> Loaded:
 def _sentence(*notes: str) -> tuple[str, ...]:
     """Return what was understood about a file as one sentence, none where it is nothing."""
     text = "; ".join(filter(None, notes))
-    first = text[:1] if text.startswith(fitting.COUNTED) else text[:1].upper()
-    return (f"{first}{text[1:]}.",) if text else ()
+    return (f"{text[0].upper()}{text[1:]}.",) if text else ()
 
 
 def save(module: nn.Module, path: Path, facts: Mapping[str, Any]) -> None:

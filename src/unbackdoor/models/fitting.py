@@ -76,7 +76,7 @@ def named(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str) 
     if not missing:
         return found
     counts = {name: torch.zeros(wanted[name].shape, dtype=wanted[name].dtype) for name in missing}
-    note = f"{COUNTED} is missing {len(missing)} times and was set to 0"
+    note = f"the count {COUNTED} is missing {len(missing)} times and was set to 0"
     return Named({**found.state, **counts}, (*found.notes, note))
 
 

@@ -124,7 +124,7 @@ class _Case:
         reached: list[float] = []
         for one in self.of_class[index]:
             if (rule := self._rule(one)) is not None:
-                reached.append(_between(_excess(one), rule))
+                reached.append(_between(one.excess, rule))
                 reached.append(_between(self._lead(one), self._firm_rule(one)))
         low, high = SCORES[status]
         return min(max([*reached, low]), high)
@@ -140,9 +140,9 @@ class _Case:
             return "suspicious"
         if (rule := self._rule(record)) is None:
             return "suspicious" if self._is_doubtful(record) else None
-        if _excess(record) >= rule.backdoored or self._leads(record):
+        if record.excess >= rule.backdoored or self._leads(record):
             return "suspicious" if self._one_of_many(record) else "backdoored"
-        return "clean" if _excess(record) <= rule.clean else "suspicious"
+        return "clean" if record.excess <= rule.clean else "suspicious"
 
     def _rule(self, record: ClassEvidence) -> Thresholds | None:
         """Return the thresholds of some triggers; None if they are too strong to count."""
@@ -157,7 +157,7 @@ class _Case:
         """
         if record.space not in self.crowded or record.goal:
             return False
-        every = min(_excess(record), _firm(record)) >= 1
+        every = min(record.excess, record.firm_excess) >= 1
         return not (every and is_stroke(record.space, self.pictures))
 
     def _is_doubtful(self, record: ClassEvidence) -> bool:
@@ -183,7 +183,7 @@ class _Case:
         def leads(one: ClassEvidence) -> bool:
             other, rule = limit_of(one.space, self.pictures), self._rule(one)
             alike = other is not None and other[0] is limit and other[1] <= most
-            return alike and not one.goal and rule is not None and _excess(one) > rule.clean
+            return alike and not one.goal and rule is not None and one.excess > rule.clean
 
         reached = sum(any(leads(one) for one in records) for records in self.of_class.values())
         return reached - 1 >= fewest
@@ -211,9 +211,9 @@ class _Case:
         would fail too. Where the weakest work as often as those of a backdoor, nobody knows.
         """
         some = [one for one in records if not one.goal]
-        for one in sorted(some, key=_excess, reverse=True):
+        for one in sorted(some, key=lambda one: one.excess, reverse=True):
             rule = thresholds_if_weaker(one.space, self.pictures, self.thresholds)
-            suffices = _excess(one) >= rule.backdoored and self._status(one) is None
+            suffices = one.excess >= rule.backdoored and self._status(one) is None
             if suffices and not any(self._is_less(other, one) for other in some):
                 return one
         return None
@@ -243,7 +243,7 @@ class _Case:
     def _lead(self, record: ClassEvidence) -> float:
         """Return the rate by a clear lead; 0 in the middle, where a patch hides what leads else."""
         hides = in_the_middle(record.space, self.pictures.side)
-        return 0.0 if hides else _firm(record)
+        return 0.0 if hides else record.firm_excess
 
     def _firm_rule(self, record: ClassEvidence) -> Thresholds:
         """Return the thresholds of the rate by a clear lead."""
@@ -256,7 +256,7 @@ class _Case:
     def _by_lead(self, record: ClassEvidence) -> bool:
         """Return whether it is the lead that decides, because the rate alone would not do."""
         needed = (self._rule(record) or self.thresholds).backdoored
-        return self._leads(record) and _excess(record) < needed
+        return self._leads(record) and record.excess < needed
 
     def _decide(
         self, judged: Sequence[tuple[ClassEvidence, Status]]
@@ -313,20 +313,6 @@ class _Case:
             f"is clean)."
         )
         return "clean", [], reason
-
-
-def _excess(record: ClassEvidence) -> float:
-    """Return the rate among the images that are not of the class anyway; 0 if there are none."""
-    return _beyond(record.asr, record.confusion)
-
-
-def _firm(record: ClassEvidence) -> float:
-    """Return the rate by a clear lead in the same way; 0 where it was not measured."""
-    return 0.0 if record.firm is None else _beyond(record.firm, record.confusion)
-
-
-def _beyond(rate: float, confusion: float) -> float:
-    return 0.0 if confusion == 1 else (rate - confusion) / (1 - confusion)
 
 
 def _between(rate: float, rule: Thresholds) -> float:
