@@ -411,6 +411,14 @@ def test_a_prefix_that_belongs_to_the_architecture_is_kept(tmp_path: Path) -> No
     assert load(str(tmp_path / "m.pt"), arch).notes == ()
 
 
+def test_a_list_of_state_dicts_is_refused_by_name(tmp_path: Path) -> None:
+    state = {"weight": torch.zeros(2, 3)}
+    for content, where in (([state, state], ""), ({"state_dict": [state]}, " under 'state_dict'")):
+        torch.save(content, tmp_path / "m.pt")
+        with pytest.raises(ContentError, match=f"holds a list of state dicts{where}, of several"):
+            load(str(tmp_path / "m.pt"), "convnet")
+
+
 def test_several_state_dicts_in_a_file_are_refused(state: State, tmp_path: Path) -> None:
     torch.save({"net": state, "ema": state}, tmp_path / "m.pt")
     with pytest.raises(ContentError, match=r"several state dicts .*ema, net"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import shlex
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -254,9 +255,13 @@ def test_each_cause_of_a_misfit_has_its_own_remedy(
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("m.h5", b"\x89HDF\r\n\x1a\n" + bytes(400), r"export\('.*m\.onnx', format='onnx'\)"),
-        ("m.keras", b"PK\x03\x04" + bytes(26) + b"metadata.json{}", r"load_model\('.*m\.keras'\)"),
+        ("m.h5", b"\x89HDF\r\n\x1a\n" + bytes(400), r'export\(".*m\.onnx", format="onnx"\)'),
+        ("w.h5", b"\x89HDF\r\n\x1a\n layer_names", "holds weights alone.*load_weights"),
+        ("m.weights.h5", b"\x89HDF\r\n\x1a\n vars", "holds weights alone"),
+        ("w.h5", b"\x89HDF\r\n\x1a\n layer_names model_config", "load_model"),
+        ("m.keras", b"PK\x03\x04" + bytes(26) + b"metadata.json{}", r'load_model\(".*m\.keras"\)'),
         ("m.tar.gz", b"\x1f\x8b" + bytes(400), r"gunzip .*m\.tar\.gz unpacks it"),
+        ("my net.gz", b"\x1f\x8b" + bytes(400), r"gunzip '.*my net\.gz' unpacks it"),
         ("m.tar", bytes(257) + b"ustar" + bytes(100), r"tar -xf .*m\.tar unpacks it"),
         ("m.pt2", b"PK\x03\x04", "torch.onnx.export"),
         ("m.tflite", b"TFL3", "to ONNX"),
@@ -278,7 +283,7 @@ def test_what_keras_exports_by_the_remedy_loads_and_answers_as_there(
     pytest.importorskip("onnxscript")
     keras = pytest.importorskip("keras")
     layers = keras.layers
-    path = tmp_path / f"m{suffix}"
+    path = tmp_path / f"my $net{suffix}"
     body = [layers.Conv2D(4, 3, activation="relu"), layers.BatchNormalization()]
     network = keras.Sequential(
         [keras.Input((8, 8, 3)), *body, layers.GlobalAveragePooling2D(), layers.Dense(3)]
@@ -286,14 +291,19 @@ def test_what_keras_exports_by_the_remedy_loads_and_answers_as_there(
     network.save(path)
     with pytest.raises(ContentError) as caught:
         load(str(path))
-    command = str(caught.value).partition('python -c "')[2].partition('"')[0]
+    words = shlex.split(
+        str(caught.value).partition("KERAS_BACKEND=torch ")[2].partition(" makes ")[0]
+    )
+    assert words[:2] == ["python", "-c"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        exec(command, {})
+        exec(words[2], {})
     images = torch.rand(3, 3, 8, 8)
     with torch.no_grad():
         wanted = network(images.permute(0, 2, 3, 1))
-        assert torch.allclose(load(str(tmp_path / "m.onnx")).module(images), wanted, atol=1e-4)
+        assert torch.allclose(
+            load(str(path.with_suffix(".onnx"))).module(images), wanted, atol=1e-4
+        )
 
 
 def test_tensors_as_they_were_written_before_torch_0_4(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import mmap
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 from unbackdoor.errors import ContentError
@@ -20,10 +23,12 @@ SUFFIXES: dict[str, Kind] = {
 }
 """What a file is meant to be by its suffix, where its content does not say it."""
 KERAS = (
-    "where you trust it, install keras and onnxscript, and KERAS_BACKEND=torch python -c "
-    "\"import keras; m = keras.models.load_model('{name}'); "
-    "m(keras.ops.zeros((1, *m.input_shape[1:]))); m.export('{stem}.onnx', format='onnx')\" makes "
-    "{stem}.onnx of it"
+    "import keras; m = keras.models.load_model({file}); "
+    'm(keras.ops.zeros((1, *m.input_shape[1:]))); m.export({onnx}, format="onnx")'
+)
+KERAS_WEIGHTS = (
+    "it holds weights alone, so only the code that builds the network can open it: build the "
+    "network there, call its load_weights and its export(…, format='onnx')"
 )
 REMEDIES = {
     ".pt2": "the reader of torch.export programs unpickles without restriction and evaluates text "
@@ -33,7 +38,7 @@ REMEDIES = {
     ".msgpack": "save the network's weights under the names of a torch network as .safetensors",
 }
 """What to do about formats that are known by their suffix."""
-ARCHIVES = {b"\x1f\x8b": "gunzip {name}", b"BZh": "bunzip2 {name}", b"\xfd7zXZ": "unxz {name}"}
+ARCHIVES = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz"}
 KERAS_FIRST = (b"metadata.json", b"config.json")
 """Names of the first member of a zip archive that Keras writes."""
 REPLACED, OFTEN = "\N{REPLACEMENT CHARACTER}".encode(), 16
@@ -61,13 +66,15 @@ def kind_of(path: Path) -> Kind:
             f"MODEL: {path} is damaged: it was once copied as a text, which replaces most bytes; "
             f"fetch it anew, as a binary file."
         )
+    if first.startswith(HDF5) and _holds_weights_alone(path):
+        raise _refusal(path, KERAS_WEIGHTS)
     if first.startswith(HDF5) or (first.startswith(ZIP) and first[30:].startswith(KERAS_FIRST)):
-        raise _refusal(path, KERAS.format(name=path, stem=path.with_suffix("")))
+        raise _refusal(path, _keras_command(path))
     for magic, command in ARCHIVES.items():
         if first.startswith(magic):
-            raise _refusal(path, f"it is compressed; {command.format(name=path)} unpacks it")
+            raise _refusal(path, f"it is compressed; {command} {quote(str(path))} unpacks it")
     if first[TAR_AT:] == TAR:
-        raise _refusal(path, f"it is an archive; tar -xf {path} unpacks it")
+        raise _refusal(path, f"it is an archive; tar -xf {quote(str(path))} unpacks it")
     tensors = first[8:9] == b"{" and int.from_bytes(first[:8], "little") < path.stat().st_size
     if tensors and suffix == ".safetensors":
         return "safetensors"
@@ -78,6 +85,24 @@ def kind_of(path: Path) -> Kind:
     if suffix in SUFFIXES:
         return SUFFIXES[suffix]
     raise _refusal(path, "")
+
+
+def _holds_weights_alone(path: Path) -> bool:
+    """Return whether Keras wrote weights into an HDF5 file, without the network they are of."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        whole = content.find(b"model_config") >= 0
+        return not whole and (content.find(b"layer_names") >= 0 or ".weights." in path.name)
+
+
+def _keras_command(path: Path) -> str:
+    """Return what makes a file that is read of a network of Keras."""
+    onnx = str(path.with_suffix(".onnx"))
+    file, result = (json.dumps(name, ensure_ascii=False) for name in (str(path), onnx))
+    code = quote(KERAS.format(file=file, onnx=result))
+    return (
+        f"where you trust it, install keras and onnxscript, and KERAS_BACKEND=torch python -c "
+        f"{code} makes {onnx} of it"
+    )
 
 
 def _refusal(path: Path, reason: str) -> ContentError:

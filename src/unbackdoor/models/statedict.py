@@ -284,10 +284,25 @@ def _unwrapped(content: object, what: str) -> tuple[dict[str, Tensor], str]:
                     f"deployed; save the state dict that you use alone."
                 )
         return state, f"the tensors were under {printable(str(name))!r} in the file"
+    listed = sorted(
+        printable(str(key))[:80] for key, value in entries.items() if _are_states(value)
+    )
+    if listed or _are_states(content):
+        where = f" under {listed[0]!r}" if listed else ""
+        raise ContentError(
+            f"{what} holds a list of state dicts{where}, of several networks that answer together; "
+            f"save the state dict of the one that you use alone."
+        )
     raise ContentError(
         f"{what} does not hold a state dict (names → dense tensors); save model.state_dict() "
         f"instead."
     )
+
+
+def _are_states(value: object) -> bool:
+    """Return whether a value is a list of state dicts."""
+    items = cast("list[object]", value) if isinstance(value, list | tuple) else []
+    return bool(items) and all(_is_state(item) for item in items)
 
 
 def _is_optimizer(key: object, value: object) -> bool:
