@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -18,7 +19,7 @@ from unbackdoor.metrics import attack_success
 from unbackdoor.models import freeze
 from unbackdoor.repairing.plan import always
 from unbackdoor.repairing.settings import REPAIR, RepairSettings
-from unbackdoor.repairing.unlearn import Lesson, Lessons, unlearn
+from unbackdoor.repairing.unlearn import PURSUED, Lesson, Lessons, Pursuit, unlearn
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
 from unbackdoor.scanning.settings import ScanSettings
@@ -110,6 +111,61 @@ def test_of_few_pictures_some_lessons_get_none(count: int) -> None:
     pixels = torch.full((count, 3, 8, 8), 0.5)
     stamped = lessons.stamp(pixels, stream(0, "lessons"))
     assert ((stamped != pixels).flatten(1).sum(1) == 12).all()
+
+
+class Tinted(nn.Module):
+    """Class 1 is what is redder than green; it has layers whose mode matters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.drop = nn.BatchNorm2d(3), nn.Dropout(0.1)
+        self.slope = nn.Parameter(torch.tensor(20.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = self.drop(self.norm(x)).mean((2, 3))
+        ahead = self.slope * (mean[:, 0] - mean[:, 1])
+        return torch.stack([-ahead, ahead], 1)
+
+
+@pytest.mark.parametrize("target", [0, 1])
+def test_a_pursuit_finds_what_works_against_the_network_as_it_is(target: int) -> None:
+    network = Tinted().train()
+    network.drop.eval()
+    before = copy.deepcopy(network.state_dict())
+    pursuit = Pursuit(parse_space("filter:30"), target)
+    pixels = 0.5 + 0.1 * torch.rand(40, 3, 8, 8, generator=stream(0, "pixels"))
+    start = pursuit.stamp(pixels, stream(0, "filters"))
+    stamped = pursuit.stamp(pixels, stream(0, "filters"), network)
+    assert all(torch.equal(before[name], x) for name, x in network.state_dict().items())
+    assert (network.training, network.norm.training, network.drop.training) == (True, True, False)
+    assert network.slope.grad is None
+    network.eval()
+    sent = [float((network(x).argmax(1) == target).float().mean()) for x in (start, stamped)]
+    assert sent[0] < 0.8
+    assert sent[1] == 1
+    assert float(stamped.min()) >= 0
+    assert float(stamped.max()) <= 1
+    assert not stamped.requires_grad
+    assert len(stamped.flatten(1).mean(1).unique()) > 30  # each picture has its own
+
+
+def test_the_passes_of_a_pursuit_are_counted() -> None:
+    pixels = torch.randint(256, (60, 3, 8, 8), dtype=torch.uint8, generator=stream(0, "noise"))
+    images = Images.of("noise", ("a", "b"), pixels, torch.arange(60) % 2)
+    training = TrainingSettings(epochs=1, batch_size=30, learning_rate=0.01, shift=0)
+    settings = RepairSettings(images_seen=60, share=0.5, training=training)
+    pursuit = Pursuit(parse_space("filter:30"), 1)
+    patch = Lesson(parse_space("patch:2"), always(torch.ones(12)))
+    network = Tinted()
+    passed = {
+        kind: unlearn(network, images, lesson, settings, Work(seed=0))
+        for kind, lesson in {
+            "patch": patch,
+            "pursuit": pursuit,
+            "both": Lessons([patch, pursuit]),
+        }.items()
+    }
+    assert passed == {"patch": 120, "pursuit": 120 + 30 * PURSUED, "both": 120 + 15 * PURSUED}
 
 
 class Spread(nn.Module):

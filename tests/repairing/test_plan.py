@@ -17,7 +17,7 @@ from unbackdoor.data import Images
 from unbackdoor.errors import ArgumentError, InsufficientDataError
 from unbackdoor.metrics import attack_success, sent
 from unbackdoor.models import freeze
-from unbackdoor.repairing import Asked, Lesson, Lessons, Plan, Planner, unlearn
+from unbackdoor.repairing import Asked, Lesson, Lessons, Plan, Planner, Pursuit, unlearn
 from unbackdoor.repairing.plan import FILTERS, MOST_SUSPECTED, PICTURES, suspected
 from unbackdoor.repairing.rates import Rates, lesson_of, triggers_of, wanted
 from unbackdoor.repairing.settings import RepairSettings
@@ -125,8 +125,7 @@ def test_pictures_that_work_are_unlearnt_beside_what_was_found() -> None:
         ("patch:3", ("mask", "wave"), []),
         ("warp:2x4", ("wave",), [PICTURES]),
         ("additive:4", (), [PICTURES]),
-        ("filter:15", (), [FILTERS]),
-        ("filter:34rms", (), [FILTERS]),
+        ("filter:15", (), []),
     ],
 )
 def test_what_is_unlearnt_beside_a_finding_follows_from_what_works(
@@ -135,6 +134,19 @@ def test_what_is_unlearnt_beside_a_finding_follows_from_what_works(
     model = bright() if space.startswith("filter") else None
     (charge,) = planned(rising(space, *looks), model=model).charges
     assert [lesson.space.name for lesson in charge.beside] == beside
+    assert (charge.pursuit is None) == (not space.startswith("filter"))
+
+
+@pytest.mark.parametrize("space", ["filter:15", "filter:34rms"])
+def test_filters_are_pursued_and_those_that_were_found_are_measured(space: str) -> None:
+    plan = planned(rising(space), model=bright())
+    (charge,) = plan.charges
+    assert charge.lesson.space.name == space
+    assert isinstance(plan.course, Pursuit)
+    assert plan.course == charge.pursuit == Pursuit(FILTERS, charge.target)
+    both = planned(rising(space, "wave"), model=bright()).course
+    assert isinstance(both, Lessons)
+    assert [one.space.name for one in both.lessons] == [FILTERS.name, PICTURES]
 
 
 def test_an_inconclusive_scan_leaves_classes_that_are_assumed_to_be_attacked() -> None:

@@ -2,7 +2,7 @@
 
 from unbackdoor.repairing.plan import Asked, Charge, Plan, Planner, to_unlearn
 from unbackdoor.repairing.repair import Controls, How, Parts, repair
-from unbackdoor.repairing.unlearn import Lesson, Lessons, Recalled, unlearn
+from unbackdoor.repairing.unlearn import Lesson, Lessons, Pursuit, Recalled, unlearn
 
 __all__ = [
     "Asked",
@@ -14,6 +14,7 @@ __all__ = [
     "Parts",
     "Plan",
     "Planner",
+    "Pursuit",
     "Recalled",
     "repair",
     "to_unlearn",

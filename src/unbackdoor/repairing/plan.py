@@ -13,7 +13,7 @@ from unbackdoor.data import Images
 from unbackdoor.detectors.law import law
 from unbackdoor.errors import ArgumentError, InsufficientDataError, printable
 from unbackdoor.models import Frozen
-from unbackdoor.repairing.unlearn import Lesson, Lessons, Sampler
+from unbackdoor.repairing.unlearn import Lesson, Lessons, Pursuit, Sampler
 from unbackdoor.results import Assumption, Basis, ClassRecord, ScanResult
 from unbackdoor.runtime.work import Work
 from unbackdoor.scanning import staircase
@@ -31,11 +31,11 @@ PICTURES, FILLING = "blend:10", frozenset({"additive", "blend", "dynamic", "mask
 """Whole pictures that are blended in, and the looks of which one has to work to some extent for
 them to be unlearnt: what fills the picture is found in the look in which least is enough, and a law
 of waves or of a small patch says little of a picture."""
-FILTERS = Filter(WIDEST).name
-"""Filters that are unlearnt where filters were found: attackers use stronger ones than suffice."""
+FILTERS = Filter(WIDEST)
+"""Filters that are pursued where filters were found: attackers use stronger ones than suffice."""
 MOST_SUSPECTED = 3
 """Classes of an inconclusive scan that are assumed to have a backdoor, at most."""
-Course = Lesson | Lessons | None
+Course = Lesson | Pursuit | Lessons | None
 """The triggers that a network unlearns; None for a schedule without any."""
 
 
@@ -100,6 +100,7 @@ class Charge:
         lesson: the triggers.
         goal: the class that images of each class are sent to, where not all go to the target.
         beside: further triggers that are unlearnt and not measured.
+        pursuit: triggers that are unlearnt in place of ``lesson``, which is measured only.
 
     """
 
@@ -107,6 +108,12 @@ class Charge:
     lesson: Lesson
     goal: tuple[int, ...] = ()
     beside: tuple[Lesson, ...] = ()
+    pursuit: Pursuit | None = None
+
+    @property
+    def unlearnt(self) -> tuple[Lesson | Pursuit, ...]:
+        """Every source of triggers that is unlearnt."""
+        return self.pursuit or self.lesson, *self.beside
 
     def wanted(self, labels: Tensor) -> Tensor:
         """Return the class that images of each label ``(n,)`` are sent to."""
@@ -139,7 +146,7 @@ class Plan:
     @property
     def course(self) -> Course:
         """All triggers together."""
-        lessons = [one for charge in self.charges for one in (charge.lesson, *charge.beside)]
+        lessons = [one for charge in self.charges for one in charge.unlearnt]
         if not lessons:
             return None
         return lessons[0] if len(lessons) == 1 else Lessons(lessons)
@@ -263,18 +270,18 @@ class Planner:
             record = msgspec.structs.replace(record, stairs=stairs)
         lesson = Lesson(parse_space(record.space), to_unlearn(record))
         beside = () if record.goal else self._beside(record)
-        return Charge(record.index, lesson, tuple(record.goal), beside)
+        filtered = isinstance(lesson.space, Filter | Tint) and not record.goal
+        pursuit = Pursuit(FILTERS, record.index) if filtered else None
+        return Charge(record.index, lesson, tuple(record.goal), beside, pursuit)
 
     def _beside(self, record: ClassRecord) -> tuple[Lesson, ...]:
         """Return triggers that the finding does not hold, of looks that the scan saw to work."""
-        found = parse_space(record.space)
         looks = {family_of(rung.space) for rung in record.ladder if rung.asr >= WORKS}
-        wanted = [FILTERS] * isinstance(found, Filter | Tint)
         # A patch that works at any place is no part of a picture.
-        if looks & FILLING and not isinstance(found, Patch):
-            wanted.append(PICTURES)
-        lessons = [self._working(parse_space(name), record.index) for name in wanted]
-        return tuple(one for one in lessons if one is not None)
+        if not looks & FILLING or isinstance(parse_space(record.space), Patch):
+            return ()
+        lesson = self._working(parse_space(PICTURES), record.index)
+        return () if lesson is None else (lesson,)
 
     def _working(self, space: Space, target: int) -> Lesson | None:
         """Return triggers of a space that send images to a class, as far as any do."""

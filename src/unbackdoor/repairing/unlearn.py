@@ -16,6 +16,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Generator, Tensor, nn
@@ -31,6 +32,9 @@ from unbackdoor.triggers.family import Space
 
 Sampler = Callable[[int, Generator], Tensor]
 """(count, generator) → θ ``(count, n)`` in [0, 1]."""
+PURSUED, STEP, SPREAD = 10, 0.7, 2.0
+"""Steps of a pursuit; how far one moves the logit of that value of θ which matters most; and the
+largest logit at which it begins."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,77 @@ class Lesson:
     space: Space
     sampler: Sampler
 
-    def stamp(self, pixels: Tensor, generator: Generator) -> Tensor:
+    @property
+    def cost(self) -> float:
+        """Images through the network for each stamped picture."""
+        return 0.0
+
+    def stamp(
+        self, pixels: Tensor, generator: Generator, _network: nn.Module | None = None
+    ) -> Tensor:
         """Return pictures ``(B, C, H, W)``, each with a trigger of its own."""
         _, channels, height, width = pixels.shape
         arms = self.space.draw_arms(len(pixels), (channels, height, width), generator)
         return self.space.apply(pixels, self.sampler(len(pixels), generator), arms)
+
+
+@dataclass(frozen=True)
+class Pursuit:
+    """Triggers that are searched anew for each picture, against the network as it learns.
+
+    The network minimises what the trigger maximises (Madry et al., 2018; Zeng et al., *I-BAU*,
+    2022). A fixed law says what worked before; where a space has few dimensions and a planted
+    trigger is far stronger than what suffices, much of it works still when the law does not.
+
+    Args:
+        space: of the triggers.
+        target: the class that they send pictures to.
+
+    """
+
+    space: Space
+    target: int
+
+    @property
+    def cost(self) -> float:
+        """Images through the network for each stamped picture."""
+        return PURSUED
+
+    def stamp(
+        self, pixels: Tensor, generator: Generator, network: nn.Module | None = None
+    ) -> Tensor:
+        """Return pictures ``(B, C, H, W)``, each with a trigger of its own.
+
+        Args:
+            pixels: ``(B, C, H, W)`` in [0, 1].
+            generator: of the triggers where the search begins.
+            network: against which it goes; left out, the triggers stay where they are.
+
+        """
+        _, channels, height, width = pixels.shape
+        shape = channels, height, width
+        arms = self.space.draw_arms(len(pixels), shape, generator)
+        x = torch.rand(len(pixels), self.space.dimensions(shape), generator=generator)
+        x = SPREAD * (2 * x - 1)
+        if network is not None:
+            x = self._pursued(x, arms, pixels, network)
+        return self.space.apply(pixels, torch.sigmoid(x), arms)
+
+    def _pursued(self, x: Tensor, arms: Tensor, pixels: Tensor, network: nn.Module) -> Tensor:
+        """Return the logits of θ after the steps; the network is as it was before."""
+        modes = [(part, part.training) for part in network.modules()]
+        network.eval()
+        wanted = torch.full((len(pixels),), self.target, device=pixels.device)
+        for _ in range(PURSUED):
+            x.requires_grad_(True)
+            with torch.enable_grad():
+                logits = network(self.space.apply(pixels, torch.sigmoid(x), arms))
+                loss = functional.cross_entropy(logits, wanted, reduction="sum")
+            (slope,) = torch.autograd.grad(loss, x)
+            x = (x - STEP * functional.normalize(slope, p=inf)).detach()
+        for part, training in modes:
+            part.training = training
+        return x
 
 
 @dataclass(frozen=True)
@@ -62,16 +132,23 @@ class Lessons:
 
     """
 
-    lessons: Sequence[Lesson]
+    lessons: Sequence[Lesson | Pursuit]
 
-    def stamp(self, pixels: Tensor, generator: Generator) -> Tensor:
+    @property
+    def cost(self) -> float:
+        """Images through the network for each stamped picture, in the mean."""
+        return sum(lesson.cost for lesson in self.lessons) / len(self.lessons)
+
+    def stamp(
+        self, pixels: Tensor, generator: Generator, network: nn.Module | None = None
+    ) -> Tensor:
         """Return pictures ``(B, C, H, W)``, each with a trigger of one of the lessons."""
         turn = torch.randint(len(self.lessons), (len(pixels),), generator=generator)
         stamped = pixels.clone()
         for index, lesson in enumerate(self.lessons):
             rows = (turn == index).nonzero()[:, 0]
             if len(rows):  # of few pictures a lesson may get none
-                stamped[rows] = lesson.stamp(pixels[rows], generator)
+                stamped[rows] = lesson.stamp(pixels[rows], generator, network)
         return stamped
 
 
@@ -110,7 +187,7 @@ class Recalled:
 def unlearn(
     model: nn.Module,
     images: Images,
-    lesson: Lesson | Lessons | None,
+    lesson: Lesson | Pursuit | Lessons | None,
     settings: RepairSettings,
     work: Work,
     *,
@@ -150,7 +227,8 @@ def unlearn(
                 keep[count:] = settings.keep_clean
             truth = truth.lerp(original(pixels).softmax(1), keep)
         if lesson is not None and count:
-            pixels = torch.cat([lesson.stamp(pixels[:count], generator), pixels[count:]])
+            stamped = lesson.stamp(pixels[:count], generator, model)
+            pixels = torch.cat([stamped, pixels[count:]])
         return pixels, truth
 
     seen = fit(
@@ -165,4 +243,5 @@ def unlearn(
         progress=work.progress,
         journal=work.journal,
     )
-    return 2 * seen if recalls else seen
+    pursued = round(seen * settings.share * lesson.cost) if lesson else 0
+    return seen * (1 + recalls) + pursued
