@@ -434,8 +434,11 @@ def limits() -> list[Line]:
         rungs = list(ladder(space))
         rules = [thresholds_of(rung, Pictures(), Thresholds()) for rung in rungs]
         rule = next(one for one in rules if one)
-        inside = thresholds_of(f"{rungs[-1]}@14,14", Pictures(), Thresholds())
-        assert inside
+        places = {"in a corner": "0,0", "between": "0,14", "in the middle": "14,14"}
+        at = {
+            words_of: thresholds_of(f"{rungs[-1]}@{where}", Pictures(), Thresholds())
+            for words_of, where in places.items()
+        }
         place = rungs[0].startswith("patch")
         lines.append(
             {
@@ -444,7 +447,7 @@ def limits() -> list[Line]:
                 "counts up to": f"{limit.strength}",
                 "clean": f"{rule.clean:.0%}",
                 "backdoored": f"{rule.backdoored:.0%}",
-                "in the middle": words(inside) if place else "–",
+                **{one: words(found) if place and found else "–" for one, found in at.items()},
             }
         )
     return lines

@@ -13,6 +13,7 @@ from unbackdoor.verdict.thresholds import (
     FIRM,
     LIMITS,
     Thresholds,
+    in_a_corner,
     in_the_middle,
     limit_of,
     thresholds_of,
@@ -261,14 +262,27 @@ def test_the_size_of_a_patch_counts_as_a_share_of_the_picture(side: int, size: i
 def test_a_patch_that_hides_the_middle_has_to_do_more() -> None:
     judge = ByRate()
     rule = thresholds_of("patch:4@14,14", Pictures(), Thresholds())
+    beside = thresholds_of("patch:4@0,14", Pictures(), Thresholds())
     assert rule is not None
-    assert rule.backdoored > 0.8
-    between = (0.8 + rule.backdoored) / 2
+    assert beside is not None
+    assert rule.backdoored > beside.backdoored
+    between = (beside.backdoored + rule.backdoored) / 2
     assert judge(evidence(between, space="patch:4@0,14")).targets == [0]
     judged = judge(evidence(between, space="patch:4@14,14"))
     assert judged.verdict == "inconclusive"
     assert f"(from {rule.backdoored:.0%})" in judged.reason
     assert judge(evidence(1.0, space="patch:4@14,14")).targets == [0]
+
+
+def test_of_a_patch_in_a_corner_less_is_asked() -> None:
+    """Clean networks hardly obey one there."""
+    places = ("patch:4@1,26", "patch:4@28,5", "patch:4@14,0", "patch:4@14,14", "patch:4")
+    rules = [thresholds_of(place, Pictures(), Thresholds()) for place in places]
+    assert [one and one.backdoored for one in rules] == [0.8, 0.8, 0.85, 0.95, 0.8]
+    assert [one and one.clean for one in rules] == [0.5, 0.5, 0.6, 0.6, 0.5]
+    assert ByRate()(evidence(0.1, 0.81, space="patch:4@1,26")).targets == [1]
+    assert ByRate()(evidence(0.1, 0.81, space="patch:4@1,14")).verdict == "inconclusive"
+    assert [in_a_corner(f"patch:4@{at},{at}", 64) for at in (10, 11)] == [True, False]
 
 
 def test_a_space_without_a_limit_is_judged_by_the_general_thresholds() -> None:

@@ -46,9 +46,10 @@ class Limit:
         clean: rate up to which a class counts as clean, where that is more than the general one.
         backdoored: rate from which it counts as backdoored, where that is more.
         words: what counts, in words.
-        middle: rate from which a class counts as backdoored where the trigger is a patch in the
-            middle, which hides what the picture shows.
-        middle_clean: rate up to which it counts as clean there.
+        middle: thresholds of patches in the middle, which hide what the picture shows, where they
+            are stricter.
+        between: thresholds of patches at a place that is neither in the middle nor in a corner,
+            where they are stricter; clean networks hardly heed a corner.
         lead: rate by a clear lead from which it counts as backdoored, where that is another than
             the general one.
         doubts: strength up to which triggers that work by a clear lead leave a class open, where
@@ -60,25 +61,30 @@ class Limit:
     clean: float
     words: str
     backdoored: float = 0.0
-    middle: float = 0.95
-    middle_clean: float = 0.5
+    middle: Thresholds | None = None
+    between: Thresholds | None = None
     lead: float = 0.0
     doubts: int = 0
 
 
 LIMITS: dict[str, Limit] = {
-    "patch": Limit(strength=4, clean=0.5, words="patches up to 4×4 of 32×32 pixels at any place"),
+    "patch": Limit(
+        strength=4,
+        clean=0.5,
+        middle=Thresholds(backdoored=0.95, clean=0.6),
+        between=Thresholds(backdoored=0.85, clean=0.6),
+        words="patches up to 4×4 of 32×32 pixels at any place",
+    ),
     "patch blocks": Limit(
         strength=8,
         clean=0.65,
         backdoored=0.9,
-        middle=1.0,
-        middle_clean=0.8,
+        middle=Thresholds(backdoored=1.0, clean=0.9),
         words="patches up to 8×8 of four colours",
     ),
     "mask": Limit(strength=1, clean=0.5, words="masked patterns over up to 1 % of the picture"),
     "additive": Limit(strength=4, clean=0.5, words="added patterns up to 4/255 pixel by pixel"),
-    "additive grid": Limit(strength=16, clean=0.5, words="added patterns up to 16/255 on a grid"),
+    "additive grid": Limit(strength=16, clean=0.6, words="added patterns up to 16/255 on a grid"),
     "wave": Limit(strength=16, clean=0.7, backdoored=1.0, lead=0.82, words="waves up to 16/255"),
     "blend": Limit(strength=4, clean=0.5, words="pictures blended in up to 4 % pixel by pixel"),
     "blend grid": Limit(strength=10, clean=0.5, words="pictures blended in up to 10 % on a grid"),
@@ -110,6 +116,8 @@ TOLERANCE = 0.01
 """By which a strength may be above its limit, because pictures of any size are compared."""
 SIDE = 32
 """Side of the pictures whose pixels the size of a patch counts here."""
+CORNER = 5
+"""Largest distance from both of the nearest edges of a patch in a corner, of 32 pixels."""
 CONTRAST = 0.8
 """Contrast of the pictures on which the percentage of a blend counts as it is, and no patch is a
 stroke."""
@@ -160,10 +168,17 @@ def thresholds_if_weaker(space: str, pictures: Pictures, general: Thresholds) ->
     limit, _ = found
     backdoored = max(general.backdoored, limit.backdoored)
     clean = max(general.clean, limit.clean)
-    if in_the_middle(space, pictures.side):
-        backdoored, clean = max(backdoored, limit.middle), max(clean, limit.middle_clean)
+    if (stricter := _at_place(limit, space, pictures.side)) is not None:
+        backdoored, clean = max(backdoored, stricter.backdoored), max(clean, stricter.clean)
     clean = min(clean, 0.99 * backdoored)
     return Thresholds(backdoored=backdoored, clean=clean)
+
+
+def _at_place(limit: Limit, space: str, side: int) -> Thresholds | None:
+    """Return the stricter thresholds of a patch at its place; None where there are none."""
+    if in_the_middle(space, side):
+        return limit.middle
+    return None if _square(space) is None or in_a_corner(space, side) else limit.between
 
 
 def is_stroke(space: str, pictures: Pictures) -> bool:
@@ -198,6 +213,22 @@ def in_the_middle(space: str, side: int) -> bool:
     size, *corner = square
     far = side / 4 + size / 8
     return all(abs(place + size / 2 - side / 2) < far for place in corner)
+
+
+def in_a_corner(space: str, side: int) -> bool:
+    """Return whether a patch at one place lies in a corner of the picture.
+
+    From both of the nearest edges it is at most :data:`CORNER` of 32 pixels away.
+
+    Example:
+        >>> in_a_corner("patch:4@2,27", 32), in_a_corner("patch:4@0,14", 32)
+        (True, False)
+
+    """
+    if (square := _square(space)) is None:
+        return False
+    size, *corner = square
+    return all(min(at, side - size - at) * SIDE <= CORNER * side for at in corner)
 
 
 def overlap(one: str, other: str) -> bool:
