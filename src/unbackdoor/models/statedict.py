@@ -287,7 +287,7 @@ def _unwrapped(content: object, what: str) -> tuple[dict[str, Tensor], str]:
     listed = sorted(
         printable(str(key))[:80] for key, value in entries.items() if _are_states(value)
     )
-    if listed or _are_states(content):
+    if listed or _are_states(cast("object", content)):
         where = f" under {listed[0]!r}" if listed else ""
         raise ContentError(
             f"{what} holds a list of state dicts{where}, of several networks that answer together; "
