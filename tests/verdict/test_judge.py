@@ -216,7 +216,7 @@ def test_a_kind_whose_weakest_triggers_suffice_is_open_whatever_other_kinds_say(
     # What would not count as a backdoor's if it were weaker leaves nothing open.
     assert ByRate()(of(*others, one(1, 0.9, "filter:15"))).verdict == "clean"
     assert ByRate()(of(*others, one(1, 0.9, "patch:6@13,13"))).verdict == "clean"
-    assert ByRate()(of(*others, one(1, 0.96, "patch:6@13,13"))).verdict == "inconclusive"
+    assert ByRate()(of(*others, one(1, 0.98, "patch:6@13,13"))).verdict == "inconclusive"
 
 
 @pytest.mark.parametrize("space", ["patch:4@0,0", "additive:16x16"])
@@ -278,7 +278,7 @@ def test_of_a_patch_in_a_corner_less_is_asked() -> None:
     """Clean networks hardly obey one there."""
     places = ("patch:4@1,26", "patch:4@28,5", "patch:4@14,0", "patch:4@14,14", "patch:4")
     rules = [thresholds_of(place, Pictures(), Thresholds()) for place in places]
-    assert [one and one.backdoored for one in rules] == [0.8, 0.8, 0.85, 0.95, 0.8]
+    assert [one and one.backdoored for one in rules] == [0.8, 0.8, 0.85, 0.97, 0.8]
     assert [one and one.clean for one in rules] == [0.5, 0.5, 0.6, 0.6, 0.5]
     assert ByRate()(evidence(0.1, 0.81, space="patch:4@1,26")).targets == [1]
     assert ByRate()(evidence(0.1, 0.81, space="patch:4@1,14")).verdict == "inconclusive"
@@ -439,7 +439,8 @@ def test_a_clear_lead_says_nothing_where_a_patch_hides_the_picture(place: str, s
     [
         # Seen in a clean network for traffic signs, whose symbols are small and in the middle.
         (0.907, 0.898, "patch:4@14,15", 0.6, (32, 0.72), "inconclusive"),
-        (0.96, 0.9, "patch:4@14,15", 0.6, (32, 0.72), "backdoored"),
+        (0.956, 0.95, "patch:4@14,14", 0.6, (32, 0.79), "inconclusive"),
+        (0.98, 0.9, "patch:4@14,15", 0.6, (32, 0.72), "backdoored"),
         # Seen in clean perceptrons and a linear classifier for digits.
         (0.945, 0.86, "patch:7x2@16,21", 0.73, (28, 0.97), "inconclusive"),
         (0.98, 0.94, "patch:6x2@5,22", 0.82, (28, 0.97), "inconclusive"),

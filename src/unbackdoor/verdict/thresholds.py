@@ -71,7 +71,7 @@ LIMITS: dict[str, Limit] = {
     "patch": Limit(
         strength=4,
         clean=0.5,
-        middle=Thresholds(backdoored=0.95, clean=0.6),
+        middle=Thresholds(backdoored=0.97, clean=0.6),
         between=Thresholds(backdoored=0.85, clean=0.6),
         words="patches up to 4×4 of 32×32 pixels at any place",
     ),
