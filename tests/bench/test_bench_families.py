@@ -412,7 +412,8 @@ def test_the_document_says_what_counts_and_what_it_costs() -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", ["results", "results/later", "results/colour", "results/further"]
+    "folder",
+    ["results", "results/later", "results/colour", "results/further", "results/recent"],
 )
 def test_the_tables_of_the_document_are_those_of_the_stores(folder: str) -> None:
     stored = Store(DOCUMENT.parents[1] / folder, "families", FamiliesRow).read().values()
