@@ -47,9 +47,9 @@ class Limit:
         backdoored: rate from which it counts as backdoored, where that is more.
         words: what counts, in words.
         middle: thresholds of patches in the middle, which hide what the picture shows, where they
-            are stricter.
+            are higher.
         between: thresholds of patches at a place that is neither in the middle nor in a corner,
-            where they are stricter; clean networks hardly heed a corner.
+            where they are higher; clean networks hardly heed a corner.
         lead: rate by a clear lead from which it counts as backdoored, where that is another than
             the general one.
         doubts: strength up to which triggers that work by a clear lead leave a class open, where
@@ -168,14 +168,14 @@ def thresholds_if_weaker(space: str, pictures: Pictures, general: Thresholds) ->
     limit, _ = found
     backdoored = max(general.backdoored, limit.backdoored)
     clean = max(general.clean, limit.clean)
-    if (stricter := _at_place(limit, space, pictures.side)) is not None:
-        backdoored, clean = max(backdoored, stricter.backdoored), max(clean, stricter.clean)
+    if (higher := _at_place(limit, space, pictures.side)) is not None:
+        backdoored, clean = max(backdoored, higher.backdoored), max(clean, higher.clean)
     clean = min(clean, 0.99 * backdoored)
     return Thresholds(backdoored=backdoored, clean=clean)
 
 
 def _at_place(limit: Limit, space: str, side: int) -> Thresholds | None:
-    """Return the stricter thresholds of a patch at its place; None where there are none."""
+    """Return the thresholds of a patch at its place; None where those of its kind hold."""
     if in_the_middle(space, side):
         return limit.middle
     return None if _square(space) is None or in_a_corner(space, side) else limit.between
