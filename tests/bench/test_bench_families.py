@@ -437,8 +437,8 @@ def limits() -> list[Line]:
         rule = next(one for one in rules if one)
         places = {"in a corner": "0,0", "between": "0,14", "in the middle": "14,14"}
         at = {
-            words_of: thresholds_of(f"{rungs[-1]}@{where}", Pictures(), Thresholds())
-            for words_of, where in places.items()
+            name: thresholds_of(f"{rungs[-1]}@{where}", Pictures(), Thresholds())
+            for name, where in places.items()
         }
         place = rungs[0].startswith("patch")
         lines.append(
@@ -448,7 +448,7 @@ def limits() -> list[Line]:
                 "counts up to": f"{limit.strength}",
                 "clean": f"{rule.clean:.0%}",
                 "backdoored": f"{rule.backdoored:.0%}",
-                **{one: words(found) if place and found else "–" for one, found in at.items()},
+                **{name: words(one) if place and one else "–" for name, one in at.items()},
             }
         )
     return lines

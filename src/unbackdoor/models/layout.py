@@ -8,6 +8,8 @@ from io import StringIO
 import torch
 from torch import Tensor, nn
 
+from unbackdoor.models.modes import evaluating
+
 
 @torch.no_grad()
 def layout_for(module: nn.Module, images: Tensor) -> torch.memory_format:
@@ -22,16 +24,12 @@ def layout_for(module: nn.Module, images: Tensor) -> torch.memory_format:
         images: two that it takes, ``(2, C, H, W)``, on its device.
 
     """
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        with redirect_stderr(StringIO()):  # where traced networks print how they failed
-            module(images.contiguous(memory_format=torch.channels_last))
-    except Exception:  # foreign code: what is wrong in either layout is said where it is run
-        module.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
-        return torch.contiguous_format
-    finally:
-        for part in training:
-            part.training = True
-    return torch.channels_last
+    with evaluating(module):
+        try:
+            module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+            with redirect_stderr(StringIO()):  # where traced networks print how they failed
+                module(images.contiguous(memory_format=torch.channels_last))
+        except Exception:  # foreign code: what is wrong in either layout is said where it is run
+            module.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
+            return torch.contiguous_format
+        return torch.channels_last

@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from unbackdoor.data import Images
 from unbackdoor.models import Frozen, freeze
+from unbackdoor.models.modes import evaluating
 from unbackdoor.repairing.settings import RepairSettings
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
@@ -108,18 +109,14 @@ class Pursuit:
 
     def _pursued(self, x: Tensor, arms: Tensor, pixels: Tensor, network: nn.Module) -> Tensor:
         """Return the logits of θ after the steps; the network is as it was before."""
-        modes = [(part, part.training) for part in network.modules()]
-        network.eval()
         wanted = torch.full((len(pixels),), self.target, device=pixels.device)
-        for _ in range(PURSUED):
-            x.requires_grad_(True)
-            with torch.enable_grad():
+        with evaluating(network), torch.enable_grad():
+            for _ in range(PURSUED):
+                x.requires_grad_(True)
                 logits = network(self.space.apply(pixels, torch.sigmoid(x), arms))
                 loss = functional.cross_entropy(logits, wanted, reduction="sum")
-            (slope,) = torch.autograd.grad(loss, x)
-            x = (x - STEP * functional.normalize(slope, p=inf)).detach()
-        for part, training in modes:
-            part.training = training
+                (slope,) = torch.autograd.grad(loss, x)
+                x = (x - STEP * functional.normalize(slope, p=inf)).detach()
         return x
 
 
