@@ -7,6 +7,7 @@ import math
 import pickle
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -411,18 +412,67 @@ def test_the_document_says_what_counts_and_what_it_costs() -> None:
     assert "<!-- table: bench families -->" in text
 
 
-@pytest.mark.parametrize(
-    "folder",
-    ["results", "results/later", "results/colour", "results/further", "results/recent"],
-)
+GROUPS = {
+    "results": "ours and the first of others",
+    "results/later": "[25 later](#networks-that-were-found-later)",
+    "results/colour": "[36 on colour pictures](#networks-on-colour-pictures)",
+    "results/further": "[32 after that](#networks-that-were-found-after-that)",
+    "results/recent": "[the newest 43](#the-newest-networks)",
+}
+"""The stores of scanned networks, and what the summary of the document calls them."""
+OUTCOMES = {
+    "one target": ("found", "found, others too", "inconclusive", "missed"),
+    "clean": ("clean", "inconclusive", "accused"),
+}
+"""What the summary counts of each group of networks, in its order."""
+
+
+@pytest.mark.parametrize("folder", GROUPS)
 def test_the_tables_of_the_document_are_those_of_the_stores(folder: str) -> None:
-    stored = Store(DOCUMENT.parents[1] / folder, "families", FamiliesRow).read().values()
-    newest = {(row.network, row.seed): row for row in stored}
+    assert markdown(table(stored(folder))) in DOCUMENT.read_text()
+
+
+def test_the_summaries_of_the_documents_are_sums_of_the_tables() -> None:
+    text = DOCUMENT.read_text()
+    sums: Counter[tuple[str, str]] = Counter()
+    for folder, name in GROUPS.items():
+        counts = outcomes(stored(folder))
+        cells = [
+            number
+            for group, kinds in OUTCOMES.items()
+            for number in (sum(counts[group].values()), *(counts[group][kind] for kind in kinds))
+        ]
+        assert f"| {name} | {' | '.join(map(str, cells))} |" in text
+        sums.update((group, kind) for group in OUTCOMES for kind in counts[group].elements())
+    readme = " ".join((DOCUMENT.parents[1] / "README.md").read_text().split())
+    attacked, clean = ([sums[group, kind] for kind in OUTCOMES[group]] for group in OUTCOMES)
+    assert f"of {sum(attacked)} with one target that works {attacked[0]} are found alone" in readme
+    assert (
+        f"of {sum(clean)} without a backdoor {clean[0]} are called clean, {clean[1]} are" in readme
+    )
+    assert attacked[3] == 0
+    assert "none is called clean" in readme
+
+
+def stored(folder: str) -> list[FamiliesRow]:
+    """Return the newest row of each scan in a store, judged by today's limits."""
+    rows = Store(DOCUMENT.parents[1] / folder, "families", FamiliesRow).read().values()
+    newest = {(row.network, row.seed): row for row in rows}
     names = [recipe.name for recipe in RECIPES]
-    names += [row.network for row in stored if row.network not in names]
+    names += [row.network for row in rows if row.network not in names]
     order = sorted(newest, key=lambda key: (names.index(key[0]), key[1]))
-    if rows := [judged(newest[key], ByRate()) for key in order]:
-        assert markdown(table(rows)) in DOCUMENT.read_text()
+    return [judged(newest[key], ByRate()) for key in order]
+
+
+def outcomes(rows: Sequence[FamiliesRow]) -> dict[str, Counter[str]]:
+    """Return how many networks of each group have which verdict, the worst of their seeds."""
+    last = [line for line in table(rows) if line["network"].startswith("**")]
+    counts: dict[str, Counter[str]] = {}
+    for line in last:
+        group, said = line["network"].strip("*").split(": ")[0], line["worst of the seeds"]
+        parts = re.findall(r"(\d+) (\D+?)(?=, \d|$)", said.split(";")[0])
+        counts[group] = Counter({kind: int(number) for number, kind in parts})
+    return counts
 
 
 def limits() -> list[Line]:
