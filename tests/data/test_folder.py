@@ -203,16 +203,60 @@ def test_names_match_the_labels_in_any_form_of_unicode(pictures: Path) -> None:
         folder.read(pictures)
 
 
-def test_parts_of_a_data_set_are_no_classes(pictures: Path, tmp_path: Path) -> None:
-    whole = tmp_path / "whole"
-    for part in ("train", "val"):
+@pytest.mark.parametrize(
+    "parts", [("train", "val"), ("training_set", "test_set"), ("Test1", "dev")]
+)
+@pytest.mark.parametrize("beside", [None, "desktop.ini"])
+def test_parts_of_a_data_set_are_no_classes(
+    parts: tuple[str, str], beside: str | None, pictures: Path, tmp_path: Path
+) -> None:
+    whole = tmp_path / "the whole"
+    for part in parts:
         for name in COLOURS:
             shutil.copytree(pictures / name, whole / part / name)
-    with pytest.raises(ContentError, match=r"parts of a data set \(train, val\)") as error:
+        if beside:
+            (whole / part / beside).touch()
+    listed = ", ".join(sorted(parts))
+    with pytest.raises(ContentError, match=rf"parts of a data set \({listed}\)") as error:
         folder.read(whole)
-    named = str(error.value).rsplit("--data ", 1)[1].rstrip(".")
+    (named,) = shlex.split(str(error.value).rsplit("--data ", 1)[1].rstrip("."))
     assert folder.read(Path(named)).classes == ("ape", "cat")
-    assert named.endswith("val")
+    assert not Path(named).name.startswith("train")
+    assert folder.read(whole, absent=True).classes == tuple(sorted(parts))  # named in --labels
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("images", "masks"), ("Train", "Meta")])
+def test_parts_without_classes_in_them_are_none_either(
+    names: tuple[str, str], pictures: Path
+) -> None:
+    for name, new in zip(COLOURS, names, strict=True):
+        (pictures / name).rename(pictures / new)
+    with pytest.raises(ContentError, match="no folder in them says a class"):
+        folder.read(pictures)
+
+
+def test_one_class_may_be_called_like_a_part(pictures: Path) -> None:
+    (pictures / "cat").rename(pictures / "train")
+    assert folder.read(pictures).classes == ("ape", "train")
+
+
+def test_a_folder_around_the_classes_names_the_one_that_has_them(
+    pictures: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(pictures, tmp_path / "a b" / "set")
+    with pytest.raises(ContentError, match="has one folder, set, which has others") as error:
+        folder.read(tmp_path / "a b")
+    (named,) = shlex.split(str(error.value).rsplit("--data ", 1)[1].rstrip("."))
+    assert folder.read(Path(named)).classes == ("ape", "cat")
+
+
+def test_a_table_beside_one_folder_is_named(pictures: Path) -> None:
+    shutil.rmtree(pictures / "cat")
+    with pytest.raises(ContentError, match="of one class alone, ape; expected a folder for each"):
+        folder.read(pictures)
+    (pictures / "labels.csv").touch()
+    with pytest.raises(ContentError, match=r"a table beside it; .* --data .*labels\.csv\."):
+        folder.read(pictures)
 
 
 def test_the_remedy_for_links_works(pictures: Path, tmp_path: Path) -> None:

@@ -382,7 +382,84 @@ def test_a_tar_of_a_folder_per_class(tmp_path: Path) -> None:
     members |= {"set/readme.txt": b"x", "set/.DS_Store": b"x"}
     images = everything(tar_of(tmp_path / "set.tar", members))
     assert images.classes == ("a", "b")
-    assert images.intake == Intake(read=8, passed_over={".txt": 1, "hidden": 1})
+    assert images.intake == Intake(read=8, passed_over={"beside the classes": 1, "hidden": 1})
+
+
+def test_a_tar_has_the_classes_of_the_folder_that_it_was_made_of(tmp_path: Path) -> None:
+    """The outermost folders are the classes, in alphabetical order, and content counts."""
+    names = ["10/day1/a.png", "2/day1/b", "9/day2/c.dat", "9/d.png"]
+    members = {name: png(PIXELS[at]) for at, name in enumerate(names)}
+    for name, content in members.items():
+        path = tmp_path / "set" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    packed = {f"./set/{name}": content for name, content in members.items()}
+    for images in (everything(tmp_path / "set"), everything(tar_of(tmp_path / "s.tar", packed))):
+        assert images.classes == ("10", "2", "9")
+        assert images.labels.tolist() == [0, 1, 2, 2]
+    packed["set/west/a.heic"] = b"x"
+    with pytest.raises(ContentError, match=r"1 of the 4 class folders .* no picture .*: west;"):
+        everything(tar_of(tmp_path / "s.tar", packed))
+
+
+def test_what_a_tar_has_twice_is_counted(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        for name, at in (("a/1.png", 0), ("b/1.png", 1), ("a/1.png", 2)):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content := png(PIXELS[at]))
+            tar.addfile(entry, io.BytesIO(content))
+    images = everything(tmp_path / "set.tar")
+    assert images.intake == Intake(read=2, passed_over={"another of the same name": 1})
+
+
+def test_parts_in_a_tar_are_no_classes(tmp_path: Path) -> None:
+    members = {
+        f"set/{part}/{name}/1.png": png(PIXELS[0]) for part in ("test", "train") for name in "ab"
+    }
+    tar = tar_of(tmp_path / "the set.tar", members)
+    with pytest.raises(ContentError, match=r"parts of a data set \(test, train\)") as error:
+        data.load(str(tar))
+    command, _, named = re.split(" with |, and name|--data ", str(error.value).rstrip("."))[1:4]
+    subprocess.run(["sh", "-c", command], check=True)
+    assert everything(Path(shlex.split(named)[0])).classes == ("a", "b")
+
+
+def test_a_sample_with_several_pictures_is_refused(tmp_path: Path) -> None:
+    """A mask is no picture of the class."""
+    members: dict[str, bytes] = {}
+    for at in range(8):
+        members |= {f"{at}.png": png(PIXELS[at]), f"{at}.mask.png": png(PIXELS[9])}
+        members |= {f"{at}.cls": b"%d" % (at % 2)}
+    tar = tar_of(tmp_path / "the set.tar", members)
+    with pytest.raises(ContentError, match=r"8 samples .* 0\.png and 0\.mask\.png") as error:
+        data.load(str(tar))
+    command, named = re.split("such as with |, and name ", str(error.value).rstrip("."))[1:]
+    subprocess.run(["sh", "-c", command], check=True)
+    images = everything(Path(shlex.split(named)[0]))
+    read = zip(images.pixels.permute(0, 2, 3, 1).numpy(), images.labels.tolist(), strict=True)
+    labels = {pixels.tobytes(): label for pixels, label in read}
+    assert labels == {PIXELS[at].tobytes(): at % 2 for at in range(8)}
+
+
+@pytest.mark.parametrize("silent", ["", "nan", "-1", "None", "-2.0"])
+def test_a_label_that_says_no_class_makes_none(silent: str, tmp_path: Path) -> None:
+    path = as_csv(tmp_path)
+    for at in range(3, len(LABELS), 3):
+        text = path.read_text(encoding="utf-8-sig").replace(
+            f"0;all/{at}.png", f"{silent};all/{at}.png"
+        )
+        path.write_text(text)
+    with pytest.raises(ContentError, match=r"7 (of 24 labels|rows) .*fill"):
+        data.load(str(path))
+
+
+def test_whole_numbers_are_indices_however_they_are_written(tmp_path: Path) -> None:
+    """Programs for tables write 10.0 where a cell of the column is empty."""
+    path = as_csv(tmp_path)
+    rows = path.read_text(encoding="utf-8-sig").splitlines()[1:]
+    more = [f"{at}.0;{row.split(';')[1]}" for at, row in enumerate(rows)]
+    path.write_text("\n".join(["label;path", *more]))
+    assert everything(path).labels.tolist() == [*range(24)]
 
 
 def test_sparse_and_lying_files_are_refused_before_they_are_read(tmp_path: Path) -> None:

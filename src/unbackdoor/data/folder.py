@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import torch
 
+from unbackdoor.data.classes import BESIDE, parts_among
 from unbackdoor.data.conversions import saved_otherwise
 from unbackdoor.data.gather import Encoded, gather, listed
 from unbackdoor.data.hidden import HIDDEN, is_hidden
@@ -20,9 +21,8 @@ from unbackdoor.data.labelling import as_text
 from unbackdoor.errors import ContentError, printable
 from unbackdoor.runtime.pictures import FORMATS, SUFFIXES, Allowance
 
-BESIDE = "beside the classes"
-PARTS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "eval"})
-"""Names of the parts of a data set, each of which has a folder per class."""
+TABLES = (".csv", ".tsv")
+"""Files beside pictures that may say their classes."""
 
 
 def read(folder: Path, size: int | None = None, *, absent: bool = False) -> Images:
@@ -46,7 +46,7 @@ def read(folder: Path, size: int | None = None, *, absent: bool = False) -> Imag
     passed = Counter(
         HIDDEN if is_hidden(path.name) else BESIDE for path in top if path.name not in classes
     )
-    _check_names(folder, classes)
+    _check_names(folder, classes, absent=absent)
     allowance, pictures = Allowance(), list[Encoded]()
     files: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for label, name in enumerate(classes):
@@ -74,6 +74,11 @@ def read(folder: Path, size: int | None = None, *, absent: bool = False) -> Imag
         )
     counts = torch.bincount(images.labels, minlength=len(classes))
     empty = [label for label in range(len(classes)) if not counts[label]]
+    if len(classes) == 1 and not absent:
+        raise ContentError(
+            f"--data: {folder} has pictures of one class alone, {classes[0]}; expected a folder "
+            f"for each of at least two."
+        )
     if empty and not absent:
         raise ContentError(_empty(folder, classes, {label: files[label] for label in empty}))
     return images
@@ -121,20 +126,17 @@ def _open(path: Path, allowance: Allowance) -> BinaryIO:
     return path.open("rb")
 
 
-def _check_names(folder: Path, classes: Sequence[str]) -> None:
-    """Raise where folders are parts of a data set, or two have one name.
+def _check_names(folder: Path, classes: Sequence[str], *, absent: bool) -> None:
+    """Raise where folders are no classes, or two have one name.
 
     Raises:
-        ContentError: they are or have.
+        ContentError: they are parts of a data set, there is one alone, or two have one name.
 
     """
-    parts = [folder / name for name in classes if name.lower() in PARTS]
-    if parts and len(parts) == len(classes) and all(map(_divided, parts)):
-        raise ContentError(
-            f"--data: the folders of {folder} are parts of a data set ({', '.join(classes)}), each "
-            f"with a folder per class; name one part that the network was not trained on, such as "
-            f"--data {min(parts, key=lambda part: part.name.lower().startswith('train'))}."
-        )
+    if not absent and (parts := parts_among(classes)):
+        raise ContentError(_parts(folder, [folder / name for name in parts]))
+    if not absent and len(classes) == 1 and (other := _other(folder, folder / classes[0])):
+        raise ContentError(other)
     seen: dict[str, str] = {}
     for name in classes:
         if (other := seen.setdefault(unicodedata.normalize("NFC", name), name)) != name:
@@ -144,22 +146,57 @@ def _check_names(folder: Path, classes: Sequence[str]) -> None:
             )
 
 
-def _divided(part: Path) -> bool:
-    """Return whether a folder has folders in it and no files."""
-    inside = [path for path in part.iterdir() if not is_hidden(path.name)]
-    return bool(inside) and all(path.is_dir() for path in inside)
+def _parts(folder: Path, parts: Sequence[Path]) -> str:
+    """Return the sentence about folders that are parts of a data set."""
+    divided = [part for part in parts if _folders(part)]
+    if divided:
+        one = min(divided, key=lambda part: part.name.lower().startswith("train"))
+        remedy = (
+            f"each with a folder per class; name one part that the network was not trained on, "
+            f"such as --data {_quoted(one)}"
+        )
+    else:
+        remedy = (
+            "and no folder in them says a class; sort the pictures of one part into a folder per "
+            "class, or name a table with the columns path and label (.csv)"
+        )
+    names = ", ".join(part.name for part in parts)
+    return f"--data: the folders of {folder} are parts of a data set ({names}), {remedy}."
+
+
+def _other(folder: Path, only: Path) -> str | None:
+    """Return what is meant where a folder has one folder in it; None where that is a class."""
+    if tables := [path for path in sorted(folder.iterdir()) if path.suffix.lower() in TABLES]:
+        return (
+            f"--data: {folder} has one folder, {only.name}, and a table beside it; where the table "
+            f"says the classes, name it: --data {_quoted(tables[0])}."
+        )
+    if len(_folders(only)) > 1:
+        return (
+            f"--data: {folder} has one folder, {only.name}, which has others in it; name the one "
+            f"that has a folder per class: --data {_quoted(only)}."
+        )
+    return None
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder."""
+    return [path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name)]
+
+
+def _quoted(path: Path) -> str:
+    return printable(shlex.quote(str(path)))
 
 
 def _empty(folder: Path, classes: Sequence[str], files: Mapping[int, Counter[str]]) -> str:
     told = [f"{classes[label]} ({_told(found)})" for label, found in files.items()]
     suffixes = {suffix for found in files.values() for suffix in found}
-    remedy = saved_otherwise(suffixes, printable(shlex.quote(str(folder))))
+    remedy = f"{saved_otherwise(suffixes, _quoted(folder))}, or " if suffixes else ""
     return (
         f"--data: {len(told)} of the {len(classes)} class folders in {folder} "
         f"{'have' if len(told) > 1 else 'has'} no picture that is read: "
-        f"{listed(told)}; {remedy}, or remove a folder that is "
-        f"no class, or say the index of each class with --labels, which lets classes be without "
-        f"pictures."
+        f"{listed(told)}; {remedy}remove a folder that is no class, or say the index of each class "
+        f"with --labels, which lets classes be without pictures."
     )
 
 

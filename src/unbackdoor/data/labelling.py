@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,9 +14,14 @@ from unbackdoor.errors import ContentError
 MOST_CLASSES = 100_000
 LABELS = (
     *("label", "labels", "class", "cls", "target", "category", "class_name", "class_id"),
+    "classid",
     "fine_label",
 )
 """Names of what holds labels, in a table or an object, in the order in which they are tried."""
+NUMBER = re.compile(r"-?\d{1,9}(\.0*)?")
+"""A class index as text; programs for tables write 3.0 where a cell of the column is empty."""
+NONE, AMONG_NUMBERS = {"", "nan", "<na>"}, {"none", "null", "na", "n/a", "-", "?"}
+"""Words that stand for no label; the latter only where all others are numbers."""
 
 
 def labelled(
@@ -25,17 +31,17 @@ def labelled(
 
     Args:
         given: for each picture the index of its class, its name, or a one-hot row. Names are
-            numbered in alphabetical order, unless all of them are numbers.
+            numbered in alphabetical order, unless all of them are whole numbers.
         what: the file that they come from, in sentences.
         names: of the classes, by index, where the file has them.
 
     Raises:
-        ContentError: they are neither.
+        ContentError: they are neither, or some say no class.
 
     Example:
         >>> labelled(["dog", "cat", "dog"], "x.csv")
         ([1, 0, 1], ('cat', 'dog'))
-        >>> labelled(["2", "0"], "x.csv")
+        >>> labelled(["2", "0.0"], "x.csv")
         ([2, 0], ('0', '1', '2'))
 
     """
@@ -51,11 +57,12 @@ def labelled(
         raise ContentError(_expected(what, f"labels of shape {values.shape}"))
     if values.dtype.kind in "US":
         texts = [as_text(value) for value in values.tolist()]
-        if not all(text.isascii() and text.isdigit() and len(text) < 10 for text in texts):
+        _check_said(texts, what)
+        if not all(map(_is_number, texts)):
             classes = tuple(sorted(set(texts)))
             index = {name: at for at, name in enumerate(classes)}
             return [index[text] for text in texts], classes
-        values = np.array([int(text) for text in texts], dtype=np.int64)
+        values = np.array([int(float(text)) for text in texts], dtype=np.int64)
     if values.dtype.kind not in "biuf":
         raise ContentError(_expected(what, f"labels of type {values.dtype}"))
     least, most = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
@@ -70,6 +77,29 @@ def as_text(value: str | bytes) -> str:
     """Return a name in which bytes that are no text, which a result cannot hold, are replaced."""
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
     return text.encode("utf-8", "replace").decode()
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and NUMBER.fullmatch(text) is not None
+
+
+def _check_said(texts: Sequence[str], what: str) -> None:
+    """Raise where a label says no class: such rows would become a class, and move all others.
+
+    Raises:
+        ContentError: there are such labels.
+
+    """
+    words = {text for text in texts if not _is_number(text)}
+    silent = {word for word in words if word.lower() in NONE}
+    if len(words) < len(set(texts)) and {word.lower() for word in words} <= NONE | AMONG_NUMBERS:
+        silent = words | {text for text in texts if text.startswith("-")}
+    if silent:
+        count = sum(text in silent for text in texts)
+        raise ContentError(
+            f"--data: {count:,} of {len(texts):,} labels in {what} say no class "
+            f"({', '.join(map(repr, sorted(silent)[:5]))}); fill them, or remove their pictures."
+        )
 
 
 def _expected(what: str, came: str) -> str:
