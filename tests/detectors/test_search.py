@@ -19,7 +19,7 @@ from unbackdoor.detectors.search import ArmSearch
 from unbackdoor.detectors.search import _evidence as evidence_of  # pyright: ignore
 from unbackdoor.detectors.settings import FEW, BanditSettings, Round
 from unbackdoor.detectors.steps import Steps
-from unbackdoor.detectors.trails import Findings, Measure, Trail
+from unbackdoor.detectors.trails import Findings, Measure, Trail, is_certain
 from unbackdoor.detectors.walks import OVERLOOKED, SpaceSearch
 from unbackdoor.mesa.settings import SwiftSettings
 from unbackdoor.models import freeze
@@ -234,10 +234,28 @@ def test_a_class_for_which_something_rose_gets_a_search_of_its_own() -> None:
     search, white = search_of("patch:6", toys.corner), torch.ones(108)
     rose = Trail(goal=[toys.GREEN] * 3, spaces=["patch:6@26,26"], thetas=[white], success=[0.6])
     assert search.rose([rose]) == [toys.GREEN]
-    (walk,) = search.again([toys.GREEN])
+    (walk,) = search.again([toys.GREEN], [rose])
     assert walk.target == toys.GREEN
     assert walk.spaces[-1] == "patch:1@{},{}".format(*toys.PIXEL)
     assert not search.rose([replace(rose, spaces=["patch:6"])])  # it has no place
+
+
+def test_a_class_that_rose_in_the_middle_alone_is_searched_everywhere_else() -> None:
+    """There a patch hides the picture, so that clean networks obey it too."""
+    search, white = search_of("patch:6", toys.corner), torch.ones(108)
+    middle = Trail(
+        goal=[toys.GREEN] * 3,
+        spaces=["patch:6@13,13", "patch:5@13,14", "patch:4@14,14"],
+        thetas=[white, white[:75], white[:48]],
+        success=[1.0, 1.0, 1.0],
+    )
+    assert not is_certain([middle], toys.pictures().defend.shape)
+    assert search.rose([middle]) == [toys.GREEN]
+    (walk,) = search.again([toys.GREEN], [middle])
+    assert walk.spaces[-1] == "patch:1@{},{}".format(*toys.PIXEL)
+    beside = replace(middle, spaces=["patch:6@0,13", "patch:5@0,14", "patch:4@0,14"])
+    assert is_certain([middle, beside], toys.pictures().defend.shape)
+    assert not search.rose([middle, beside])
 
 
 def test_a_search_of_its_own_that_the_time_does_not_allow_is_told() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +25,7 @@ from unbackdoor.repairing.settings import GUARD, Attempt, RepairSettings
 from unbackdoor.report.words import in_vain
 from unbackdoor.results import Assumption, RepairResult, ScanResult, verdict
 from unbackdoor.rng import stream
+from unbackdoor.runtime.journal import FORGETFUL, Journal, opened
 from unbackdoor.runtime.work import Work
 from unbackdoor.scanning import Described, scan
 from unbackdoor.scanning.settings import FIRST_SHARE, PLAIN
@@ -143,37 +146,64 @@ def test_the_planted_trigger_is_unlearnt_and_the_control_keeps_it(
     assert verdict(result) == "clean"
 
 
-def test_what_the_scan_after_a_repair_still_finds_is_unlearnt_in_another_round(
-    network: nn.Sequential, planted: Planted, found: ScanResult
-) -> None:
-    first, reserve = api._split(*pictures(), None).divide(FIRST_SHARE)
-    another = Lesson(SPACE, always(torch.full((12,), 0.5)))
-    assumed = Assumption(basis="found", sentence="It is grey.", targets=[1])
-    settings = RepairSettings(
-        training=TrainingSettings(epochs=12, batch_size=32, learning_rate=0.05, shift=0)
-    )
+@dataclass(frozen=True)
+class Rounds:
+    """A repair that begins with a trigger which is not the planted one.
 
-    def repaired(rounds: int) -> tuple[float, RepairResult]:
-        module, result = repairing.repair(
-            network,
-            Plan(found=found, assumed=assumed, charges=(Charge(1, another),)),
+    Args:
+        network: to repair.
+        found: the scan.
+
+    """
+
+    network: nn.Module
+    found: ScanResult
+
+    @property
+    def assumed(self) -> Assumption:
+        return Assumption(basis="found", sentence="It is grey.", targets=[1])
+
+    def repaired(self, rounds: int, journal: Journal = FORGETFUL) -> tuple[nn.Module, RepairResult]:
+        first, reserve = api._split(*pictures(), None).divide(FIRST_SHARE)
+        another = Lesson(SPACE, always(torch.full((12,), 0.5)))
+        settings = RepairSettings(
+            training=TrainingSettings(epochs=12, batch_size=32, learning_rate=0.05, shift=0)
+        )
+        return repairing.repair(
+            self.network,
+            Plan(found=self.found, assumed=self.assumed, charges=(Charge(1, another),)),
             repairing.Parts(first, reserve),
             How(unlearning=settings, guard=replace(GUARD, rounds=rounds), scanning=SCANNING),
             repairing.Controls(),
-            Work(seed=0),
+            Work(seed=0, journal=journal),
         )
+
+
+@pytest.fixture(scope="module")
+def rounds(network: nn.Sequential, found: ScanResult) -> Rounds:
+    return Rounds(network, found)
+
+
+@pytest.fixture(scope="module")
+def after_more(rounds: Rounds) -> tuple[nn.Module, RepairResult]:
+    return rounds.repaired(3)
+
+
+def test_what_the_scan_after_a_repair_still_finds_is_unlearnt_in_another_round(
+    rounds: Rounds, planted: Planted, after_more: tuple[nn.Module, RepairResult]
+) -> None:
+    module, once = rounds.repaired(1)
+    left = rate(module, planted)
+    for result in (once, after_more[1]):
         assert result.guard is not None
         assert result.guard.outcome == "kept"
         assert result.assumed is not None
         assert result.assumed.targets == [1]
-        return rate(module, planted), result
-
-    left, once = repaired(1)
     assert left > 0.5
     assert verdict(once) == "backdoored"
-    assert once.assumed == assumed
-    less, again = repaired(3)
-    assert less < left
+    assert once.assumed == rounds.assumed
+    module, again = after_more
+    assert rate(module, planted) < left
     assert again.rescan is not None
     assert again.rescan.verdict == "clean"
     assert again.assumed is not None
@@ -182,10 +212,42 @@ def test_what_the_scan_after_a_repair_still_finds_is_unlearnt_in_another_round(
     assert not once.not_taken
     (first_round,) = again.not_taken
     assert once.rescan is not None
-    assert (first_round.assumed, first_round.guard) == (assumed, once.guard)
+    assert (first_round.assumed, first_round.guard) == (rounds.assumed, once.guard)
     assert first_round.rescan is not None
     assert first_round.rescan.reason == once.rescan.reason
-    assert len({found.seed, first_round.rescan.seed, again.rescan.seed}) == 3
+    assert len({rounds.found.seed, first_round.rescan.seed, again.rescan.seed}) == 3
+
+
+def test_a_repair_that_is_interrupted_in_its_second_round_goes_on_to_the_bit(
+    rounds: Rounds,
+    after_more: tuple[nn.Module, RepairResult],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write, kept, stops = Journal.write, Counter[str](), [9, 20]
+
+    def interrupted(journal: Journal, name: str, value: object) -> None:
+        write(journal, name, value)
+        kept[journal._prefix.partition(".")[0]] += 1
+        if stops and kept["round 2"] == stops[0]:
+            del stops[0]
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Journal, "write", interrupted)
+    while stops:
+        with pytest.raises(KeyboardInterrupt), opened(tmp_path, "repair") as journal:
+            rounds.repaired(3, journal)
+    with opened(tmp_path, "repair") as journal:
+        module, result = rounds.repaired(3, journal)
+    whole, wanted = after_more
+    before, after = whole.state_dict(), module.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert result.image_passes == wanted.image_passes
+    assert (result.guard, result.assumed) == (wanted.guard, wanted.assumed)
+    assert result.rescan is not None
+    assert wanted.rescan is not None
+    assert result.rescan.classes == wanted.rescan.classes
+    assert len(result.not_taken) == len(wanted.not_taken)
 
 
 def test_a_further_round_that_comes_to_nothing_leaves_what_there_was(

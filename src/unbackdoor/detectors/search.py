@@ -18,8 +18,8 @@ from unbackdoor.detectors.evidence import ClassEvidence, Evidence
 from unbackdoor.detectors.objective import temperature
 from unbackdoor.detectors.settings import BANDIT, BanditSettings
 from unbackdoor.detectors.steps import Steps
-from unbackdoor.detectors.trails import Findings, Measure, Trail
-from unbackdoor.detectors.walks import SpaceSearch, is_certain
+from unbackdoor.detectors.trails import Findings, Measure, Trail, is_certain
+from unbackdoor.detectors.walks import SpaceSearch
 from unbackdoor.models import Frozen
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
@@ -57,7 +57,7 @@ class ArmSearch:
                 if found and work.late:
                     break
                 search = SpaceSearch(self.settings, model, images.defend, space, scale, work.seed)
-                if is_certain(trail for one in found for trail in one.trails):
+                if is_certain((way for one in found for way in one.trails), images.defend.shape):
                     search.do_less()
                 found.append(steps.keep(space.name, Findings, search.findings, [search.generator]))
                 searches.append(search)
@@ -137,7 +137,7 @@ def _evidence(
         classes = "a class" if len(rose) == 1 else f"{len(rose)} classes"
         left.append(f"{name} towards {classes} for which something rose")
     elif rose:
-        again = steps.keep(f"{name}, again", list[Trail], lambda: search.again(rose), drawn)
+        again = steps.keep(f"{name}, again", list[Trail], lambda: search.again(rose, walks), drawn)
         walks += [trail for trail in again if trail.success[0] >= promising]
     walked = {trail.kind for trail in walks}
     for trail, one in zip(found.best, best, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,10 +13,15 @@ from unbackdoor.detectors.detector import HeldBack
 from unbackdoor.detectors.evidence import ClassEvidence, Place
 from unbackdoor.detectors.settings import FEW, BanditSettings
 from unbackdoor.models import Frozen
+from unbackdoor.triggers.family import Shape
+from unbackdoor.triggers.fixed import At
 from unbackdoor.triggers.registry import parse_space, strength_of
 
 HOPELESS = 0.5
 """Share of a promising rate that a trigger has to reach on a few images to be tried on more."""
+CERTAIN, STEPS = 0.95, 2
+"""Success rate above which more work on a survivor would show nothing new; and after so many steps
+to weaker triggers, other spaces get less work."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +55,11 @@ class Trail:
             (strength_of(space) / first for space, rate in rates if rate >= enough), default=1
         )
 
+    def hides(self, shape: Shape, step: int = 0) -> bool:
+        """Return whether the trigger of a step lies in the middle of pictures ``(C, H, W)``."""
+        space = parse_space(self.spaces[step])
+        return isinstance(space, At) and bool(space.hides(space.arms(shape), shape))
+
     def beyond_the_first(self) -> Trail:
         """Return the walk without the trigger it began with."""
         later = slice(1, None)
@@ -80,6 +90,17 @@ class Findings:
     best: list[Trail]
     trails: list[Trail]
     places: list[Place]
+
+
+def is_certain(trails: Iterable[Trail], shape: Shape) -> bool:
+    """Return whether triggers of a walk suffice even after two steps to weaker ones.
+
+    Those in the middle of the picture leave a doubt: clean networks obey patches there.
+    """
+    return any(
+        len(one.success) > STEPS and one.success[STEPS] >= CERTAIN and not one.hides(shape, STEPS)
+        for one in trails
+    )
 
 
 class Measure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -13,7 +13,7 @@ from unbackdoor.detectors import maps
 from unbackdoor.detectors.arms import ANYWHERE, Arms, Bandit, choices
 from unbackdoor.detectors.evidence import ClassEvidence, Place
 from unbackdoor.detectors.settings import BanditSettings, Round
-from unbackdoor.detectors.trails import Findings, Trail
+from unbackdoor.detectors.trails import CERTAIN, Findings, Trail, is_certain
 from unbackdoor.models import Frozen
 from unbackdoor.rng import stream
 from unbackdoor.triggers.family import Space
@@ -29,14 +29,6 @@ HINTS, ROUNDS, FEWER = 3, 3, 6
 arms go on from one to the next."""
 HALF = 0.5
 """Strength, as a share of that where a walk began, at which one walk of a class is enough."""
-CERTAIN, STEPS = 0.95, 2
-"""Success rate above which more work on a survivor would show nothing new; and after so many steps
-to weaker triggers, other spaces get less work."""
-
-
-def is_certain(trails: Iterable[Trail]) -> bool:
-    """Return whether triggers of a walk suffice even after two steps to weaker ones."""
-    return any(len(one.success) > STEPS and one.success[STEPS] >= CERTAIN for one in trails)
 
 
 class SpaceSearch:
@@ -72,7 +64,7 @@ class SpaceSearch:
         classes = torch.arange(len(self.images.classes))
         bandit = self._bandit(self.space)
         for choice in reversed(choices(self.space, self.images.shape, self.settings.starts)):
-            if is_certain(found.trails):
+            if is_certain(found.trails, self.images.shape):
                 self.do_less()
             played = self._played(bandit, classes, choice)
             found.best.extend(self._best(played))
@@ -155,34 +147,54 @@ class SpaceSearch:
 
         The arms of all classes share the work. Of a trigger that works at several places, or is
         larger than what counts, a bandit may then find a place at which it works but half of the
-        time, where no weaker one suffices. Where triggers leave no doubt about another class, none
-        gets a search of its own, nor where a look at usual triggers has tried every place.
+        time, where no weaker one suffices, or only places in the middle, where clean networks obey
+        patches too. Where triggers leave no doubt about another class, none gets a search of its
+        own, nor where a look at usual triggers has tried every place.
+
+        Suspects get one all the same.
 
         Args:
             walks: of this space.
 
         """
-        usual, _ = self.space.library(self.images.shape)
-        if not self.space.moves or len(usual) or self._less or is_certain(walks):
+        shape = self.images.shape
+        usual, _ = self.space.library(shape)
+        if not self.space.moves or len(usual):
             return []
+        suspects = list(self.settings.suspects)
+        if self._less or is_certain(walks, shape):
+            return suspects
         rates: dict[int, float] = {}
+        settled: set[int] = {*suspects}
         for trail in walks:
             if "@" in trail.spaces[0]:
-                suffices = trail.least(self.settings.enough) < 1
-                rate = 1.0 if suffices else trail.success[0]
-                rates[trail.target] = max(rate, rates.get(trail.target, 0.0))
-        rose = sorted((one for one in rates if rates[one] < 1), key=lambda one: -rates[one])
-        return rose[:HINTS]
+                rates[trail.target] = max(trail.success[0], rates.get(trail.target, 0.0))
+                if trail.least(self.settings.enough) < 1 and not trail.hides(shape):
+                    settled.add(trail.target)
+        rose = sorted(rates.keys() - settled, key=lambda one: (-rates[one], one))
+        return [*suspects, *rose[:HINTS]]
 
-    def again(self, rose: Sequence[int]) -> list[Trail]:
-        """Return the walk of each class after a search among all places, with half of the work."""
+    def again(self, rose: Sequence[int], walks: Sequence[Trail]) -> list[Trail]:
+        """Return the walk of each class after a search among all places, with half of the work.
+
+        A class that rose in the middle is searched everywhere else.
+
+        Args:
+            rose: the classes.
+            walks: of this space so far.
+
+        """
         rounds = [
             replace(one, arms=max(1, one.arms // FEWER), passes=one.passes // 2, rises=None)
             for one in self.settings.rounds[:ROUNDS]
         ]
-        places, bandit = self.space.coarse_arms(self.images.shape), self._bandit(self.space)
+        shape, bandit = self.images.shape, self._bandit(self.space)
+        every = self.space.coarse_arms(shape)
+        elsewhere = every[~self.space.hides(every, shape)]
+        hidden = {trail.target for trail in walks if trail.hides(shape)}
         trails: list[Trail] = []
         for target in rose:
+            places = elsewhere if target in hidden else every
             arms = bandit.start(torch.full((len(places),), target), places)
             arms, success = self._deepened(bandit, bandit.halve(arms, rounds)[-1])
             best = max(range(len(arms)), key=success.__getitem__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import torch
@@ -256,7 +256,7 @@ class _Unlearner:
                 break
         again: ScanResult | None = None
         if told.outcome in {"kept", "unsure"}:
-            again = _scanned_again(chosen.network, plan.found, images, how, work, number)
+            again = _scanned_again(chosen.network, plan, images, how, work, number)
         passes += chosen.passes + (again.image_passes if again else 0)
         return _Round(
             plan=plan, unlearning=unlearning, chosen=chosen, guard=told, again=again, passes=passes
@@ -342,16 +342,22 @@ def _table(
 
 
 def _scanned_again(
-    network: nn.Module, found: ScanResult, images: Parts, how: How, work: Work, number: int
+    network: nn.Module, plan: Plan, images: Parts, how: How, work: Work, number: int
 ) -> ScanResult:
-    """Scan with a seed that neither the first scan nor that of another round has."""
+    """Scan with a seed that neither the first scan nor that of another round has.
+
+    The classes whose triggers were unlearnt are suspects: of what was planted, the scan may have
+    found a part only, and what is left of it is what must not be missed.
+    """
     further = (number,) if number else ()
     seed = int(stream(work.seed, "repair", "rescan", *further).initial_seed() % 2**31)
+    suspects = tuple(sorted({charge.target for charge in plan.charges if not charge.goal}))
+    bandit = replace(how.scanning.bandit, suspects=suspects)
     return scan(
-        Described(model=freeze(network), path="", sha256="", arch=found.model.arch),
+        Described(model=freeze(network), path="", sha256="", arch=plan.found.model.arch),
         images.reserve,
-        found.space,
-        how.scanning,
+        plan.found.space,
+        replace(how.scanning, bandit=bandit),
         work.within("rescan", seed),
         terms=how.terms,
     )
