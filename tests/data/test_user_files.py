@@ -462,6 +462,76 @@ def test_whole_numbers_are_indices_however_they_are_written(tmp_path: Path) -> N
     assert everything(path).labels.tolist() == [*range(24)]
 
 
+def rewritten(path: Path, head: str, row: Callable[[int], str]) -> Path:
+    """A table of the same pictures with other columns."""
+    as_csv(path.parent)
+    path.write_text("\n".join([head, *map(row, range(len(LABELS)))]))
+    return path
+
+
+def test_a_column_for_each_class_says_the_class(tmp_path: Path) -> None:
+    ones = ("1.0,0.0,0.0", "0.0,1.0,0.0", "0.0,0.0,1.0")
+    path = rewritten(
+        tmp_path / "a.csv", "image,MEL,NV,BCC", lambda at: f"all/{at}.png,{ones[LABELS[at]]}"
+    )
+    images = everything(path)
+    assert same(images)
+    assert images.classes == ("MEL", "NV", "BCC")
+
+
+def test_a_class_column_of_traffic_signs_is_known(tmp_path: Path) -> None:
+    path = rewritten(
+        tmp_path / "a.csv", "Filename;Roi.X1;ClassId", lambda at: f"all/{at}.png;1;{LABELS[at]}"
+    )
+    assert same(everything(path))
+
+
+def test_a_table_without_a_head_may_have_the_paths_of_windows(tmp_path: Path) -> None:
+    path = rewritten(tmp_path / "a.csv", "", lambda at: f"all\\{at}.png,{LABELS[at]}")
+    assert same(everything(path))
+    path.write_text(path.read_text().replace(".png,", ".png,1,"))
+    with pytest.raises(ContentError, match="first line names a picture, so put a line with"):
+        data.load(str(path))
+
+
+def test_rows_that_say_the_same_again_are_counted(tmp_path: Path) -> None:
+    path = rewritten(tmp_path / "a.csv", "path,label", lambda at: f"all/{at}.png,{LABELS[at]}")
+    path.write_text(path.read_text() + "\nall/3.png,0\nall/3.png,0")
+    images = everything(path)
+    assert same(images)
+    assert images.intake == Intake(read=24, passed_over={"named again": 2})
+
+
+def test_a_picture_of_several_classes_is_refused(tmp_path: Path) -> None:
+    """As in a table of boxes."""
+    path = rewritten(
+        tmp_path / "a.csv",
+        "filename,width,height,class,xmin,ymin,xmax,ymax",
+        lambda at: f"all/{at}.png,4,5,{'abc'[LABELS[at]]},0,0,2,2",
+    )
+    path.write_text(path.read_text() + "\nall/3.png,4,5,c,1,1,4,4")
+    with pytest.raises(ContentError, match=r"1 of 24 pictures several labels, .*3\.png \(a, c\)"):
+        data.load(str(path))
+
+
+def test_parts_in_a_column_are_not_put_together(tmp_path: Path) -> None:
+    (folder := tmp_path / "a b").mkdir()
+    path = rewritten(
+        folder / "set.csv",
+        "path,label,Split",
+        lambda at: f"all/{at}.png,{LABELS[at]},{'train' if at < 12 else 'test'}",
+    )
+    with pytest.raises(ContentError, match=r"its column Split \(test, train\)") as error:
+        data.load(str(path))
+    command, named = re.split("trained on with |, and name ", str(error.value).rstrip("."))[1:]
+    subprocess.run([sys.executable, *shlex.split(command)[1:]], check=True)
+    images = everything(Path(shlex.split(named)[0]))
+    assert images.labels.tolist() == LABELS[12:].tolist()
+    assert (images.pixels.permute(0, 2, 3, 1).numpy() == PIXELS[12:]).all()
+    path.write_text(path.read_text().replace("train", "test"))
+    assert same(everything(path))
+
+
 def test_sparse_and_lying_files_are_refused_before_they_are_read(tmp_path: Path) -> None:
     sparse = tar_of(tmp_path / "set.tar", {"1.png": png(PIXELS[0]), "1.cls": b"0"})
     os.truncate(sparse, 1 << 40)
@@ -477,7 +547,7 @@ def test_sparse_and_lying_files_are_refused_before_they_are_read(tmp_path: Path)
 
 def test_an_unknown_suffix_lists_what_is_read(tmp_path: Path) -> None:
     (tmp_path / "set.mdb").touch()
-    with pytest.raises(ArgumentError, match=r"nor one of \.npz, \.npy"):
+    with pytest.raises(ContentError, match=r"not read \(\.mdb\); expected one of \.npz, \.npy"):
         data.load(str(tmp_path / "set.mdb"))
 
 

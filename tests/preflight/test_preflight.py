@@ -177,6 +177,18 @@ def test_few_images_and_duplicates_are_said() -> None:
     assert "2 of 24 held-back" in found(logits, twice)["duplicates"]
 
 
+def test_pictures_in_two_classes_are_said() -> None:
+    images = levels(16)
+    pixels = images.defend.pixels.clone()
+    first, second = ((images.defend.targets == label).nonzero()[:2, 0] for label in (0, 1))
+    for part, rows in ((images.defend, second), (images.evaluate, second[:1])):
+        pixels[part.rows[rows]] = pixels[images.defend.rows[first[: len(rows)]]]
+    changed = Split(*(replace(part, pixels=pixels) for part in (images.defend, images.evaluate)))
+    said = found(logits, changed)["contradictions"]
+    assert said.startswith("2 pictures lie in several classes, such as in 'level 0' and 'level 1'")
+    assert "contradictions" not in found(logits, images)
+
+
 def test_no_image_of_a_class_is_too_few() -> None:
     images = levels()
     only = images.evaluate.subset((images.evaluate.targets != 2).nonzero()[:, 0])

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from unbackdoor.data import arrays, cifar, cifar100, folder, sample, shards, tables
+from unbackdoor.data import arrays, cifar, cifar100, folder, lists, sample, shards, tables
 from unbackdoor.data.conversions import conversion, without_classes
 from unbackdoor.data.images import Images, Split
 from unbackdoor.data.parts import Parts, of_file, of_folder, of_pattern
@@ -85,8 +85,8 @@ PUBLISHED: dict[str, Callable[[], tuple[Images, Images]]] = {
 FILES: dict[str, Callable[[Path, int | None], Images]] = {
     ".npz": arrays.read_npz,
     ".npy": arrays.read_npy,
-    ".csv": tables.read_csv,
-    ".tsv": tables.read_csv,
+    ".csv": lists.read_csv,
+    ".tsv": lists.read_csv,
 }
 """Files that hold pictures with labels, by the end of their names."""
 SHARDS: dict[str, Callable[[Parts, int | None], Images]] = {
@@ -113,6 +113,12 @@ def _users(spec: str, size: int | None, absent: bool) -> Images:
         return read(path, size)
     if path.is_file() and (sentence := conversion(path)):
         raise ContentError(sentence)
+    if path.is_file():
+        raise ContentError(
+            f"--data: {spec} is a file of a kind that is not read ({path.suffix or 'no suffix'}); "
+            f"expected one of {', '.join((*FILES, *SHARDS))}, such as a table with the columns "
+            f"path and label (.csv), or a folder with a folder of pictures per class."
+        )
     raise ArgumentError(
         f"--data: {spec!r} is neither a data set (cifar10-sample, {', '.join(PUBLISHED)}), nor "
         f"a folder, nor one of {', '.join((*FILES, *SHARDS))}; name one of these or a folder with "

@@ -38,11 +38,20 @@ def parts_among(names: Collection[str]) -> list[str]:
         (['images', 'masks'], ['training_set'])
 
     """
-    words = {name: set(re.findall("[a-z]+", name.lower())) for name in names}
-    parts = [name for name, own in words.items() if own & PARTS and own <= PARTS | FILLERS]
+    parts = [name for name in names if is_part(name)]
     known = PARTS | FILLERS | BESIDES
-    none = len(names) > 1 and all(own and own <= known for own in words.values())
+    none = len(names) > 1 and all(own and own <= known for own in map(_words, names))
     return (parts or list(names)) if none or len(parts) > 1 else []
+
+
+def is_part(name: str) -> bool:
+    """Return whether a name says a part of a data set, such as ``test_images``."""
+    own = _words(name)
+    return bool(own & PARTS) and own <= PARTS | FILLERS
+
+
+def _words(name: str) -> set[str]:
+    return set(re.findall("[a-z]+", name.lower()))
 
 
 def shared_folder(paths: Sequence[PurePosixPath]) -> PurePosixPath:

@@ -1,9 +1,7 @@
-"""A table of paths and labels (CSV), and pictures that lie in a table (parquet)."""
+"""Pictures that lie in a table (parquet)."""
 
 from __future__ import annotations
 
-import codecs
-import csv
 import io
 import shlex
 from collections.abc import Iterator, Sequence
@@ -11,124 +9,20 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
-from unbackdoor.data.conversions import rows_of_a_table
-from unbackdoor.data.gather import Encoded, gather, listed, readable
+from unbackdoor.data.gather import Encoded, gather, readable
 from unbackdoor.data.images import Images
 from unbackdoor.data.labelling import LABELS, labelled
 from unbackdoor.data.parts import Parts
-from unbackdoor.errors import ArgumentError, ContentError, brief, printable
-from unbackdoor.runtime.files import read_bytes
+from unbackdoor.errors import ArgumentError, ContentError, printable
 from unbackdoor.runtime.pictures import Allowance
 
-LARGEST_TABLE, MOST_ROWS = 64 << 20, 1 << 20
-PATHS = ("path", "file", "file_name", "filename", "filepath", "image_path", "image", "img")
+MOST_ROWS = 1 << 20
 PICTURES = ("image", "img", "picture", "jpg", "png")
 AT_ONCE = 16
-DELIMITERS = ",;\t|"
-
-
-def read_csv(path: Path, size: int | None) -> Images:
-    """Read the pictures that a table names, with their labels.
-
-    Its first line names the columns, such as ``path,label``; where it names a file, there are two
-    columns in this order. Paths start at the folder of the table.
-
-    Raises:
-        ArgumentError: it cannot be read.
-        ContentError: it is no such table, or its pictures cannot be read.
-
-    """
-    try:
-        content = read_bytes(path, "--data", LARGEST_TABLE)
-        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        text = content.decode("utf-16" if wide else "utf-8-sig")
-        first = text.partition("\n")[0]
-        delimiter = max(DELIMITERS, key=first.count)
-        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ContentError(
-            f"--data: {path} cannot be read as a table ({brief(error)}); save it as CSV, in UTF-8."
-        ) from error
-    if rows and len(rows[0]) == 2 and (path.parent / rows[0][0]).is_file():
-        rows.insert(0, ["path", "label"])
-    head = [name.strip().lower() for name in rows[0]] if rows else []
-    files, labels = (
-        next((head.index(name) for name in names if name in head), None)
-        for names in (PATHS, LABELS)
-    )
-    if (
-        files is None
-        and labels is not None
-        and delimiter == ","
-        and (sentence := rows_of_a_table(path, len(head) - 1, labels))
-    ):
-        raise ContentError(sentence)
-    if files is None or labels is None or len(rows) < 2:
-        raise ContentError(
-            f"--data: expected a table with the columns path and label in {path}, came "
-            f"{printable(', '.join(head))[:120] or 'nothing'}; name them so in its first line."
-        )
-    body = [row for row in rows[1:] if len(row) > max(files, labels)]
-    if len(body) < len(rows) - 1:
-        raise ContentError(
-            f"--data: {len(rows) - 1 - len(body)} rows of {path} lack a path or a label; fill or "
-            f"remove them."
-        )
-    targets, classes = labelled([row[labels].strip() for row in body], str(path))
-    allowance = Allowance()
-    places = [_place(path.parent, row[files].strip()) for row in body]
-    _check_places(path, places)
-    pictures = [
-        Encoded(name=row[files].strip(), label=label, open=partial(_open, place, allowance))
-        for row, place, label in zip(body, places, targets, strict=True)
-    ]
-    return gather(
-        pictures,
-        classes,
-        name=printable(path.stem),
-        what=str(path),
-        size=size,
-        allowance=allowance,
-    )
-
-
-def _place(home: Path, text: str) -> Path:
-    """Return where a picture lies; Windows writes its paths with other strokes."""
-    place = home / text
-    return place if "\\" not in text or place.is_file() else home / text.replace("\\", "/")
-
-
-def _check_places(path: Path, places: Sequence[Path]) -> None:
-    """Raise where a path leaves the table's folder, or there is no file."""
-    home = path.parent.resolve()
-    known: dict[Path, bool] = {}
-    missing: list[str] = []
-    for place in places:
-        folder = place.parent
-        if folder not in known:
-            known[folder] = folder.resolve().is_relative_to(home)
-        inside = known[folder] and (not place.is_symlink() or place.resolve().is_relative_to(home))
-        if not inside:
-            raise ContentError(
-                f"--data: {path} names {place}, which lies outside its folder; put the table into "
-                f"the folder that holds all pictures."
-            )
-        if not place.is_file():
-            missing.append(str(place))
-    if missing:
-        raise ContentError(
-            f"--data: {len(missing):,} of {len(places):,} pictures that {path} names are not "
-            f"there: {listed(missing)}; paths start at the folder of the table."
-        )
-
-
-def _open(place: Path, allowance: Allowance) -> BinaryIO:
-    allowance.store(place)
-    return place.open("rb")
 
 
 def read_parquet(parts: Parts, size: int | None) -> Images:

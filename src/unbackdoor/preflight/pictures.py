@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterator
 
 import torch
@@ -18,7 +19,7 @@ def look_over(images: Split) -> list[Finding]:
     """Return what the user should know about the pictures."""
     read = images.defend.intake
     told = [*_taken(read), *_left_out(read)] if read is not None else []
-    return [*told, *_blank(images), *_duplicates(images)]
+    return [*told, *_blank(images), *_contradictions(images), *_duplicates(images)]
 
 
 def _taken(read: Intake) -> Iterator[Finding]:
@@ -69,6 +70,25 @@ def _blank(images: Split) -> Iterator[Finding]:
             f"{count:,} of {len(images.defend) + len(images.evaluate):,} pictures have one colour "
             f"throughout, so they show nothing.",
             "Look at the files, and remove or replace those that should show something.",
+        )
+
+
+def _contradictions(images: Split) -> Iterator[Finding]:
+    """Warn of pictures that lie in several classes, at most one of which can be right."""
+    said: defaultdict[bytes, list[int]] = defaultdict(list)
+    for part in (images.defend, images.evaluate):
+        labels = [int(label) for label in part.targets[_patterned(part)]]
+        for digest, label in zip(_digests(part), labels, strict=True):
+            said[digest].append(label)
+    several = [labels for labels in said.values() if len(set(labels)) > 1]
+    if several:
+        names = [images.defend.classes[label] for label in sorted(set(several[0]))]
+        count, example = len(several), " and ".join(map(repr, names[:2]))
+        pictures = "A picture lies" if count == 1 else f"{count:,} pictures lie"
+        yield warning(
+            "contradictions",
+            f"{pictures} in several classes, such as in {example}, of which one at most is right.",
+            "Leave each in the class that it belongs to.",
         )
 
 
