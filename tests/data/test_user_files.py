@@ -233,8 +233,43 @@ def test_deep_arrays_are_scaled_and_transparency_is_counted(tmp_path: Path) -> N
     assert images.intake == Intake(read=24, transparent=1)
 
 
+@pytest.mark.parametrize("end", [1.0, 255.0])
+def test_floats_a_little_beyond_their_range_are_clipped_and_counted(
+    end: float, tmp_path: Path
+) -> None:
+    pixels = (PIXELS / 255 * end).astype(np.float32)
+    pixels[PIXELS == 255] *= np.float32(1.0000001)
+    np.savez(tmp_path / "set.npz", x=pixels, y=LABELS)
+    images = everything(tmp_path / "set.npz")
+    scaled = 24 if end == 1 else 0
+    assert same(images)
+    assert images.intake == Intake(read=24, scaled=scaled, white=end)
+    pixels[3, 0, 0], pixels[5, 0, 0] = 1.05 * end, -0.05 * end
+    np.savez(tmp_path / "set.npz", x=pixels, y=LABELS)
+    images = everything(tmp_path / "set.npz")
+    assert images.pixels[[3, 5], :, 0, 0].tolist() == [[255] * 3, [0] * 3]
+    assert images.intake == Intake(read=24, scaled=scaled, white=end, clipped=2)
+
+
 def normalised(folder: Path) -> Path:
     np.savez(folder / "set.npz", x=(PIXELS / 255 - 0.5) / 0.25, y=LABELS)
+    return folder / "set.npz"
+
+
+def without_their_mean(folder: Path) -> Path:
+    np.savez(folder / "set.npz", x=PIXELS / 255 * 0.4 - 0.2, y=LABELS)
+    return folder / "set.npz"
+
+
+def faint(folder: Path) -> Path:
+    np.savez(folder / "set.npz", x=np.floor(PIXELS / 15.9), y=LABELS)
+    return folder / "set.npz"
+
+
+def holes(folder: Path) -> Path:
+    pixels = PIXELS / 255
+    pixels[7, 0, :2], pixels[9, 0, 0, 0] = np.nan, np.inf
+    np.savez(folder / "set.npz", x=pixels, y=LABELS)
     return folder / "set.npz"
 
 
@@ -334,6 +369,9 @@ def tar_with_a_damaged_picture(folder: Path) -> Path:
     ("make", "says"),
     [
         (normalised, "before they are normalised"),
+        (without_their_mean, "outside 0 to 1; .* before they are normalised"),
+        (faint, "values from 0 to 16, expected"),
+        (holes, "7 values of 2 of 24 pictures .* are NaN or infinite, the first in picture 7"),
         (flat, "expected pictures of shape"),
         (few_labels, "expected as many labels as pictures"),
         (odd_channels, r"came \(24, 5, 4, 2\)"),

@@ -229,6 +229,7 @@ def test_what_was_done_to_the_pictures_is_said_once() -> None:
         transparent=4,
         scaled=6,
         white=4095,
+        clipped=1,
     )
     said = found(
         logits, Split(*(replace(p, intake=read) for p in (images.defend, images.evaluate)))
@@ -237,6 +238,7 @@ def test_what_was_done_to_the_pictures_is_said_once() -> None:
     assert "2 files hold several" in said["several pictures"]
     assert "4 pictures have transparent parts" in said["transparency"]
     assert "0 to 4,095" in said["range"]
+    assert "1 pictures have values that lie beyond 0 to 4,095" in said["clipped values"]
     assert "3 .heic" in said["formats"]
     assert ".txt" not in said["formats"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unbackdoor.data import folder
+from unbackdoor.data import Intake, folder
 from unbackdoor.errors import ContentError
 from unbackdoor.runtime.pictures import UPRIGHT, Allowance, TooMuchWork, decode, read_rgb
 
@@ -93,12 +93,31 @@ def test_a_declared_range_is_believed(tmp_path: Path) -> None:
     assert images.pixels[:, 0, 0, 0].tolist() == [round(400 * 255 / 4095), round(100 * 255 / 4095)]
 
 
-@pytest.mark.parametrize("value", [-5.0, 1e6, float("nan")])
-def test_grey_that_is_no_picture_is_refused(tmp_path: Path, value: float) -> None:
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (-5.0, "values from -5 to -5"),
+        (1e6, r"values from 1e\+06"),
+        (9.5, "values from 9.5"),
+        (-0.1, "100% of its values outside 0 to 1"),
+        (float("nan"), r"a/0\.tif \(24 of 24 values are NaN"),
+    ],
+)
+def test_grey_that_is_no_picture_is_refused(tmp_path: Path, value: float, says: str) -> None:
     (tmp_path / "a").mkdir()
     Image.fromarray(np.full((4, 6), value, np.float32)).save(tmp_path / "a" / "0.tif")
-    with pytest.raises(ContentError, match="grey values from"):
+    with pytest.raises(ContentError, match=says):
         folder.read(tmp_path)
+
+
+def test_grey_that_overshoots_its_range_is_clipped_and_counted(tmp_path: Path) -> None:
+    for name, values in (("a", [1.004, -0.05, 0.2, *[0.5] * 21]), ("b", [0.5] * 24)):
+        (tmp_path / name).mkdir()
+        grey = np.array(values, np.float32).reshape(4, 6)
+        Image.fromarray(grey).save(tmp_path / name / "0.tif")
+    images = folder.read(tmp_path)
+    assert images.pixels[0, 0, 0, :4].tolist() == [255, 0, 51, 128]
+    assert images.intake == Intake(read=2, scaled=2, white=1.0, clipped=1)
 
 
 def test_of_several_pictures_the_first_is_read_and_transparency_dropped(tmp_path: Path) -> None:

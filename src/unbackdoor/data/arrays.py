@@ -25,7 +25,8 @@ from unbackdoor.data.images import Images
 from unbackdoor.data.intake import Intake
 from unbackdoor.data.labelling import labelled
 from unbackdoor.errors import ContentError, printable
-from unbackdoor.runtime.pictures import Allowance, white_of
+from unbackdoor.runtime.pictures import Allowance
+from unbackdoor.runtime.ranges import MOST_BEYOND, Spread, as_bytes, beyond, white_of
 
 PAIRS = (
     ("x", "y"),
@@ -229,27 +230,58 @@ def _pixels(
         opaque = values[:, 3].max()
         see_through = int((values[:, 3] < opaque).any(axis=(1, 2)).sum())
         values = values[:, :3]
-    white = 255.0
+    white, clipped = 255.0, np.zeros(len(values), bool)
     if values.dtype != np.uint8:
-        try:
-            white = white_of(float(values.min()), float(values.max()))
-        except ValueError as error:
-            raise ContentError(
-                f"--data: {path} has pictures with values from {values.min():g} to "
-                f"{values.max():g}; save them before they are normalised, in 0 to 1 or 0 to 255."
-            ) from error
+        white, clipped = _range(values, path)
     shape = (len(values), 3, *values.shape[2:])
     pixels = np.empty(shape, np.uint8)
     for at in range(0, len(values), AT_ONCE):
-        some = values[at : at + AT_ONCE]
-        scaled = some if white == 255 else some.astype(np.float32) * (255 / white)
-        pixels[at : at + AT_ONCE] = np.rint(scaled)
-    scaled = len(values) if white != 255 else 0
+        pixels[at : at + AT_ONCE] = as_bytes(values[at : at + AT_ONCE], white)
     read = Intake(
         read=len(values),
         passed_over=dict(left),
         transparent=see_through,
-        scaled=scaled,
+        scaled=len(values) if white != 255 else 0,
         white=white,
+        clipped=int(clipped.sum()),
     )
     return pixels, read
+
+
+def _range(values: NDArray[Any], path: Path) -> tuple[float, NDArray[np.bool_]]:
+    """Return the value that is white, and for each picture whether some lie beyond that range.
+
+    Args:
+        values: ``(N, channels, height, width)``.
+        path: where they come from.
+
+    Raises:
+        ContentError: they are no numbers, or of an unknown range.
+
+    """
+    unusable = ~np.isfinite(values)
+    if unusable.any():
+        told = unusable.reshape(len(values), -1).any(axis=1)
+        raise ContentError(
+            f"--data: {int(unusable.sum()):,} values of {int(told.sum()):,} of {len(values):,} "
+            f"pictures in {path} are NaN or infinite, the first in picture {int(told.argmax())}; "
+            f"remove these pictures and their labels, or mend their values."
+        )
+    try:
+        return _fitted(values)
+    except ValueError as error:
+        raise ContentError(
+            f"--data: {path} has pictures with {error}; save them in 0 to 1 or 0 to 255, before "
+            f"they are normalised."
+        ) from error
+
+
+def _fitted(values: NDArray[Any]) -> tuple[float, NDArray[np.bool_]]:
+    spread = Spread.of(values)
+    white = white_of(spread)
+    if not spread.exceeds(white):
+        return white, np.zeros(len(values), bool)
+    outside = beyond(values, white)
+    if (share := float(outside.mean())) > MOST_BEYOND:
+        raise ValueError(f"{share:.0%} of their values outside 0 to {white:g}")
+    return white, np.asarray(outside.reshape(len(values), -1).any(axis=1))

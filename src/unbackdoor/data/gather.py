@@ -28,8 +28,8 @@ from unbackdoor.runtime.pictures import (
     as_rgb,
     as_square,
     decode,
-    white_of,
 )
+from unbackdoor.runtime.ranges import MOST_BEYOND, Spread, beyond, white_of
 
 LISTED = 5
 NOTHING: Mapping[str, int] = {}
@@ -64,6 +64,7 @@ class _Gathered:
     labels: list[int] = field(default_factory=list[int])
     sizes: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
     deep: dict[int, Picture] = field(default_factory=dict[int, Picture])
+    spreads: dict[int, Spread] = field(default_factory=dict[int, Spread])
     counts: Counter[str] = field(default_factory=Counter[str])
 
     def add(self, picture: Picture, label: int) -> None:
@@ -81,6 +82,7 @@ class _Gathered:
         self.counts.update(transparent=picture.transparent)
         if picture.deep:
             self.deep[at] = replace(picture, pixels=pixels)
+            self.spreads[at] = Spread.of(pixels)
         else:
             self.kept[at] = pixels
 
@@ -96,16 +98,35 @@ class _Gathered:
         )
 
     def scale(self) -> float:
-        """Scale grey of more than 8 bits by the range that the pictures have, and return it."""
-        unknown = [one.pixels for one in self.deep.values() if one.white is None]
+        """Scale grey of more than 8 bits by the range that the pictures have, and return it.
+
+        Raises:
+            ValueError: no such range is known.
+
+        """
+        unknown = [at for at, one in self.deep.items() if one.white is None]
         white = 255.0
         if unknown:
-            least, most = min(map(np.min, unknown)), max(map(np.max, unknown))
-            white = white_of(float(least), float(most))
+            white = white_of(Spread.over([self.spreads[at] for at in unknown]))
+            self.counts["clipped"] = self._beyond(unknown, white)
         for at, one in self.deep.items():
             if self.kept is not None:
                 self.kept[at] = as_rgb(one.pixels, one.white or white)
         return max([white, *(one.white or white for one in self.deep.values())])
+
+    def _beyond(self, unknown: Sequence[int], white: float) -> int:
+        """Return how many pictures have values beyond their range.
+
+        Raises:
+            ValueError: more values lie there than resampling leaves.
+
+        """
+        outside = [at for at in unknown if self.spreads[at].exceeds(white)]
+        found = sum(int(beyond(self.deep[at].pixels, white).sum()) for at in outside)
+        share = found / sum(self.deep[at].pixels.size for at in unknown)
+        if share > MOST_BEYOND:
+            raise ValueError(f"{share:.0%} of its values outside 0 to {white:g}")
+        return len(outside)
 
 
 def gather(
@@ -167,7 +188,9 @@ def gather(
     try:
         white = gathered.scale()
     except ValueError as error:
-        raise ContentError(f"--data: {what} has {error}; write them with 8 bits.") from error
+        raise ContentError(
+            f"--data: {what} has {error}; write them with 8 bits, before they are normalised."
+        ) from error
     count, counts = len(gathered.labels), gathered.counts
     kept = gathered.kept if gathered.kept is not None else np.empty((0, 1, 1, 3), np.uint8)
     return Images.of(
@@ -183,6 +206,7 @@ def gather(
             transparent=counts["transparent"],
             scaled=len(gathered.deep),
             white=white,
+            clipped=counts["clipped"],
         ),
     )
 

@@ -17,6 +17,7 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
         transparent: number of pictures with transparent parts, of which the colour was kept.
         scaled: number of pictures whose values have another range than 0 to 255.
         white: the end of that range: the value that became 255.
+        clipped: number of pictures with values below 0 or above ``white``, which were clipped.
 
     """
 
@@ -27,3 +28,4 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     transparent: int = 0
     scaled: int = 0
     white: float = 255.0
+    clipped: int = 0

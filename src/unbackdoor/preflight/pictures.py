@@ -48,6 +48,12 @@ def _taken(read: Intake) -> Iterator[Finding]:
             f"The values of {read.scaled:,} pictures have another range than 0 to 255; 0 to "
             f"{read.white:,.6g} was scaled to it.",
         )
+    if read.clipped:
+        yield note(
+            "clipped values",
+            f"{read.clipped:,} pictures have values that lie beyond 0 to {read.white:,.6g} by up "
+            f"to a quarter, as resampling leaves them; those were clipped.",
+        )
 
 
 def _left_out(read: Intake) -> Iterator[Finding]:

@@ -141,6 +141,8 @@ def intake(read: Intake) -> str:
     Example:
         >>> intake(Intake(read=160, passed_over={".txt": 2, "hidden": 1}, turned=32))
         'read 160, passed over 3 (2 .txt, 1 hidden), turned 32'
+        >>> intake(Intake(read=9, clipped=2))
+        'read 9, passed over none, turned none, clipped values beyond 0 to 255 in 2'
 
     """
     parts = [f"read {read.read:,}"]
@@ -158,6 +160,8 @@ def intake(read: Intake) -> str:
         parts.append(f"dropped transparency in {read.transparent:,}")
     if read.scaled:
         parts.append(f"scaled {read.scaled:,} from 0 to {compact(read.white)}")
+    if read.clipped:
+        parts.append(f"clipped values beyond 0 to {compact(read.white)} in {read.clipped:,}")
     return ", ".join(parts)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from unbackdoor.errors import ContentError, brief
+from unbackdoor.runtime.ranges import Spread, as_bytes, white_of
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what Pillow says is in its errors
 
@@ -77,7 +78,7 @@ WHITE_IS_ZERO = 0
 
 Bytes = NDArray[np.uint8]
 Pixels = NDArray[Any]
-"""Of a picture in colour, bytes; of grey with more than 8 bits, float32."""
+"""Of a picture in colour, bytes; of grey with more than 8 bits, numbers as they are stored."""
 
 
 class TooMuchWork(Exception):  # noqa: N818  the sentence is made where the folder is known
@@ -133,7 +134,7 @@ class Picture:
 
     Args:
         pixels: ``(height, width, 3)`` uint8, red, green, blue; or, of grey with more than 8 bits,
-            ``(height, width)`` float32.
+            ``(height, width)`` of numbers as they are stored.
         white: the grey value that is white where the file declares it; None where it does not.
         turned: whether its EXIF orientation was not upright.
         several: whether the file has more pictures than this first one.
@@ -223,14 +224,20 @@ def _decoded(picture: Image.Image) -> Picture:
     if not tiff and (orientation := _orientation(picture)) in UPRIGHT:
         upright = picture.transpose(UPRIGHT[orientation])
     return Picture(
-        pixels=np.array(upright, np.float32)
-        if deep
-        else np.array(upright.convert("RGB"), np.uint8),
+        pixels=_numbers(upright) if deep else np.array(upright.convert("RGB"), np.uint8),
         white=white,
         turned=orientation in UPRIGHT,
         several=several,
         transparent=_transparent(upright),
     )
+
+
+def _numbers(picture: Image.Image) -> Pixels:
+    """Return the values of grey with more than 8 bits, as they are stored."""
+    values = np.array(picture)
+    if unusable := int((~np.isfinite(values)).sum()):
+        raise ValueError(f"{unusable:,} of {values.size:,} values are NaN or infinite")
+    return values
 
 
 def _orientation(picture: Image.Image) -> int:
@@ -268,7 +275,8 @@ def as_square(pixels: Pixels, size: int) -> Pixels:
     """Return a picture with its shorter side scaled and its middle cropped.
 
     Args:
-        pixels: ``(height, width, 3)`` uint8, red, green, blue, or ``(height, width)`` float32.
+        pixels: ``(height, width, 3)`` uint8, red, green, blue, or ``(height, width)`` of numbers,
+            which come back as float32.
         size: side of the square that comes back.
 
     """
@@ -277,9 +285,9 @@ def as_square(pixels: Pixels, size: int) -> Pixels:
         return pixels
     side = min(height, width)
     left, top = (width - side) // 2, (height - side) // 2
-    middle = Image.fromarray(pixels[top : top + side, left : left + side])
-    scaled = middle.resize((size, size), Image.Resampling.BICUBIC)
-    return np.array(scaled, dtype=pixels.dtype)
+    kind = np.uint8 if pixels.dtype == np.uint8 else np.float32
+    middle = Image.fromarray(pixels[top : top + side, left : left + side].astype(kind))
+    return np.array(middle.resize((size, size), Image.Resampling.BICUBIC), dtype=kind)
 
 
 def resized(pixels: Bytes, height: int, width: int) -> Bytes:
@@ -288,30 +296,9 @@ def resized(pixels: Bytes, height: int, width: int) -> Bytes:
     return np.array(picture, dtype=np.uint8)
 
 
-def as_rgb(grey: NDArray[np.float32], white: float) -> Bytes:
+def as_rgb(deep: Pixels, white: float) -> Bytes:
     """Return grey ``(height, width)`` in [0, white] as red, green, blue in 0 … 255."""
-    scaled = np.clip(np.rint(grey * (255 / white)), 0, 255).astype(np.uint8)
-    return np.repeat(scaled[..., None], 3, axis=2)
-
-
-def white_of(least: float, most: float) -> float:
-    """Return the grey value that is white, by the range of the values of all pictures of a set.
-
-    It is 1 for values up to 1, else the end of the range of the fewest bits that hold them: 255,
-    or that of 10, 12, 14 or 16 bits.
-
-    Raises:
-        ValueError: it has values below 0 or above 65,535, or that are no numbers.
-
-    Example:
-        >>> white_of(0, 0.7), white_of(3, 4000), white_of(0, 65535)
-        (1.0, 4095.0, 65535.0)
-
-    """
-    for white in (1.0, *(float(2**bits - 1) for bits in (8, 10, 12, 14, 16))):
-        if least >= 0 and most <= white:
-            return white
-    raise ValueError(f"grey values from {least:g} to {most:g}, expected 0 to 1 or 0 to 65,535")
+    return np.repeat(as_bytes(deep, white)[..., None], 3, axis=2)
 
 
 def read_rgb(path: Path, argument: str) -> Bytes:
@@ -334,8 +321,7 @@ def read_rgb(path: Path, argument: str) -> Bytes:
             picture = decode(file, allowance)
         if not picture.deep:
             return picture.pixels
-        grey = picture.pixels
-        return as_rgb(grey, picture.white or white_of(float(grey.min()), float(grey.max())))
+        return as_rgb(picture.pixels, picture.white or white_of(Spread.of(picture.pixels)))
     except (*UNREADABLE, TooMuchWork) as error:
         raise ContentError(
             f"{argument}: {path} cannot be read as a picture ({brief(error)}); remove or replace "
