@@ -83,6 +83,24 @@ def test_deep_grey_is_scaled_by_the_range_of_the_folder(
     assert (images.intake.scaled, images.intake.white) == (2, white)
 
 
+@pytest.mark.parametrize(
+    ("white", "kind"), [(65535, np.uint16), (4095, np.uint16), (1, np.float32)]
+)
+def test_the_range_is_that_of_the_pictures_before_they_are_resampled(
+    tmp_path: Path, white: int, kind: type[np.generic]
+) -> None:
+    """Bicubic resampling leads beyond a sharp edge on both sides."""
+    (tmp_path / "a").mkdir()
+    edge = np.repeat(np.array([[0, 0, 0, 1, 1, 1]]), 6, 0)
+    suffix = ".tif" if kind is np.float32 else ".png"
+    Image.fromarray((edge * white).astype(kind)).save(tmp_path / "a" / f"0{suffix}")
+    Image.fromarray((edge * 255).astype(np.uint8)).save(tmp_path / "a" / "1.png")
+    images = folder.read(tmp_path, 17)
+    apart = images.pixels[0].int() - images.pixels[1].int()
+    assert int(apart.abs().max()) <= 1
+    assert images.intake == Intake(read=2, scaled=1, white=white)
+
+
 def test_a_declared_range_is_believed(tmp_path: Path) -> None:
     """A dark picture of a format that says what white is stays dark."""
     for name, value in (("a", 400), ("b", 100)):

@@ -64,6 +64,7 @@ class _Gathered:
     labels: list[int] = field(default_factory=list[int])
     sizes: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
     deep: dict[int, Picture] = field(default_factory=dict[int, Picture])
+    # of the deep ones as they came, since resampling leads beyond their range
     spreads: dict[int, Spread] = field(default_factory=dict[int, Spread])
     counts: Counter[str] = field(default_factory=Counter[str])
 
@@ -82,7 +83,7 @@ class _Gathered:
         self.counts.update(transparent=picture.transparent)
         if picture.deep:
             self.deep[at] = replace(picture, pixels=pixels)
-            self.spreads[at] = Spread.of(pixels)
+            self.spreads[at] = Spread.of(picture.pixels)
         else:
             self.kept[at] = pixels
 
