@@ -251,6 +251,14 @@ def test_floats_a_little_beyond_their_range_are_clipped_and_counted(
     assert images.intake == Intake(read=24, scaled=scaled, white=end, clipped=2)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.bool_])
+def test_zeros_and_ones_are_black_and_white(kind: type[np.generic], tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", x=(PIXELS > 127).astype(kind), y=LABELS)
+    images = everything(tmp_path / "set.npz")
+    assert (images.pixels.permute(0, 2, 3, 1).numpy() == 255 * (PIXELS > 127)).all()
+    assert images.intake == Intake(read=24, scaled=24, white=1.0)
+
+
 def normalised(folder: Path) -> Path:
     np.savez(folder / "set.npz", x=(PIXELS / 255 - 0.5) / 0.25, y=LABELS)
     return folder / "set.npz"

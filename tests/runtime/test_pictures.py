@@ -5,10 +5,13 @@ import os
 import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from unbackdoor.data import Intake, folder
@@ -222,3 +225,65 @@ def test_pillow_says_nothing_beside_the_sentence(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
+
+
+def wide_png(values: NDArray[np.uint16]) -> bytes:
+    """A PNG of 16 bits with two channels (grey and transparency), three or four; upside down."""
+    height, width, channels = values.shape
+    kind = {2: 4, 3: 2, 4: 6}[channels]
+    exif = b"II*\0" + struct.pack("<IHHHII", 8, 1, ORIENTATION, 3, 1, 3) + bytes(4)
+    parts = {
+        b"IHDR": struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0),
+        b"eXIf": exif,
+        b"IDAT": zlib.compress(b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)),
+        b"IEND": b"",
+    }
+    chunks = (
+        struct.pack(">I", len(content)) + name + content + struct.pack(">I", crc32(name + content))
+        for name, content in parts.items()
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def wide_tiff(values: NDArray[np.uint16], order: str, *, packed: bool) -> bytes:
+    """A TIFF of 16 bits and three channels."""
+    height, width, channels = values.shape
+    content = values.astype(f"{order}u2").tobytes()
+    content = zlib.compress(content) if packed else content
+    bits = struct.pack(f"{order}3H", 16, 16, 16)
+    tags = {256: width, 257: height, 258: 8, 259: 8 if packed else 1, 262: 2, 273: 14}
+    tags |= {277: channels, 278: height, 279: len(content)}
+    rows = b"".join(
+        struct.pack(f"{order}HHII", tag, 3, 3, value)
+        if tag == 258
+        else struct.pack(f"{order}HHII", tag, 4, 1, value)
+        for tag, value in tags.items()
+    )
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 14 + len(content))
+    return head + bits + content + struct.pack(f"{order}H", len(tags)) + rows + bytes(4)
+
+
+@pytest.mark.parametrize(("white", "kind"), [(4095, "png"), (65535, "png"), (4095, "tiff")])
+def test_colours_of_16_bits_are_scaled_by_the_range_of_the_folder(
+    tmp_path: Path, white: int, kind: str
+) -> None:
+    """The closed form again; the pictures of a PNG lie upside down."""
+    (tmp_path / "a").mkdir()
+    values = np.random.default_rng(0).integers(0, white + 1, (4, 6, 4), dtype=np.uint16)
+    values[0, 0] = white
+    if kind == "png":
+        forms = [values[..., :3], values, values[..., [0, 3]]]
+        files = [wide_png(form) for form in forms]
+        seen = [form[::-1, ::-1, [0, 0, 0] if form.shape[2] == 2 else [0, 1, 2]] for form in forms]
+    else:
+        ways = [(order, packed) for order in "<>" for packed in (False, True)]
+        files = [wide_tiff(values[..., :3], order, packed=packed) for order, packed in ways]
+        seen = [values[..., :3]] * 4
+    for number, content in enumerate(files):
+        (tmp_path / "a" / f"{number}.{kind}").write_bytes(content)
+    images = folder.read(tmp_path)
+    expected = np.rint(np.stack(seen) * (255 / white))
+    assert (images.pixels.permute(0, 2, 3, 1).numpy() == expected).all()
+    assert images.intake is not None
+    assert (images.intake.scaled, images.intake.white) == (len(files), white)
+    assert folder.read(tmp_path, 9).shape == (3, 9, 9)

@@ -231,7 +231,7 @@ def _pixels(
         see_through = int((values[:, 3] < opaque).any(axis=(1, 2)).sum())
         values = values[:, :3]
     white, clipped = 255.0, np.zeros(len(values), bool)
-    if values.dtype != np.uint8:
+    if values.dtype != np.uint8 or values.max() == 1:  # bytes of 0 and 1 are masks, or from bits
         white, clipped = _range(values, path)
     shape = (len(values), 3, *values.shape[2:])
     pixels = np.empty(shape, np.uint8)

@@ -99,7 +99,7 @@ class _Gathered:
         )
 
     def scale(self) -> float:
-        """Scale grey of more than 8 bits by the range that the pictures have, and return it.
+        """Scale pictures of more than 8 bits by the range that the pictures have, and return it.
 
         Raises:
             ValueError: no such range is known.

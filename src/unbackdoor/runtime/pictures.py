@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import struct
 import warnings
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +18,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from unbackdoor.errors import ContentError, brief
 from unbackdoor.runtime.ranges import Spread, as_bytes, white_of
+from unbackdoor.runtime.wide import joined, unpack_low_bytes, unpacked
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what Pillow says is in its errors
 
@@ -78,7 +80,7 @@ WHITE_IS_ZERO = 0
 
 Bytes = NDArray[np.uint8]
 Pixels = NDArray[Any]
-"""Of a picture in colour, bytes; of grey with more than 8 bits, numbers as they are stored."""
+"""Of a picture with 8 bits, bytes; of one with more, numbers as they are stored."""
 
 
 class TooMuchWork(Exception):  # noqa: N818  the sentence is made where the folder is known
@@ -133,9 +135,9 @@ class Picture:
     """A decoded picture, upright.
 
     Args:
-        pixels: ``(height, width, 3)`` uint8, red, green, blue; or, of grey with more than 8 bits,
-            ``(height, width)`` of numbers as they are stored.
-        white: the grey value that is white where the file declares it; None where it does not.
+        pixels: ``(height, width, 3)`` uint8, red, green, blue; or, of more than 8 bits, numbers as
+            they are stored, of grey ``(height, width)``.
+        white: the value that is white where the file declares it; None where it does not.
         turned: whether its EXIF orientation was not upright.
         several: whether the file has more pictures than this first one.
         transparent: whether some of it was transparent; the colour below is kept.
@@ -150,8 +152,8 @@ class Picture:
 
     @property
     def deep(self) -> bool:
-        """Whether it is grey with more than 8 bits."""
-        return self.pixels.ndim == 2
+        """Whether it has more than 8 bits."""
+        return self.pixels.dtype != np.uint8
 
 
 def decode(file: BinaryIO, allowance: Allowance) -> Picture:
@@ -181,8 +183,9 @@ def decode(file: BinaryIO, allowance: Allowance) -> Picture:
                 raise ValueError(
                     f"{picture.width}×{picture.height} pixels that are passed over very often"
                 )
-            allowance.decode(work * max(3, len(picture.getbands())))
-            return _decoded(picture)
+            wide = unpacked(picture)
+            allowance.decode(work * max(3, len(picture.getbands())) * (2 if wide else 1))
+            return _decoded(picture) if wide is None else _decoded_wide(picture, file, wide)
 
 
 def _opened(file: BinaryIO) -> Image.Image:
@@ -232,6 +235,19 @@ def _decoded(picture: Image.Image) -> Picture:
     )
 
 
+def _decoded_wide(picture: Image.Image, file: BinaryIO, wide: str) -> Picture:
+    """Return a picture with colours of 16 bits; Pillow decodes it twice, eight bits at a time."""
+    at = file.tell()
+    file.seek(0)
+    again = io.BytesIO(file.read())
+    file.seek(at)
+    with _opened(again) as other:
+        unpack_low_bytes(other, wide)
+        low = _decoded(other)
+    high = _decoded(picture)
+    return replace(high, pixels=joined(high.pixels, low.pixels, wide))
+
+
 def _numbers(picture: Image.Image) -> Pixels:
     """Return the values of grey with more than 8 bits, as they are stored."""
     values = np.array(picture)
@@ -275,8 +291,8 @@ def as_square(pixels: Pixels, size: int) -> Pixels:
     """Return a picture with its shorter side scaled and its middle cropped.
 
     Args:
-        pixels: ``(height, width, 3)`` uint8, red, green, blue, or ``(height, width)`` of numbers,
-            which come back as float32.
+        pixels: ``(height, width, 3)``, red, green, blue, or ``(height, width)``; bytes, or other
+            numbers, which come back as float32.
         size: side of the square that comes back.
 
     """
@@ -285,9 +301,16 @@ def as_square(pixels: Pixels, size: int) -> Pixels:
         return pixels
     side = min(height, width)
     left, top = (width - side) // 2, (height - side) // 2
-    kind = np.uint8 if pixels.dtype == np.uint8 else np.float32
-    middle = Image.fromarray(pixels[top : top + side, left : left + side].astype(kind))
-    return np.array(middle.resize((size, size), Image.Resampling.BICUBIC), dtype=kind)
+    middle = pixels[top : top + side, left : left + side]
+    if pixels.dtype == np.uint8:
+        return _scaled(middle, size)
+    planes = np.atleast_3d(middle).astype(np.float32).transpose(2, 0, 1)
+    scaled = np.stack([_scaled(plane, size) for plane in planes], axis=-1)
+    return scaled if pixels.ndim == 3 else scaled[..., 0]
+
+
+def _scaled(square: Pixels, size: int) -> Pixels:
+    return np.array(Image.fromarray(square).resize((size, size), Image.Resampling.BICUBIC))
 
 
 def resized(pixels: Bytes, height: int, width: int) -> Bytes:
@@ -297,8 +320,9 @@ def resized(pixels: Bytes, height: int, width: int) -> Bytes:
 
 
 def as_rgb(deep: Pixels, white: float) -> Bytes:
-    """Return grey ``(height, width)`` in [0, white] as red, green, blue in 0 … 255."""
-    return np.repeat(as_bytes(deep, white)[..., None], 3, axis=2)
+    """Return a picture of more than 8 bits, in [0, white], as red, green, blue in 0 … 255."""
+    scaled = as_bytes(deep, white)
+    return np.repeat(scaled[..., None], 3, axis=2) if scaled.ndim == 2 else scaled
 
 
 def read_rgb(path: Path, argument: str) -> Bytes:
