@@ -97,9 +97,12 @@ def test_pictures_of_several_sizes_become_squares_of_one(pictures: Path) -> None
     Image.new("RGB", (3, 9), (1, 2, 3)).save(pictures / "ape" / "0.png")
     with pytest.raises(ContentError, match="--size"):
         folder.read(pictures)
+    Image.new("RGB", (5, 5)).save(pictures / "cat" / "0.png")
+    Image.new("RGB", (2, 2)).save(pictures / "cat" / "1.png")
     images = folder.read(pictures, size=5)
     assert images.shape == (3, 5, 5)
     assert images.pixels[0, :, 0, 0].tolist() == [1, 2, 3]
+    assert images.intake == Intake(read=6, resized=5, cropped=4)
 
 
 def test_every_picture_of_a_format_that_is_read_is_read_whatever_its_name(pictures: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from unbackdoor.data import Images, Split
+from unbackdoor.data import Images, Intake, Split
 from unbackdoor.errors import ContentError, InsufficientDataError
 
 NAMES = ("a", "b", "c")
@@ -128,6 +128,17 @@ def test_resized_images_are_squares_of_the_middle(side: int) -> None:
     assert squares.targets.tolist() == [2]
     assert int(squares.pixels.min()) == 200
     assert whole.resized(None) is whole
+
+
+@pytest.mark.parametrize(("width", "cropped"), [(8, 3), (4, 0)])
+def test_squares_of_another_size_are_counted(width: int, cropped: int) -> None:
+    """Also in a part: the record is that of the whole set."""
+    pixels = torch.zeros(3, 3, 4, width, dtype=torch.uint8)
+    whole = Images.of("toy", NAMES, pixels, torch.tensor([0, 1, 2]), Intake(read=3, turned=1))
+    part = whole.subset(torch.tensor([1])).resized(5)
+    assert part.intake == Intake(read=3, turned=1, resized=3, cropped=cropped)
+    assert part.resized(5).resized(6).intake == part.intake
+    assert whole.resized(None).intake == whole.intake
 
 
 def test_relabelled_images_follow_the_network_s_order() -> None:

@@ -80,6 +80,17 @@ def test_another_size_is_adapted_and_said() -> None:
     assert cleared.images.evaluate.shape == (3, 28, 28)
     assert "scaled to 28×28" in cleared.findings[0].sentence
     assert "--size" in cleared.findings[0].remedy
+    assert "cropped" not in cleared.findings[0].sentence
+
+
+def test_pictures_that_are_no_squares_are_said_to_be_cropped() -> None:
+    linear = nn.Linear(3 * 28 * 28, CLASSES)
+    images = levels()
+    wide = [
+        replace(p, pixels=p.pixels.repeat(1, 1, 1, 2)) for p in (images.defend, images.evaluate)
+    ]
+    cleared = adapt(Net(lambda x: linear(x.flatten(1))), Split(*wide))
+    assert "cropped to the middle and scaled to 28×28" in cleared.findings[0].sentence
 
 
 def test_grey_networks_get_grey_pictures() -> None:

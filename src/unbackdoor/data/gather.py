@@ -70,7 +70,8 @@ class _Gathered:
 
     def add(self, picture: Picture, label: int) -> None:
         """Keep a picture; of pictures of several sizes, only the sizes."""
-        height, width = (self.size or side for side in picture.pixels.shape[:2])
+        given = picture.pixels.shape[:2]
+        height, width = (self.size or side for side in given)
         self.sizes.add((height, width))
         if len(self.sizes) > 1:
             return
@@ -81,6 +82,8 @@ class _Gathered:
         self.labels.append(label)
         self.counts.update(turned=picture.turned, several=picture.several)
         self.counts.update(transparent=picture.transparent)
+        self.counts.update(resized=given != pixels.shape[:2])
+        self.counts.update(cropped=self.size is not None and given[0] != given[1])
         if picture.deep:
             self.deep[at] = replace(picture, pixels=pixels)
             self.spreads[at] = Spread.of(picture.pixels)
@@ -208,6 +211,8 @@ def gather(
             scaled=len(gathered.deep),
             white=white,
             clipped=counts["clipped"],
+            resized=counts["resized"],
+            cropped=counts["cropped"],
         ),
     )
 

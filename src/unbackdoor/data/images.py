@@ -148,7 +148,8 @@ class Images:
             as_square(self.pixels[row].permute(1, 2, 0).cpu().numpy(), size) for row in self.rows
         ]
         pixels = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).contiguous()
-        return Images.of(self.name, self.classes, pixels, self.targets, self.intake)
+        read = self.intake.to_squares(*self.shape[1:]) if self.intake is not None else None
+        return Images.of(self.name, self.classes, pixels, self.targets, read)
 
     def relabelled(self, indices: Mapping[str, int], count: int) -> Images:
         """Return the same images under other class indices.

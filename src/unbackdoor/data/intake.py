@@ -18,6 +18,8 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
         scaled: number of pictures whose values have another range than 0 to 255.
         white: the end of that range: the value that became 255.
         clipped: number of pictures with values below 0 or above ``white``, which were clipped.
+        resized: number of pictures that had another size than the squares that were made of them.
+        cropped: number of those of which only the middle was taken, since they are no squares.
 
     """
 
@@ -29,3 +31,10 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     scaled: int = 0
     white: float = 255.0
     clipped: int = 0
+    resized: int = 0
+    cropped: int = 0
+
+    def to_squares(self, height: int, width: int) -> Intake:
+        """Return the record where all pictures, of this height and width, become other squares."""
+        cropped = self.read if height != width else self.cropped
+        return msgspec.structs.replace(self, resized=self.read, cropped=cropped)

@@ -81,8 +81,9 @@ def adapt(module: nn.Module, images: Split, prepare: nn.Module | None = None) ->
         findings.append(
             note(
                 "size",
-                f"The network is not for pictures of {width}×{height} pixels; they are scaled "
-                f"to {side}×{side}, and triggers count pixels of those.",
+                f"The network is not for pictures of {width}×{height} pixels; they are "
+                f"{'' if height == width else 'cropped to the middle and '}scaled to "
+                f"{side}×{side}, and triggers count pixels of those.",
                 "" if _declared(module) else "Say --size where it was trained on others.",
             )
         )

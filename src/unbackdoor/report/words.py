@@ -143,6 +143,8 @@ def intake(read: Intake) -> str:
         'read 160, passed over 3 (2 .txt, 1 hidden), turned 32'
         >>> intake(Intake(read=9, clipped=2))
         'read 9, passed over none, turned none, clipped values beyond 0 to 255 in 2'
+        >>> intake(Intake(read=9, resized=9, cropped=2))
+        'read 9, passed over none, turned none, cropped 2 to the middle, resized 9'
 
     """
     parts = [f"read {read.read:,}"]
@@ -162,6 +164,10 @@ def intake(read: Intake) -> str:
         parts.append(f"scaled {read.scaled:,} from 0 to {compact(read.white)}")
     if read.clipped:
         parts.append(f"clipped values beyond 0 to {compact(read.white)} in {read.clipped:,}")
+    if read.cropped:
+        parts.append(f"cropped {read.cropped:,} to the middle")
+    if read.resized:
+        parts.append(f"resized {read.resized:,}")
     return ", ".join(parts)
 
 
