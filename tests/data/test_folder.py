@@ -82,6 +82,13 @@ def test_pictures_of_several_sizes_are_refused_with_the_sizes(pictures: Path) ->
         folder.read(pictures)
 
 
+def test_the_size_that_is_proposed_is_not_that_of_an_odd_picture(pictures: Path) -> None:
+    Image.new("RGB", (1, 1)).save(pictures / "cat" / "9.png")
+    Image.new("RGB", (90, 80)).save(pictures / "ape" / "9.png")
+    with pytest.raises(ContentError, match=r"--size 4\."):
+        folder.read(pictures)
+
+
 def test_a_corrupt_picture_is_named(pictures: Path) -> None:
     bad = pictures / "ape" / "1.png"
     noise = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
@@ -282,10 +289,10 @@ def test_a_folder_that_leads_into_itself_is_not_followed(pictures: Path) -> None
 
 def test_the_size_that_the_sentence_names_works(pictures: Path) -> None:
     Image.new("RGB", (3, 9), (1, 2, 3)).save(pictures / "ape" / "0.png")
-    with pytest.raises(ContentError, match="such as --size 3") as error:
+    with pytest.raises(ContentError, match="such as --size 4") as error:
         folder.read(pictures)
     size = int(str(error.value).rsplit("--size ", 1)[1].rstrip("."))
-    assert folder.read(pictures, size).shape == (3, 3, 3)
+    assert folder.read(pictures, size).shape == (3, 4, 4)
 
 
 def test_pixels_are_counted_before_they_are_scaled(pictures: Path) -> None:

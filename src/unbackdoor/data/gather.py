@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
+from statistics import median_low
 from typing import BinaryIO
 
 import numpy as np
@@ -62,7 +63,7 @@ class _Gathered:
     most: int
     kept: NDArray[np.uint8] | None = None
     labels: list[int] = field(default_factory=list[int])
-    sizes: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter[tuple[int, int]])
     deep: dict[int, Picture] = field(default_factory=dict[int, Picture])
     # of the deep ones as they came, since resampling leads beyond their range
     spreads: dict[int, Spread] = field(default_factory=dict[int, Spread])
@@ -72,7 +73,7 @@ class _Gathered:
         """Keep a picture; of pictures of several sizes, only the sizes."""
         given = picture.pixels.shape[:2]
         height, width = (self.size or side for side in given)
-        self.sizes.add((height, width))
+        self.sizes[height, width] += 1
         if len(self.sizes) > 1:
             return
         if self.kept is None:
@@ -184,10 +185,11 @@ def gather(
         raise ContentError(_damaged(damaged, len(pictures), what))
     if len(gathered.sizes) > 1:
         small, large = min(gathered.sizes), max(gathered.sizes)
+        side = median_low(min(shape) for shape in gathered.sizes.elements())
         raise ContentError(
             f"--data: expected pictures of one size in {what}, came sizes from "
-            f"{small[1]}×{small[0]} to {large[1]}×{large[0]}; say --size, such as --size "
-            f"{min(min(shape) for shape in gathered.sizes)}."
+            f"{small[1]}×{small[0]} to {large[1]}×{large[0]}; say --size, best that of the "
+            f"network's input, such as --size {side}."
         )
     try:
         white = gathered.scale()
