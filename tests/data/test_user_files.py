@@ -220,6 +220,33 @@ def test_names_of_the_classes_are_taken_from_the_archive(tmp_path: Path) -> None
     assert everything(tmp_path / "set.npz").classes == ("ape", "bat", "cat")
 
 
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_labels_that_are_names_have_the_order_of_the_classes(
+    as_bytes: bool, tmp_path: Path
+) -> None:
+    names = np.array(["öst", "bat", "ape", "dog"])
+    given = np.array(["o\u0308st", "bat", "ape"])[LABELS]
+    if as_bytes:
+        names, given = np.char.encode(names), np.char.encode(given)
+    np.savez(tmp_path / "set.npz", x=PIXELS, y=given, classes=names)
+    images = everything(tmp_path / "set.npz")
+    assert same(images)
+    assert images.classes == ("öst", "bat", "ape", "dog")
+
+
+def test_names_of_the_pictures_are_not_those_of_the_classes(tmp_path: Path) -> None:
+    files = np.array([f"{number}.png" for number in range(24)])
+    np.savez(tmp_path / "set.npz", x=PIXELS, y=np.array(list("abc"))[LABELS], names=files)
+    assert everything(tmp_path / "set.npz").classes == ("a", "b", "c")
+
+
+def test_labels_of_digits_beside_other_names_are_indices(tmp_path: Path) -> None:
+    names = np.array(["dog", "bat", "ape"])
+    np.savez(tmp_path / "set.npz", x=PIXELS, y=LABELS.astype(str), class_names=names)
+    assert same(everything(tmp_path / "set.npz"))
+    assert everything(tmp_path / "set.npz").classes == ("dog", "bat", "ape")
+
+
 def test_deep_arrays_are_scaled_and_transparency_is_counted(tmp_path: Path) -> None:
     np.savez(tmp_path / "set.npz", x=PIXELS[..., 0].astype(np.uint16) * 257, y=LABELS)
     images = everything(tmp_path / "set.npz")
@@ -306,6 +333,12 @@ def half_labels(folder: Path) -> Path:
     return folder / "set.npz"
 
 
+def unknown_names(folder: Path) -> Path:
+    names = np.array(["cat", "dog", "eel"])
+    np.savez(folder / "set.npz", x=PIXELS, y=names[LABELS], classes=names[:2])
+    return folder / "set.npz"
+
+
 def huge_labels(folder: Path) -> Path:
     np.savez(folder / "set.npz", x=PIXELS, y=LABELS + 10**9)
     return folder / "set.npz"
@@ -385,6 +418,7 @@ def tar_with_a_damaged_picture(folder: Path) -> Path:
         (odd_channels, r"came \(24, 5, 4, 2\)"),
         (objects, "Python objects, which could execute code"),
         (half_labels, "number the classes from 0"),
+        (unknown_names, r"eel are labels and not in classes of .* \(cat, dog\); save the name"),
         (huge_labels, r"labels from 1e\+09"),
         (no_zip, "save the arrays anew"),
         (cut_npy, "it declares 1,440 bytes and has 1,340"),

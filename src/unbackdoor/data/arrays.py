@@ -6,9 +6,10 @@ import math
 import re
 import shlex
 import tokenize
+import unicodedata
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,10 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from unbackdoor.data.conversions import rows_of_an_archive
-from unbackdoor.data.gather import MOST_KEPT, readable
+from unbackdoor.data.gather import MOST_KEPT, listed, readable
 from unbackdoor.data.images import Images
 from unbackdoor.data.intake import Intake
-from unbackdoor.data.labelling import labelled
+from unbackdoor.data.labelling import as_text, labelled
 from unbackdoor.errors import ContentError, printable
 from unbackdoor.runtime.pictures import Allowance
 from unbackdoor.runtime.ranges import MOST_BEYOND, Spread, as_bytes, beyond, white_of
@@ -131,10 +132,10 @@ def _images(
     values = _array(opened[first], headers[first], allowance)
     labels = _array(opened[second], headers[second], allowance)
     names: list[str] = []
-    for name in CLASSES:
-        if name in headers and headers[name].dtype.kind == "U" and len(headers[name].shape) == 1:
-            names = _array(opened[name], headers[name], allowance).tolist()
-            break
+    if stated := _names_of_classes(headers, headers[first].shape[0]):
+        given = _array(opened[stated], headers[stated], allowance).tolist()
+        names = [as_text(one) for one in given]
+        labels = _by_name(labels, names, f"{stated} of {path}")
     targets, classes = labelled(labels, str(path), names)
     left = {
         printable(name): header.shape[0]
@@ -146,6 +147,47 @@ def _images(
         printable(path.stem), classes, torch.from_numpy(pixels), torch.tensor(targets), read
     )
     return images.resized(size)
+
+
+def _names_of_classes(headers: Mapping[str, _Header], count: int) -> str | None:
+    """Return which array names the classes; one as long as the pictures names the pictures."""
+    for name in CLASSES:
+        header = headers.get(name)
+        if header and header.dtype.kind in "US" and len(header.shape) == 1:
+            return name if header.shape[0] < count else None
+    return None
+
+
+def _by_name(labels: NDArray[Any], names: Sequence[str], what: str) -> NDArray[Any]:
+    """Return labels that are names as the indices that the archive states; others as they are.
+
+    Args:
+        labels: ``(N,)`` or ``(N, 1)`` where they are names.
+        names: of the classes, by index.
+        what: the array of these, in sentences.
+
+    Raises:
+        ContentError: some labels are no names of classes.
+
+    """
+    if labels.dtype.kind not in "US":
+        return labels
+    index = {name: at for at, name in reversed([*enumerate(map(_composed, names))])}
+    texts = [as_text(label) for label in labels.reshape(-1).tolist()]
+    unknown = sorted({text for text in texts if _composed(text) not in index})
+    if not unknown:
+        return np.array([index[_composed(text)] for text in texts]).reshape(labels.shape)
+    if all(text.isascii() and text.isdigit() for text in texts):
+        return labels
+    raise ContentError(
+        f"--data: {listed([*map(printable, unknown)])} are labels and not in {what} "
+        f"({listed([*map(printable, names)])}); save the name of every class there, in the order "
+        f"of their indices, or save the archive without it."
+    )
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _header(file: BinaryIO, path: Path, name: str) -> _Header:
