@@ -8,6 +8,7 @@ from typing import Literal
 
 from unbackdoor import results
 from unbackdoor.app import terminal
+from unbackdoor.data.reach import reads
 from unbackdoor.errors import ArgumentError
 from unbackdoor.models.huggingface import files_of
 from unbackdoor.report import page as pages
@@ -30,7 +31,8 @@ def check_outputs(
 
     Args:
         paths: argument → file or folder to write.
-        inputs: argument → files that it names, or folders with a model.
+        inputs: argument → files that it names, or folders with a model; what ``--data`` names
+            stands for all that is read through it.
         folder: the argument that names a folder of pages, if any.
 
     """
@@ -51,6 +53,14 @@ def check_outputs(
         other = taken.setdefault(_place(path), argument)
         if other != argument:
             raise ArgumentError(f"{argument}: {path} is also named by {other}; name another.")
+        page = path / "index.html" if argument == folder else path
+        for data in inputs.get("--data", ()):
+            if _is_read(str(data), page):
+                raise ArgumentError(
+                    f"{argument}: {path} is among the files that --data {data} is read from, or "
+                    f"would be among them the next time; name a file elsewhere, so that your data "
+                    f"stays as it is."
+                )
 
 
 def write_and_print(
@@ -115,6 +125,14 @@ def print_one_of_several(outcome: Scanned, *, quiet: bool) -> None:
 
 def _sarif(outcome: ScanResult | Unscanned | list[Scanned]) -> bytes:
     return encode_sarif(outcome if isinstance(outcome, list) else [outcome])
+
+
+def _is_read(data: str, path: Path) -> bool:
+    """Return whether a data set is read from a file; not if either cannot be resolved."""
+    try:
+        return reads(data, path)
+    except (OSError, RuntimeError, ValueError):  # a name too long, links in a circle, a null byte
+        return False
 
 
 def _place(path: Path) -> Path:

@@ -107,7 +107,7 @@ def of_pattern(spec: str) -> Parts | None:
         ContentError: it names a file that is not there, files of several kinds, or too many.
 
     """
-    given = _expanded(spec)
+    given = expanded(spec)
     files = [path for one in given for path in (sorted(glob.glob(one)) or [one])]  # noqa: PTH207
     paths = list(dict.fromkeys(map(Path, files)))
     if given == [spec] and files == [spec]:
@@ -127,7 +127,7 @@ def of_pattern(spec: str) -> Parts | None:
     return Parts(name=printable(name), what=spec, files=_few(paths, spec))
 
 
-def _expanded(spec: str) -> list[str]:
+def expanded(spec: str) -> list[str]:
     """Return the names that a text with braces stands for, as a shell would write them."""
     done, waiting = list[str](), [spec]
     while waiting:
