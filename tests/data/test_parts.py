@@ -15,6 +15,7 @@ from unbackdoor.data import Intake
 from unbackdoor.errors import ArgumentError, ContentError
 
 HOW_MANY = 3
+CLASSES = ["ape", "bat", "cat"]
 CUT = [list(range(at * 8, at * 8 + 8)) for at in range(HOW_MANY)]
 
 
@@ -37,6 +38,21 @@ def parquets(folder: Path, part: str = "test") -> Path:
         pictures = [{"bytes": png(PIXELS[row]), "path": None} for row in rows]
         table = arrow.table({"image": pictures, "label": LABELS[rows].tolist()})
         parquet.write_table(table, folder / f"{part}-{at:05}-of-{HOW_MANY:05}.parquet")
+    return folder
+
+
+def named(folder: Path, *orders: list[str] | None) -> Path:
+    """Parquet files whose classes have names, each in an order of its own, or none."""
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for at, (rows, order) in enumerate(zip(CUT, orders, strict=True)):
+        pictures = [{"bytes": png(PIXELS[row]), "path": None} for row in rows]
+        labels = [(order or CLASSES).index(CLASSES[LABELS[row]]) for row in rows]
+        table = arrow.table({"image": pictures, "label": labels})
+        if order:
+            stated = {"info": {"features": {"label": {"names": order, "_type": "ClassLabel"}}}}
+            table = table.replace_schema_metadata({"huggingface": json.dumps(stated)})
+        parquet.write_table(table, folder / f"set-{at}.parquet")
     return folder
 
 
@@ -83,6 +99,44 @@ def test_a_part_that_is_missing_is_said(tmp_path: Path) -> None:
         data.load(str(tmp_path))
     named = str(error.value).rsplit("--data ", 1)[1].removesuffix(".").strip("'")
     assert everything(Path(named)).intake == Intake(read=16)
+
+
+def test_labels_of_each_part_are_read_by_its_own_names(tmp_path: Path) -> None:
+    images = everything(named(tmp_path, CLASSES, CLASSES[::-1], ["bat", "cat", "ape"]))
+    assert same(images)
+    assert images.classes == tuple(CLASSES)
+
+
+@pytest.mark.parametrize(
+    "other", [["ape", "bat", "cat", "dog"], ["ape", "bat", "cat", "cat"], None]
+)
+def test_parts_that_name_different_classes_are_refused(
+    other: list[str] | None, tmp_path: Path
+) -> None:
+    with pytest.raises(ContentError, match=r"set-0\.parquet states 3 names of classes and .*set-1"):
+        data.load(str(named(tmp_path, CLASSES, other, CLASSES)))
+
+
+def test_one_hot_rows_in_parts_are_read(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for at, rows in enumerate(CUT):
+        pictures = [{"bytes": png(PIXELS[row]), "path": None} for row in rows]
+        labels = [[int(label == LABELS[row]) for label in range(3)] for row in rows]
+        table = arrow.table({"image": pictures, "label": labels})
+        parquet.write_table(table, tmp_path / f"set-{at}.parquet")
+    assert same(everything(tmp_path))
+
+
+def test_names_beside_numbers_are_refused(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for at, labels in enumerate([[0, 1], ["ape", "bat"]]):
+        pictures = [{"bytes": png(PIXELS[0]), "path": None}] * 2
+        table = arrow.table({"image": pictures, "label": labels})
+        parquet.write_table(table, tmp_path / f"set-{at}.parquet")
+    with pytest.raises(ContentError, match="the labels are names, in others numbers"):
+        data.load(str(tmp_path))
 
 
 def test_what_a_pattern_does_not_find_is_said(tmp_path: Path) -> None:

@@ -47,8 +47,18 @@ def read_parquet(parts: Parts, size: int | None) -> Images:
             allowance.read(allowance.store(path))
             table = arrow.ParquetFile(path)
             column, labels = _columns(path, table.schema_arrow.names)
-            rows += _rows(path, table, column, labels, allowance, MOST_ROWS - len(rows))
-            names = names or _names(table.schema_arrow, labels)
+            stated = _names(table.schema_arrow, labels)
+            names = names if rows else stated
+            order = _order(parts.files[0], names, path, stated)
+            found = _rows(path, table, column, labels, allowance, MOST_ROWS - len(rows))
+            rows += [
+                (content, order.get(label, label) if order else label) for content, label in found
+            ]
+    if len({isinstance(label, str) for _, label in rows}) > 1:
+        raise ContentError(
+            f"--data: in some files of {parts.what} the labels are names, in others numbers; write "
+            f"them in one way."
+        )
     targets, classes = labelled([label for _, label in rows], parts.what, names)
     pictures = [
         Encoded(name=f"row {at}.png", label=label, open=partial(io.BytesIO, rows[at][0]))
@@ -63,6 +73,34 @@ def read_parquet(parts: Parts, size: int | None) -> Images:
         allowance=allowance,
         passed_over=parts.passed_over,
     )
+
+
+def _order(
+    first: Path, names: Sequence[str], path: Path, stated: Sequence[str]
+) -> dict[int | str, int]:
+    """Return the index of each class of a file in the order of the first; nothing if it is that.
+
+    Args:
+        first: the file whose order counts.
+        names: of its classes, by index.
+        path: another file.
+        stated: the names of its classes, by index.
+
+    Raises:
+        ContentError: the two name different classes.
+
+    """
+    if list(names) == list(stated):
+        return {}
+    if sorted(names) != sorted(stated):
+        only = sorted({*names} ^ {*stated}) or [*names]
+        raise ContentError(
+            f"--data: {first} states {len(names)} names of classes and {path} {len(stated)}, and "
+            f"not the same ({printable(listed(only))}), so that nobody knows which labels are "
+            f"equal; name files of one data set."
+        )
+    index = {name: at for at, name in enumerate(names)}
+    return {at: index[name] for at, name in enumerate(stated)}
 
 
 def _columns(path: Path, head: Sequence[str]) -> tuple[str, str]:
