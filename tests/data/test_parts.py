@@ -139,6 +139,31 @@ def test_names_beside_numbers_are_refused(tmp_path: Path) -> None:
         data.load(str(tmp_path))
 
 
+def with_fingerprints(folder: Path) -> list[Path]:
+    """Names of parts as the hub gave them until 2023, each with a fingerprint of its own."""
+    made: list[Path] = []
+    for at, path in enumerate(sorted(parquets(folder).iterdir())):
+        made.append(path.with_stem(f"{path.stem}-{0xB42A775F407CEE40 + at:016x}"))
+        path.rename(made[-1])
+    return made
+
+
+def test_parts_with_a_fingerprint_are_one_data_set(tmp_path: Path) -> None:
+    (*_, last) = with_fingerprints(tmp_path)
+    images = everything(tmp_path)
+    assert same(images)
+    assert images.name == "test"
+    (tmp_path / last.name.replace("cee4", "cee5")).write_bytes(last.read_bytes())
+    with pytest.raises(ContentError, match="has one part 2 times"):
+        data.load(str(tmp_path))
+    for path in tmp_path.glob("test-00002-*"):
+        path.unlink()
+    with pytest.raises(ContentError, match="has 2 of 3 parts") as error:
+        data.load(str(tmp_path))
+    named = str(error.value).rsplit("--data ", 1)[1].removesuffix(".").strip("'")
+    assert everything(Path(named)).intake == Intake(read=16)
+
+
 def test_what_a_pattern_does_not_find_is_said(tmp_path: Path) -> None:
     tars(tmp_path)
     with pytest.raises(ContentError, match=r"not there: .*set-00003\.tar"):

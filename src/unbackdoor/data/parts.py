@@ -6,7 +6,7 @@ import glob
 import re
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,8 +19,9 @@ DATA = "data"
 """The folder in which the Hugging Face hub keeps the files of a data set."""
 BRACE = re.compile(r"\{([^{}]*)\}")
 NUMBERS = re.compile(r"(\d+)\.\.(\d+)")
-NUMBER = re.compile(r"[-_.]?\d+(?:-of-(\d+))?$")
-"""What stands behind the name of the whole in that of a part."""
+NUMBER = re.compile(r"[-_.]?(\d+)(?:-of-(\d+)(?:-[0-9a-f]{16})?)?$")
+"""What stands behind the name of the whole in that of a part: its number, how many there are, and
+the fingerprint that the Hugging Face hub once wrote there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +77,7 @@ def of_folder(folder: Path, suffixes: Collection[str]) -> Parts | None:
             f"{shlex.quote(str(folder / held))}."
         )
     ((pattern, parts),) = sets.items()
-    stated = NUMBER.search(parts[0].stem)
-    count = int(stated[1]) if stated and stated[1] else len(parts)
-    if len(parts) < count:
-        raise ContentError(
-            f"--data: {folder} has {len(parts)} of {count:,} parts of {printable(pattern)}; fetch "
-            f"the others, or take these alone: --data {shlex.quote(str(folder / pattern))}."
-        )
+    _check_whole(folder, pattern, parts)
     for path in parts:
         if path.is_symlink() and path.resolve().parent != folder.resolve():
             raise ContentError(
@@ -98,6 +93,27 @@ def of_folder(folder: Path, suffixes: Collection[str]) -> Parts | None:
     return Parts(
         name=printable(name), what=str(folder), files=_few(parts, str(folder)), passed_over=passed
     )
+
+
+def _check_whole(folder: Path, pattern: str, parts: Sequence[Path]) -> None:
+    """Raise where names of parts count them, and one is missing or there twice."""
+    numbers: defaultdict[int, list[str]] = defaultdict(list)
+    count = 0
+    for path in parts:
+        if (found := NUMBER.search(path.stem)) and found[2]:
+            numbers[int(found[1])].append(path.name)
+            count = max(count, int(found[2]))
+    if twice := [names for names in numbers.values() if len(names) > 1]:
+        raise ContentError(
+            f"--data: {folder} has one part {len(twice[0])} times ({printable(listed(twice[0]))}); "
+            f"remove the old files."
+        )
+    if len(parts) < count:
+        alone = shlex.quote(str(folder / pattern))
+        raise ContentError(
+            f"--data: {folder} has {len(parts)} of {count:,} parts of {printable(pattern)}; fetch "
+            f"the others, or take these alone: --data {printable(alone)}."
+        )
 
 
 def of_pattern(spec: str) -> Parts | None:
