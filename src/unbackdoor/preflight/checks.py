@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 
@@ -16,7 +17,7 @@ from unbackdoor.models.logits import without_softmax
 from unbackdoor.preflight.findings import warning
 from unbackdoor.preflight.look import ask, on_its_device, some_of
 from unbackdoor.preflight.pictures import look_over
-from unbackdoor.preflight.remedies import FINE, SHOWN, as_labels, remedy_for
+from unbackdoor.preflight.remedies import FINE, SHOWN, Remedy, as_labels, order_for, remedy_for
 from unbackdoor.results import Finding
 
 FEW = 10
@@ -47,7 +48,9 @@ def check(network: nn.Module, images: Split, *, prepared: bool = False) -> tuple
                 f"MODEL: it has {given.shape[1]} classes, and the labels of the data go from 1 to "
                 f"{given.shape[1]}; number the classes from 0, so write each label less by 1."
             )
-        raise ContentError(_other_count(given.shape[1], classes))
+        few = given.shape[1] > len(classes)
+        remedy = order_for(network, images.defend, prepared=prepared) if few else None
+        raise ContentError(_other_count(given.shape[1], classes, remedy))
     if not bool(given.isfinite().all()):
         raise ContentError(
             "MODEL: it answers with values that are not finite; check the range of its input "
@@ -59,18 +62,33 @@ def check(network: nn.Module, images: Split, *, prepared: bool = False) -> tuple
     return (*findings, *_few(images), *look_over(images))
 
 
-def _other_count(count: int, classes: Sequence[str]) -> str:
-    """Return the sentence where a network has other classes than the data, by which has more."""
+def _other_count(count: int, classes: Sequence[str], remedy: Remedy | None) -> str:
+    """Return the sentence where a network has other classes than the data, by which has more.
+
+    Args:
+        count: of the network's classes.
+        classes: of the data.
+        remedy: which of the network's they are, where its answers show it.
+
+    """
     if count < len(classes):
         told = ", ".join(classes[:SHOWN]) + (", …" if len(classes) > SHOWN else "")
         return (
             f"MODEL: it has {count} classes and the data {len(classes)} ({printable(told)}); "
             f"remove those that are no class of the network from the data, or name other data."
         )
-    order = {name: index for index, name in enumerate(classes)}
+    have = f"MODEL: it has {count} classes and the data {len(classes)}"
+    if remedy is None:
+        names = [printable(json.dumps(name, ensure_ascii=False)) for name in classes[:SHOWN]]
+        form = ", ".join(f"{name}: …" for name in names)
+        return (
+            f"{have}, and its answers do not show which of its classes those are; write the index "
+            f"that each had when it was trained to a file for --labels, of the form {{{form}}}."
+        )
+    added = f"add {remedy.flags}, and " if remedy.flags else ""
     return (
-        f"MODEL: it has {count} classes and the data {len(classes)}; write the index of each class "
-        f"of the data among the network's to a file for --labels, such as {as_labels(order)}."
+        f"{have}; {added}write the index of each class of the data among the network's to a file "
+        f"for --labels: {as_labels(remedy.order)}, with which {remedy.share:.0%} are right."
     )
 
 

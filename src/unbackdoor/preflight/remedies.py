@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from unbackdoor.data import Images
 from unbackdoor.errors import printable
-from unbackdoor.metrics import Classifier
 from unbackdoor.models import Adapted, Grey
 from unbackdoor.models.normalise import CIFAR10_MEAN, CIFAR10_STD
 from unbackdoor.preflight.look import ask
@@ -25,7 +24,7 @@ GAIN = 0.2
 """By how much accuracy has to rise for a remedy to be named."""
 PRICE = 0.05
 """By how much an order has to explain more than a range alone: an order fits itself to errors."""
-EACH, LEAST, MOST = 4, 64, 512
+EACH, LEAST, MOST = 16, 64, 512
 """Images of each class that an order is fitted to, and of all together."""
 SHOWN = 20
 
@@ -105,7 +104,6 @@ def as_labels(order: Mapping[str, int]) -> str:
     return printable(shown) + (" and so on" if len(order) > SHOWN else "")
 
 
-@torch.no_grad()
 def remedy_for(
     network: nn.Module, images: Images, right: float, *, prepared: bool
 ) -> Remedy | None:
@@ -118,13 +116,13 @@ def remedy_for(
         prepared: whether the range of its input is known, so that none is tried.
 
     """
-    ranges: dict[str, Change] = {"": lambda pixels: pixels}
-    if not prepared:
-        ranges |= GREY if _is_grey(network, images) else COLOURED
-    tried = [
-        remedy
-        for flags, change in ranges.items()
-        for remedy in _remedies(network, images, flags, change)
+    as_they_are = {row: row for row in range(len(images.classes))}
+    seen = _seen(network, images, prepared=prepared)
+    tried = [Remedy(one.share(as_they_are), one.flags, {}) for one in seen if one.flags]
+    tried += [
+        _with_order(one, seen[0], order, images)
+        for one in seen
+        if (order := one.order()) and any(row != to for row, to in order.items())
     ]
     if not tried:
         return None
@@ -132,24 +130,70 @@ def remedy_for(
     return best if best.share >= right + GAIN else None
 
 
-def _remedies(network: Classifier, images: Images, flags: str, change: Change) -> list[Remedy]:
-    """Return what a range gives alone, and with the order of classes that explains most."""
-    looked_at = min(max(EACH * len(images.classes), LEAST), MOST)
-    given, labels = ask(network, images, looked_at, change)
-    share = float((given.argmax(1) == labels).double().mean())
-    found = [Remedy(share, flags, {})] if flags else []
+def order_for(network: nn.Module, images: Images, *, prepared: bool) -> Remedy | None:
+    """Return which classes of a network those of the images are, None where it does not show.
+
+    Args:
+        network: images in [0, 1] → logits of more classes than the images have.
+        images: those.
+        prepared: whether the range of its input is known, so that none is tried.
+
+    """
+    seen = _seen(network, images, prepared=prepared)
+    found = [_with_order(one, seen[0], order, images) for one in seen if (order := one.order())]
+    return max(found, key=lambda remedy: remedy.share, default=None)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a network answers to images whose values have some range.
+
+    Args:
+        flags: that ask for the range, nothing for that of the images as they are.
+        answers: ``(classes of the images, logits)``, how many images of each it takes for each.
+
+    """
+
+    flags: str
+    answers: Tensor
+
+    def share(self, order: Mapping[int, int]) -> float:
+        """Return the share of images that are right where classes have these indices."""
+        right = sum(int(self.answers[row, to]) for row, to in order.items())
+        return right / int(self.answers.sum())
+
+    def order(self) -> dict[int, int] | None:
+        """Return the indices that the classes seem to have, None where that is not clear."""
+        occurring = [int(row) for row in (self.answers.sum(1) > 0).nonzero()[:, 0]]
+        order = {row: int(self.answers[row].argmax()) for row in occurring}
+        enough = int(self.answers.sum()) > 2 * len(order)
+        clear = len(set(order.values())) == len(order) and self.share(order) >= FINE
+        return order if enough and clear else None
+
+
+@torch.no_grad()
+def _seen(network: nn.Module, images: Images, *, prepared: bool) -> list[_Seen]:
+    """Return what a network answers in each range that is in use, that of the images first."""
+    ranges: dict[str, Change] = {"": lambda pixels: pixels}
+    if not prepared:
+        ranges |= GREY if _is_grey(network, images) else COLOURED
     classes = len(images.classes)
-    table = torch.zeros(classes, max(classes, given.shape[1]), dtype=torch.int64)
-    table.index_put_((labels, given.argmax(1)), torch.ones_like(labels), accumulate=True)
-    occurring = (table.sum(1) > 0).nonzero()[:, 0]
-    rows = [int(row) for row in occurring]
-    named = [int(to) for to in table.argmax(1)[occurring]]
-    explained = int(table[occurring].amax(1).sum()) / len(labels)
-    enough = len(labels) > 2 * len(rows)
-    if enough and rows != named and len(set(named)) == len(named) and explained >= FINE:
-        order = {images.classes[row]: to for row, to in zip(rows, named, strict=True)}
-        found.append(Remedy(explained, flags, order))
-    return found
+    looked_at = min(max(EACH * classes, LEAST), MOST)
+    seen: list[_Seen] = []
+    for flags, change in ranges.items():
+        given, labels = ask(network, images, looked_at, change)
+        answers = torch.zeros(classes, max(classes, given.shape[1]), dtype=torch.int64)
+        answers.index_put_((labels, given.argmax(1)), torch.ones_like(labels), accumulate=True)
+        seen.append(_Seen(flags, answers))
+    return seen
+
+
+def _with_order(found: _Seen, plain: _Seen, order: Mapping[int, int], images: Images) -> Remedy:
+    """Return an order of the classes as a remedy: without the range where it explains as much."""
+    if plain.share(order) >= found.share(order):
+        found = plain
+    named = {images.classes[row]: to for row, to in order.items()}
+    return Remedy(found.share(order), found.flags, named)
 
 
 def _is_grey(network: nn.Module, images: Images) -> bool:
