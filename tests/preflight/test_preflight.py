@@ -272,6 +272,18 @@ def test_other_counts_of_classes_have_a_remedy_each() -> None:
         found(lambda pixels: logits(pixels)[:, :3])
 
 
+@pytest.mark.parametrize("share", [0.4, 1.0])
+def test_later_images_that_are_labelled_otherwise_are_seen(share: float) -> None:
+    images = levels()
+    labels = images.evaluate.labels.clone()
+    last = images.evaluate.rows[-round(share * len(images.evaluate)) :]
+    labels[last] = (labels[last] + 1) % CLASSES
+    mixed = Split(images.defend, replace(images.evaluate, labels=labels))
+    said = found(logits, mixed)
+    assert list(said) == ["later images"]
+    assert "for 100% of 64 of the first images of each class and for only" in said["later images"]
+
+
 def test_labels_that_begin_at_one_are_the_cause_that_is_named() -> None:
     labels = torch.arange(128) % CLASSES + 1
     pixels = torch.randint(256, (128, 3, 8, 8), generator=stream(0, "one")).to(torch.uint8)

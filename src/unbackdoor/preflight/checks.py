@@ -22,6 +22,8 @@ from unbackdoor.results import Finding
 
 FEW = 10
 """Held-back images of a class below which its rate is called coarse."""
+APART = 0.2
+"""How much less often a network may be right about the later images before it is said."""
 
 
 def check(network: nn.Module, images: Split, *, prepared: bool = False) -> tuple[Finding, ...]:
@@ -59,6 +61,7 @@ def check(network: nn.Module, images: Split, *, prepared: bool = False) -> tuple
     findings = _repeats(call, images.defend, given)
     _check_gradients(on_its_device(without_softmax(network)), images.defend)
     findings += _accuracy(network, images.defend, given, labels, prepared=prepared)
+    findings += _apart(call, images.evaluate, given, labels)
     return (*findings, *_few(images), *look_over(images))
 
 
@@ -158,6 +161,34 @@ def _accuracy(
         said = f"{said}, no better than guessing, so a verdict says little."
         return [warning("accuracy", said, advice)]
     return [warning("accuracy", f"{said}, so a verdict says less.", advice)]
+
+
+def _apart(network: Classifier, later: Images, given: Tensor, labels: Tensor) -> list[Finding]:
+    """Warn where the later images of each class, which are held back, are labelled worse.
+
+    Args:
+        network: images in [0, 1] → logits.
+        later: the images that are held back.
+        given: logits for some of the earlier ones.
+        labels: of those.
+
+    """
+    first = float((given.argmax(1) == labels).double().mean())
+    answered, targets = ask(network, later)
+    second = float((answered.argmax(1) == targets).double().mean())
+    # the difference of two shares varies by this where nothing is wrong
+    chance = math.sqrt(first * (1 - first) / len(labels) + second * (1 - second) / len(targets))
+    if first < FINE or first - second < max(APART, 4 * chance):
+        return []
+    return [
+        warning(
+            "later images",
+            f"It names the right class for {first:.0%} of {len(labels)} of the first images of "
+            f"each class and for only {second:.0%} of {len(targets)} of the last, which are held "
+            f"back, so that no rate means much.",
+            "Check the labels of the last images of each class, or of the last parts of the data.",
+        )
+    ]
 
 
 def _few(images: Split) -> list[Finding]:
