@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -179,14 +181,23 @@ def test_what_a_pattern_does_not_find_is_said(tmp_path: Path) -> None:
         data.load(str(tmp_path / "none"))
 
 
-def test_a_part_that_is_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
-    folder, elsewhere = tmp_path / "set", tmp_path / "elsewhere.tar"
-    folder.mkdir()
+@pytest.mark.parametrize(
+    ("name", "named"), [("set", "set"), ("my set's", "my set's"), ("set", ".."), ("set", ".")]
+)
+def test_a_part_that_is_a_link_out_of_the_folder_is_refused_with_what_copies_it(
+    name: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, elsewhere = tmp_path / name, tmp_path / "elsewhere.tar"
+    (folder / ".inner").mkdir(parents=True)
     tars(folder)
     (folder / "set-00001.tar").rename(elsewhere)
     (folder / "set-00001.tar").symlink_to(elsewhere)
-    with pytest.raises(ContentError, match="link out of its folder"):
-        data.load(str(folder))
+    monkeypatch.chdir({"..": folder / ".inner", ".": folder}.get(named, tmp_path))
+    with pytest.raises(ContentError, match="link out of its folder") as error:
+        data.load(named)
+    command, made = str(error.value).split("with ")[1].removesuffix(".").split(", and name ")
+    subprocess.run(command, shell=True, check=True)
+    assert same(everything(Path(shlex.split(made)[0])))
 
 
 def test_a_tar_beside_class_folders_is_passed_over(tmp_path: Path) -> None:

@@ -181,6 +181,16 @@ def _rows(path: Path, count: int, shape: str, code: str) -> str:
     )
 
 
+def copied(folder: Path) -> str:
+    """Return how a folder is copied with the files that its links lead to, as part of a sentence.
+
+    The copy lies beside the folder, also where that is the working folder (``.``).
+    """
+    beside = folder if folder.name not in {"", ".."} else folder.resolve()
+    old, new = (printable(shlex.quote(str(one))) for one in (folder, f"{beside}-copied"))
+    return f"copy the files themselves with cp -rL {old} {new}, and name {new}"
+
+
 def saved_otherwise(suffixes: Collection[str], folder: str) -> str:
     """Return how pictures become ones that are read, as the middle of a sentence.
 

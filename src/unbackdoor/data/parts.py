@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from unbackdoor.data.conversions import copied
 from unbackdoor.data.gather import listed
 from unbackdoor.data.hidden import HIDDEN, is_hidden
 from unbackdoor.errors import ContentError, printable
@@ -80,10 +81,7 @@ def of_folder(folder: Path, suffixes: Collection[str]) -> Parts | None:
     _check_whole(folder, pattern, parts)
     for path in parts:
         if path.is_symlink() and path.resolve().parent != folder.resolve():
-            raise ContentError(
-                f"--data: {path} is a link out of its folder; copy the files themselves with 'cp "
-                f"-rL {folder} {folder}-copied', and name that."
-            )
+            raise ContentError(f"--data: {path} is a link out of its folder; {copied(folder)}.")
     passed = Counter(
         HIDDEN if is_hidden(path.name) else path.suffix.lower() or "no suffix"
         for path in top
