@@ -24,6 +24,20 @@ def test_the_sample_needs_no_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert len(data.load_training("cifar10-sample").evaluate) == 1500
 
 
+@pytest.mark.parametrize("spec", ["", " "])
+def test_an_empty_text_is_not_the_working_folder(
+    spec: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    write_pictures: Callable[..., Path],
+) -> None:
+    folder = write_pictures(tmp_path / "set", classes={"dark": 40, "light": 200}, count=16)
+    monkeypatch.chdir(folder)
+    with pytest.raises(ArgumentError, match="came an empty text"):
+        data.load(spec)
+    assert len(data.load(".").defend) == 20
+
+
 def test_cifar10_that_was_not_fetched_says_how(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

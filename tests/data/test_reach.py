@@ -41,7 +41,12 @@ HARMED = [
 HARMLESS = [
     *[("set", name) for name in ("set/scan.json", "set/page.html", "scan.json", "set/.git/x")],
     *[("x.npy", "scan.json"), ("a-*.tar", "scan.json"), ("t.csv", "im/scan.json")],
-    *[("cifar10-sample", "0.png"), ("none", "scan.json"), ("{0..9}{0..9}{0..9}", "scan.json")],
+    *[
+        ("cifar10-sample", "0.png"),
+        ("none", "scan.json"),
+        ("", "set/x"),
+        ("{0..9}{0..9}{0..9}", "scan.json"),
+    ],
 ]
 
 

@@ -36,6 +36,11 @@ def load(spec: str, size: int | None = None, *, absent: bool = False) -> Split:
         ContentError: what is there cannot be used.
 
     """
+    if not spec.strip():  # such as a variable of a script that is not set
+        raise ArgumentError(
+            "--data: expected the name of a data set, a folder or a file, came an empty text; name "
+            "one, such as cifar10-sample, or the working folder by a dot."
+        )
     if spec == "cifar10-sample":
         return sample.read().resized(size)
     if published := PUBLISHED.get(spec):

@@ -32,6 +32,8 @@ def reads(spec: str, path: Path) -> bool:
         OSError: a path cannot be resolved.
 
     """
+    if not spec.strip():
+        return False
     place = path.resolve()
     suffix = place.suffix.lower()
     if spec in PUBLISHED:
