@@ -36,6 +36,17 @@ REFUSED = {
         4,
         "--std: expected as many numbers as --mean, 1, came 3",
     ),
+    **{
+        f"{flag} {value}": (
+            ["scan", "shipped:clean", flag, ".5", value, ".5", *SCAN],
+            4,
+            f"{flag}: expected finite numbers",
+        )
+        for flag, value in (
+            *(("--mean", "nan"), ("--mean", "inf"), ("--std", "nan"), ("--std", "inf")),
+            *(("--std", "0"), ("--std", "-1")),
+        )
+    },
     "no labels": (["scan", "shipped:clean", "--labels", "none.json", *SCAN], 4, "--labels:"),
     **{
         f"the space {spec!r}": (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
 
 import msgspec
@@ -58,14 +58,20 @@ def input_settings(
         raise ArgumentError(
             f"--std: expected as many numbers as --mean, {len(mean)}, came {len(std)}."
         )
-    if std is not None and not min(std) > 0:
-        raise ArgumentError(f"--std: expected values above 0, came {std}.")
+    if mean is not None and not all(map(isfinite, mean)):
+        raise ArgumentError(f"--mean: expected finite numbers, came {_numbers(mean)}.")
+    if std is not None and not all(isfinite(value) and value > 0 for value in std):
+        raise ArgumentError(f"--std: expected finite numbers above 0, came {_numbers(std)}.")
     return InputSettings(
         size=size,
         mean=None if mean is None else tuple(mean),
         std=None if std is None else tuple(std),
         labels=None if labels is None else read_labels(labels),
     )
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)
 
 
 def terms_of(bag: str | None, *, power: bool = False, seconds: float | None = None) -> Terms:
