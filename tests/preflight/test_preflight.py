@@ -102,6 +102,17 @@ def test_grey_networks_get_grey_pictures() -> None:
     assert "accuracy" not in said
 
 
+@pytest.mark.parametrize("side", [28, 32], ids=["of its size", "of another"])
+def test_a_reshape_to_rows_of_one_channel_gets_grey_pictures(side: int) -> None:
+    """Colour would pass it without an error, as three pictures instead of one."""
+    said = found(lambda x: logits(x.reshape(-1, 1, 28, 28)), levels(side=side))
+    assert "grey" in said["channels"]
+    assert "accuracy" not in said
+    assert ("size" in said) == (side != 28)
+    with pytest.raises(ContentError, match=r"row of logits for each image, .* \(192, 4\)"):
+        found(lambda x: logits(x).repeat(3, 1))
+
+
 def test_empty_axes_behind_the_classes_are_dropped() -> None:
     cleared = adapt(Net(lambda x: logits(x)[:, :, None, None]), levels())
     assert cleared.network(torch.rand(2, 3, 8, 8)).shape == (2, CLASSES)

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from unbackdoor.data import Split
 from unbackdoor.errors import ContentError, brief
 from unbackdoor.models import Adapted, ChannelsLast, Graph, Grey
-from unbackdoor.preflight.answers import read_answers
+from unbackdoor.preflight.answers import answers_each, read_answers
 from unbackdoor.preflight.findings import note
 from unbackdoor.preflight.look import moved_to
 from unbackdoor.results import Finding
 
 SIDES = (28, 32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 299, 320, 384, 448, 512)
-
+ROWS = "no answer for each picture"
 
 SAID: dict[type[nn.Module], str] = {
     Grey: "The network takes one channel; pictures are turned grey before it.",
@@ -121,8 +121,9 @@ def _fit(module: nn.Module, before: list[nn.Module], images: Split) -> _Fit:
 
     """
     sides = _declared(module)
-    here = images.defend.shape[1:]
-    if sides is None or sides == here:
+    channels, *here = images.defend.shape
+    ways = _ways(module, channels)
+    if (sides is None or list(sides) == here) and not ways[0]:
         some = images.defend.batch(torch.arange(min(2, len(images.defend))))
         if (failed := _failure(Adapted(module, before=before), some)) is None:
             return _Fit(before, None)
@@ -132,15 +133,27 @@ def _fit(module: nn.Module, before: list[nn.Module], images: Split) -> _Fit:
             f"of the data have {here[1]}×{here[0]}; {_scaled(sides)}."
         )
     failures: list[str] = []
+    other_rows: _Fit | None = None
     for size in (sides[0],) if sides else (None, *SIDES):
         height, width = (size, size) if size else here
-        probe = torch.full((2, images.defend.shape[0], height, width), 0.5)
-        for steps in ([], [Grey()], [ChannelsLast()], [nn.Flatten()], [Grey(), nn.Flatten()]):
-            chain = [*before, *steps]
-            if (failed := _failure(Adapted(module, before=chain), probe)) is None:
-                return _Fit(chain, size)
-            failures += [failed] if not steps else []
+        probe = torch.full((2, channels, height, width), 0.5)
+        for steps in ways:
+            fit = _Fit([*before, *steps], size)
+            if (failed := _failure(Adapted(module, before=fit.before), probe)) is None:
+                return fit
+            if failed == ROWS:  # what it answers is said later, where nothing fits better
+                other_rows = other_rows or fit
+            failures += [failed] if steps is ways[0] else []
+    if other_rows is not None:
+        return other_rows
     raise ContentError(_cause(module, failures, here))
+
+
+def _ways(module: nn.Module, channels: int) -> Sequence[list[nn.Module]]:
+    """Return the steps that could make a network take pictures; grey alone where a file says so."""
+    if isinstance(module, Graph) and module.picture[0] == 1 < channels:
+        return ([Grey()],)
+    return ([], [Grey()], [ChannelsLast()], [nn.Flatten()], [Grey(), nn.Flatten()])
 
 
 def _cause(module: nn.Module, failures: list[str], here: Sequence[int]) -> str:
@@ -184,9 +197,13 @@ def _declared(module: nn.Module) -> tuple[int, int] | None:
 
 @torch.no_grad()
 def _failure(network: nn.Module, images: Tensor) -> str | None:
-    """Return how a network fails on some images, None where it takes them."""
+    """Return how a network fails on some images, None where it takes them.
+
+    A reshape to rows of one channel takes colour too, as three pictures: the number of answers says
+    so, and no error.
+    """
     try:
-        network(moved_to(network, images))
+        answer: object = network(moved_to(network, images))
     except Exception as error:  # foreign code raises what it likes where the shape is wrong
         return f"{type(error).__name__}: {brief(error)}"
-    return None
+    return None if answers_each(answer, len(images)) else ROWS

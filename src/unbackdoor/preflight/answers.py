@@ -124,6 +124,11 @@ def _chosen(answer: object, count: int, classes: int, name: str) -> tuple[Path, 
     )
 
 
+def answers_each(answer: object, count: int) -> bool:
+    """Return whether an answer holds a tensor of so many rows, one for each image."""
+    return any(tensor.ndim and len(tensor) == count for _, tensor in _tensors(answer))
+
+
 def _tensors(answer: object, path: Path = ()) -> Iterator[tuple[Path, Tensor]]:
     """Yield the tensors in an answer with their places: of tuples, lists, mappings and classes."""
     if isinstance(answer, Tensor):

@@ -1,0 +1,54 @@
+"""ONNX graphs get the pictures that their files state, and what is said of it is true."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from test_preflight import levels
+
+from unbackdoor.models import load
+from unbackdoor.preflight import Cleared, adapt
+
+Shape = Sequence[int | str]
+
+
+def write(path: Path, nodes: list[Any], weights: dict[str, Any], shape: Shape) -> None:
+    """Write a graph of ``nodes`` from x to y."""
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(value), key) for key, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    onnx.save(model, path)
+
+
+def adapted(folder: Path, shape: Shape) -> Cleared:
+    """Write a linear network for grey pictures of 28×28 with such an input, and adapt it."""
+    nodes = [
+        helper.make_node("Reshape", ["x", "s"], ["f"]),
+        helper.make_node("Gemm", ["f", "w"], ["y"]),
+    ]
+    draw = np.random.default_rng(0)
+    weights = {"s": np.array([-1, 784]), "w": draw.normal(size=(784, 4)).astype(np.float32)}
+    write(folder / "m.onnx", nodes, weights, shape)
+    return adapt(load(str(folder / "m.onnx")).module, levels(side=28))
+
+
+@pytest.mark.parametrize(
+    "shape", [("n", 28, 28, 1), (1, 1, 28, 28), ("n", 1, 28, 28), ("n", 784)], ids=str
+)
+def test_a_reshape_gets_the_one_channel_that_the_file_states(shape: Shape, tmp_path: Path) -> None:
+    """So does tf2onnx write networks of Keras, and torch those with a ``view(-1, 784)``."""
+    cleared = adapted(tmp_path, shape)
+    assert "channels" in {finding.check for finding in cleared.findings}
+    assert cleared.network(torch.rand(5, 3, 28, 28)).shape == (5, 4)
