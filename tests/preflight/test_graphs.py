@@ -13,6 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from test_preflight import levels
 
+from unbackdoor.data import Images, Split
 from unbackdoor.models import load
 from unbackdoor.preflight import Cleared, adapt
 
@@ -32,7 +33,7 @@ def write(path: Path, nodes: list[Any], weights: dict[str, Any], shape: Shape) -
     onnx.save(model, path)
 
 
-def adapted(folder: Path, shape: Shape) -> Cleared:
+def adapted(folder: Path, shape: Shape, side: int = 28) -> Cleared:
     """Write a linear network for grey pictures of 28×28 with such an input, and adapt it."""
     nodes = [
         helper.make_node("Reshape", ["x", "s"], ["f"]),
@@ -41,7 +42,7 @@ def adapted(folder: Path, shape: Shape) -> Cleared:
     draw = np.random.default_rng(0)
     weights = {"s": np.array([-1, 784]), "w": draw.normal(size=(784, 4)).astype(np.float32)}
     write(folder / "m.onnx", nodes, weights, shape)
-    return adapt(load(str(folder / "m.onnx")).module, levels(side=28))
+    return adapt(load(str(folder / "m.onnx")).module, levels(side=side))
 
 
 @pytest.mark.parametrize(
@@ -52,3 +53,26 @@ def test_a_reshape_gets_the_one_channel_that_the_file_states(shape: Shape, tmp_p
     cleared = adapted(tmp_path, shape)
     assert "channels" in {finding.check for finding in cleared.findings}
     assert cleared.network(torch.rand(5, 3, 28, 28)).shape == (5, 4)
+
+
+@pytest.mark.parametrize("shape", [("n", 28, 28, 1), ("n", 784)], ids=str)
+def test_of_a_size_that_is_right_nothing_is_said(shape: Shape, tmp_path: Path) -> None:
+    assert "size" not in {finding.check for finding in adapted(tmp_path, shape).findings}
+    (said,) = (f for f in adapted(tmp_path, shape, side=32).findings if f.check == "size")
+    assert "not for pictures of 32×32 pixels; they are scaled to 28×28" in said.sentence
+
+
+def test_grey_pictures_need_not_be_square(tmp_path: Path) -> None:
+    """Nor need a file of one channel say their size."""
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("Gemm", ["f", "w"], ["y"]),
+    ]
+    weights = {"w": np.ones((1, 4), dtype=np.float32)}
+    grey = torch.randint(256, (64, 3, 12, 20)).to(torch.uint8)
+    images = Split(*Images.of("wide", tuple("0123"), grey, torch.arange(64) % 4).divide(0.5))
+    for name, shape in {"stated": ("n", 1, 12, 20), "free": ("n", 1, "h", "w")}.items():
+        write(tmp_path / f"{name}.onnx", nodes, weights, shape)
+        cleared = adapt(load(str(tmp_path / f"{name}.onnx")).module, images)
+        assert [finding.check for finding in cleared.findings] == ["channels"]

@@ -120,21 +120,16 @@ def _fit(module: nn.Module, before: list[nn.Module], images: Split) -> _Fit:
         ContentError: it takes none; the sentence names the cause.
 
     """
-    sides = _declared(module)
     channels, *here = images.defend.shape
     ways = _ways(module, channels)
-    if (sides is None or list(sides) == here) and not ways[0]:
+    sizes = _sizes(module, here)
+    if sizes[0] is None and not ways[0]:
         some = images.defend.batch(torch.arange(min(2, len(images.defend))))
         if (failed := _failure(Adapted(module, before=before), some)) is None:
             return _Fit(before, None)
-    elif sides[0] != sides[1]:
-        raise ContentError(
-            f"MODEL: it takes pictures of {sides[1]}×{sides[0]} pixels (width × height), and those "
-            f"of the data have {here[1]}×{here[0]}; {_scaled(sides)}."
-        )
     failures: list[str] = []
     other_rows: _Fit | None = None
-    for size in (sides[0],) if sides else (None, *SIDES):
+    for size in sizes:
         height, width = (size, size) if size else here
         probe = torch.full((2, channels, height, width), 0.5)
         for steps in ways:
@@ -147,6 +142,26 @@ def _fit(module: nn.Module, before: list[nn.Module], images: Split) -> _Fit:
     if other_rows is not None:
         return other_rows
     raise ContentError(_cause(module, failures, here))
+
+
+def _sizes(module: nn.Module, here: Sequence[int]) -> Sequence[int | None]:
+    """Return the sides of squares to try; None stands for the pictures as they are.
+
+    Raises:
+        ContentError: its file asks for pictures of another form, which is no square.
+
+    """
+    sides = _declared(module)
+    if sides is None:
+        return (None, *SIDES)
+    if sides == tuple(here):
+        return (None,)
+    if sides[0] != sides[1]:
+        raise ContentError(
+            f"MODEL: it takes pictures of {sides[1]}×{sides[0]} pixels (width × height), and those "
+            f"of the data have {here[1]}×{here[0]}; {_scaled(sides)}."
+        )
+    return (sides[0],)
 
 
 def _ways(module: nn.Module, channels: int) -> Sequence[list[nn.Module]]:
