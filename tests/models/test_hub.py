@@ -197,6 +197,13 @@ def folder(tmp_path: Path, **config: object) -> Path:
     return tmp_path
 
 
+def test_a_folder_that_was_cloned_without_git_lfs_is_said_to_be_so(tmp_path: Path) -> None:
+    path = folder(tmp_path)
+    (path / "pytorch_model.bin").write_text("version https://git-lfs.github.com/spec/v1\noid sha")
+    with pytest.raises(ContentError, match=r"pytorch_model\.bin is a pointer of Git LFS .* pull"):
+        load(str(path))
+
+
 def test_a_folder_of_timm_is_believed(tmp_path: Path) -> None:
     path = folder(
         tmp_path,

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import safetensors.torch
 import torch
+from onnx import TensorProto, helper
 from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.optim.swa_utils import AveragedModel
@@ -273,6 +275,29 @@ def test_other_formats_are_refused_with_what_to_do(
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ContentError, match=words):
         load(str(tmp_path / name), arch)
+
+
+@pytest.mark.parametrize("name", ["m.pt", "my net.safetensors", "m.onnx", "m.keras", "m.data"])
+def test_a_pointer_of_git_lfs_is_said_to_be_one(name: str, tmp_path: Path) -> None:
+    """It lies where a clone without git-lfs has the file, and where the raw file was downloaded."""
+    path = tmp_path / name
+    path.write_text(
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{'1a' * 32}\nsize 4653201\n"
+    )
+    if name == "m.data":
+        path = tmp_path / "m.onnx"
+        weight = helper.make_tensor("w", TensorProto.FLOAT, [2], bytes(8), raw=True)
+        onnx.external_data_helper.set_external_data(weight, "m.data")
+        weight.ClearField("raw_data")
+        node = helper.make_node("Mul", ["x", "w"], ["y"])
+        ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", 2]) for n in ("x", "y")]
+        graph = helper.make_graph([node], "g", ends[:1], ends[1:], [weight])
+        path.write_bytes(helper.make_model(graph, ir_version=10).SerializeToString())
+    with pytest.raises(ContentError, match="Git LFS") as caught:
+        load(str(path))
+    said = str(caught.value)
+    assert f"{tmp_path / name} is a pointer of Git LFS" in said
+    assert f"git -C {shlex.quote(str(tmp_path))} lfs pull" in said
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])

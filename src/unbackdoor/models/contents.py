@@ -9,6 +9,7 @@ from shlex import quote
 from typing import Literal
 
 from unbackdoor.errors import ContentError
+from unbackdoor.runtime.files import check_fetched
 
 Kind = Literal["safetensors", "state dict"]
 READ = (
@@ -55,6 +56,7 @@ def kind_of(path: Path) -> Kind:
         OSError: the file cannot be read.
 
     """
+    check_fetched(path, "MODEL")
     suffix = path.suffix.lower()
     if suffix in REMEDIES:
         raise _refusal(path, REMEDIES[suffix])

@@ -23,7 +23,7 @@ from unbackdoor.models import safetensors, statedict
 from unbackdoor.models.optional import numbers, optional
 from unbackdoor.models.stated import Stated, of_timm, of_transformers
 from unbackdoor.runtime.child import MEMORY, SECONDS, Ended, tried
-from unbackdoor.runtime.files import read_bytes, sha256_of
+from unbackdoor.runtime.files import check_fetched, read_bytes, sha256_of
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHTS = (("model", ".safetensors"), ("pytorch_model", ".bin"))
@@ -163,6 +163,7 @@ class Hub:
 def _state(files: Sequence[Path]) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     for path in files:
+        check_fetched(path, "MODEL")
         safe = path.suffix == ".safetensors"
         part = safetensors.read(path)[0] if safe else statedict.read(path)[0]
         if twice := state.keys() & part.keys():

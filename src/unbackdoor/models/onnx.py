@@ -26,7 +26,7 @@ from unbackdoor.models.graph import Graph, Node, Source
 from unbackdoor.models.onnxtensors import Beside, read_tensor
 from unbackdoor.models.operators import OPERATORS
 from unbackdoor.models.safetensors import HEADER
-from unbackdoor.runtime.files import solid_bytes
+from unbackdoor.runtime.files import check_fetched, solid_bytes
 
 LARGEST_FILE = (1 << 31) - 1
 """No protobuf message is longer."""
@@ -62,6 +62,7 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
     """
     onnx = _package()
     what = f"MODEL: {path}"
+    check_fetched(path, "MODEL")
     if path.stat().st_size > LARGEST_FILE:
         raise ContentError(f"{what} is larger than 2 GiB; keep its weights in external data.")
     if solid_bytes(path) < path.stat().st_size:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unbackdoor.errors import ContentError, brief
-from unbackdoor.runtime.files import solid_bytes
+from unbackdoor.runtime.files import check_fetched, solid_bytes
 
 LARGEST_WEIGHTS = 16 << 30
 MOST_SHARED = 64 << 20
@@ -62,6 +62,7 @@ class Beside:
             raise ValueError(
                 f"its external data {location!r} are no file of its folder or of one in it"
             )
+        check_fetched(path, "MODEL")
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", expected))
         size = solid_bytes(path)
         if length != expected or not 0 <= offset <= size - length:
@@ -81,6 +82,8 @@ def read_tensor(tensor: Any, beside: Beside, where: str) -> Tensor:
     """Return a tensor of the file, or of a file beside it; floating ones as float32."""
     try:
         array = _array(tensor, beside)
+    except ContentError:  # a sentence of its own
+        raise
     except (ValueError, KeyError, TypeError, OverflowError, OSError) as error:
         beside_it = "put that file beside it, or " if len(tensor.external_data) else ""
         raise ContentError(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 
 from unbackdoor.errors import ArgumentError, ContentError
 
@@ -19,6 +20,8 @@ ABANDONED = 3600
 
 MOST_HOLES = 64 << 20
 """Bytes of a file that need not be written."""
+POINTER = b"version https://git-lfs.github.com/spec/"
+"""How a file begins that Git LFS left in place of a large one."""
 
 
 def check_output(path: Path, argument: str = "-o") -> Path:
@@ -127,6 +130,23 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     with written_aside(path) as aside:
         aside.write_bytes(content)
+
+
+def check_fetched(path: Path, argument: str) -> None:
+    """Raise where Git LFS left a pointer in place of a file, as a clone without it does.
+
+    Raises:
+        ContentError: it is such a pointer.
+        OSError: it cannot be read.
+
+    """
+    with path.open("rb") as file:
+        if file.read(len(POINTER)) == POINTER:
+            raise ContentError(
+                f"{argument}: {path} is a pointer of Git LFS and not the file itself; in a clone, "
+                f"git -C {quote(str(path.parent))} lfs pull fetches it (where git-lfs is "
+                f"installed), otherwise download the file that it stands for."
+            )
 
 
 def solid_bytes(path: Path) -> int:
