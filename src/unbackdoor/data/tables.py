@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from unbackdoor.data.gather import Encoded, gather, readable
+from unbackdoor.data.gather import Encoded, gather, listed, readable
 from unbackdoor.data.images import Images
 from unbackdoor.data.labelling import LABELS, labelled
 from unbackdoor.data.parts import Parts
