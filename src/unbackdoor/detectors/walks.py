@@ -13,7 +13,7 @@ from unbackdoor.detectors import maps
 from unbackdoor.detectors.arms import ANYWHERE, Arms, Bandit, choices
 from unbackdoor.detectors.evidence import ClassEvidence, Place
 from unbackdoor.detectors.settings import BanditSettings, Round
-from unbackdoor.detectors.trails import CERTAIN, Findings, Trail, is_certain
+from unbackdoor.detectors.trails import CERTAIN, STEPS, Findings, Trail, is_certain
 from unbackdoor.models import Frozen
 from unbackdoor.rng import stream
 from unbackdoor.triggers.family import Space
@@ -147,11 +147,9 @@ class SpaceSearch:
 
         The arms of all classes share the work. Of a trigger that works at several places, or is
         larger than what counts, a bandit may then find a place at which it works but half of the
-        time, where no weaker one suffices, or only places in the middle, where clean networks obey
-        patches too. Where triggers leave no doubt about another class, none gets a search of its
-        own, nor where a look at usual triggers has tried every place.
-
-        Suspects get one all the same.
+        time, where no weaker one suffices, or weak ones in the middle alone, where clean networks
+        obey patches too. Where triggers leave no doubt about another class, only suspects get a
+        search of their own, and none does where a look at usual triggers has tried every place.
 
         Args:
             walks: of this space.
@@ -165,11 +163,12 @@ class SpaceSearch:
         if self._less or is_certain(walks, shape):
             return suspects
         rates: dict[int, float] = {}
-        settled: set[int] = {*suspects}
+        settled, hidden = {*suspects}, self._hidden(walks)
         for trail in walks:
             if "@" in trail.spaces[0]:
                 rates[trail.target] = max(trail.success[0], rates.get(trail.target, 0.0))
-                if trail.least(self.settings.enough) < 1 and not trail.hides(shape):
+                doubted = trail.target in hidden and trail.hides(shape)
+                if trail.least(self.settings.enough) < 1 and not doubted:
                     settled.add(trail.target)
         rose = sorted(rates.keys() - settled, key=lambda one: (-rates[one], one))
         return [*suspects, *rose[:HINTS]]
@@ -177,7 +176,7 @@ class SpaceSearch:
     def again(self, rose: Sequence[int], walks: Sequence[Trail]) -> list[Trail]:
         """Return the walk of each class after a search among all places, with half of the work.
 
-        A class that rose in the middle is searched everywhere else.
+        A class with a trigger in the middle that would count elsewhere is searched everywhere else.
 
         Args:
             rose: the classes.
@@ -191,7 +190,7 @@ class SpaceSearch:
         shape, bandit = self.images.shape, self._bandit(self.space)
         every = self.space.coarse_arms(shape)
         elsewhere = every[~self.space.hides(every, shape)]
-        hidden = {trail.target for trail in walks if trail.hides(shape)}
+        hidden = self._hidden(walks)
         trails: list[Trail] = []
         for target in rose:
             places = elsewhere if target in hidden else every
@@ -200,6 +199,17 @@ class SpaceSearch:
             best = max(range(len(arms)), key=success.__getitem__)
             trails.append(self._walk(arms, best, success[best]))
         return trails
+
+    def _hidden(self, walks: Sequence[Trail]) -> set[int]:
+        """Return the classes with triggers in the middle that suffice when they are much weaker."""
+        enough = self.settings.enough
+        return {
+            one.target
+            for one in walks
+            if one.hides(self.images.shape)
+            and len(one.success) > STEPS
+            and one.success[STEPS] >= enough
+        }
 
     def _played(self, bandit: Bandit, classes: Tensor, choice: Tensor) -> list[Arms]:
         """Return the arms after each round; a look at usual triggers may stand for the first."""
