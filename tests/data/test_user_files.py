@@ -212,6 +212,56 @@ def test_which_arrays_are_meant_is_chosen_by_the_command(tmp_path: Path) -> None
     assert same(everything(tmp_path / "chosen.npz"))
 
 
+OTHERS = np.full_like(PIXELS, 7)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"images": PIXELS, "label": LABELS, "fold": LABELS[::-1]},
+        {"images": PIXELS, "id": np.arange(24), "target": LABELS},
+        {"x": PIXELS, "ids": np.arange(24), "labels": LABELS},
+        {"photos": PIXELS, "id": np.arange(24), "class_id": LABELS},
+        {"x_train": OTHERS, "x_val": PIXELS, "y_val": LABELS},
+        {"trainX": OTHERS, "testX": PIXELS, "testY": LABELS, "trainY": LABELS[::-1]},
+    ],
+)
+def test_labels_are_found_by_their_names(named: dict[str, Any], tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", **named)
+    assert same(everything(tmp_path / "set.npz"))
+
+
+def test_the_command_chooses_labels_of_the_same_part(tmp_path: Path) -> None:
+    other = {"x_train": OTHERS, "y_train": LABELS[::-1]}
+    np.savez(tmp_path / "set.npz", **other, id=LABELS, y_val=LABELS, x_val=PIXELS)
+    with pytest.raises(ContentError, match="choose two with") as error:
+        everything(tmp_path / "set.npz")
+    command = str(error.value).split("choose two with ")[1].rsplit(", and name ", 1)[0]
+    run(command, tmp_path)
+    assert same(everything(tmp_path / "chosen.npz"))
+
+
+@pytest.mark.parametrize("named", [{"ids": np.arange(24)}, {"fold": LABELS, "image_id": LABELS}])
+def test_numbers_that_are_no_labels_are_not_taken_for_them(
+    named: dict[str, Any], tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "set.npz", images=PIXELS, **named)
+    with pytest.raises(ContentError, match=r"expected labels of images .* save the class of each"):
+        everything(tmp_path / "set.npz")
+
+
+def test_one_array_of_another_name_is_not_taken_for_labels(tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", images=PIXELS, quality=LABELS)
+    with pytest.raises(ContentError, match="choose two with"):
+        everything(tmp_path / "set.npz")
+
+
+def test_labels_of_another_part_are_not_taken(tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", x_train=PIXELS, y_val=LABELS)
+    with pytest.raises(ContentError, match="choose two with"):
+        everything(tmp_path / "set.npz")
+
+
 def test_names_of_the_classes_are_taken_from_the_archive(tmp_path: Path) -> None:
     names = np.array(["ape", "bat", "cat", "dog"])
     np.savez(tmp_path / "set.npz", x=PIXELS, y=LABELS, classes=names)
@@ -258,6 +308,22 @@ def test_deep_arrays_are_scaled_and_transparency_is_counted(tmp_path: Path) -> N
     images = everything(tmp_path / "set.npz")
     assert same(images)
     assert images.intake == Intake(read=24, transparent=1)
+
+
+@pytest.mark.parametrize(
+    ("end", "alpha", "transparent"), [(255, 128, 24), (255, 255, 0), (1, 0.5, 24), (65535, 255, 24)]
+)
+def test_the_same_transparency_throughout_is_counted_too(
+    end: float, alpha: float, transparent: int, tmp_path: Path
+) -> None:
+    kind = {255: np.uint8, 1: np.float64, 65535: np.uint16}[end]
+    pixels = (PIXELS * (end / 255)).astype(kind)
+    layer = np.full((24, 5, 4, 1), alpha, kind)
+    np.savez(tmp_path / "set.npz", x=np.concatenate([pixels, layer], 3), y=LABELS)
+    images = everything(tmp_path / "set.npz")
+    assert same(images)
+    assert images.intake is not None
+    assert images.intake.transparent == transparent
 
 
 @pytest.mark.parametrize("end", [1.0, 255.0])

@@ -273,7 +273,7 @@ def test_other_counts_of_classes_have_a_remedy_each() -> None:
         found(more)
     written = json.loads(re.findall(r"{.*}", str(error.value))[0])
     images = levels()
-    assert found(more, images.relabelled(written, 9)) == {}
+    assert found(more, images.relabelled(written, 9)).keys() == {"absent classes"}
     with pytest.raises(ContentError, match="do not show which") as error:
         found(lambda pixels: more(pixels.mean(0, keepdim=True).expand_as(pixels)))
     assert not re.findall(r'": \d', str(error.value))
@@ -293,6 +293,15 @@ def test_later_images_that_are_labelled_otherwise_are_seen(share: float) -> None
     said = found(logits, mixed)
     assert list(said) == ["later images"]
     assert "for 100% of 64 of the first images of each class and for only" in said["later images"]
+
+
+def test_classes_without_pictures_are_named() -> None:
+    images = levels(16)
+    kept = [p.subset((p.targets != 2).nonzero()[:, 0]) for p in (images.defend, images.evaluate)]
+    assert (
+        "no pictures of 1 of the 4 classes (level 2)"
+        in found(logits, Split(*kept))["absent classes"]
+    )
 
 
 def test_labels_that_begin_at_one_are_the_cause_that_is_named() -> None:

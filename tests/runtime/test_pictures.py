@@ -101,7 +101,7 @@ def test_the_range_is_that_of_the_pictures_before_they_are_resampled(
     images = folder.read(tmp_path, 17)
     apart = images.pixels[0].int() - images.pixels[1].int()
     assert int(apart.abs().max()) <= 1
-    assert images.intake == Intake(read=2, scaled=1, white=white)
+    assert images.intake == Intake(read=2, scaled=1, white=white, resized=2)
 
 
 def test_a_declared_range_is_believed(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
 import tokenize
 import unicodedata
 import zipfile
@@ -20,7 +19,7 @@ import torch
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from unbackdoor.data.conversions import rows_of_an_archive
+from unbackdoor.data.choosing import chosen
 from unbackdoor.data.gather import MOST_KEPT, listed, readable
 from unbackdoor.data.images import Images
 from unbackdoor.data.intake import Intake
@@ -29,17 +28,6 @@ from unbackdoor.errors import ContentError, printable
 from unbackdoor.runtime.pictures import Allowance
 from unbackdoor.runtime.ranges import MOST_BEYOND, Spread, as_bytes, beyond, white_of
 
-PAIRS = (
-    ("x", "y"),
-    ("images", "labels"),
-    ("image", "label"),
-    ("data", "labels"),
-    ("data", "targets"),
-    ("x_test", "y_test"),
-    ("test_images", "test_labels"),
-    ("arr_0", "arr_1"),
-)
-"""Names of pictures and labels, in the order in which they are looked for."""
 WORDS = (
     *(("x", "y"), ("X", "y"), ("X", "Y"), ("images", "labels"), ("data", "labels")),
     *(("images", "targets"), ("data", "targets")),
@@ -128,7 +116,7 @@ def _images(
     path: Path, opened: Mapping[str, BinaryIO], size: int | None, allowance: Allowance
 ) -> Images:
     headers = {name: _header(file, path, name) for name, file in opened.items()}
-    first, second = _chosen(path, headers)
+    first, second = chosen(path, {name: header.shape for name, header in headers.items()})
     values = _array(opened[first], headers[first], allowance)
     labels = _array(opened[second], headers[second], allowance)
     names: list[str] = []
@@ -215,43 +203,6 @@ def _array(file: BinaryIO, header: _Header, allowance: Allowance) -> NDArray[Any
     return flat.reshape(header.shape, order="F" if header.fortran else "C")
 
 
-def _chosen(path: Path, headers: Mapping[str, _Header]) -> tuple[str, str]:
-    """Return the names of the pictures and of their labels: the only ones, or by their names."""
-    pictures = [name for name, header in headers.items() if len(header.shape) in {3, 4}]
-    pairs = [
-        (one, other)
-        for one in pictures
-        for other, header in headers.items()
-        if len(header.shape) in {1, 2} and header.shape[0] == headers[one].shape[0]
-    ]
-    if len(pairs) == 1:
-        return pairs[0]
-    for pair in PAIRS:
-        if found := [one for one in pairs if (one[0].lower(), one[1].lower()) == pair]:
-            return found[0]
-    told = ", ".join(f"{printable(name)} {header.shape}" for name, header in headers.items())
-    came = f"{path}, came {told[:200] or 'no arrays'}"
-    if not pictures:
-        for name, header in headers.items():
-            flat = len(header.shape) == 2 and path.suffix.lower() == ".npz"
-            if flat and (sentence := rows_of_an_archive(path, header.shape[1], name)):
-                raise ContentError(sentence)
-        raise ContentError(
-            f"--data: expected pictures of shape (N, height, width, 3) in {came}; reshape them."
-        )
-    if not pairs:
-        raise ContentError(
-            f"--data: expected as many labels as pictures in {came}; save the labels of these."
-        )
-    one, other = pairs[0]
-    code = f"import numpy as np; d = np.load({str(path)!r}); "
-    code += f"np.savez('chosen.npz', x=d[{one!r}], y=d[{other!r}])"
-    raise ContentError(
-        f"--data: expected arrays x and y in {came}; choose two with python -c "
-        f"{shlex.quote(code)}, and name chosen.npz."
-    )
-
-
 def _pixels(
     values: NDArray[Any], path: Path, left: Mapping[str, int]
 ) -> tuple[NDArray[np.uint8], Intake]:
@@ -267,14 +218,15 @@ def _pixels(
         )
     if values.dtype.kind not in "buif":
         raise ContentError(f"--data: expected numbers in {path}, came {values.dtype}; save those.")
-    see_through = 0
-    if values.shape[1] == 4:
-        opaque = values[:, 3].max()
-        see_through = int((values[:, 3] < opaque).any(axis=(1, 2)).sum())
-        values = values[:, :3]
+    alpha = values[:, 3] if values.shape[1] == 4 else None
+    values = values[:, :3] if alpha is not None else values
     white, clipped = 255.0, np.zeros(len(values), bool)
     if values.dtype != np.uint8 or values.max() == 1:  # bytes of 0 and 1 are masks, or from bits
         white, clipped = _range(values, path)
+    see_through = 0
+    if alpha is not None:
+        opaque = 1 if alpha.max() <= 1 else white
+        see_through = int((alpha < opaque).any(axis=(1, 2)).sum())
     shape = (len(values), 3, *values.shape[2:])
     pixels = np.empty(shape, np.uint8)
     for at in range(0, len(values), AT_ONCE):

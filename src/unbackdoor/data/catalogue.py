@@ -10,7 +10,7 @@ from unbackdoor.data import arrays, cifar, cifar100, folder, lists, sample, shar
 from unbackdoor.data.conversions import conversion, without_classes
 from unbackdoor.data.images import Images, Split
 from unbackdoor.data.parts import Parts, of_file, of_folder, of_pattern
-from unbackdoor.errors import ArgumentError, ContentError
+from unbackdoor.errors import ArgumentError, ContentError, printable
 
 CIFAR_DEFEND_SHARE = 8_000 / 10_000
 FOLDER_DEFEND_SHARE = 5 / 8
@@ -45,7 +45,13 @@ def load(spec: str, size: int | None = None, *, absent: bool = False) -> Split:
         return sample.read().resized(size)
     if published := PUBLISHED.get(spec):
         return Split(*published()[1].divide(CIFAR_DEFEND_SHARE)).resized(size)
-    return Split(*_users(spec, size, absent).divide(FOLDER_DEFEND_SHARE))
+    images = _users(spec, size, absent)
+    if len(images.classes) == 1 and not absent:
+        raise ContentError(
+            f"--data: {spec} has pictures of one class alone ({printable(images.classes[0])}); "
+            f"expected at least two, such as a folder for each."
+        )
+    return Split(*images.divide(FOLDER_DEFEND_SHARE))
 
 
 def load_training(spec: str) -> Split:

@@ -74,11 +74,6 @@ def read(folder: Path, size: int | None = None, *, absent: bool = False) -> Imag
         )
     counts = torch.bincount(images.labels, minlength=len(classes))
     empty = [label for label in range(len(classes)) if not counts[label]]
-    if len(classes) == 1 and not absent:
-        raise ContentError(
-            f"--data: {folder} has pictures of one class alone, {classes[0]}; expected a folder "
-            f"for each of at least two."
-        )
     if empty and not absent:
         raise ContentError(_empty(folder, classes, {label: files[label] for label in empty}))
     return images

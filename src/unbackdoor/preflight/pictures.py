@@ -10,6 +10,8 @@ import torch
 
 from unbackdoor.data import Images, Intake, Split
 from unbackdoor.data.conversions import saved_otherwise
+from unbackdoor.data.gather import listed
+from unbackdoor.errors import printable
 from unbackdoor.preflight.findings import note, warning
 from unbackdoor.results import Finding
 from unbackdoor.runtime.pictures import OTHER_SUFFIXES
@@ -19,7 +21,8 @@ def look_over(images: Split) -> list[Finding]:
     """Return what the user should know about the pictures."""
     read = images.defend.intake
     told = [*_taken(read), *_left_out(read)] if read is not None else []
-    return [*told, *_blank(images), *_contradictions(images), *_duplicates(images)]
+    shown = [*_absent(images), *_blank(images), *_contradictions(images), *_duplicates(images)]
+    return [*told, *shown]
 
 
 def _taken(read: Intake) -> Iterator[Finding]:
@@ -65,6 +68,21 @@ def _left_out(read: Intake) -> Iterator[Finding]:
             "formats",
             f"Pictures of formats that are not read were passed over: {told}.",
             f"To have them read, {saved_otherwise(left, 'DATA')} (DATA is the folder).",
+        )
+
+
+def _absent(images: Split) -> Iterator[Finding]:
+    """Say of which classes there are no pictures: they are searched all the same."""
+    classes = images.defend.classes
+    targets = torch.cat([images.defend.targets, images.evaluate.targets])
+    counts = torch.bincount(targets, minlength=len(classes))
+    absent = [printable(name) for at, name in enumerate(classes) if not counts[at]]
+    if absent:
+        yield note(
+            "absent classes",
+            f"The data have no pictures of {len(absent):,} of the {len(classes):,} classes "
+            f"({listed(absent)}); triggers towards these are searched with pictures of the others.",
+            "Add pictures of them where they were meant to be there.",
         )
 
 

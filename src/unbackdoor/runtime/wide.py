@@ -24,7 +24,7 @@ def unpacked(picture: Image.Image) -> str | None:
     """Return how Pillow unpacks a picture that is not loaded yet; None but for wide colours."""
     tiles: Any = getattr(picture, "tile", None)
     arguments: Any = tiles[0].args if tiles else ""
-    name = arguments if isinstance(arguments, str) else str(arguments[0])
+    name = arguments if isinstance(arguments, str) else str(next(iter(arguments or ()), ""))
     return name if name in {*LOW_BYTES, GREY} else None
 
 
