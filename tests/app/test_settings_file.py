@@ -51,6 +51,13 @@ def test_options_stand_beside_tables_for_every_command_that_has_them() -> None:
     assert added() == ""
 
 
+def test_a_list_of_data_sets_is_refused() -> None:
+    Path("own.toml").write_text('data = ["a", "b"]\n')
+    with pytest.raises(ContentError, match="expected one text for data, came a list; name one"):
+        added("scan", "--config=own.toml")
+    assert added("scan", "--config=own.toml", "--data", "a") == ""
+
+
 def test_a_list_for_an_option_that_is_repeated_repeats_it() -> None:
     Path("own.toml").write_text('[attack]\ntrigger = ["bw:170@0,0", "white:4"]\n')
     assert added("attack", "--config=own.toml") == "--trigger=bw:170@0,0 --trigger=white:4"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import shlex
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,16 @@ def packed_idx(folder: Path) -> Path:
     return idx(folder, end=".gz")
 
 
+def labels_of_idx(folder: Path) -> Path:
+    return idx(folder).with_name("t10k-labels-idx1-ubyte")
+
+
+def jsonl_of_classes(folder: Path) -> Path:
+    text = jsonl(folder).read_text().replace('"label"', '"class"').replace("file_name", "image")
+    (folder / "set.jsonl").write_text(text + "\n\n")
+    return folder / "set.jsonl"
+
+
 def arrow(folder: Path) -> Path:
     library = pytest.importorskip("pyarrow")
     pictures = [{"bytes": png(one), "path": None} for one in SQUARE]
@@ -61,6 +72,32 @@ def paths_in_parquet(folder: Path) -> Path:
     table = library.table({"image": pictures, "label": NAMES[LABELS].tolist()})
     parquet.write_table(table, folder / "set.parquet")
     return folder / "set.parquet"
+
+
+def rows_without_labels(folder: Path) -> Path:
+    library, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pictures = [{"bytes": png(one), "path": None} for one in [*SQUARE, SQUARE[0]]]
+    labels = [*LABELS.tolist(), None]
+    parquet.write_table(library.table({"img": pictures, "label": labels}), folder / "set.parquet")
+    return folder / "set.parquet"
+
+
+def parts_in_arrow(folder: Path) -> Path:
+    """A data set as ``save_to_disk`` of Hugging Face leaves it."""
+    library = pytest.importorskip("pyarrow")
+    (folder / "test").mkdir()
+    for at in range(2):
+        pictures = [{"bytes": png(one), "path": None} for one in SQUARE[at * 12 : at * 12 + 12]]
+        labels = LABELS[at * 12 : at * 12 + 12].tolist()
+        table = library.table({"image": pictures, "label": labels})
+        path = folder / "test" / f"data-{at:05}-of-00002.arrow"
+        with (
+            library.OSFile(str(path), "wb") as file,
+            library.ipc.new_stream(file, table.schema) as out,
+        ):
+            out.write_table(table)
+    (folder / "test" / "state.json").write_text("{}")
+    return folder / "test"
 
 
 def rows_in_csv(folder: Path) -> Path:
@@ -100,8 +137,20 @@ def pictures_in_one_folder(folder: Path) -> Path:
 
 
 MADE = [
-    *(jsonl, idx, packed_idx, arrow, paths_in_parquet, rows_in_csv, rows_in_npz, hdf5, matlab),
-    pictures_in_one_folder,
+    *(
+        labels_of_idx,
+        jsonl_of_classes,
+        jsonl,
+        idx,
+        packed_idx,
+        arrow,
+        paths_in_parquet,
+        rows_in_csv,
+        rows_in_npz,
+        hdf5,
+        matlab,
+    ),
+    *(pictures_in_one_folder, rows_without_labels, parts_in_arrow),
 ]
 
 
@@ -129,6 +178,46 @@ def test_a_folder_with_such_a_file_leads_to_it(
     with pytest.raises(ContentError, match="has no folder per class") as error:
         data.load(str(tmp_path))
     assert str(error.value).rsplit("--data ", 1)[1] == f"{path}."
+
+
+def test_without_what_it_takes_no_command_is_proposed(tmp_path: Path) -> None:
+    labels_of_idx(tmp_path).unlink()
+    with pytest.raises(ContentError, match="the images or the labels alone; put both") as error:
+        data.load(str(tmp_path / "t10k-images-idx3-ubyte"))
+    assert "python" not in str(error.value)
+    for text, keys in (
+        ('{"image": "a.png", "text": "a cat"}', "the keys image, text"),
+        ("[", "no"),
+    ):
+        (tmp_path / "set.jsonl").write_text(text)
+        with pytest.raises(ContentError, match=f"columns path and label, .* has {keys}") as error:
+            data.load(str(tmp_path / "set.jsonl"))
+        assert "python" not in str(error.value)
+
+
+def test_parts_in_folders_lead_to_one_that_is_read(tmp_path: Path) -> None:
+    library, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    for part in ("train", "validation"):
+        (tmp_path / "my set" / part).mkdir(parents=True)
+        pictures = [{"bytes": png(one), "path": None} for one in SQUARE]
+        table = library.table({"image": pictures, "label": LABELS.tolist()})
+        parquet.write_table(table, tmp_path / "my set" / part / "0000.parquet")
+    (tmp_path / "my set" / "README.md").write_text("What it is.")
+    with pytest.raises(ContentError, match=r"parts of a data set \(train, validation\)") as error:
+        data.load(str(tmp_path / "my set"))
+    named = shlex.split(str(error.value).rsplit("--data ", 1)[1].removesuffix("."))[0]
+    assert named.endswith("validation")
+    assert len(data.load(named).defend) == 15
+
+
+def test_a_folder_of_several_sets_leads_to_the_parts_of_one(tmp_path: Path) -> None:
+    parts_in_arrow(tmp_path)
+    (tmp_path / "dataset_dict.json").write_text("{}")
+    with pytest.raises(ContentError, match=r"lie in its folder test") as error:
+        data.load(str(tmp_path))
+    named = shlex.split(str(error.value).rsplit("--data ", 1)[1].removesuffix("."))[0]
+    with pytest.raises(ContentError, match=r"data set in \.arrow files"):
+        data.load(named)
 
 
 def test_pictures_of_phones_become_pngs(tmp_path: Path) -> None:

@@ -270,15 +270,15 @@ def test_a_table_beside_one_folder_is_named(pictures: Path) -> None:
 
 
 def test_the_remedy_for_links_works(pictures: Path, tmp_path: Path) -> None:
-    linked = tmp_path / "linked"
+    linked = tmp_path / "the linked"
     linked.mkdir()
     for name in COLOURS:
         (linked / name).symlink_to(pictures / name)
     with pytest.raises(ContentError, match="link out of its folder") as error:
         folder.read(linked)
-    command = str(error.value).split("'")[1]
+    command, named = str(error.value).split("themselves with ")[1].rstrip(".").split(", and name ")
     subprocess.run(shlex.split(command), check=True)
-    assert len(folder.read(Path(f"{linked}-copied"))) == 6
+    assert len(folder.read(Path(shlex.split(named)[0]))) == 6
 
 
 def test_a_folder_that_leads_into_itself_is_not_followed(pictures: Path) -> None:

@@ -22,6 +22,7 @@ from PIL import Image
 
 from unbackdoor import data
 from unbackdoor.data import Images, Intake, catalogue
+from unbackdoor.data.tensors import main as convert
 from unbackdoor.errors import ArgumentError, ContentError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 5, 4, 3), dtype=np.uint8)
@@ -123,6 +124,38 @@ def as_dictionary_of_tensors(folder: Path) -> Path:
     return folder / "set.pth"
 
 
+def tensors(save: Callable[[torch.Tensor, torch.Tensor], object]) -> Callable[[Path], Path]:
+    """A file of what people save of pictures and labels."""
+
+    def make(folder: Path) -> Path:
+        torch.save(save(torch.from_numpy(PIXELS), torch.from_numpy(LABELS)), folder / "set.pt")
+        return folder / "set.pt"
+
+    return make
+
+
+TENSORS = {
+    "labels first": tensors(lambda x, y: (y, x)),
+    "a list of labels": tensors(lambda x, y: {"data": x, "targets": y.tolist()}),
+    "lists": tensors(lambda x, y: {"images": [*x], "labels": [*y]}),
+    "pairs": tensors(lambda x, y: [*zip([*x], y.tolist(), strict=True)]),
+    "names of classes": tensors(
+        lambda x, y: {"images": x, "labels": y, "classes": ["a", "b", "c"]}
+    ),
+    "bfloat16": tensors(lambda x, y: {"x": (x / 255).bfloat16() * 0 + x, "y": y}),
+    "a data set": tensors(torch.utils.data.TensorDataset),
+    "two parts": tensors(
+        lambda x, y: {"x_train": x.flip(0), "y_train": y, "x_test": x, "y_test": y}
+    ),
+}
+NOT_TENSORS = {
+    "a picture alone": tensors(lambda x, y: x),
+    "nothing to tell them apart": tensors(lambda x, y: {"a": x, "b": x, "c": y}),
+    "shapes that differ": tensors(lambda x, y: {"x": [x[0], x[0, :2]], "y": y[:2]}),
+    "a program": tensors(lambda x, y: {"x": x, "y": y, "z": Path()}),
+}
+
+
 def as_packed_tar(folder: Path) -> Path:
     subprocess.run(["gzip", str(as_tar(folder))], check=True)
     return folder / "set.tar.gz"
@@ -184,6 +217,27 @@ def test_the_command_in_the_sentence_makes_what_is_read(
     command, made = typed(error.value)
     run(command, tmp_path)
     assert same(everything(made))
+
+
+@pytest.mark.parametrize("what", TENSORS)
+def test_tensors_are_taken_as_people_save_them(what: str, tmp_path: Path) -> None:
+    old, new = TENSORS[what](tmp_path), tmp_path / "new.npz"
+    assert convert([str(old), str(new)]) == 0
+    images = everything(new)
+    assert same(images)
+    assert images.classes == (tuple("abc") if "names" in what else tuple("012"))
+
+
+@pytest.mark.parametrize("what", NOT_TENSORS)
+def test_of_other_tensors_nothing_is_guessed(
+    what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = NOT_TENSORS[what](tmp_path), tmp_path / "new.npz"
+    assert convert([str(old), str(new)]) == 2
+    said = capsys.readouterr().err
+    assert 'torch.save({"x": pictures, "y": labels}, FILE).' in said
+    assert said.count("\n") == 1
+    assert not new.exists()
 
 
 def test_a_zipped_folder_is_unpacked_by_the_command(tmp_path: Path) -> None:

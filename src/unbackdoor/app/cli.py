@@ -27,6 +27,7 @@ from unbackdoor.app.options import (
     Schema,
 )
 from unbackdoor.app.settings_file import with_settings
+from unbackdoor.app.typed import as_meant
 from unbackdoor.errors import UnbackdoorError, printable
 from unbackdoor.runtime import stop
 
@@ -87,7 +88,7 @@ def _run(arguments: list[str]) -> int:
         print(f"unbackdoor {version('unbackdoor')}")
         return DONE
     commands = {command.__name__.lower(): command for command in map(_bare, get_args(Command))}
-    together = with_settings(arguments, commands)
+    together = as_meant(with_settings(arguments, commands))
     try:
         command = tyro.cli(
             Command,  # pyright: ignore[reportArgumentType]
@@ -98,7 +99,7 @@ def _run(arguments: list[str]) -> int:
             config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
         )
     except SystemExit as left:
-        if left.code and together != arguments:
+        if left.code and together != as_meant(arguments):
             print("unbackdoor: some of these arguments come from a settings file.", file=sys.stderr)
         return BAD_ARGUMENT if left.code else DONE
     return _call(command)

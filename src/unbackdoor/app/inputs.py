@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from math import inf, isfinite
 from pathlib import Path
 
 import msgspec
 
-from unbackdoor.errors import ArgumentError, ContentError
+from unbackdoor.errors import ArgumentError, ContentError, printable
 from unbackdoor.models import file_of
 from unbackdoor.runtime.files import read_bytes
 from unbackdoor.scanning.settings import Terms
@@ -96,15 +97,52 @@ def terms_of(bag: str | None, *, power: bool = False, seconds: float | None = No
 def read_labels(path: Path) -> dict[str, int]:
     """Read the index of each class of the data.
 
+    The file holds ``{"cat": 3, …}``, the inverse of it as ``id2label`` of Hugging Face is written,
+    ``{"3": "cat", …}``, or the names alone in the order of the network's classes.
+
     Raises:
         ArgumentError: there is no such file, or it cannot be read.
-        ContentError: it holds something else.
+        ContentError: it holds something else, or a name twice.
 
     """
     content = read_bytes(path, "--labels", LARGEST_LABELS)
+    given: dict[str, int | str] | list[str]
     try:
-        return msgspec.json.decode(content, type=dict[str, int])
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+        given = msgspec.json.decode(text, type=dict[str, int | str] | list[str])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ContentError(
-            f'--labels: expected {{"class of the data": index, …}} in {path}, came {error}.'
-        ) from error
+        raise ContentError(_expected(path, str(error))) from error
+    if isinstance(given, list):
+        return _distinct(path, [(name, index) for index, name in enumerate(given)])
+    indices = {name: index for name, index in given.items() if isinstance(index, int)}
+    names = {index: name for index, name in given.items() if isinstance(name, str)}
+    if not names:
+        return indices
+    if indices or not all(map(_is_index, names)):
+        raise ContentError(_expected(path, "texts where indices should be"))
+    if all(map(_is_index, names.values())):  # either could be the names
+        raise ContentError(_expected(path, "numbers in quotes on both sides"))
+    return _distinct(path, [(name, int(index)) for index, name in names.items()])
+
+
+def _distinct(path: Path, pairs: Sequence[tuple[str, int]]) -> dict[str, int]:
+    """Return names with their indices; raise where one name has two."""
+    order: dict[str, int] = {}
+    for name, index in pairs:
+        if name in order:
+            raise ContentError(_expected(path, f"the name {printable(name)!r} twice"))
+        order[name] = index
+    return order
+
+
+def _is_index(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10
+
+
+def _expected(path: Path, came: str) -> str:
+    return (
+        f'--labels: expected {{"class of the data": index, …}} in {path}, such as {{"cat": 3, '
+        f'"dog": 5}}, or {{"3": "cat", "5": "dog"}}, or ["cat", "dog"] in the order of the '
+        f"network's classes, came {came}; write it so."
+    )

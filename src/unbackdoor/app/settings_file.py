@@ -22,6 +22,8 @@ FLAG = "--config"
 TRUSTED_ALONE = "arch"
 """This option can name code to execute, so the pyproject.toml of the working folder must not set
 it."""
+ONE_ALONE = "data"
+"""This option has one value, so that a list for it is an error."""
 LISTS = "list"
 """The file that this option names can name code too."""
 WRITTEN = {"folder", "output", "report", "result", "store"}
@@ -95,6 +97,11 @@ def with_settings(arguments: list[str], commands: Mapping[str, type]) -> list[st
     repeated = {name for name in taken if _marked(hints.get(name), UseAppendAction[int])}
     added: list[str] = []
     for name, value in taken.items():
+        if name == ONE_ALONE and isinstance(value, list):
+            raise ContentError(
+                f"{source}: expected one text for {name}, came a list; name one data set, or "
+                f"several files of one by a pattern, such as 'set-{{00..12}}.tar'."
+            )
         several = name in repeated and isinstance(value, list)
         for one in cast("list[object]", value if several else [value]):
             added += _arguments(name, one, source, switch=name.replace("-", "_") in switches)

@@ -10,6 +10,7 @@ from unbackdoor.data import arrays, cifar, cifar100, folder, lists, sample, shar
 from unbackdoor.data.conversions import conversion, without_classes
 from unbackdoor.data.images import Images, Split
 from unbackdoor.data.parts import Parts, of_file, of_folder, of_pattern
+from unbackdoor.data.published import published
 from unbackdoor.errors import ArgumentError, ContentError, printable
 
 CIFAR_DEFEND_SHARE = 8_000 / 10_000
@@ -110,6 +111,8 @@ SHARDS: dict[str, Callable[[Parts, int | None], Images]] = {
 def _users(spec: str, size: int | None, absent: bool) -> Images:
     """Read the folder or files that a user named."""
     path = Path(spec)
+    if path.exists() and (sentence := published(path)):
+        raise ContentError(sentence)
     if path.is_dir():
         if parts := of_folder(path, SHARDS):
             return _read(parts, size)

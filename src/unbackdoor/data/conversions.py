@@ -6,21 +6,25 @@ import json
 import math
 import shlex
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from unbackdoor.data.hidden import is_hidden
+from unbackdoor.data.labelling import LABELS
 from unbackdoor.errors import printable
 from unbackdoor.runtime.pictures import FORMATS, SUFFIXES
 
 SMALLEST = 8
 """Side of a picture that a row of numbers may be."""
+ARROW_FILE, IDX_FILE, LINES = ".arrow", "-ubyte", ".jsonl"
+NAMES = ("file_name", "path", "file", "filename", "filepath", "image_path", "image", "img")
+"""Keys of objects under which pictures are named."""
+LONGEST_LINE = 1 << 20
 SAVE = "numpy.savez(sys.argv[2], x=x, y=y)"
-TENSORS = (
-    "import sys, torch, numpy; d = torch.load(sys.argv[1], weights_only=True); "
-    "d = list(d.values() if isinstance(d, dict) else d); d.sort(key=lambda t: -t.ndim); "
-    f"x, y = d[:2]; {SAVE}"
-)
 HDF5 = (
     "import sys, h5py, numpy; d = h5py.File(sys.argv[1]); "
     "numpy.savez(sys.argv[2], **{k: v[()] for k, v in d.items()})"
@@ -30,13 +34,9 @@ MATLAB = (
     f'x, y = d["X"].transpose(3, 0, 1, 2), d["y"].ravel() % 10; {SAVE}'
 )
 ARROW = (
-    "import sys, pyarrow as p, pyarrow.parquet as q; "
-    "q.write_table(p.ipc.open_stream(sys.argv[1]).read_all(), sys.argv[2])"
-)
-LINES = (
-    "import sys, csv, json; d = [json.loads(s) for s in open(sys.argv[1])]; "
-    'w = csv.writer(open(sys.argv[2], "w", newline="")); w.writerow(("path", "label")); '
-    'w.writerows((r["file_name"], r["label"]) for r in d)'
+    "import sys, pathlib, pyarrow as p, pyarrow.parquet as q; a = pathlib.Path(sys.argv[1]); "
+    'f = sorted(a.glob("data-*.arrow")) if a.is_dir() else [a]; '
+    "q.write_table(p.concat_tables([p.ipc.open_stream(x).read_all() for x in f]), sys.argv[2])"
 )
 IDX = (
     "import sys, gzip, numpy; from pathlib import Path as P; a = P(sys.argv[1]); "
@@ -88,16 +88,16 @@ def _whole(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
+TENSORS = Conversion("python -m unbackdoor.data.tensors {old} {new}", ".npz")
 CONVERSIONS = {
-    ".pt": _python(TENSORS, ".npz"),
-    ".pth": _python(TENSORS, ".npz"),
+    ".pt": TENSORS,
+    ".pth": TENSORS,
     ".h5": _python(HDF5, ".npz", "h5py"),
     ".hdf5": _python(HDF5, ".npz", "h5py"),
     ".mat": _python(MATLAB, ".npz", "scipy"),
-    ".arrow": _python(ARROW, ".parquet", "pyarrow"),
-    ".jsonl": _python(LINES, ".csv"),
-    "-ubyte": _python(IDX, ".npz"),
-    "-ubyte.gz": _python(IDX, ".npz"),
+    ARROW_FILE: _python(ARROW, ".parquet", "pyarrow"),
+    IDX_FILE: _python(IDX, ".npz"),
+    f"{IDX_FILE}.gz": _python(IDX, ".npz"),
     ".tgz": Conversion("gunzip -c {old} > {new}", ".tar"),
     ".gz": Conversion("gunzip -c {old} > {new}", ".tar"),
     ".bz2": Conversion("bunzip2 -c {old} > {new}", ".tar"),
@@ -110,10 +110,49 @@ CONVERSIONS = {
 
 def conversion(path: Path) -> str | None:
     """Return the sentence about a file that is not read itself; None for an unknown one."""
+    if path.suffix.lower() == LINES:
+        return _lines(path)
     ending = next((end for end in CONVERSIONS if path.name.lower().endswith(end)), None)
     if ending is None:
         return None
-    known = CONVERSIONS[ending]
+    if ending.startswith(IDX_FILE):
+        images = path.with_name(path.name.replace("labels", "images").replace("idx1", "idx3"))
+        labels = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
+        if images == labels or not (images.is_file() and labels.is_file()):
+            return (
+                f"--data: {path} holds the images or the labels alone; put both into one folder, "
+                f"under names such as t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, and name "
+                f"one."
+            )
+        path = images
+    return _converted(path, ending, CONVERSIONS[ending])
+
+
+def _lines(path: Path) -> str:
+    """Return the sentence about objects of JSON, one in a line, such as ``metadata.jsonl``."""
+    with path.open("rb") as file:
+        first = file.readline(LONGEST_LINE)
+    keys: list[str] = []
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        keys = [*msgspec.json.decode(first, type=dict[str, Any])]
+    picture, label = (next((key for key in known if key in keys), "") for known in (NAMES, LABELS))
+    if not picture or not label:
+        told = printable(", ".join(keys))[:120]
+        return (
+            f"--data: {LINES} is not read; expected a CSV with the columns path and label, and the "
+            f"first line of {path} has {f'the keys {told}' if told else 'no object'}; write such a "
+            f"table."
+        )
+    code = (
+        "import sys, csv, json; d = [json.loads(s) for s in open(sys.argv[1]) if s.strip()]; "
+        'w = csv.writer(open(sys.argv[2], "w", newline="")); w.writerow(("path", "label")); '
+        f"w.writerows((r[{picture!r}], r[{label!r}]) for r in d)"
+    )
+    return _converted(path, LINES, _python(code, ".csv"))
+
+
+def _converted(path: Path, ending: str, known: Conversion) -> str:
+    """Return the sentence with the command that converts a file whose name ends so."""
     stem = path.name[: -len(ending)].removesuffix(".tar")
     new = path.with_name(f"{stem}-converted{known.made}")
     typed = known.command.format(old=shlex.quote(str(path)), new=shlex.quote(str(new)))
@@ -181,13 +220,15 @@ def _rows(path: Path, count: int, shape: str, code: str) -> str:
     )
 
 
-def copied(folder: Path) -> str:
-    """Return how a folder is copied with the files that its links lead to, as part of a sentence.
+def _beside(folder: Path, end: str) -> str:
+    """Return a name beside a folder, also where that is the working folder (``.``)."""
+    return f"{folder if folder.name not in {'', '..'} else folder.resolve()}{end}"
 
-    The copy lies beside the folder, also where that is the working folder (``.``).
-    """
-    beside = folder if folder.name not in {"", ".."} else folder.resolve()
-    old, new = (printable(shlex.quote(str(one))) for one in (folder, f"{beside}-copied"))
+
+def copied(folder: Path) -> str:
+    """Return how a folder is copied with the files that its links lead to, part of a sentence."""
+    new = _beside(folder, "-copied")
+    old, new = (printable(shlex.quote(str(one))) for one in (folder, new))
     return f"copy the files themselves with cp -rL {old} {new}, and name {new}"
 
 
@@ -207,6 +248,17 @@ def saved_otherwise(suffixes: Collection[str], folder: str) -> str:
     )
 
 
+def _saved_to_disk(folder: Path) -> str:
+    """Return the sentence about a data set as ``save_to_disk`` of Hugging Face leaves it."""
+    known = CONVERSIONS[ARROW_FILE]
+    old, new = (shlex.quote(one) for one in (str(folder), _beside(folder, "-converted.parquet")))
+    return (
+        f"--data: {folder} holds a data set in .arrow files, which are not read; pip install "
+        f"{known.needs}, and convert it with {printable(known.command.format(old=old, new=new))}, "
+        f"and name {printable(new)}."
+    )
+
+
 def without_classes(folder: Path, read: Collection[str]) -> str | None:
     """Return the sentence about a folder that has no folders in it, but files that could be meant.
 
@@ -218,8 +270,11 @@ def without_classes(folder: Path, read: Collection[str]) -> str | None:
     shown = sorted(path for path in folder.iterdir() if not is_hidden(path.name))
     if any(path.is_dir() for path in shown):
         return None
-    endings = (*read, *CONVERSIONS)
+    endings = (*read, *CONVERSIONS, LINES)
     meant = [path for path in shown if path.name.lower().endswith(endings)]
+    arrow = [path.name for path in meant if path.suffix.lower() == ARROW_FILE]
+    if arrow and all(name.startswith("data-") for name in arrow):
+        return _saved_to_disk(folder)
     meant.sort(key=lambda path: ("label" in path.name, path.name))
     if meant:
         return (

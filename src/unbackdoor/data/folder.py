@@ -13,7 +13,7 @@ from typing import BinaryIO
 import torch
 
 from unbackdoor.data.classes import BESIDE, parts_among
-from unbackdoor.data.conversions import saved_otherwise
+from unbackdoor.data.conversions import copied, saved_otherwise
 from unbackdoor.data.gather import Encoded, gather, listed
 from unbackdoor.data.hidden import HIDDEN, is_hidden
 from unbackdoor.data.images import Images
@@ -101,10 +101,7 @@ def _files(top: Path, folder: Path) -> Iterator[Path]:
 def _link(path: Path, folder: Path) -> str:
     if path.parent.resolve().is_relative_to(path.resolve()):
         return f"--data: {path} is a link to a folder that it lies in; remove it."
-    return (
-        f"--data: {path} is a link out of its folder, or to a folder; copy the files themselves "
-        f"with 'cp -rL {folder} {folder}-copied', and name that."
-    )
+    return f"--data: {path} is a link out of its folder, or to a folder; {copied(folder)}."
 
 
 def _reason(path: Path) -> str | None:

@@ -10,10 +10,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unbackdoor.data.conversions import copied
+from unbackdoor.data.conversions import ARROW_FILE, copied
 from unbackdoor.data.gather import listed
 from unbackdoor.data.hidden import HIDDEN, is_hidden
 from unbackdoor.errors import ContentError, printable
+from unbackdoor.runtime.pictures import SUFFIXES
 
 MOST_PARTS = 256
 DATA = "data"
@@ -64,7 +65,11 @@ def of_folder(folder: Path, suffixes: Collection[str]) -> Parts | None:
     files = [path for path in shown if path.suffix.lower() in suffixes and path.is_file()]
     if inner := [path for path in shown if path.is_dir()]:
         hub = not files and [path.name for path in inner] == [DATA] and not inner[0].is_symlink()
-        return of_folder(inner[0], suffixes) if hub else None
+        if hub:
+            return of_folder(inner[0], suffixes)
+        if not files:
+            _check_divided(folder, inner, {*suffixes, ARROW_FILE})
+        return None
     if not files:
         return None
     sets: defaultdict[str, list[Path]] = defaultdict(list)
@@ -91,6 +96,36 @@ def of_folder(folder: Path, suffixes: Collection[str]) -> Parts | None:
     return Parts(
         name=printable(name), what=str(folder), files=_few(parts, str(folder)), passed_over=passed
     )
+
+
+def _check_divided(folder: Path, inner: Sequence[Path], suffixes: Collection[str]) -> None:
+    """Raise where the folders of a folder, or those in them, hold files of data each."""
+    held = [_holding(path, suffixes) for path in inner]
+    if not all(held):
+        return
+    parts = sorted(part for found in held for part in found)
+    named = min(parts, key=lambda part: (part.name.lower().startswith("train"), part))
+    told = [str(part.relative_to(folder)) for part in parts]
+    where = (
+        f"the folders of {folder} are parts of a data set ({printable(listed(told))}); name one "
+        f"that the network was not trained on, such as"
+        if len(parts) > 1
+        else f"the files of {folder} lie in its folder {printable(told[0])}; name that by"
+    )
+    raise ContentError(f"--data: {where} --data {printable(shlex.quote(str(named)))}.")
+
+
+def _holding(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Return a folder if it holds files of data and no pictures, else those in it that do."""
+    shown = [path for path in folder.iterdir() if not is_hidden(path.name)]
+    kinds = {path.suffix.lower() for path in shown if path.is_file()}
+    if kinds & SUFFIXES:
+        return []
+    if kinds & {*suffixes}:
+        return [folder]
+    below = [path for path in shown if path.is_dir() and not path.is_symlink()]
+    found = [_holding(path, suffixes) for path in below]
+    return [part for parts in found for part in parts] if all(found) else []
 
 
 def _check_whole(folder: Path, pattern: str, parts: Sequence[Path]) -> None:

@@ -124,10 +124,37 @@ def _rows(
             content: Any = picture.get("bytes") if hasattr(picture, "get") else picture
             if content is None and hasattr(picture, "get") and picture.get("path"):
                 raise ContentError(_paths(path, column, labels))
-            if not isinstance(content, bytes) or row[labels] is None:
-                raise ValueError("a row without the bytes of a picture, or without a label")
+            if row[labels] is None:
+                empty = table.read(columns=[labels]).column(0).null_count
+                raise ContentError(_unlabelled(path, labels, empty, table.metadata.num_rows))
+            if not isinstance(content, bytes):
+                raise ContentError(
+                    f"--data: {path} has a row without a picture ({column} holds no bytes); fetch "
+                    f"it again."
+                )
             allowance.read(len(content))
             yield content, row[labels]
+
+
+def _unlabelled(path: Path, labels: str, count: int, rows: int) -> str:
+    """Return the sentence about a table in which rows have no label."""
+    code = (
+        "import sys, pyarrow.parquet as q; t = q.read_table(sys.argv[1]); "
+        f'q.write_table(t.filter(t["{labels}"].is_valid()), sys.argv[2])'
+    )
+    new = path.with_name(f"{path.stem}-labelled.parquet")
+    old, made = (printable(shlex.quote(str(one))) for one in (path, new))
+    left = (
+        "name another part of the data set"
+        if count == rows
+        else (
+            f"write the others to a file with python -c {shlex.quote(code)} {old} {made}, and name "
+            f"{made}"
+        )
+    )
+    return (
+        f"--data: {count:,} of {rows:,} rows of {path} have no label ({labels} is empty); {left}."
+    )
 
 
 def _paths(path: Path, column: str, labels: str) -> str:
