@@ -24,6 +24,10 @@ FEW = 10
 """Held-back images of a class below which its rate is called coarse."""
 APART = 0.2
 """How much less often a network may be right about the later images before it is said."""
+HALF, LARGE = 0.5, 0.2
+"""Accuracy below which a remedy that raises it by so much has to be taken or turned down first."""
+AS_IT_IS = "--mean 0 --std 1"
+"""Turns every other range down: that of images in [0, 1], said by the user."""
 
 
 def check(network: nn.Module, images: Split, *, prepared: bool = False) -> tuple[Finding, ...]:
@@ -148,12 +152,12 @@ def _accuracy(
     chance = 1 / max(int((torch.bincount(labels) > 0).sum()), 2)
     guesses = right <= chance + 3 * math.sqrt(chance * (1 - chance) / len(labels))
     said = f"It names the right class for only {right:.0%} of {len(labels)} images"
-    if (remedy := remedy_for(network, images, right, prepared=prepared)) is not None:
+    if (remedy := remedy_for(network, images, prepared=prepared)) is not None:
         text = remedy.text
-        if guesses:
-            raise ContentError(
-                f"MODEL: {said[0].lower()}{said[1:]}, no better than guessing; {text}."
-            )
+        said += ", no better than guessing" if guesses else ""
+        if (guesses or right < HALF) and remedy.gain >= LARGE:
+            text += "" if remedy.order else f"; add that, or {AS_IT_IS} to scan it as it is"
+            raise ContentError(f"MODEL: {said[0].lower()}{said[1:]}; {text}.")
         return [warning("accuracy", f"{said}.", f"{text[0].upper()}{text[1:]}.")]
     known = "--labels and --size" if prepared else "--labels, --size, --mean and --std"
     advice = f"Check that the data and {known} are those that it was trained with."

@@ -6,6 +6,7 @@ The two are tried together, because either alone may show nothing while both are
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,12 +21,12 @@ from unbackdoor.preflight.look import ask
 
 FINE = 0.7
 """Accuracy from which the checks of labels and range are not needed."""
-GAIN = 0.2
-"""By how much accuracy has to rise for a remedy to be named."""
-PRICE = 0.05
+GAIN, DEVIATIONS = 0.1, 3.0
+"""By how much accuracy has to rise for a range to be named, and by how many standard deviations."""
+PRICE = 0.1
 """By how much an order has to explain more than a range alone: an order fits itself to errors."""
-EACH, LEAST, MOST = 16, 64, 512
-"""Images of each class that an order is fitted to, and of all together."""
+MOST = 512
+"""Images that each range is tried on: of 64, chance hides a gain of 20 points, or makes one."""
 SHOWN = 20
 
 Change = Callable[[Tensor], Tensor]
@@ -38,13 +39,9 @@ def _normalise(mean: Sequence[float], std: Sequence[float]) -> tuple[str, Change
     return flags, lambda images: (images - first) / second
 
 
-def _alike(value: float) -> tuple[float, float, float]:
-    return (value, value, value)
-
-
 COMMON = (
-    _normalise(_alike(0.5), _alike(0.5)),
-    _normalise(_alike(0.0), _alike(1 / 255)),
+    _normalise((0.5,), (0.5,)),
+    _normalise((0.0,), (1 / 255,)),
 )
 COLOURED: dict[str, Change] = dict(
     [
@@ -59,8 +56,8 @@ CIFAR-10 and GTSRB."""
 GREY: dict[str, Change] = dict(
     [
         *COMMON,
-        _normalise(_alike(0.1307), _alike(0.3081)),
-        _normalise(_alike(0.286), _alike(0.353)),
+        _normalise((0.1307,), (0.3081,)),
+        _normalise((0.286,), (0.353,)),
     ]
 )
 """The same for networks of one channel: [−1, 1], bytes, MNIST and Fashion-MNIST."""
@@ -71,23 +68,32 @@ class Remedy:
     """Arguments with which a network is right more often.
 
     Args:
-        share: of images that it is right about with them.
+        share: of the images that it is right about with them.
+        before: the same without them.
+        count: of the images.
         flags: the range of its input, nothing where it is right.
         order: name of each class → index, nothing where it is right.
 
     """
 
     share: float
+    before: float
+    count: int
     flags: str
     order: Mapping[str, int]
+
+    @property
+    def gain(self) -> float:
+        """By how much accuracy rises with them."""
+        return self.share - self.before
 
     @property
     def text(self) -> str:
         """What to do, without a full stop."""
         if not self.order:
             return (
-                f"it seems to have been trained with another range of input values: with "
-                f"{self.flags} it is right on {self.share:.0%}"
+                f"with {self.flags} it is right on {self.share:.0%} of {self.count} images, and "
+                f"without on {self.before:.0%}"
             )
         what = (
             f"its classes have another order and its input another range, with which "
@@ -104,30 +110,31 @@ def as_labels(order: Mapping[str, int]) -> str:
     return printable(shown) + (" and so on" if len(order) > SHOWN else "")
 
 
-def remedy_for(
-    network: nn.Module, images: Images, right: float, *, prepared: bool
-) -> Remedy | None:
+def remedy_for(network: nn.Module, images: Images, *, prepared: bool) -> Remedy | None:
     """Return the arguments with which a network is right most often, None where none help.
+
+    It takes up to :data:`MOST` passes for each range that is tried.
 
     Args:
         network: images in [0, 1] → logits.
         images: with the labels of its classes.
-        right: the share of images that it is right about as it is.
         prepared: whether the range of its input is known, so that none is tried.
 
     """
-    as_they_are = {row: row for row in range(len(images.classes))}
     seen = _seen(network, images, prepared=prepared)
-    tried = [Remedy(one.share(as_they_are), one.flags, {}) for one in seen if one.flags]
+    plain = seen[0]
+    tried = [
+        Remedy(one.accuracy, plain.accuracy, len(one.right), one.flags, {})
+        for one in seen[1:]
+        if _beyond_chance(one.right, plain.right)
+    ]
     tried += [
-        _with_order(one, seen[0], order, images)
+        _with_order(one, plain, order, images)
         for one in seen
         if (order := one.order()) and any(row != to for row, to in order.items())
     ]
-    if not tried:
-        return None
-    best = max(tried, key=lambda remedy: remedy.share - (PRICE if remedy.order else 0))
-    return best if best.share >= right + GAIN else None
+    best = max(tried, key=_worth, default=None)
+    return best if best is not None and _worth(best) >= GAIN else None
 
 
 def order_for(network: nn.Module, images: Images, *, prepared: bool) -> Remedy | None:
@@ -150,23 +157,38 @@ class _Seen:
 
     Args:
         flags: that ask for the range, nothing for that of the images as they are.
-        answers: ``(classes of the images, logits)``, how many images of each it takes for each.
+        given: the class that is answered for each image, ``(n,)``.
+        labels: the class of each, ``(n,)``.
 
     """
 
     flags: str
-    answers: Tensor
+    given: Tensor
+    labels: Tensor
+
+    @property
+    def right(self) -> Tensor:
+        """Which images are right as they are labelled, ``(n,)``."""
+        return self.given == self.labels
+
+    @property
+    def accuracy(self) -> float:
+        """Their share."""
+        return float(self.right.double().mean())
 
     def share(self, order: Mapping[int, int]) -> float:
         """Return the share of images that are right where classes have these indices."""
-        right = sum(int(self.answers[row, to]) for row, to in order.items())
-        return right / int(self.answers.sum())
+        wanted = torch.tensor([order.get(int(label), -1) for label in self.labels])
+        return float((self.given == wanted).double().mean())
 
     def order(self) -> dict[int, int] | None:
         """Return the indices that the classes seem to have, None where that is not clear."""
-        occurring = [int(row) for row in (self.answers.sum(1) > 0).nonzero()[:, 0]]
-        order = {row: int(self.answers[row].argmax()) for row in occurring}
-        enough = int(self.answers.sum()) > 2 * len(order)
+        occurring = {int(label) for label in self.labels}
+        order = {
+            label: int(torch.bincount(self.given[self.labels == label]).argmax())
+            for label in sorted(occurring)
+        }
+        enough = len(self.labels) > 2 * len(order)
         clear = len(set(order.values())) == len(order) and self.share(order) >= FINE
         return order if enough and clear else None
 
@@ -177,15 +199,11 @@ def _seen(network: nn.Module, images: Images, *, prepared: bool) -> list[_Seen]:
     ranges: dict[str, Change] = {"": lambda pixels: pixels}
     if not prepared:
         ranges |= GREY if _is_grey(network, images) else COLOURED
-    classes = len(images.classes)
-    looked_at = min(max(EACH * classes, LEAST), MOST)
-    seen: list[_Seen] = []
-    for flags, change in ranges.items():
-        given, labels = ask(network, images, looked_at, change)
-        answers = torch.zeros(classes, max(classes, given.shape[1]), dtype=torch.int64)
-        answers.index_put_((labels, given.argmax(1)), torch.ones_like(labels), accumulate=True)
-        seen.append(_Seen(flags, answers))
-    return seen
+    return [
+        _Seen(flags, given.argmax(1), labels)
+        for flags, change in ranges.items()
+        for given, labels in [ask(network, images, MOST, change)]
+    ]
 
 
 def _with_order(found: _Seen, plain: _Seen, order: Mapping[int, int], images: Images) -> Remedy:
@@ -193,7 +211,18 @@ def _with_order(found: _Seen, plain: _Seen, order: Mapping[int, int], images: Im
     if plain.share(order) >= found.share(order):
         found = plain
     named = {images.classes[row]: to for row, to in order.items()}
-    return Remedy(found.share(order), found.flags, named)
+    count = len(found.labels)
+    return Remedy(found.share(order), plain.accuracy, count, found.flags, named)
+
+
+def _worth(remedy: Remedy) -> float:
+    return remedy.gain - (PRICE if remedy.order else 0)
+
+
+def _beyond_chance(hits: Tensor, before: Tensor) -> bool:
+    """Return whether more of the same images are right than would be by chance (McNemar)."""
+    gained, lost = int((hits & ~before).sum()), int((before & ~hits).sum())
+    return gained - lost > DEVIATIONS * math.sqrt(gained + lost)
 
 
 def _is_grey(network: nn.Module, images: Images) -> bool:
