@@ -106,6 +106,25 @@ def test_rows_of_pixels_are_taken_as_square_pictures(
         load(str(tmp_path / "odd.onnx"))
 
 
+def test_pictures_without_an_axis_for_channels_are_grey(tmp_path: Path) -> None:
+    """So are networks of Keras exported that begin with ``Flatten(input_shape=(28, 28))``."""
+    nodes = [node("Reshape", "x", "s", to="f"), node("Gemm", "f", "w", to="y")]
+    draw = np.random.default_rng(0).normal(size=(784, 4)).astype(np.float32)
+    weights = {"s": np.array([-1, 784]), "w": draw}
+    images = torch.rand(3, 1, 28, 28)
+    for shape in (("n", 28, 28), (1, 28, 28)):
+        model = write(tmp_path / "m.onnx", nodes, weights, shape)
+        loaded = load(str(tmp_path / "m.onnx")).module
+        assert isinstance(loaded, Graph)
+        assert loaded.picture == (1, 28, 28)
+        (wanted,) = ReferenceEvaluator(model).run(None, {"x": images[:, 0].numpy()})  # pyright: ignore
+        assert np.allclose(loaded(images).detach().numpy(), wanted, atol=1e-4)
+    for shape in ((3, 28, 28), ("n", 28, 14), ("n", "h", "w")):
+        write(tmp_path / "other.onnx", nodes, weights, shape)
+        with pytest.raises(ContentError, match="expected pictures"):
+            load(str(tmp_path / "other.onnx"))
+
+
 def external(folder: Path, location: str) -> Path:
     nodes, weights = convolution(last=False)
     model = write(folder / "whole.onnx", nodes, weights, ("n", 3, 8, 8))

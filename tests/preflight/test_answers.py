@@ -216,6 +216,23 @@ def test_rows_of_pixels_and_other_precisions_are_adapted_and_said() -> None:
     assert rows[0].weight.dtype == torch.float64  # not changed
 
 
+class Lines(nn.Module):
+    """Reads a picture line by line, so it has no axis for channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines, self.fc = nn.RNN(8, 6, batch_first=True), nn.Linear(6, CLASSES)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.fc(self.lines(pictures)[0][:, -1])
+
+
+def test_a_network_without_an_axis_for_channels_gets_grey_pictures_so() -> None:
+    cleared = adapt(Lines().eval(), levels())
+    assert cleared.network(torch.rand(5, 3, 8, 8)).shape == (5, CLASSES)
+    assert "without channels" in " ".join(finding.sentence for finding in cleared.findings)
+
+
 def test_deep_and_wide_answers_are_not_followed_for_ever() -> None:
     deep: object = ()
     for _ in range(10_000):

@@ -46,7 +46,9 @@ def adapted(folder: Path, shape: Shape, side: int = 28) -> Cleared:
 
 
 @pytest.mark.parametrize(
-    "shape", [("n", 28, 28, 1), (1, 1, 28, 28), ("n", 1, 28, 28), ("n", 784)], ids=str
+    "shape",
+    [("n", 28, 28, 1), (1, 1, 28, 28), ("n", 1, 28, 28), ("n", 28, 28), ("n", 784)],
+    ids=str,
 )
 def test_a_reshape_gets_the_one_channel_that_the_file_states(shape: Shape, tmp_path: Path) -> None:
     """So does tf2onnx write networks of Keras, and torch those with a ``view(-1, 784)``."""

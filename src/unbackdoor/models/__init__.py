@@ -1,6 +1,17 @@
 """Classifiers: small networks, safe loading, and freezing for the work on them."""
 
-from unbackdoor.models.adapt import Adapted, ChannelsLast, Grey, Log, Odds, Pair, Pick, Row, bare
+from unbackdoor.models.adapt import (
+    Adapted,
+    ChannelsLast,
+    Grey,
+    Log,
+    Odds,
+    Pair,
+    Pick,
+    Plane,
+    Row,
+    bare,
+)
 from unbackdoor.models.architectures import build, check_architecture, file_of
 from unbackdoor.models.builtin import ARCHITECTURES
 from unbackdoor.models.checkpoint import (
@@ -33,6 +44,7 @@ __all__ = [
     "Odds",
     "Pair",
     "Pick",
+    "Plane",
     "ResNet",
     "Row",
     "Stated",

@@ -57,6 +57,14 @@ class ChannelsLast(nn.Module):
         return images.permute(0, 2, 3, 1)
 
 
+class Plane(nn.Module):
+    """Grey pictures without an axis of channels."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map ``(B, 1, H, W)`` to ``(B, H, W)``."""
+        return images.squeeze(1)
+
+
 class Row(nn.Module):
     """Answers with empty axes behind the classes, as convolutional heads give them, without."""
 

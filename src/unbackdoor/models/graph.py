@@ -7,9 +7,9 @@ cost more multiplications, than what any network for pictures needs.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,16 @@ VIEWS = {
 """Operators whose values mostly lie where others do, and that keep nothing for a gradient."""
 ROOM = 1 << 26
 """Numbers that are alive at once, of all images that go through a graph at a time: 256 MiB."""
+Shape = tuple[int | None, ...]
+Layout = Literal["channels first", "channels last", "rows", "planes"]
+LAYOUTS: dict[Layout, Callable[[Tensor], Tensor]] = {
+    "channels first": lambda images: images,
+    "channels last": lambda images: images.permute(0, 2, 3, 1),
+    "rows": lambda images: images.flatten(1),
+    "planes": lambda images: images.flatten(1, 2),
+}
+"""How images ``(B, C, H, W)`` are laid out: so, ``(B, H, W, C)``, ``(B, C * H * W)`` (channel by
+channel and row by row), or ``(B, H, W)`` where they have one channel."""
 LEARNT = {
     "Conv": (1, 2),
     "Gemm": (1, 2),
@@ -85,8 +95,7 @@ class Graph(nn.Module):
         image: name of the input.
         logits: name of the output.
         shape: of the input with channels first, None where it is free.
-        channels_last: whether the graph itself takes ``(B, H, W, C)``.
-        flat: whether it takes ``(B, C * H * W)``, channel by channel and row by row.
+        layout: in which the graph itself takes pictures.
 
     Raises:
         ContentError: a node needs a value that nothing before it gives, or a value is given twice.
@@ -102,12 +111,12 @@ class Graph(nn.Module):
         opset: int,
         image: str,
         logits: str,
-        shape: tuple[int | None, ...],
-        channels_last: bool = False,
-        flat: bool = False,
+        shape: Shape,
+        layout: Layout = "channels first",
     ) -> None:
         super().__init__()
-        self.channels_last, self.flat, self.most = channels_last, flat, 1
+        self.layout: Layout = layout
+        self.most = 1
         self.source, self.opset, self.image, self.logits = source, opset, image, logits
         self.shape = shape
         _check_given_once([image, *weights, *(name for node in nodes for name in node.outputs)])
@@ -148,8 +157,7 @@ class Graph(nn.Module):
             dry=dry,
             picture=images[0].numel(),
         )
-        taken = images.permute(0, 2, 3, 1) if self.channels_last else images
-        taken = taken.flatten(1) if self.flat else taken
+        taken = LAYOUTS[self.layout](images)
         values: dict[str, Tensor] = {**self.named_weights(), self.image: taken}
 
         def held(name: str) -> Tensor:

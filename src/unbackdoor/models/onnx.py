@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import Tensor
 from unbackdoor.errors import ArgumentError, ContentError, brief
 from unbackdoor.models.alike import alike
 from unbackdoor.models.graph import Graph, Node, Source
+from unbackdoor.models.onnxends import layouts_of
 from unbackdoor.models.onnxtensors import Beside, read_tensor
 from unbackdoor.models.operators import OPERATORS
 from unbackdoor.models.safetensors import HEADER
@@ -34,7 +34,6 @@ LARGEST_STRUCTURE = 8 << 20
 """Bytes of all that is not a weight: parsed, they take up to a hundred times as many."""
 MOST_NODES, EDGES = 20_000, 4
 """Nodes, and how many inputs one may have on average."""
-MOST_IMAGES, LARGEST_SIDE = 4096, 1024
 TRIED = 4
 """Pictures on which a written file has to answer as the network that was written."""
 ELSEWHERE = "name a file that ends in .safetensors"
@@ -93,24 +92,10 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
             f"expected one of each, images and logits; export it without the others."
         )
     shape = [dim.dim_value or None for dim in inputs[0].type.tensor_type.shape.dim]
-    flat = len(shape) == 2
-    if flat:
-        shape = _picture_of(shape, what)
-    layouts = {last: _channels_first(shape) if last else shape for last in (False, True)}
-    if any(sizes[1:2] in ([1], [3]) for sizes in layouts.values()):
-        layouts = {last: sizes for last, sizes in layouts.items() if sizes[1:2] in ([1], [3])}
-    if flat:
-        layouts = {False: shape}
-    fitting = [last for last, sizes in layouts.items() if not sizes or _of_pictures(sizes)]
-    if not fitting:
-        raise ContentError(
-            f"{what} takes an input of shape {tuple(shape)}; expected pictures (N, 1 or 3, height, "
-            f"width) or (N, height, width, 1 or 3) with sides of up to {LARGEST_SIDE} pixels; "
-            f"export it for such pictures."
-        )
+    layouts = layouts_of(shape, what)
     source = Source(model, beside.sha256())
     refusal: ContentError | None = None
-    for last in fitting:  # both where the file leaves the sizes free: what can be run counts
+    for layout, sizes in layouts.items():
         graph = Graph(
             source,
             nodes,
@@ -118,9 +103,8 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
             opset=opset,
             image=inputs[0].name,
             logits=model.graph.output[0].name,
-            shape=tuple(layouts[last]),
-            channels_last=last,
-            flat=flat,
+            shape=sizes,
+            layout=layout,
         )
         try:
             graph.try_out(what)
@@ -186,42 +170,6 @@ def _replace(tensor: Any, values: Tensor) -> None:
     else:
         return
     tensor.CopyFrom(numpy_helper.from_array(content.reshape(tuple(tensor.dims)), tensor.name))
-
-
-def _picture_of(shape: list[int | None], what: str) -> list[int | None]:
-    """Return the shape of the square pictures whose pixels are laid in rows of an input.
-
-    Raises:
-        ContentError: rows of that length are no square pictures of 1 or 3 channels.
-
-    """
-    batch, count = shape
-    for channels in (1, 3):
-        side = math.isqrt((count or 0) // channels)
-        if side and channels * side * side == count:
-            return [batch, channels, side, side]
-    told = f"{count:,} numbers" if count else "any length"
-    raise ContentError(
-        f"{what} takes rows of {told}, not pictures; expected rows of as many numbers as a square "
-        f"picture of 1 or 3 channels has, so export it for pictures (N, channels, height, width), "
-        f"with the step that flattens them inside."
-    )
-
-
-def _channels_first(shape: list[int | None]) -> list[int | None]:
-    """Return a shape (N, height, width, channels) as (N, channels, height, width)."""
-    return [shape[0], shape[3], *shape[1:3]] if len(shape) == 4 else shape
-
-
-def _of_pictures(shape: list[int | None]) -> bool:
-    if len(shape) != 4:
-        return False
-    batch, channels, *sides = (1 if size is None else size for size in shape)
-    return (
-        0 < batch <= MOST_IMAGES
-        and channels in {1, 3}
-        and all(0 < side <= LARGEST_SIDE for side in sides)
-    )
 
 
 def _parsed(content: bytes, onnx: Any) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unbackdoor.data import Split
 from unbackdoor.errors import ContentError, brief
-from unbackdoor.models import Adapted, ChannelsLast, Graph, Grey
+from unbackdoor.models import Adapted, ChannelsLast, Graph, Grey, Plane
 from unbackdoor.preflight.answers import answers_each, read_answers
 from unbackdoor.preflight.findings import note
 from unbackdoor.preflight.look import moved_to
@@ -23,6 +23,7 @@ ROWS = "no answer for each picture"
 SAID: dict[type[nn.Module], str] = {
     Grey: "The network takes one channel; pictures are turned grey before it.",
     ChannelsLast: "The network takes channels last; pictures are laid out so before it.",
+    Plane: "The network takes rows and columns without channels; grey pictures are given so.",
     nn.Flatten: "The network takes rows of numbers; the pixels of a picture are laid in one row.",
 }
 
@@ -68,8 +69,10 @@ def adapt(module: nn.Module, images: Split, prepare: nn.Module | None = None) ->
                 f"MODEL: {name} holds values that are not finite; train or fetch the model anew."
             )
     module, findings = _ready(module)
-    if isinstance(module, Graph) and module.flat:
+    if isinstance(module, Graph) and module.layout == "rows":
         findings.append(note("shape", f"{SAID[nn.Flatten]} {_as_pictures(module)}"))
+    if isinstance(module, Graph) and module.layout == "planes":
+        findings.append(note("shape", SAID[Plane]))
     fitted = _fit(module, [prepare] if prepare is not None else [], images)
     for kind, sentence in SAID.items():
         if any(isinstance(step, kind) for step in fitted.before):
@@ -168,7 +171,10 @@ def _ways(module: nn.Module, channels: int) -> Sequence[list[nn.Module]]:
     """Return the steps that could make a network take pictures; grey alone where a file says so."""
     if isinstance(module, Graph) and module.picture[0] == 1 < channels:
         return ([Grey()],)
-    return ([], [Grey()], [ChannelsLast()], [nn.Flatten()], [Grey(), nn.Flatten()])
+    return (
+        *([], [Grey()], [ChannelsLast()], [nn.Flatten()]),
+        *([Grey(), nn.Flatten()], [Grey(), Plane()]),
+    )
 
 
 def _cause(module: nn.Module, failures: list[str], here: Sequence[int]) -> str:

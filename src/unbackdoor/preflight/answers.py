@@ -91,8 +91,7 @@ def _chosen(answer: object, count: int, classes: int, name: str) -> tuple[Path, 
     rows = [
         (path, tensor)
         for path, tensor in _tensors(answer)
-        if tensor.is_floating_point() and len(tensor.shape) and len(tensor) == count
-        if tensor.shape[:2].numel() == tensor.numel()
+        if tensor.is_floating_point() and _of_rows(tensor, count)
     ]
     groups = (
         [row for row in rows if row[0] and str(row[0][-1]).removeprefix(".") in NAMES],
@@ -125,8 +124,13 @@ def _chosen(answer: object, count: int, classes: int, name: str) -> tuple[Path, 
 
 
 def answers_each(answer: object, count: int) -> bool:
-    """Return whether an answer holds a tensor of so many rows, one for each image."""
-    return any(tensor.ndim and len(tensor) == count for _, tensor in _tensors(answer))
+    """Return whether an answer holds so many rows or numbers, one for each image."""
+    return any(_of_rows(tensor, count) for _, tensor in _tensors(answer))
+
+
+def _of_rows(tensor: Tensor, count: int) -> bool:
+    in_rows = bool(tensor.ndim) and tensor.shape[:2].numel() == tensor.numel()
+    return in_rows and len(tensor) == count
 
 
 def _tensors(answer: object, path: Path = ()) -> Iterator[tuple[Path, Tensor]]:
