@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import mmap
+import re
 from pathlib import Path
 from shlex import quote
 from typing import Literal
 
-from unbackdoor.errors import ContentError
+from unbackdoor.errors import ContentError, listed, printable
 from unbackdoor.runtime.files import check_fetched
 
 Kind = Literal["safetensors", "state dict"]
@@ -24,13 +25,21 @@ SUFFIXES: dict[str, Kind] = {
 }
 """What a file is meant to be by its suffix, where its content does not say it."""
 KERAS = (
-    "import keras; m = keras.models.load_model({file}); "
+    "import keras; m = keras.models.load_model({file}, compile=False); "
     'm(keras.ops.zeros((1, *m.input_shape[1:]))); m.export({onnx}, format="onnx")'
 )
 KERAS_WEIGHTS = (
     "it holds weights alone, so only the code that builds the network can open it: build the "
     "network there, call its load_weights and its export(…, format='onnx')"
 )
+KERAS_CLASSES = (
+    "its network has classes of its own ({names}), so only the code that has them can open it: "
+    "load the network there and call its export(…, format='onnx')"
+)
+OF_ITS_OWN = re.compile(
+    rb'"module": (?:null|"(?!keras|tf_keras|builtins)[^"]*"), "class_name": "([^"]+)"'
+)
+"""A part of a Keras network of a class that Keras does not have, as its configuration has it."""
 REMEDIES = {
     ".pt2": "the reader of torch.export programs unpickles without restriction and evaluates text "
     "of the file; export the network that it was made from with torch.onnx.export",
@@ -44,7 +53,7 @@ KERAS_FIRST = (b"metadata.json", b"config.json")
 """Names of the first member of a zip archive that Keras writes."""
 REPLACED, OFTEN = "\N{REPLACEMENT CHARACTER}".encode(), 16
 """What stands in a file for each byte that was no text when it was converted as one."""
-HEAD = 1 << 16
+HEAD, LISTED = 1 << 16, 4
 HDF5, ZIP, PICKLE, TAR, TAR_AT = b"\x89HDF", b"PK\x03\x04", b"\x80", b"ustar", 257
 
 
@@ -70,8 +79,13 @@ def kind_of(path: Path) -> Kind:
         )
     if first.startswith(HDF5) and _holds_weights_alone(path):
         raise _refusal(path, KERAS_WEIGHTS)
-    if first.startswith(HDF5) or (first.startswith(ZIP) and first[30:].startswith(KERAS_FIRST)):
-        raise _refusal(path, _keras_command(path))
+    zipped = first.startswith(ZIP) and first[30:].startswith(KERAS_FIRST)
+    if zipped and (own := OF_ITS_OWN.findall(head)):
+        names = sorted({printable(name.decode(errors="replace"))[:80] for name in own})
+        raise _refusal(path, KERAS_CLASSES.format(names=listed(names, LISTED)))
+    if first.startswith(HDF5) or zipped:
+        kinds = (".h5", ".hdf5") if first.startswith(HDF5) else (".keras",)
+        raise _refusal(path, _keras_command(path, kinds))
     for magic, command in ARCHIVES.items():
         if first.startswith(magic):
             raise _refusal(path, f"it is compressed; {command} {quote(str(path))} unpacks it")
@@ -96,14 +110,23 @@ def _holds_weights_alone(path: Path) -> bool:
         return not whole and (content.find(b"layer_names") >= 0 or ".weights." in path.name)
 
 
-def _keras_command(path: Path) -> str:
-    """Return what makes a file that is read of a network of Keras."""
-    onnx = str(path.with_suffix(".onnx"))
-    file, result = (json.dumps(name, ensure_ascii=False) for name in (str(path), onnx))
+def _keras_command(path: Path, kinds: tuple[str, ...]) -> str:
+    """Return what makes a file that is read of a network of Keras.
+
+    Args:
+        path: of the network.
+        kinds: suffixes by which Keras knows its format; of another name it opens a copy.
+
+    """
+    onnx, source, copied = str(path.with_suffix(".onnx")), str(path), ""
+    if path.suffix not in kinds:
+        source = f"{path}{kinds[0]}"
+        copied = f"cp {quote(str(path))} {quote(source)} && "
+    file, result = (json.dumps(name, ensure_ascii=False) for name in (source, onnx))
     code = quote(KERAS.format(file=file, onnx=result))
     return (
-        f"where you trust it, install keras and onnxscript, and KERAS_BACKEND=torch python -c "
-        f"{code} makes {onnx} of it"
+        f"where you trust it, install keras and onnxscript, and {copied}KERAS_BACKEND=torch "
+        f"python -c {code} makes {onnx} of it"
     )
 
 
