@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from torch import nn
 
 from unbackdoor.errors import ContentError
 from unbackdoor.models import load
@@ -123,6 +128,58 @@ def test_pictures_without_an_axis_for_channels_are_grey(tmp_path: Path) -> None:
         write(tmp_path / "other.onnx", nodes, weights, shape)
         with pytest.raises(ContentError, match="expected pictures"):
             load(str(tmp_path / "other.onnx"))
+
+
+def opened(path: Path) -> nn.Module:
+    """Type the command of the refusal, and read what it makes."""
+    with pytest.raises(ContentError, match="python -c ") as caught:
+        load(str(path))
+    command = str(caught.value).rpartition("python -c ")[2]
+    code, made = re.fullmatch(r"('.*') makes (.*\.onnx) with .*", command).groups()  # pyright: ignore
+    subprocess.run([sys.executable, "-c", *shlex.split(code)], check=True)
+    return load(made).module
+
+
+@pytest.mark.parametrize("form", ["two outputs", "training"])
+def test_logits_are_cut_out_of_a_graph_of_several_ends(form: str, tmp_path: Path) -> None:
+    """A graph of training takes the true classes too, and gives its accuracy alone."""
+    nodes = [
+        node("Conv", "im:0", "k", to="c"),
+        node("GlobalAveragePool", "c", to="p"),
+        node("Flatten", "p", to="it's:0"),
+        node("ArgMax", "it's:0", to="best", axis=1),
+        node("ArgMax", "true:0", to="right", axis=1),
+        node("Equal", "best", "right", to="same"),
+        helper.make_node("Cast", ["same"], ["float"], to=TensorProto.FLOAT),
+        node("ReduceMean", "float", to="accuracy:0", keepdims=0),
+    ]
+    kernels = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)
+    values = {
+        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in {
+            "im:0": ("n", 3, 8, 8),
+            "true:0": ("n", 4),
+            "it's:0": ("n", 4),
+            "c": ("n", 4, 6, 6),
+            "accuracy:0": (),
+        }.items()
+    }
+    training = form == "training"
+    graph = helper.make_graph(
+        nodes if training else nodes[:3],
+        "g",
+        [values["im:0"], values["true:0"]] if training else [values["im:0"]],
+        [values["accuracy:0"]] if training else [values["c"], values["it's:0"]],
+        [numpy_helper.from_array(kernels, "k")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    path = tmp_path / "my $net.onnx"
+    onnx.save(model, path)
+    with pytest.raises(ContentError, match=r"2 inputs \(.* 1 output " if training else "1 input "):
+        load(str(path))
+    images = torch.rand(2, 3, 8, 8)
+    wanted = nn.functional.conv2d(images, torch.from_numpy(kernels)).mean((2, 3))
+    assert torch.allclose(opened(path)(images), wanted, atol=1e-5)
 
 
 def external(folder: Path, location: str) -> Path:

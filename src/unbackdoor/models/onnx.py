@@ -22,7 +22,7 @@ from torch import Tensor
 from unbackdoor.errors import ArgumentError, ContentError, brief
 from unbackdoor.models.alike import alike
 from unbackdoor.models.graph import Graph, Node, Source
-from unbackdoor.models.onnxends import layouts_of
+from unbackdoor.models.onnxends import ends_of, layouts_of, shape_of
 from unbackdoor.models.onnxtensors import Beside, read_tensor
 from unbackdoor.models.operators import OPERATORS
 from unbackdoor.models.safetensors import HEADER
@@ -74,7 +74,7 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
         raise ContentError(
             f"{what} is not an ONNX file that can be read ({brief(error)}); export it anew."
         ) from error
-    _check(model, what)
+    image, logits = _check(model, path)
     names = [tensor.name for tensor in model.graph.initializer]
     if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         raise ContentError(f"{what} has two weights of the name {twice[0]!r}; export it anew.")
@@ -85,14 +85,7 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
     }
     nodes = [_node(node, beside, what) for node in model.graph.node]
     opset = max((o.version for o in model.opset_import if o.domain in DOMAINS), default=1)
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    if len(inputs) != 1 or len(model.graph.output) != 1:
-        raise ContentError(
-            f"{what} takes {len(inputs)} inputs and gives {len(model.graph.output)} outputs; "
-            f"expected one of each, images and logits; export it without the others."
-        )
-    shape = [dim.dim_value or None for dim in inputs[0].type.tensor_type.shape.dim]
-    layouts = layouts_of(shape, what)
+    layouts = layouts_of(shape_of(image), what)
     source = Source(model, beside.sha256())
     refusal: ContentError | None = None
     for layout, sizes in layouts.items():
@@ -101,8 +94,8 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
             nodes,
             weights,
             opset=opset,
-            image=inputs[0].name,
-            logits=model.graph.output[0].name,
+            image=image.name,
+            logits=logits.name,
             shape=sizes,
             layout=layout,
         )
@@ -264,8 +257,12 @@ def _texts(model: Any) -> Iterator[object]:
         yield entry.domain
 
 
-def _check(model: Any, what: str) -> None:
-    graph = model.graph
+def _check(model: Any, path: Path) -> tuple[Any, Any]:
+    """Return the input and the output of a graph that can be run.
+
+    What it takes and gives comes before its operators: those beside the logits are of no concern.
+    """
+    graph, what = model.graph, f"MODEL: {path}"
     if not all(isinstance(text, str) for text in _texts(model)):  # protobuf hands them on as bytes
         raise ContentError(f"{what} has names that are not UTF-8; export it anew.")
     count = max(len(graph.node), sum(len(node.input) for node in graph.node) // EDGES)
@@ -280,6 +277,7 @@ def _check(model: Any, what: str) -> None:
             f"{what} has functions of its own or sparse weights, which are not read; export it "
             f"with its functions inlined (onnx.inliner) and dense weights."
         )
+    ends = ends_of(graph, path)
     unknown = sorted(
         {node.op_type for node in graph.node if node.op_type not in OPERATORS}
         | {f"{node.domain}.{node.op_type}" for node in graph.node if node.domain not in DOMAINS}
@@ -291,6 +289,7 @@ def _check(model: Any, what: str) -> None:
             f"export the plain floating-point network, or give its weights as .safetensors with "
             f"--arch FILE.py:FUNCTION."
         )
+    return ends
 
 
 def _node(node: Any, beside: Beside, what: str) -> Node:
