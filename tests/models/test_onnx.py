@@ -150,7 +150,7 @@ def test_a_graph_answers_as_the_reference_and_needs_no_architecture(tmp_path: Pa
         load(str(path), "resnet20")
 
 
-@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("batch", [1, 4, 10_000])
 def test_a_fixed_batch_axis_is_freed(batch: int, tmp_path: Path) -> None:
     free, fixed = (load(str(classifier(tmp_path / f"{b}.onnx", b))).module for b in ("n", batch))
     images = torch.rand(7, 3, 8, 8)

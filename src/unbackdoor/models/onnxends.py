@@ -12,7 +12,7 @@ from typing import Any
 from unbackdoor.errors import ContentError, listed
 from unbackdoor.models.graph import Layout, Shape
 
-MOST_IMAGES, LARGEST_SIDE = 4096, 1024
+LARGEST_SIDE = 1024
 
 
 FLOAT = 1
@@ -165,7 +165,7 @@ def _of_pictures(shape: Shape) -> bool:
         return False
     batch, channels, *sides = (1 if size is None else size for size in shape)
     return (
-        0 < batch <= MOST_IMAGES
+        batch > 0  # of any size, as sizes are only compared with it
         and channels in {1, 3}
         and all(0 < side <= LARGEST_SIDE for side in sides)
     )
