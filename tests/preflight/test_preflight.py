@@ -148,6 +148,21 @@ def test_what_would_mean_nothing_is_refused_with_a_remedy(
     assert str(caught.value).startswith("MODEL: ")
 
 
+def test_a_network_whose_answer_does_not_depend_on_the_picture_is_told_so() -> None:
+    def dead(images: Tensor) -> Tensor:
+        return (images.mean((1, 2, 3))[:, None] - 300).relu() + torch.arange(4.0)
+
+    with pytest.raises(ContentError, match=r"the same to every picture.* weights are dead"):
+        found(dead)
+
+    def asleep(images: Tensor) -> Tensor:
+        """Alive for bytes alone."""
+        return logits(images / 255).where(images.amax((1, 2, 3))[:, None] > 1, 0.0)
+
+    with pytest.raises(ContentError, match=r"the same to every .*; with --std 0.0039\d* it is rig"):
+        found(asleep)
+
+
 def test_a_network_that_wavers_without_changing_its_mind_is_scanned_and_it_is_said() -> None:
     scales = cycle((1.0, 1.1))
     said = found(lambda x: logits(x) * next(scales))["repeats"]

@@ -62,6 +62,8 @@ def check(network: nn.Module, images: Split, *, prepared: bool = False) -> tuple
             "MODEL: it answers with values that are not finite; check the range of its input "
             "(--mean, --std) and its weights."
         )
+    if len(given) > 1 and bool((given == given[:1]).all()):
+        raise ContentError(_same_answer(network, images.defend, prepared=prepared))
     findings = _repeats(call, images.defend, given)
     _check_gradients(on_its_device(without_softmax(network)), images.defend)
     findings += _accuracy(network, images.defend, given, labels, prepared=prepared)
@@ -96,6 +98,20 @@ def _other_count(count: int, classes: Sequence[str], remedy: Remedy | None) -> s
     return (
         f"{have}; {added}write the index of each class of the data among the network's to a file "
         f"for --labels: {as_labels(remedy.order)}, with which {remedy.share:.0%} are right."
+    )
+
+
+def _same_answer(network: nn.Module, images: Images, *, prepared: bool) -> str:
+    """Return the sentence where the answer does not depend on the picture."""
+    remedy = remedy_for(network, images, prepared=prepared)
+    advice = (
+        remedy.text
+        if remedy is not None
+        else "its weights are dead (all zero behind a ReLU, say), or its input has another range: "
+        "check --mean and --std, or train or fetch it anew"
+    )
+    return (
+        f"MODEL: it answers the same to every picture, so no trigger can be searched for; {advice}."
     )
 
 
