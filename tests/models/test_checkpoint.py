@@ -231,6 +231,17 @@ def test_a_file_that_was_copied_as_a_text_is_damaged(state: State, tmp_path: Pat
         load(str(path), "resnet8")
 
 
+def test_an_old_program_of_torchscript_needs_an_old_torch(tmp_path: Path) -> None:
+    for members, old in ((("constants.pkl",), False), (("attributes.pkl", "model.json"), True)):
+        path = tmp_path / f"{len(members)}.pt"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in ("version", "code/m.py", *members):
+                archive.writestr(f"m/{name}", b"2")
+        with pytest.raises(ContentError, match="makes a state dict of it") as caught:
+            load(str(path), ARCH)
+        assert ("PyTorch before 1.4" in str(caught.value)) == old
+
+
 def test_what_is_no_checkpoint_by_its_content_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "m.xyz").write_text("some text")
     with pytest.raises(ContentError, match=r"expected \.safetensors"):

@@ -46,6 +46,10 @@ PROGRAM = (
     'sys.argv[2])" {program} {state} makes a state dict of it, to be read with the --arch that it '
     "was made from"
 )
+OLD_PROGRAM = (
+    "; it is a program of PyTorch before 1.4 (model.json), of which torch 2 says “Legacy model "
+    "format is not supported”, so type this with a version of its time"
+)
 LEGACY_PICKLES = 4
 """In a file without a container: magic number, protocol, system, tensors; then the keys."""
 COUNT_BYTES = 8
@@ -244,7 +248,8 @@ def _pickle_of(members: list[zipfile.ZipInfo], path: Path, size: int) -> zipfile
     if f"{folder}/constants.pkl" in names or f"{folder}/code" in {
         n.rpartition("/")[0] for n in names
     }:
-        raise ContentError(f"MODEL: {path} is not a plain state dict: {_command(path)}.")
+        old = OLD_PROGRAM if f"{folder}/model.json" in names else ""
+        raise ContentError(f"MODEL: {path} is not a plain state dict: {_command(path)}{old}.")
     if any(member.compress_type or member.flag_bits & 1 for member in members):
         raise ValueError("members that are compressed or encrypted, as torch.save writes none")
     if any(member.file_size != member.compress_size for member in members):
