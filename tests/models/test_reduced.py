@@ -237,6 +237,23 @@ def test_tensors_that_no_state_dict_has_are_left_out_and_named(tmp_path: Path) -
     assert "tensors that are in no state dict were left out (features)" in note
 
 
+def test_a_whole_network_with_quantised_parts_is_refused_for_these(tmp_path: Path) -> None:
+    """And not for what a whole network names too that is read."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    network.register_buffer("scaled", torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8))
+    torch.save(network, tmp_path / "m.pt")
+    with pytest.raises(ContentError, match="holds quantised tensors or layers"):
+        load(str(tmp_path / "m.pt"), "resnet8")
+
+    class Caller:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.system, ("touch executed",)
+
+    torch.save((network, Caller()), tmp_path / "m.pt")
+    with pytest.raises(ContentError, match=r"wants to import .*system.* could execute code"):
+        load(str(tmp_path / "m.pt"), "resnet8")
+
+
 def test_layers_that_are_not_registered_are_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, lambda network: setattr(network, "layers", [nn.Linear(2, 2)]))
     with pytest.raises(ContentError, match=r"not registered, .*'layers'.*ModuleList"):

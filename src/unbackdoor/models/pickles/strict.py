@@ -24,8 +24,13 @@ from unbackdoor.models.pickles.stack import Stack, Unknown
 
 MOST_BYTES = 8 << 20
 QUANTISED = re.compile(
-    r"torch\.(_utils\._rebuild_qtensor|per_(tensor|channel)_affine\w*|q\w+|Q\w+Storage)"
+    r"torch\.(_utils\._rebuild_qtensor|per_(tensor|channel)_affine\w*|q\w+|Q\w+Storage"
+    r"|(ao\.)?nn\.(intrinsic\.)?(quantized|qat)\.[\w.]+)"
 )
+OF_NETWORKS = re.compile(
+    r"torch\.(nn\.[\w.]+|ScriptObject)|__main__\.\w+|(__builtin__|builtins)\.set"
+)
+"""What a whole network names too that is read; beside quantised parts it is not why one is not."""
 LISTED = 4
 LARGEST_KEY, LONGEST_NAME = 1 << 60, 1_000
 
@@ -231,11 +236,12 @@ def _follow(content: BytesIO, what: str, step: Callable[[str, object], None]) ->
 
 def _refusal(what: str, error: Exception, wanted: list[str]) -> str:
     foreign = [name for name in wanted if name not in NAMED]
-    if foreign and all(QUANTISED.fullmatch(name) for name in foreign):
+    others = [name for name in foreign if not QUANTISED.fullmatch(name)]
+    if len(others) < len(foreign) and all(OF_NETWORKS.fullmatch(name) for name in others):
         return (
-            f"{what} holds quantised tensors, whose numbers stand for others, so it is not read; "
-            f"give the network as it was before it was quantised, or export it as .onnx with "
-            f"weights of floating-point numbers."
+            f"{what} holds quantised tensors or layers, whose numbers stand for others, so it is "
+            f"not read; give the network as it was before it was quantised, or export it as .onnx "
+            f"with weights of floating-point numbers."
         )
     if not foreign:
         return (
@@ -248,6 +254,7 @@ def _refusal(what: str, error: Exception, wanted: list[str]) -> str:
         else "where you trust it, open it there and save model.state_dict() alone, best as "
         ".safetensors"
     )
+    foreign.sort(key=lambda name: bool(OF_NETWORKS.fullmatch(name) or QUANTISED.fullmatch(name)))
     return (
         f"{what} wants to import {listed(foreign, LISTED)} while it is opened, which a state dict "
         f"of dense tensors does not need and which could execute code, so it was not opened; "
