@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from unbackdoor.data import arrays, cifar, cifar100, folder, lists, sample, shards, tables
+from unbackdoor.data import arrays, cifar, cifar100, folder, lists, parquet, sample, shards
 from unbackdoor.data.conversions import conversion, without_classes
 from unbackdoor.data.images import Images, Split
 from unbackdoor.data.parts import Parts, of_file, of_folder, of_pattern
@@ -102,7 +102,7 @@ FILES: dict[str, Callable[[Path, int | None], Images]] = {
 }
 """Files that hold pictures with labels, by the end of their names."""
 SHARDS: dict[str, Callable[[Parts, int | None], Images]] = {
-    ".parquet": tables.read_parquet,
+    ".parquet": parquet.read_parquet,
     ".tar": shards.read,
 }
 """Files of which several together may be one data set."""
