@@ -37,7 +37,9 @@ from unbackdoor.detectors.evidence import Pictures
 from unbackdoor.detectors.settings import BANDIT, BanditSettings, Round
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.results import Rung
+from unbackdoor.runtime.journal import key_of
 from unbackdoor.runtime.progress import Silent
+from unbackdoor.scanning.settings import BUDGETS
 from unbackdoor.triggers.family import Space
 from unbackdoor.triggers.notation import parse_trigger
 from unbackdoor.triggers.registry import FAMILIES, parse_spaces
@@ -410,6 +412,11 @@ def test_the_document_says_what_counts_and_what_it_costs() -> None:
     assert f"({BANDIT.deep} images each)" in text
     assert f"the spaces that follow get {BANDIT.after:.0%}".replace("%", " %") in text
     assert "<!-- table: bench families -->" in text
+
+
+def test_stored_rows_are_found_under_the_settings_of_today() -> None:
+    """Rows are keyed by the settings of a scan: another field of these would orphan all rows."""
+    assert key_of(BUDGETS["standard"]) == "f55491066537e890"
 
 
 GROUPS = {

@@ -123,6 +123,12 @@ def test_the_tables_and_the_figure_of_one_trigger_are_those_of_the_store() -> No
     assert robustness.figure + "\n" == (ROOT / "docs" / "paper-robust.svg").read_text()
 
 
+def test_the_table_of_attackers_who_know_the_scanner_is_that_of_the_store() -> None:
+    lines = shown("evasion", seeds=range(1)).lines
+    assert len(lines) > 2
+    assert markdown(lines) in (ROOT / "docs" / "threats.md").read_text()
+
+
 @dataclass(frozen=True)
 class Shown:
     """What a benchmark prints of what is stored."""

@@ -36,11 +36,14 @@ class ArmSearch:
     Args:
         settings: how much work.
         evaluate: largest number of held-back images on which the weakest triggers are measured.
+        suspects: classes that get a search of their own whatever rises, such as those whose
+            triggers were unlearnt.
 
     """
 
     settings: BanditSettings = BANDIT
     evaluate: int = 500
+    suspects: tuple[int, ...] = ()
     name: str = "arms"
 
     def __call__(
@@ -67,7 +70,7 @@ class ArmSearch:
         late: list[str] = []
         with work.progress.task("measuring", len(spaces)) as task:
             for search, one in zip(searches, found, strict=True):
-                more, left = _evidence(search, one, measure, steps, work)
+                more, left = _evidence(search, one, measure, steps, work, self.suspects)
                 measured += more
                 late += left
                 task.advance()
@@ -119,7 +122,12 @@ class ArmSearch:
 
 
 def _evidence(
-    search: SpaceSearch, found: Findings, measure: Measure, steps: Steps, work: Work
+    search: SpaceSearch,
+    found: Findings,
+    measure: Measure,
+    steps: Steps,
+    work: Work,
+    suspects: Sequence[int] = (),
 ) -> tuple[list[ClassEvidence], list[str]]:
     """Measure what was found in one space, and walk with those that were overlooked.
 
@@ -133,7 +141,7 @@ def _evidence(
     drawn = [search.generator]
     more = steps.keep(f"{name}, more", list[Trail], lambda: search.overlooked(found, best), drawn)
     walks = [trail for trail in [*found.trails, *more] if trail.success[0] >= promising]
-    if (rose := search.rose(walks)) and work.late:
+    if (rose := search.rose(walks, suspects)) and work.late:
         classes = "a class" if len(rose) == 1 else f"{len(rose)} classes"
         left.append(f"{name} towards {classes} for which something rose")
     elif rose:

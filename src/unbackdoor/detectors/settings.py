@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import inf
 
 from unbackdoor.errors import expect, expect_above
@@ -104,8 +104,6 @@ class BanditSettings:
             together; each gets at least :data:`FEW` and at most :data:`MANY`.
         after: share of the passes that a space gets once triggers were found that suffice when they
             are much weaker.
-        suspects: classes that get a search of their own whatever rises, such as those whose
-            triggers were unlearnt.
 
     """
 
@@ -125,7 +123,6 @@ class BanditSettings:
     walkers: int = 4
     evaluate: int = 800
     after: float = 0.3
-    suspects: tuple[int, ...] = field(default=(), metadata={"later": True})
 
     def __post_init__(self) -> None:
         expect(self, 1, inf, "starts", "walk", "judge", "deep", "walkers", "evaluate")

@@ -142,7 +142,7 @@ class SpaceSearch:
             trails.append(more.beyond_the_first())
         return trails
 
-    def rose(self, walks: Sequence[Trail]) -> list[int]:
+    def rose(self, walks: Sequence[Trail], suspects: Sequence[int] = ()) -> list[int]:
         """Return the classes that get a search of their own.
 
         The arms of all classes share the work. Of a trigger that works at several places, or is
@@ -153,15 +153,15 @@ class SpaceSearch:
 
         Args:
             walks: of this space.
+            suspects: classes of which something is known before the search.
 
         """
         shape = self.images.shape
         usual, _ = self.space.library(shape)
         if not self.space.moves or len(usual):
             return []
-        suspects = list(self.settings.suspects)
         if self._less or is_certain(walks, shape):
-            return suspects
+            return list(suspects)
         rates: dict[int, float] = {}
         settled, hidden = {*suspects}, self._hidden(walks)
         for trail in walks:

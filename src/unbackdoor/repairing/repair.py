@@ -352,14 +352,13 @@ def _scanned_again(
     further = (number,) if number else ()
     seed = int(stream(work.seed, "repair", "rescan", *further).initial_seed() % 2**31)
     suspects = tuple(sorted({charge.target for charge in plan.charges if not charge.goal}))
-    bandit = replace(how.scanning.bandit, suspects=suspects)
     return scan(
         Described(model=freeze(network), path="", sha256="", arch=plan.found.model.arch),
         images.reserve,
         plan.found.space,
-        replace(how.scanning, bandit=bandit),
+        how.scanning,
         work.within("rescan", seed),
-        terms=how.terms,
+        terms=replace(how.terms, suspects=suspects),
     )
 
 

@@ -126,7 +126,9 @@ def scan(
         spaces = ()
         judged = Guessing()(evidence)
     else:
-        detector: Detector = ArmSearch(settings.bandit, evaluate=settings.evaluate)
+        detector: Detector = ArmSearch(
+            settings.bandit, evaluate=settings.evaluate, suspects=terms.suspects
+        )
         evidence = detector(model, images, spaces, work)
         hear(evidence)
         judged = _judge(settings, terms)(evidence)

@@ -63,12 +63,14 @@ class Terms:
         power: whether it is checked that known triggers would be found in a copy of the model,
             before it is called clean.
         seconds: after which no further space is searched.
+        suspects: classes that are searched on their own among all places, whatever rises.
 
     """
 
     bag: Bag | None = None
     power: bool = False
     seconds: float = inf
+    suspects: tuple[int, ...] = ()
 
 
 PLAIN = Terms()
