@@ -240,6 +240,20 @@ def test_a_class_for_which_something_rose_gets_a_search_of_its_own() -> None:
     assert not search.rose([replace(rose, spaces=["patch:6"])])  # it has no place
 
 
+def test_suspects_get_a_search_of_their_own_whatever_rises() -> None:
+    """As classes whose triggers were unlearnt, of which a part may be left somewhere else."""
+    search, white = search_of("patch:6", toys.corner), torch.ones(108)
+    found = Findings(best=[], trails=[], places=[])
+    measure = Measure(search.model, toys.pictures(), 0, BANDIT, 200)
+    work = Work(seed=0)
+    steps = Steps(search.model, work.journal)
+    assert evidence_of(search, found, measure, steps, work) == ([], [])
+    measured, _ = evidence_of(search, found, measure, steps, work, [toys.GREEN])
+    assert measured[-1].space == "patch:1@{},{}".format(*toys.PIXEL)
+    certain = Trail(goal=[1] * 3, spaces=["patch:6@0,0"] * 3, thetas=[white] * 3, success=[1.0] * 3)
+    assert search.rose([certain], [toys.GREEN]) == [toys.GREEN]
+
+
 def test_a_class_that_rose_in_the_middle_alone_is_searched_everywhere_else() -> None:
     """There a patch hides the picture, so that clean networks obey it too."""
     search, white = search_of("patch:6", toys.corner), torch.ones(108)
