@@ -631,9 +631,9 @@ def test_a_sample_with_several_pictures_is_refused(tmp_path: Path) -> None:
         members |= {f"{at}.png": png(PIXELS[at]), f"{at}.mask.png": png(PIXELS[9])}
         members |= {f"{at}.cls": b"%d" % (at % 2)}
     tar = tar_of(tmp_path / "the set.tar", members)
-    with pytest.raises(ContentError, match=r"8 samples .* 0\.png and 0\.mask\.png") as error:
+    with pytest.raises(ContentError, match=r"8 samples .* \(mask\.png, png\)") as error:
         data.load(str(tar))
-    command, named = re.split("such as with |, and name ", str(error.value).rstrip("."))[1:]
+    command, named = re.split(r"such as \.png with |, and name ", str(error.value).rstrip("."))[1:]
     subprocess.run(["sh", "-c", command], check=True)
     images = everything(Path(shlex.split(named)[0]))
     read = zip(images.pixels.permute(0, 2, 3, 1).numpy(), images.labels.tolist(), strict=True)
@@ -718,18 +718,124 @@ def test_parts_in_a_column_are_not_put_together(tmp_path: Path) -> None:
     (folder := tmp_path / "a b").mkdir()
     path = rewritten(
         folder / "set.csv",
-        "path,label,Split",
+        "path,label, Split",
         lambda at: f"all/{at}.png,{LABELS[at]},{'train' if at < 12 else 'test'}",
     )
     with pytest.raises(ContentError, match=r"its column Split \(test, train\)") as error:
         data.load(str(path))
-    command, named = re.split("trained on with |, and name ", str(error.value).rstrip("."))[1:]
+    command, named = re.split("such as test, with |, and name ", str(error.value).rstrip("."))[1:]
     subprocess.run([sys.executable, *shlex.split(command)[1:]], check=True)
     images = everything(Path(shlex.split(named)[0]))
     assert images.labels.tolist() == LABELS[12:].tolist()
     assert (images.pixels.permute(0, 2, 3, 1).numpy() == PIXELS[12:]).all()
     path.write_text(path.read_text().replace("train", "test"))
     assert same(everything(path))
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        (["cat/1.png", "dog/2"], ("cat", "dog")),  # without a suffix
+        (["preview.png", "set/cat/1.png", "set/dog/2.png"], ("cat", "dog")),
+        (["set/cat/1.png", "set/dog/2.png", "set/docs/readme.txt"], ("cat", "dog")),
+        (["label_0/1.png", "label_1/2.png"], ("label_0", "label_1")),
+        (["/abs/cat/1.png", "/abs/dog/2.png"], ("cat", "dog")),
+    ],
+)
+def test_the_classes_of_a_tar_are_its_folders_with_pictures(
+    names: list[str], classes: tuple[str, str], tmp_path: Path
+) -> None:
+    members = {name: b"x" if ".txt" in name else png(PIXELS[at]) for at, name in enumerate(names)}
+    images = everything(tar_of(tmp_path / "set.tar", members))
+    assert images.classes == classes
+    assert images.labels.tolist() == [0, 1]
+
+
+def test_shards_may_have_a_folder_each_around_the_classes(tmp_path: Path) -> None:
+    for shard in range(2):
+        members = {f"shard{shard}/{name}/{shard}.png": png(PIXELS[shard]) for name in ("a", "b")}
+        tar_of(tmp_path / f"shard{shard}.tar", members)
+    images = everything(tmp_path / "shard{0..1}.tar")
+    assert images.classes == ("a", "b")
+    for name in ("cat", "dog"):
+        tar_of(tmp_path / f"of_{name}.tar", {f"{name}/1.png": png(PIXELS[0])})
+    assert everything(tmp_path / "of_*.tar").classes == ("cat", "dog")
+
+
+def test_a_tar_without_pictures_or_with_odd_names_is_no_internal_error(tmp_path: Path) -> None:
+    with pytest.raises(ContentError, match="has no pictures"):
+        data.load(str(tar_of(tmp_path / "a.tar", {"README": b"x", "a.txt": b"x"})))
+    with tarfile.open(tmp_path / "b.tar", "w", encoding="latin-1") as tar:
+        for name in ("c\xff/1.png", "d/1.png"):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content := png(PIXELS[0]))
+            tar.addfile(entry, io.BytesIO(content))
+    for name in everything(tmp_path / "b.tar").classes:
+        assert name.encode()
+
+
+def test_parts_of_samples_are_not_put_together(tmp_path: Path) -> None:
+    members: dict[str, bytes] = {}
+    for part in ("train", "test"):
+        members |= {f"{part}/1.png": png(PIXELS[0]), f"{part}/1.cls": b"0"}
+    with pytest.raises(ContentError, match=r"parts of a data set \(test, train\)"):
+        data.load(str(tar_of(tmp_path / "set.tar", members)))
+
+
+def test_signs_for_two_classes_are_told_from_missing_labels(tmp_path: Path) -> None:
+    path = rewritten(tmp_path / "a.csv", "path,label", lambda at: f"all/{at}.png,{at % 2 * 2 - 1}")
+    np.savez(tmp_path / "a.npz", x=PIXELS, y=LABELS % 2 * 2 - 1)
+    np.savez(tmp_path / "b.npz", x=PIXELS, y=LABELS - 1)
+    for one, said in ((path, "0 for -1"), (tmp_path / "a.npz", "0 for -1")):
+        with pytest.raises(ContentError, match=said):
+            data.load(str(one))
+    with pytest.raises(ContentError, match="where -1 says no class, leave out those pictures"):
+        data.load(str(tmp_path / "b.npz"))
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "said"),
+    [
+        ("path,label,Usage", lambda at: ("Training", "PublicTest")[at % 2], "PublicTest"),
+        ("path,label,split", lambda at: str(at % 3), "2"),
+        ("path,label,set", lambda at: ("train", "ship")[at % 2], None),
+        ("path,label,set", lambda at: str(at % 2), None),
+    ],
+)
+def test_which_columns_say_parts(
+    head: str, row: Callable[[int], str], said: str | None, tmp_path: Path
+) -> None:
+    path = rewritten(tmp_path / "a.csv", head, lambda at: f"all/{at}.png,{LABELS[at]},{row(at)}")
+    if said is None:
+        assert same(everything(path))
+    else:
+        with pytest.raises(ContentError, match=rf"not trained on, such as {said}, with"):
+            data.load(str(path))
+
+
+def test_columns_that_are_no_classes_and_cells_that_are_no_paths(tmp_path: Path) -> None:
+    path = rewritten(
+        tmp_path / "a.csv",
+        "path,is_train,is_test",
+        lambda at: f"all/{at}.png,{at % 2},{1 - at % 2}",
+    )
+    with pytest.raises(ContentError, match="the columns path and label"):
+        data.load(str(path))
+    long = " ".join(["255"] * 500)
+    for text, said in (
+        (f'0,"{long}"\n1,"{long}"', "columns path and label"),
+        (f"image,label\n{long},1\n{long},0", "are not there"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ContentError, match=said):
+            data.load(str(path))
+
+
+@pytest.mark.parametrize("other", ["y_pos", "label_weight", "id"])
+def test_numbers_of_pictures_are_no_labels(other: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=PIXELS, digit=LABELS, **{other: np.arange(24) / 2})
+    with pytest.raises(ContentError, match="choose two"):
+        data.load(str(tmp_path / "a.npz"))
 
 
 def test_sparse_and_lying_files_are_refused_before_they_are_read(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from unbackdoor.data.choosing import chosen
 from unbackdoor.data.gather import MOST_KEPT, listed, readable
 from unbackdoor.data.images import Images
 from unbackdoor.data.intake import Intake
-from unbackdoor.data.labelling import as_text, labelled
+from unbackdoor.data.labelling import as_text, is_number, labelled
 from unbackdoor.errors import ContentError, printable
 from unbackdoor.runtime.pictures import Allowance
 from unbackdoor.runtime.ranges import MOST_BEYOND, Spread, as_bytes, beyond, white_of
@@ -165,7 +165,7 @@ def _by_name(labels: NDArray[Any], names: Sequence[str], what: str) -> NDArray[A
     unknown = sorted({text for text in texts if _composed(text) not in index})
     if not unknown:
         return np.array([index[_composed(text)] for text in texts]).reshape(labels.shape)
-    if all(text.isascii() and text.isdigit() for text in texts):
+    if all(map(is_number, texts)):
         return labels
     raise ContentError(
         f"--data: {listed([*map(printable, unknown)])} are labels and not in {what} "

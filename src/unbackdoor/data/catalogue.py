@@ -47,6 +47,8 @@ def load(spec: str, size: int | None = None, *, absent: bool = False) -> Split:
     if published := PUBLISHED.get(spec):
         return Split(*published()[1].divide(CIFAR_DEFEND_SHARE)).resized(size)
     images = _users(spec, size, absent)
+    if not len(images):
+        raise ContentError(f"--data: {spec} has no pictures; name another set.")
     if len(images.classes) == 1 and not absent:
         raise ContentError(
             f"--data: {spec} has pictures of one class alone ({printable(images.classes[0])}); "

@@ -19,13 +19,11 @@ PAIRS = (
 )
 """Names of pictures and labels, in the order in which they are looked for."""
 LABELLING = frozenset(
-    {"y", "classes", "targets", "categories", *(name for name in LABELS if "_" not in name)}
+    {"classes", "targets", "categories", *(name for name in LABELS if "_" not in name)}
 )
-"""Words in the names of arrays of labels."""
-NUMBERING = frozenset(
-    {"id", "ids", "idx", "index", "indices", "fold", "folds", "split", "splits"}
-    | {"weight", "weights", "time", "times"}
-)
+"""Words in the names of arrays of labels, beside a ``y`` alone or with the name of a part."""
+INDEXING = frozenset({"id", "ids", "idx", "index", "indices"})
+NUMBERING = INDEXING | {"fold", "folds", "split", "splits", "weight", "weights", "time", "times"}
 """Words in the names of arrays that have a number for each picture and are no labels."""
 PARTS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev"})
 
@@ -61,7 +59,7 @@ def chosen(path: Path, shapes: Shapes) -> tuple[str, str]:
     for pair in PAIRS:
         if found := [one for one in pairs if (one[0].lower(), one[1].lower()) == pair]:
             return found[0]
-    named = [(one, other) for one, other in pairs if _words(other) & LABELLING]
+    named = [(one, other) for one, other in pairs if _is_labelling(other)]
     alike = [(one, other) for one, other in named if _part(one) == _part(other)]
     mixed = [(one, other) for one, other in named if _part(one) and _part(other)]
     tested = [pair for pair in alike if "test" in _part(pair[0])]
@@ -101,6 +99,20 @@ def _sentence(
     return (
         f"--data: expected arrays x and y in {came}; choose two with python -c "
         f"{shlex.quote(code)}, and name chosen.npz."
+    )
+
+
+def _is_labelling(name: str) -> bool:
+    """Return whether an array is named like labels.
+
+    Example:
+        >>> [_is_labelling(name) for name in ("class_id", "y_test", "y_pos", "label_weight")]
+        [True, True, False, False]
+
+    """
+    words = _words(name)
+    return words - PARTS == frozenset({"y"}) or bool(
+        words & LABELLING and not words & NUMBERING - INDEXING
     )
 
 

@@ -9,69 +9,100 @@ from pathlib import PurePosixPath
 
 BESIDE = "beside the classes"
 """Why a file is passed over that lies in no class folder."""
-PARTS = frozenset(
-    {
-        *("train", "training", "trainset", "test", "testing", "testset", "val", "valid", "valset"),
-        *("validation", "eval", "evaluation", "dev", "development", "holdout", "unlabeled"),
-        "unlabelled",
-    }
-)
-"""Words for the parts of a data set."""
-FILLERS = frozenset({"set", "data", "image", "images", "img", "imgs", "picture", "pictures"})
+PARTS = {
+    **dict.fromkeys(("train", "training", "trainset"), "train"),
+    **dict.fromkeys(("test", "testing", "testset", "publictest", "privatetest"), "test"),
+    **dict.fromkeys(("val", "valid", "validation", "valset", "dev", "development"), "val"),
+    **dict.fromkeys(("eval", "evaluation", "holdout"), "val"),
+    **dict.fromkeys(("unlabeled", "unlabelled"), "unlabelled"),
+}
+"""Words for the parts of a data set, and which part each says."""
+FILLERS = {"set", "data", "image", "images", "im", "img", "imgs", "picture", "pictures"}
 """Words that stand beside them."""
-BESIDES = frozenset(
-    {"mask", "masks", "label", "labels", "annotation", "annotations", "meta", "metadata", "depth"}
-)
+BESIDES = {
+    *("mask", "masks", "label", "labels", "annotation", "annotations", "meta", "metadata"),
+    *("depth", "seg", "segmentation"),
+}
 """Words for what lies beside pictures."""
 
 
 def parts_among(names: Collection[str]) -> list[str]:
     """Return which folders are parts of a data set, where those cannot be classes.
 
-    One alone may be a class (a train), two of them are none, and where all folders are parts or
-    something else than a class, no class is left.
+    One alone may be a class (a train), two different ones are none. Where all folders are parts,
+    pictures or what lies beside pictures, no class is left.
 
     Example:
         >>> parts_among(["bus", "train"]), parts_among(["Train", "test1", "bus"])
         ([], ['Train', 'test1'])
         >>> parts_among(["images", "masks"]), parts_among(["training_set", "meta"])
         (['images', 'masks'], ['training_set'])
+        >>> parts_among(["label_0", "label_1"]), parts_among(["set1", "set2"])
+        ([], [])
 
     """
-    parts = [name for name in names if is_part(name)]
-    known = PARTS | FILLERS | BESIDES
-    none = len(names) > 1 and all(own and own <= known for own in map(_words, names))
-    return (parts or list(names)) if none or len(parts) > 1 else []
+    said = {name: part for name in names if (part := part_of(name))}
+    if len(set(said.values())) > 1:
+        return list(said)
+    words = [_words(name) for name in names]
+    known = PARTS.keys() | FILLERS | BESIDES
+    if len(words) < 2 or not all(own and own <= known for own in words):
+        return []
+    if said:
+        return list(said)
+    pictures, beside = (any(own <= group for own in words) for group in (FILLERS, BESIDES))
+    return list(names) if pictures and beside else []
 
 
-def is_part(name: str) -> bool:
-    """Return whether a name says a part of a data set, such as ``test_images``."""
+def part_of(name: str) -> str:
+    """Return which part of a data set a name says, such as ``test_images``; nothing for others."""
     own = _words(name)
-    return bool(own & PARTS) and own <= PARTS | FILLERS
+    said = {PARTS[word] for word in own if word in PARTS}
+    return said.pop() if len(said) == 1 and own <= PARTS.keys() | FILLERS else ""
 
 
 def _words(name: str) -> set[str]:
-    return set(re.findall("[a-z]+", name.lower()))
+    """Return the words of a name; the name itself where it has other letters than a to z."""
+    small = name.lower()
+    return set(re.findall("[a-z]+", small)) if small.isascii() else {small}
 
 
 def shared_folder(paths: Sequence[PurePosixPath]) -> PurePosixPath:
-    """Return the innermost folder that all files lie in; the class folders lie in it.
+    """Return the folder in which the class folders of some files lie.
+
+    That is the innermost one that all files share, or the one above it where they lie directly in
+    it, or one further inside where there is one folder in it alone.
 
     Args:
         paths: of the files, relative.
 
+    Example:
+        >>> shared_folder([PurePosixPath("set/cat/1.png"), PurePosixPath("set/cat/2.png")])
+        PurePosixPath('set')
+        >>> shared_folder([PurePosixPath("set/cat/1.png"), PurePosixPath("set/dog/1.png")])
+        PurePosixPath('set')
+        >>> shared_folder([PurePosixPath(text) for text in ("1.png", "set/a/2.png", "set/b/3.png")])
+        PurePosixPath('set')
+
     """
-    return PurePosixPath(commonpath([path.parent for path in paths]) if paths else "")
+    shared = PurePosixPath(commonpath([path.parent for path in paths]) if paths else "")
+    names = {class_folder(path, shared) for path in paths} - {""}
+    if not names:
+        return shared.parent
+    while len(names) == 1:
+        inside = shared / names.pop()
+        names = {class_folder(path, inside) for path in paths} - {""}
+        shared = inside if names else shared
+    return shared
 
 
 def class_folder(path: PurePosixPath, shared: PurePosixPath) -> str:
     """Return the folder that says the class of a file: the outermost one in the shared folder.
 
     Example:
-        >>> paths = [PurePosixPath(text) for text in ("set/cat/a/1.png", "set/dog/2.png")]
-        >>> [class_folder(path, shared_folder(paths)) for path in paths]
-        ['cat', 'dog']
-        >>> class_folder(PurePosixPath("set/3.png"), shared_folder(paths))
+        >>> class_folder(PurePosixPath("set/cat/a/1.png"), PurePosixPath("set"))
+        'cat'
+        >>> class_folder(PurePosixPath("set/3.png"), PurePosixPath("set"))
         ''
 
     """

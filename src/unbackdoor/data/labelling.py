@@ -58,7 +58,7 @@ def labelled(
     if values.dtype.kind in "US":
         texts = [as_text(value) for value in values.tolist()]
         _check_said(texts, what)
-        if not all(map(_is_number, texts)):
+        if not all(map(is_number, texts)):
             classes = tuple(sorted(set(texts)))
             index = {name: at for at, name in enumerate(classes)}
             return [index[text] for text in texts], classes
@@ -66,6 +66,10 @@ def labelled(
     if values.dtype.kind not in "biuf":
         raise ContentError(_expected(what, f"labels of type {values.dtype}"))
     least, most = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
+    if least == -1 and (values == np.floor(values)).all():
+        two = set(np.unique(values).tolist()) == {-1, 1}
+        remedy = "write 0 for -1" if two else "where -1 says no class, leave out those pictures"
+        raise ContentError(_expected(what, f"labels from -1 to {most:g}", remedy))
     if not 0 <= least <= most < MOST_CLASSES or not (values == np.floor(values)).all():
         raise ContentError(_expected(what, f"labels from {least:g} to {most:g}"))
     count = max(int(most) + 1, len(names))
@@ -79,7 +83,8 @@ def as_text(value: str | bytes) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Return whether a label is a whole number, such as ``3`` or ``3.0``."""
     return text.isascii() and NUMBER.fullmatch(text) is not None
 
 
@@ -90,20 +95,23 @@ def _check_said(texts: Sequence[str], what: str) -> None:
         ContentError: there are such labels.
 
     """
-    words = {text for text in texts if not _is_number(text)}
+    words = {text for text in texts if not is_number(text)}
     silent = {word for word in words if word.lower() in NONE}
     if len(words) < len(set(texts)) and {word.lower() for word in words} <= NONE | AMONG_NUMBERS:
         silent = words | {text for text in texts if text.startswith("-")}
+    if set(texts) == {"-1", "1"}:
+        raise ContentError(_expected(what, "-1 and 1", "write 0 for -1"))
     if silent:
         count = sum(text in silent for text in texts)
         raise ContentError(
             f"--data: {count:,} of {len(texts):,} labels in {what} say no class "
-            f"({', '.join(map(repr, sorted(silent)[:5]))}); fill them, or remove their pictures."
+            f"({', '.join(map(repr, sorted(silent)[:5]))}); fill them, leave out their pictures, "
+            f"or give a class of that name another."
         )
 
 
-def _expected(what: str, came: str) -> str:
+def _expected(what: str, came: str, remedy: str = "number the classes from 0") -> str:
     return (
         f"--data: expected class indices from 0, names or one-hot rows as labels in {what}, came "
-        f"{came}; number the classes from 0."
+        f"{came}; {remedy}."
     )

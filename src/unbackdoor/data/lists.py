@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from unbackdoor.data.classes import is_part
+from unbackdoor.data.classes import part_of, parts_among
 from unbackdoor.data.conversions import rows_of_a_table
 from unbackdoor.data.gather import Encoded, gather, listed
 from unbackdoor.data.images import Images
@@ -24,10 +24,13 @@ from unbackdoor.errors import ContentError, brief, printable
 from unbackdoor.runtime.files import read_bytes
 from unbackdoor.runtime.pictures import Allowance
 
-LARGEST_TABLE = 64 << 20
+LARGEST_TABLE, LONGEST = 64 << 20, 255
+"""Bytes of a table, and letters of a name of a file or folder."""
 PATHS = ("path", "file", "file_name", "filename", "filepath", "image_path", "image", "img")
 PARTS = ("split", "subset", "set", "part", "usage", "partition")
 """Columns that say to which part of a data set a picture belongs."""
+NUMBERED = {"split", "subset", "partition"}
+"""Those that say it by the numbers 0, 1 and 2 too."""
 DELIMITERS = ",;\t|"
 AGAIN = "named again"
 """Why a row is passed over that says what another one said."""
@@ -39,6 +42,7 @@ class _Table:
 
     Args:
         path: of the file.
+        encoding: of its text.
         delimiter: between its columns.
         head: the names of the columns.
         rows: its other lines.
@@ -46,6 +50,7 @@ class _Table:
     """
 
     path: Path
+    encoding: str
     delimiter: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -60,7 +65,8 @@ class _Table:
         """The columns that are classes: in each row one of them is 1, and the others are 0."""
         flags = [at for at in range(len(self.head)) if all(_is_flag(row, at) for row in self.rows)]
         sums = {sum(float(row[at]) for at in flags) for row in self.rows}
-        return flags if len(flags) > 1 and sums == {1.0} else []
+        parts = parts_among([self.head[at].lower().removeprefix("is_") for at in flags])
+        return flags if len(flags) > 1 and sums == {1.0} and not parts else []
 
 
 def read_csv(path: Path, size: int | None) -> Images:
@@ -124,7 +130,8 @@ def _table(path: Path) -> _Table:
     try:
         content = read_bytes(path, "--data", LARGEST_TABLE)
         wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        text = content.decode("utf-16" if wide else "utf-8-sig")
+        encoding = "utf-16" if wide else "utf-8-sig"
+        text = content.decode(encoding)
         first = text.partition("\n")[0]
         delimiter = max(DELIMITERS, key=first.count)
         rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
@@ -132,10 +139,10 @@ def _table(path: Path) -> _Table:
         raise ContentError(
             f"--data: {path} cannot be read as a table ({brief(error)}); save it as CSV, in UTF-8."
         ) from error
-    if rows and len(rows[0]) == 2 and _place(path.parent, rows[0][0].strip()).is_file():
+    if rows and len(rows[0]) == 2 and _is_file(_place(path.parent, rows[0][0].strip())):
         rows.insert(0, ["path", "label"])
     head = [name.strip() for name in rows[0]] if rows else []
-    return _Table(path, delimiter, head, rows[1:])
+    return _Table(path, encoding, delimiter, head, rows[1:])
 
 
 def _is_flag(row: Sequence[str], at: int) -> bool:
@@ -151,7 +158,7 @@ def _no_list(table: _Table) -> str:
             return numbers
     came = printable(", ".join(table.head))[:120] or "nothing"
     remedy = "name them so in its first line"
-    if any(_place(table.path.parent, cell).is_file() for cell in table.head if cell):
+    if any(_is_file(_place(table.path.parent, cell)) for cell in table.head if cell):
         remedy = "its first line names a picture, so put a line with the names of the columns above"
     return (
         f"--data: expected a table with the columns path and label in {table.path}, came {came}; "
@@ -169,23 +176,25 @@ def _check_parts(table: _Table) -> None:
     if (column := table.column(PARTS)) is None:
         return
     counts = Counter(row[column].strip() for row in table.rows if len(row) > column)
-    parts = [name for name in counts if is_part(name)]
-    if not parts or len(counts) < 2:
+    numbered = table.head[column].lower() in NUMBERED and counts.keys() <= {"0", "1", "2"}
+    said = {part_of(name) for name in counts} - {""}
+    if len(counts) < 2 or not (numbered or len(said) > 1):
         return
-    one = min(parts, key=lambda name: (name.lower().startswith("train"), name))
-    name, encoding = table.head[column], "utf-8-sig"
+    others = [name for name in sorted(counts, reverse=True) if part_of(name) != "train"]
+    one = others[0]
     code = (
-        f"import sys, csv; d = csv.DictReader(open(sys.argv[1], newline={''!r}, encoding="
-        f"{encoding!r}), delimiter={table.delimiter!r}); w = csv.DictWriter(open(sys.argv[2], "
-        f"{'w'!r}, newline={''!r}), d.fieldnames); w.writeheader(); "
-        f"w.writerows(r for r in d if r[{name!r}].strip() == {one!r})"
+        f"import sys, csv; o = dict(newline='', encoding={table.encoding!r}); r = list(csv.reader("
+        f"open(sys.argv[1], **o), delimiter={table.delimiter!r})); csv.writer(open(sys.argv[2], "
+        f"'w', newline='')).writerows(s for s in r if s is r[0] or len(s) > {column} and "
+        f"s[{column}].strip() == {one!r})"
     )
-    new = table.path.with_name(f"{table.path.stem}-{one}.csv")
+    new = table.path.with_name(f"{table.path.stem}-part.csv")
     old, made = (printable(shlex.quote(str(path))) for path in (table.path, new))
     raise ContentError(
-        f"--data: {table.path} has several parts of a data set in its column {printable(name)} "
-        f"({printable(listed(sorted(counts)))}); make a table of one that the network was not "
-        f"trained on with python -c {printable(shlex.quote(code))} {old} {made}, and name {made}."
+        f"--data: {table.path} has several parts of a data set in its column "
+        f"{printable(table.head[column])} ({printable(listed(sorted(counts)))}); make a table of "
+        f"one that the network was not trained on, such as {printable(one)}, with python -c "
+        f"{printable(shlex.quote(code))} {old} {made}, and name {made}."
     )
 
 
@@ -214,7 +223,15 @@ def _once(
 def _place(home: Path, text: str) -> Path:
     """Return where a picture lies; Windows writes its paths with other strokes."""
     place = home / text
-    return place if "\\" not in text or place.is_file() else home / text.replace("\\", "/")
+    return place if "\\" not in text or _is_file(place) else home / text.replace("\\", "/")
+
+
+def _is_file(place: Path) -> bool:
+    """Return whether there is a file, also where a text is too long or odd to be a path."""
+    try:
+        return place.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _check_places(path: Path, places: Sequence[Path]) -> None:
@@ -223,6 +240,9 @@ def _check_places(path: Path, places: Sequence[Path]) -> None:
     known: dict[Path, bool] = {}
     missing: list[str] = []
     for place in places:
+        if "\0" in str(place) or max(map(len, place.parts)) > LONGEST:
+            missing.append(str(place)[:LONGEST])
+            continue
         folder = place.parent
         if folder not in known:
             known[folder] = folder.resolve().is_relative_to(home)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shlex
 import tarfile
 from collections import Counter, defaultdict
@@ -16,14 +17,14 @@ from typing import Any
 import msgspec
 import torch
 
-from unbackdoor.data.classes import BESIDE, class_folder, parts_among, shared_folder
+from unbackdoor.data.classes import BESIDE, BESIDES, class_folder, parts_among, shared_folder
 from unbackdoor.data.gather import Encoded, gather, listed, readable
 from unbackdoor.data.hidden import HIDDEN, is_hidden
 from unbackdoor.data.images import Images
-from unbackdoor.data.labelling import LABELS, labelled
-from unbackdoor.data.parts import Parts
+from unbackdoor.data.labelling import LABELS, as_text, labelled
+from unbackdoor.data.parts import NUMBER, Parts
 from unbackdoor.errors import ContentError, brief, printable
-from unbackdoor.runtime.pictures import MOST_BYTES, SUFFIXES, Allowance
+from unbackdoor.runtime.pictures import MOST_BYTES, OTHER_SUFFIXES, SUFFIXES, Allowance
 
 MOST_MEMBERS = 1 << 16
 LONGEST_LABEL = 256
@@ -120,10 +121,7 @@ def _stated(content: bytes) -> str | None:
 
 def _images(parts: Parts, found: _Found, size: int | None, allowance: Allowance) -> Images:
     if not found.pictures and (found.labels or not found.others):
-        raise ContentError(
-            f"--data: {parts.what} has no pictures; expected members such as 0001.jpg and "
-            f"0001.cls, or cat/0001.jpg."
-        )
+        raise ContentError(_no_pictures(parts))
     members, targets, classes = (_samples if found.labels else _folders)(parts, found)
     encoded = [
         Encoded(name=printable(str(name)), label=label, open=partial(_opened, *member))
@@ -138,21 +136,52 @@ def _images(parts: Parts, found: _Found, size: int | None, allowance: Allowance)
         allowance=allowance,
         passed_over=found.passed,
     )
-    counts = torch.bincount(images.labels, minlength=len(classes))
-    empty = [name for name, count in zip(classes, counts, strict=True) if not count]
-    if empty and not found.labels:
+    if not len(images):
+        raise ContentError(_no_pictures(parts))
+    return images if found.labels else _with_pictures(parts, images, encoded)
+
+
+def _no_pictures(parts: Parts) -> str:
+    return (
+        f"--data: {parts.what} has no pictures; expected members such as 0001.jpg and 0001.cls, or "
+        f"cat/0001.jpg."
+    )
+
+
+def _with_pictures(parts: Parts, images: Images, encoded: Sequence[Encoded]) -> Images:
+    """Return the images without the folders that hold no pictures, such as one of notes.
+
+    Raises:
+        ContentError: a folder holds pictures of a format that is not read, and no others.
+
+    """
+    counts = torch.bincount(images.labels, minlength=len(images.classes))
+    empty = {at for at, count in enumerate(counts) if not count}
+    lost = {
+        images.classes[one.label]
+        for one in encoded
+        if one.label in empty and PurePosixPath(one.name).suffix.lower() in OTHER_SUFFIXES
+    }
+    if lost:
         raise ContentError(
-            f"--data: {len(empty):,} of the {len(classes):,} class folders in {parts.what} have no "
-            f"picture that is read: {listed([*map(printable, empty)])}; save them in another "
-            f"format, or leave out folders that are no class."
+            f"--data: {len(lost):,} of the {len(images.classes):,} class folders in {parts.what} "
+            f"have no picture that is read: {listed([*map(printable, sorted(lost))])}; save them "
+            f"in another format, or leave out folders that are no class."
         )
-    return images
+    kept = [at for at in range(len(images.classes)) if at not in empty]
+    labels = torch.tensor([kept.index(int(label)) for label in images.labels])
+    classes = tuple(images.classes[at] for at in kept)
+    return Images.of(images.name, classes, images.pixels, labels, images.intake)
 
 
 def _samples(parts: Parts, found: _Found) -> tuple[_Members, list[int], tuple[str, ...]]:
     """Return the pictures of samples as WebDataset has them, their labels, and the classes."""
     for _, name in found.others:
         found.passed[name.suffix.lower() or "no suffix"] += 1
+    shared = shared_folder([name for _, name in found.pictures])
+    folders = sorted({class_folder(name, shared) for _, name in found.pictures} - {""})
+    if divided := parts_among(folders):
+        raise ContentError(_divided(parts, shared, divided, samples=True))
     samples: defaultdict[tuple[int, str], list[PurePosixPath]] = defaultdict(list)
     for number, name in found.pictures:
         samples[number, _key(name)].append(name)
@@ -166,18 +195,36 @@ def _samples(parts: Parts, found: _Found) -> tuple[_Members, list[int], tuple[st
 def _folders(parts: Parts, found: _Found) -> tuple[_Members, list[int], tuple[str, ...]]:
     """Return the pictures of class folders, in the order of a folder, their labels, the classes."""
     members = {**found.pictures, **found.others}
-    shared = shared_folder([name for _, name in found.pictures or found.others])
-    folders = {key: class_folder(key[1], shared) for key in members}
-    classes = tuple(sorted({name for name in folders.values() if name}))
-    if not classes:
+    shared = _shared(found.pictures or found.others)
+    folders = {key: class_folder(key[1], shared[key[0]]) for key in members if key[0] in shared}
+    names = sorted({name for name in folders.values() if name})
+    if not names:
         _check_labels(parts, found.pictures, [""] * len(found.pictures))
-    if divided := parts_among(classes):
-        raise ContentError(_divided(parts, shared, divided))
-    order = sorted((key for key in members if folders[key]), key=lambda key: (folders[key], key))
+    if divided := parts_among(names):
+        raise ContentError(_divided(parts, shared[min(shared)], divided))
+    order = sorted((key for key in folders if folders[key]), key=lambda key: (folders[key], key))
+    if len(order) < len(members):
+        found.passed[BESIDE] += len(members) - len(order)
     inside = {key: members[key] for key in order}
-    if len(inside) < len(members):
-        found.passed[BESIDE] += len(members) - len(inside)
-    return inside, [classes.index(folders[key]) for key in inside], classes
+    return inside, [names.index(folders[key]) for key in order], tuple(map(as_text, names))
+
+
+def _shared(members: _Members) -> dict[int, PurePosixPath]:
+    """Return the folder of each tar in which its class folders lie.
+
+    It is the same in all, unless each tar has one folder around the classes that is numbered as
+    the tars are (``shard0``, ``shard1``).
+    """
+    of_tar: defaultdict[int, list[PurePosixPath]] = defaultdict(list)
+    for number, name in members:
+        of_tar[number].append(name)
+    every = shared_folder([name for _, name in members])
+    tops = {at: {class_folder(name, every) for name in names} for at, names in of_tar.items()}
+    around = {next(iter(own)) for own in tops.values() if len(own) == 1}
+    alike = len({NUMBER.sub("", name) for name in around}) == 1
+    if len(tops) == len(around) > 1 and alike and "" not in around:
+        return {at: shared_folder(names) for at, names in of_tar.items()}
+    return dict.fromkeys(of_tar, every)
 
 
 def _check_labels(parts: Parts, members: _Members, given: Sequence[str]) -> None:
@@ -191,32 +238,55 @@ def _check_labels(parts: Parts, members: _Members, given: Sequence[str]) -> None
 
 def _several(parts: Parts, several: Sequence[Sequence[PurePosixPath]]) -> str:
     """Return the sentence about samples with more than one picture, such as a mask."""
-    first, *_, last = sorted(several[0], key=lambda name: (name.name.count("."), name.name))
-    ending = last.name.partition(".")[2]
-    old, new = parts.files[0], parts.files[0].with_name(f"{parts.files[0].stem}-pictures")
-    tar, folder, packed = (shlex.quote(str(one)) for one in (old, new, f"{new}.tar"))
-    command = (
-        f"mkdir {folder} && tar xf {tar} -C {folder} --exclude={shlex.quote(f'*.{ending}')} && tar "
-        f"cf {packed} -C {folder} ."
-    )
+    endings = {name.name.partition(".")[2] for names in several for name in names}
+    beside = {ending for ending in endings if set(re.findall("[a-z]+", ending.lower())) & BESIDES}
+    plain = min(endings - beside or endings, key=lambda ending: (ending.count("."), ending))
+    left = " ".join(f"--exclude={shlex.quote(f'*.{one}')}" for one in sorted(endings - {plain}))
+    new = parts.files[0].with_name(f"{parts.files[0].stem}-pictures")
+    folder, packed = (shlex.quote(str(one)) for one in (new, f"{new}.tar"))
+    command = f"{_unpacked(parts, new, left)} && tar cf {packed} -C {folder} ."
     return (
-        f"--data: {len(several):,} samples in {parts.what} have several pictures, such as "
-        f"{printable(str(first))} and {printable(str(last))}, and one label; leave the one that "
-        f"the network takes, such as with {printable(command)}, and name {printable(packed)}."
+        f"--data: {len(several):,} samples in {parts.what} have several pictures "
+        f"({printable(', '.join(sorted(endings)))}), and one label; leave the one that the network "
+        f"takes, such as .{printable(plain)} with {printable(command)}, and name "
+        f"{printable(packed)}."
     )
 
 
-def _divided(parts: Parts, shared: PurePosixPath, divided: Sequence[str]) -> str:
-    """Return the sentence about folders that are parts of a data set."""
+def _divided(
+    parts: Parts, shared: PurePosixPath, divided: Sequence[str], *, samples: bool = False
+) -> str:
+    """Return the sentence about folders that are parts of a data set.
+
+    Args:
+        parts: the tars.
+        shared: the folder in them that the parts lie in.
+        divided: the names of the parts.
+        samples: whether labels lie beside the pictures, so that a part has to be a tar again.
+
+    """
     one = min(divided, key=lambda name: name.lower().startswith("train"))
     new = parts.files[0].with_name(f"{parts.files[0].stem}-unpacked")
-    tar, folder = (shlex.quote(str(path)) for path in (parts.files[0], new))
-    command = f"mkdir {folder} && tar xf {tar} -C {folder}"
+    named, command = new / shared / one, _unpacked(parts, new)
+    if samples:
+        tar = new.with_name(f"{new.name}-{one}.tar")
+        command += f" && tar cf {shlex.quote(str(tar))} -C {shlex.quote(str(named))} ."
+        named = tar
     return (
         f"--data: the folders of {parts.what} are parts of a data set ({', '.join(divided)}); "
         f"unpack it with {printable(command)}, and name one part that the network was not trained "
-        f"on, such as --data {printable(shlex.quote(str(new / shared / one)))}."
+        f"on, such as --data {printable(shlex.quote(str(named)))}."
     )
+
+
+def _unpacked(parts: Parts, new: Path, options: str = "") -> str:
+    """Return the command that unpacks all tars into a new folder."""
+    folder = shlex.quote(str(new))
+    tars = " ".join(shlex.quote(str(path)) for path in parts.files)
+    if len(parts.files) == 1:
+        return f"mkdir {folder} && tar xf {tars} -C {folder} {options}".rstrip()
+    each = f'tar xf "$tar" -C {folder} {options}'.rstrip()
+    return f"mkdir {folder} && for tar in {tars}; do {each}; done"
 
 
 def _key(name: PurePosixPath) -> str:
