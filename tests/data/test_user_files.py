@@ -776,10 +776,20 @@ def test_a_tar_without_pictures_or_with_odd_names_is_no_internal_error(tmp_path:
 
 def test_parts_of_samples_are_not_put_together(tmp_path: Path) -> None:
     members: dict[str, bytes] = {}
-    for part in ("train", "test"):
-        members |= {f"{part}/1.png": png(PIXELS[0]), f"{part}/1.cls": b"0"}
-    with pytest.raises(ContentError, match=r"parts of a data set \(test, train\)"):
+    for part, at in (
+        ("train", 0),
+        ("train", 1),
+        ("test", 2),
+        ("test", 3),
+        ("test", 4),
+        ("test", 5),
+    ):
+        members |= {f"{part}/{at}.png": png(PIXELS[at]), f"{part}/{at}.cls": b"%d" % (at % 2)}
+    with pytest.raises(ContentError, match=r"parts of a data set \(test, train\)") as error:
         data.load(str(tar_of(tmp_path / "set.tar", members)))
+    command, _, named = re.split(" with |, and name|--data ", str(error.value).rstrip("."))[1:4]
+    subprocess.run(["sh", "-c", command], check=True)
+    assert sorted(everything(Path(shlex.split(named)[0])).labels.tolist()) == [0, 0, 1, 1]
 
 
 def test_signs_for_two_classes_are_told_from_missing_labels(tmp_path: Path) -> None:
