@@ -126,9 +126,7 @@ def scan(
         spaces = ()
         judged = Guessing()(evidence)
     else:
-        detector: Detector = ArmSearch(
-            settings.bandit, evaluate=settings.evaluate, suspects=terms.suspects
-        )
+        detector: Detector = ArmSearch(settings.bandit, settings.evaluate, terms.suspects)
         evidence = detector(model, images, spaces, work)
         hear(evidence)
         judged = _judge(settings, terms)(evidence)
