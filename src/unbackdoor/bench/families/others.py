@@ -119,7 +119,7 @@ class Listed:
         del inputs
         entry = self.entry
         loaded = _loaded(entry.path, entry.arch)
-        if loaded.sha256 != self.sha256:
+        if sha256_of(Path(entry.path)) != self.sha256:  # that of ``loaded`` has data beside it too
             raise ContentError(
                 f"--list: {entry.path} has changed since the work was planned; start again."
             )
