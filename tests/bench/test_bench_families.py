@@ -7,7 +7,7 @@ import math
 import pickle
 import re
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -425,6 +425,7 @@ GROUPS = {
     "results/colour": "[36 on colour pictures](#networks-on-colour-pictures)",
     "results/further": "[32 after that](#networks-that-were-found-after-that)",
     "results/recent": "[the newest 43](#the-newest-networks)",
+    "results/latest": "[the last 40](#the-last-40-networks)",
 }
 """The stores of scanned networks, and what the summary of the document calls them."""
 OUTCOMES = {
@@ -474,7 +475,7 @@ def stored(folder: str) -> list[FamiliesRow]:
 def outcomes(rows: Sequence[FamiliesRow]) -> dict[str, Counter[str]]:
     """Return how many networks of each group have which verdict, the worst of their seeds."""
     last = [line for line in table(rows) if line["network"].startswith("**")]
-    counts: dict[str, Counter[str]] = {}
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for line in last:
         group, said = line["network"].strip("*").split(": ")[0], line["worst of the seeds"]
         parts = re.findall(r"(\d+) (\D+?)(?=, \d|$)", said.split(";")[0])
