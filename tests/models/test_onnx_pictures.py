@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import nn
 
+from graphs import write
 from unbackdoor.errors import ContentError
 from unbackdoor.models import load
 from unbackdoor.models.graph import ROOM, Graph
@@ -41,19 +42,6 @@ def convolution(last: bool, channels: int = 3) -> tuple[list[Any], dict[str, Any
     ]
     weights = {"k": (6, channels, 3, 2), "w": (6, 4)}
     return nodes, {k: draw.normal(size=s).astype(np.float32) for k, s in weights.items()}
-
-
-def write(path: Path, nodes: list[Any], weights: dict[str, Any], shape: Shape) -> onnx.ModelProto:
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.asarray(value), key) for key, value in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    path.write_bytes(model.SerializeToString())
-    return model
 
 
 @pytest.mark.parametrize(

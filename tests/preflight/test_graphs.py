@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 from test_preflight import levels
 
+from graphs import Shape, write
 from unbackdoor.data import Images, Split
 from unbackdoor.models import load
 from unbackdoor.preflight import Cleared, adapt
-
-Shape = Sequence[int | str]
-
-
-def write(path: Path, nodes: list[Any], weights: dict[str, Any], shape: Shape) -> None:
-    """Write a graph of ``nodes`` from x to y."""
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.asarray(value), key) for key, value in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    onnx.save(model, path)
 
 
 def adapted(folder: Path, shape: Shape, side: int = 28) -> Cleared:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Sequence
 from math import inf, isfinite
 from pathlib import Path
@@ -11,7 +10,7 @@ import msgspec
 
 from unbackdoor.errors import ArgumentError, ContentError, printable
 from unbackdoor.models import file_of
-from unbackdoor.runtime.files import read_bytes
+from unbackdoor.runtime.files import encoding_of, read_bytes
 from unbackdoor.scanning.settings import Terms
 from unbackdoor.subject import InputSettings
 from unbackdoor.verdict.bag import ours, read_bag
@@ -108,8 +107,7 @@ def read_labels(path: Path) -> dict[str, int]:
     content = read_bytes(path, "--labels", LARGEST_LABELS)
     given: dict[str, int | str] | list[str]
     try:
-        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        text = content.decode("utf-16" if wide else "utf-8-sig")
+        text = content.decode(encoding_of(content))
         given = msgspec.json.decode(text, type=dict[str, int | str] | list[str])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ContentError(_expected(path, str(error))) from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import tokenize
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from unbackdoor.data.choosing import chosen
 from unbackdoor.data.gather import MOST_KEPT, listed, readable
 from unbackdoor.data.images import Images
 from unbackdoor.data.intake import Intake
-from unbackdoor.data.labelling import as_text, is_number, labelled
+from unbackdoor.data.labelling import NAMES, as_text, composed, is_number, labelled
 from unbackdoor.errors import ContentError, printable
 from unbackdoor.runtime.pictures import Allowance
 from unbackdoor.runtime.ranges import MOST_BEYOND, Spread, as_bytes, beyond, white_of
@@ -33,7 +32,6 @@ WORDS = (
     *(("images", "targets"), ("data", "targets")),
 )
 """Of the names of two files beside each other: the word for pictures, and the one for labels."""
-CLASSES = ("classes", "class_names", "label_names", "names")
 UNREADABLE = (
     *(OSError, ValueError, SyntaxError, EOFError, KeyError, RecursionError, MemoryError),
     *(zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, OverflowError),
@@ -139,7 +137,7 @@ def _images(
 
 def _names_of_classes(headers: Mapping[str, _Header], count: int) -> str | None:
     """Return which array names the classes; one as long as the pictures names the pictures."""
-    for name in CLASSES:
+    for name in NAMES:
         header = headers.get(name)
         if header and header.dtype.kind in "US" and len(header.shape) == 1:
             return name if header.shape[0] < count else None
@@ -160,11 +158,11 @@ def _by_name(labels: NDArray[Any], names: Sequence[str], what: str) -> NDArray[A
     """
     if labels.dtype.kind not in "US":
         return labels
-    index = {name: at for at, name in reversed([*enumerate(map(_composed, names))])}
+    index = {name: at for at, name in reversed([*enumerate(map(composed, names))])}
     texts = [as_text(label) for label in labels.reshape(-1).tolist()]
-    unknown = sorted({text for text in texts if _composed(text) not in index})
+    unknown = sorted({text for text in texts if composed(text) not in index})
     if not unknown:
-        return np.array([index[_composed(text)] for text in texts]).reshape(labels.shape)
+        return np.array([index[composed(text)] for text in texts]).reshape(labels.shape)
     if all(map(is_number, texts)):
         return labels
     raise ContentError(
@@ -172,10 +170,6 @@ def _by_name(labels: NDArray[Any], names: Sequence[str], what: str) -> NDArray[A
         f"({listed([*map(printable, names)])}); save the name of every class there, in the order "
         f"of their indices, or save the archive without it."
     )
-
-
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
 
 
 def _header(file: BinaryIO, path: Path, name: str) -> _Header:

@@ -99,8 +99,7 @@ PUBLISHED: dict[str, Callable[[], tuple[Images, Images]]] = {
 FILES: dict[str, Callable[[Path, int | None], Images]] = {
     ".npz": arrays.read_npz,
     ".npy": arrays.read_npy,
-    ".csv": lists.read_csv,
-    ".tsv": lists.read_csv,
+    **dict.fromkeys(lists.TABLES, lists.read_csv),
 }
 """Files that hold pictures with labels, by the end of their names."""
 SHARDS: dict[str, Callable[[Parts, int | None], Images]] = {

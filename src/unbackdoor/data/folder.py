@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -17,12 +16,10 @@ from unbackdoor.data.conversions import copied, saved_otherwise
 from unbackdoor.data.gather import Encoded, gather, listed
 from unbackdoor.data.hidden import HIDDEN, is_hidden
 from unbackdoor.data.images import Images
-from unbackdoor.data.labelling import as_text
+from unbackdoor.data.labelling import as_text, composed
+from unbackdoor.data.lists import TABLES
 from unbackdoor.errors import ContentError, printable
 from unbackdoor.runtime.pictures import FORMATS, SUFFIXES, Allowance
-
-TABLES = (".csv", ".tsv")
-"""Files beside pictures that may say their classes."""
 
 
 def read(folder: Path, size: int | None = None, *, absent: bool = False) -> Images:
@@ -131,7 +128,7 @@ def _check_names(folder: Path, classes: Sequence[str], *, absent: bool) -> None:
         raise ContentError(other)
     seen: dict[str, str] = {}
     for name in classes:
-        if (other := seen.setdefault(unicodedata.normalize("NFC", name), name)) != name:
+        if (other := seen.setdefault(composed(name), name)) != name:
             raise ContentError(
                 f"--data: two folders of {folder} have one name, {name!r}, in two forms of "
                 f"Unicode; put their pictures into one ({other!a} or {name!a})."

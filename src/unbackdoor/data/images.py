@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from unbackdoor.data.intake import Intake
+from unbackdoor.data.labelling import composed
 from unbackdoor.errors import ContentError, InsufficientDataError
 from unbackdoor.runtime.pictures import as_square
 
@@ -162,13 +162,13 @@ class Images:
             ContentError: a class has no index, or indices are not different and below ``count``.
 
         """
-        known = {_composed(name): index for name, index in indices.items()}
-        if missing := [name for name in self.classes if _composed(name) not in known]:
+        known = {composed(name): index for name, index in indices.items()}
+        if missing := [name for name in self.classes if composed(name) not in known]:
             raise ContentError(
                 f"--labels: expected an index for every class of the data, came none for "
                 f"{missing[0]!r}; add it."
             )
-        chosen = [known[_composed(name)] for name in self.classes]
+        chosen = [known[composed(name)] for name in self.classes]
         if len(set(chosen)) < len(chosen) or not 0 <= min(chosen) <= max(chosen) < count:
             raise ContentError(
                 f"--labels: expected different indices from 0 to {count - 1} (the network has "
@@ -274,11 +274,6 @@ def joined(parts: Sequence[Images]) -> Images:
     pixels = torch.cat([part.pixels[part.rows] for part in parts])
     labels = torch.cat([part.targets for part in parts])
     return Images.of(first.name, first.classes, pixels, labels, first.intake)
-
-
-def _composed(name: str) -> str:
-    """Return a name in the one form of Unicode in which names are compared."""
-    return unicodedata.normalize("NFC", name)
 
 
 def chunk_of(shape: tuple[int, int, int]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ LABELS = (
     "fine_label",
 )
 """Names of what holds labels, in a table or an object, in the order in which they are tried."""
+NAMES = ("classes", "class_names", "label_names", "names")
+"""Names of what holds the names of the classes, by index."""
 NUMBER = re.compile(r"-?\d{1,9}(\.0*)?")
 """A class index as text; programs for tables write 3.0 where a cell of the column is empty."""
 NONE, AMONG_NUMBERS = {"", "nan", "<na>"}, {"none", "null", "na", "n/a", "-", "?"}
@@ -75,6 +78,11 @@ def labelled(
     count = max(int(most) + 1, len(names))
     found = tuple(names[at] if at < len(names) else str(at) for at in range(count))
     return values.astype(np.int64).tolist(), found
+
+
+def composed(name: str) -> str:
+    """Return a name in the one form of Unicode in which names are compared."""
+    return unicodedata.normalize("NFC", name)
 
 
 def as_text(value: str | bytes) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import shlex
@@ -21,9 +20,11 @@ from unbackdoor.data.gather import Encoded, gather, listed
 from unbackdoor.data.images import Images
 from unbackdoor.data.labelling import LABELS, labelled
 from unbackdoor.errors import ContentError, brief, printable
-from unbackdoor.runtime.files import read_bytes
+from unbackdoor.runtime.files import encoding_of, read_bytes
 from unbackdoor.runtime.pictures import Allowance
 
+TABLES = (".csv", ".tsv")
+"""How names of tables end."""
 LARGEST_TABLE, LONGEST = 64 << 20, 255
 """Bytes of a table, and letters of a name of a file or folder."""
 PATHS = ("path", "file", "file_name", "filename", "filepath", "image_path", "image", "img")
@@ -129,8 +130,7 @@ def _table(path: Path) -> _Table:
     """Return what a file says, with a line of names above it where it has none."""
     try:
         content = read_bytes(path, "--data", LARGEST_TABLE)
-        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        encoding = "utf-16" if wide else "utf-8-sig"
+        encoding = encoding_of(content)
         text = content.decode(encoding)
         first = text.partition("\n")[0]
         delimiter = max(DELIMITERS, key=first.count)

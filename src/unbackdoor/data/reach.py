@@ -7,14 +7,13 @@ from pathlib import Path
 
 from unbackdoor.data.catalogue import FILES, PUBLISHED, SHARDS, store
 from unbackdoor.data.hidden import is_hidden
-from unbackdoor.data.lists import LARGEST_TABLE
+from unbackdoor.data.lists import LARGEST_TABLE, TABLES
 from unbackdoor.data.parts import expanded
 from unbackdoor.errors import ContentError
 from unbackdoor.runtime.pictures import OTHER_SUFFIXES, SUFFIXES
 
 READ = SUFFIXES | OTHER_SUFFIXES | {*FILES, *SHARDS}
 """How names of files of data end."""
-TABLES = (".csv", ".tsv")
 
 
 def reads(spec: str, path: Path) -> bool:

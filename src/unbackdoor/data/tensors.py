@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from unbackdoor.data.labelling import NAMES
 from unbackdoor.errors import ContentError, UnbackdoorError, brief, printable
 
 Array = NDArray[Any]
@@ -25,7 +26,6 @@ PARTS = ("", "test", "val", "valid", "validation", "eval")
 without such a word if there is one."""
 PICTURES = ("x", "data", "images", "image", "inputs", "imgs", "pixels")
 LABELS = ("y", "targets", "labels", "label", "target", "classes")
-NAMES = ("classes", "class_names", "label_names", "names")
 FORM = 'torch.save({"x": pictures, "y": labels}, FILE)'
 
 

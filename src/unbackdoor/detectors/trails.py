@@ -55,6 +55,10 @@ class Trail:
             (strength_of(space) / first for space, rate in rates if rate >= enough), default=1
         )
 
+    def lasts(self, enough: float) -> bool:
+        """Return whether the trigger suffices even after :data:`STEPS` steps to weaker ones."""
+        return len(self.success) > STEPS and self.success[STEPS] >= enough
+
     def hides(self, shape: Shape, step: int = 0) -> bool:
         """Return whether the trigger of a step lies in the middle of pictures ``(C, H, W)``."""
         space = parse_space(self.spaces[step])
@@ -97,10 +101,7 @@ def is_certain(trails: Iterable[Trail], shape: Shape) -> bool:
 
     Those in the middle of the picture leave a doubt: clean networks obey patches there.
     """
-    return any(
-        len(one.success) > STEPS and one.success[STEPS] >= CERTAIN and not one.hides(shape, STEPS)
-        for one in trails
-    )
+    return any(one.lasts(CERTAIN) and not one.hides(shape, STEPS) for one in trails)
 
 
 class Measure:

@@ -13,7 +13,7 @@ from unbackdoor.detectors import maps
 from unbackdoor.detectors.arms import ANYWHERE, Arms, Bandit, choices
 from unbackdoor.detectors.evidence import ClassEvidence, Place
 from unbackdoor.detectors.settings import BanditSettings, Round
-from unbackdoor.detectors.trails import CERTAIN, STEPS, Findings, Trail, is_certain
+from unbackdoor.detectors.trails import CERTAIN, Findings, Trail, is_certain
 from unbackdoor.models import Frozen
 from unbackdoor.rng import stream
 from unbackdoor.triggers.family import Space
@@ -202,14 +202,8 @@ class SpaceSearch:
 
     def _hidden(self, walks: Sequence[Trail]) -> set[int]:
         """Return the classes with triggers in the middle that suffice when they are much weaker."""
-        enough = self.settings.enough
-        return {
-            one.target
-            for one in walks
-            if one.hides(self.images.shape)
-            and len(one.success) > STEPS
-            and one.success[STEPS] >= enough
-        }
+        enough, shape = self.settings.enough, self.images.shape
+        return {one.target for one in walks if one.hides(shape) and one.lasts(enough)}
 
     def _played(self, bandit: Bandit, classes: Tensor, choice: Tensor) -> list[Arms]:
         """Return the arms after each round; a look at usual triggers may stand for the first."""

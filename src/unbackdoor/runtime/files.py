@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import hashlib
 import os
@@ -130,6 +131,18 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     with written_aside(path) as aside:
         aside.write_bytes(content)
+
+
+def encoding_of(text: bytes) -> str:
+    """Return UTF-16 where a text begins with its mark, as Windows writes it, and UTF-8 elsewhere.
+
+    Example:
+        >>> encoding_of("a".encode("utf-16")), encoding_of(b"a")
+        ('utf-16', 'utf-8-sig')
+
+    """
+    wide = text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return "utf-16" if wide else "utf-8-sig"
 
 
 def check_fetched(path: Path, argument: str) -> None:
