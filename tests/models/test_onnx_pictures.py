@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import nn
 
-from graphs import write
+from drawn_graphs import write
 from unbackdoor.errors import ContentError
 from unbackdoor.models import load
 from unbackdoor.models.graph import ROOM, Graph

@@ -10,7 +10,7 @@ import torch
 from onnx import helper
 from test_preflight import levels
 
-from graphs import Shape, write
+from drawn_graphs import Shape, write
 from unbackdoor.data import Images, Split
 from unbackdoor.models import load
 from unbackdoor.preflight import Cleared, adapt
