@@ -110,12 +110,20 @@ def test_any_text_from_outside_is_valid(text: str) -> None:
     assert not any("](" in one["message"]["text"] for one in said)
 
 
-def test_a_path_becomes_a_valid_uri() -> None:
+@pytest.mark.parametrize(
+    ("path", "uri"),
+    [
+        ('models/a "b" ü.safetensors', "models/a%20%22b%22%20%C3%BC.safetensors"),
+        ("shipped:bw170", "shipped%3Abw170"),
+        ("v1:2.pt", "v1%3A2.pt"),
+        (r"C:\models\a.pt", "C%3A/models/a.pt"),
+    ],
+)
+def test_a_path_becomes_a_valid_uri_without_a_scheme(path: str, uri: str) -> None:
     scan = synthetic.scan()
-    model = msgspec.structs.replace(scan.model, path='models/a "b" ü.safetensors')
+    model = msgspec.structs.replace(scan.model, path=path)
     log = log_of(msgspec.structs.replace(scan, model=model))
-    uri = log["runs"][0]["artifacts"][0]["location"]["uri"]
-    assert uri == "models/a%20%22b%22%20%C3%BC.safetensors"
+    assert log["runs"][0]["artifacts"][0]["location"]["uri"] == uri
 
 
 def test_every_verdict_has_a_rule() -> None:

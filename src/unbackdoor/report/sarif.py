@@ -100,8 +100,12 @@ def _artifact(outcome: Scanned) -> dict[str, Any]:
 
 
 def _location(outcome: Scanned) -> dict[str, Any]:
+    """Return the path as a relative reference, in which a colon would end the name of a scheme.
+
+    GitHub refuses a whole log in which one address has a scheme that it does not know.
+    """
     path = outcome.model.path.replace("\\", "/").encode("utf-8", "replace")
-    return {"uri": quote(path, safe="/:")}
+    return {"uri": quote(path, safe="/")}
 
 
 def _results(outcome: Scanned, index: int) -> list[dict[str, Any]]:
