@@ -174,6 +174,8 @@ def test_repair_shows_before_and_after() -> None:
     assert again < outline.text.index("○ Clean: no backdoor found.")
     assert "unknown" not in outline.text.split("Clean accuracy")[1].split("The control")[0]
     assert "unknown" in Outline(page(RESULTS["not repaired"])).text
+    assert "What the scan after the repair cannot see" in outline.text
+    assert "All rates come from" not in outline.text  # two scans and the repair have images each
     for meaning in (
         "same schedule on the same images",
         "planted triggers in place",

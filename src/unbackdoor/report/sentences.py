@@ -67,7 +67,7 @@ def limits(scan: ScanResult) -> list[tuple[str, str]]:
     said.append(
         (
             "The data.",
-            f"All rates come from {scan.data.evaluate:,} held-back images of "
+            f"Its rates come from {scan.data.evaluate:,} held-back images of "
             f"{len(scan.data.classes):,} classes. They hold for pictures like these.",
         )
     )
