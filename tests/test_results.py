@@ -56,6 +56,19 @@ def target_without_verdict(scan: dict[str, Any]) -> None:
     scan["verdict"] = "clean"
 
 
+def clean_with_a_found_class(scan: dict[str, Any]) -> None:
+    scan |= {"verdict": "clean", "targets": []}
+
+
+def clean_with_a_suspicious_class(scan: dict[str, Any]) -> None:
+    clean_with_a_found_class(scan)
+    scan["classes"][0]["status"] = "suspicious"
+
+
+def target_that_is_clean(scan: dict[str, Any]) -> None:
+    scan["targets"] = [3]
+
+
 def draws_cut(scan: dict[str, Any]) -> None:
     stairs = next(record["stairs"] for record in scan["classes"] if record["stairs"])
     stairs[0]["draws"] = stairs[0]["draws"][:4]
@@ -139,6 +152,9 @@ def deep(scan: dict[str, Any]) -> None:
         target_out_of_range,
         target_below,
         target_without_verdict,
+        clean_with_a_found_class,
+        clean_with_a_suspicious_class,
+        target_that_is_clean,
         draws_cut,
         weight_below,
         class_missing,

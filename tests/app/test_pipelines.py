@@ -304,7 +304,13 @@ def test_where_no_repair_will_do_nothing_is_written_and_the_code_is_3(
     assert (result["guard"]["outcome"], result["rescan"], result["output"]) == ("stuck", None, "")
     assert [row["name"] for row in result["rows"]] == ["before"]
     assert "never.pt is not written" in said.err
+    assert "older" not in said.err
     assert not (place / "never.pt").exists()
+    (place / "never.pt").write_text("of yesterday")
+    assert main([*command, "-o", "never.pt"]) == 3
+    assert "never.pt is not written, and the file of that name is an older one." in (
+        capsys.readouterr().err
+    )
     assert "Not repaired" in (place / "never.html").read_text()
 
 

@@ -132,6 +132,10 @@ def _problem(scan: ScanResult) -> str | None:
         return f"expected targets from 0 to {classes - 1}, came {targets}"
     if bool(targets) != (scan.verdict == "backdoored"):
         return f"the verdict {scan.verdict} does not fit the targets {targets}"
+    if targets != [record.index for record in scan.classes if record.status == "backdoored"]:
+        return f"the targets {targets} do not fit the status of each class"
+    if scan.verdict == "clean" and any(record.status != "clean" for record in scan.classes):
+        return "the verdict clean does not fit the status of each class"
     told = [x for one in scan.examples for x in (one.label, one.predicted, one.predicted_stamped)]
     if not all(0 <= label < classes for label in told):
         return f"expected labels of examples from 0 to {classes - 1}"

@@ -78,13 +78,19 @@ def repair(typed: options.Repair) -> int:
         )
         if result is found:
             progress.say(
-                f"there is nothing to unlearn; {typed.output} is not written. Where you know "
+                f"there is nothing to unlearn; {_unwritten(typed.output)}. Where you know "
                 f"better, name a --trigger with its --target, a --target, or --blind."
             )
         elif not (isinstance(result, RepairResult) and result.output):
-            progress.say(f"no repair was good enough; {typed.output} is not written.")
+            progress.say(f"no repair was good enough; {_unwritten(typed.output)}.")
         journal.discard()
     return exit_code([result])
+
+
+def _unwritten(path: Path) -> str:
+    """Return that the repaired model is not written, and whether an older file has its name."""
+    older = ", and the file of that name is an older one" if path.exists() else ""
+    return f"{path} is not written{older}"
 
 
 def _check(typed: options.Repair) -> How:
