@@ -31,3 +31,9 @@ def test_a_verdict_keeps_its_code(output: str) -> None:
 
 def test_what_has_no_verdict_ends_as_other_programs_do() -> None:
     assert run("-m", "unbackdoor", "schema", "scan") == (141, b"")
+
+
+def test_a_closed_output_is_no_error() -> None:
+    script = 'exec "$0" -m unbackdoor schema scan >&-'
+    done = subprocess.run(["sh", "-c", script, sys.executable], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
