@@ -77,6 +77,18 @@ def test_a_finding_says_where_and_what_and_what_was_searched() -> None:
     assert (whole["properties"]["space"], "place" in whole["properties"]) == ("additive:4", False)
 
 
+def test_a_trigger_that_sends_each_class_to_its_own_is_told_as_such() -> None:
+    scan = of_family("patch:3@28,28")
+    first = msgspec.structs.replace(scan.classes[0], goal=[*range(1, 10), 0])
+    scan = msgspec.structs.replace(scan, classes=[first, *scan.classes[1:]])
+    (result,) = log_of(scan)["runs"][0]["results"]
+    assert (
+        "97.0 % of pictures to another class, each class to its own (airplane → automobile"
+        in (result["message"]["text"])
+    )
+    assert "become" not in result["message"]["text"].split(":")[0]
+
+
 def test_clean_says_what_was_searched_first_and_the_strongest_of_each_space() -> None:
     scan = of_family("warp:2x4", "clean")
     (result,) = log_of(scan)["runs"][0]["results"]

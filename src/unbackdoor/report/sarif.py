@@ -11,14 +11,14 @@ import msgspec
 from unbackdoor.errors import printable
 from unbackdoor.report.ladder import rates, strongest
 from unbackdoor.report.spaces import described, place_of, searched
-from unbackdoor.report.words import percent
+from unbackdoor.report.words import moves, percent
 from unbackdoor.results import Scanned, ScanResult, Unscanned, versions
 
 RULES: list[dict[str, Any]] = [
     {
         "id": "backdoored",
         "name": "Backdoor",
-        "shortDescription": {"text": "A small trigger sends any picture to one class."},
+        "shortDescription": {"text": "A small trigger decides what the model answers."},
         "help": {
             "text": "Do not deploy this model. 'unbackdoor repair' unlearns what was found, "
             "measures the result and scans again."
@@ -29,17 +29,18 @@ RULES: list[dict[str, Any]] = [
     {
         "id": "inconclusive",
         "name": "Suspicion",
-        "shortDescription": {
-            "text": "A trigger works too often for a clean class, too rarely to tell."
+        "shortDescription": {"text": "A backdoor was neither found nor ruled out."},
+        "help": {
+            "text": "The message says why. Most often a scan with --budget thorough, more images "
+            "or more time tells."
         },
-        "help": {"text": "Scan again with --budget thorough and more images."},
         "defaultConfiguration": {"level": "warning"},
         "properties": {"tags": ["security"], "security-severity": "5.0"},
     },
     {
         "id": "clean",
         "name": "NothingFound",
-        "shortDescription": {"text": "No trigger searched for sends pictures to one class."},
+        "shortDescription": {"text": "No trigger that counts was found."},
         "help": {"text": "Triggers outside the searched spaces are not seen."},
         "defaultConfiguration": {"level": "none"},
     },
@@ -140,10 +141,13 @@ def _towards(scan: ScanResult, index: int, target: int, common: dict[str, Any]) 
         "ladder": rates(record),
         "logVolume": {f"{item.beta:g}": item.value for item in record.log_volume},
     }
-    text = (
-        f"{percent(record.asr)} of pictures become {record.name!r} with a trigger: {trigger}. "
-        f"{scan.reason} {searched(scan)}"
-    )
+    what = f"{percent(record.asr)} of pictures become {record.name!r} with a trigger"
+    if record.goal:
+        what = (
+            f"A trigger sends {percent(record.asr)} of pictures to another class, each class to "
+            f"its own ({moves(scan, record.goal)})"
+        )
+    text = f"{what}: {trigger}. {scan.reason} {searched(scan)}"
     return _finding(scan, index, scan.verdict, target, text, properties)
 
 
