@@ -11,10 +11,14 @@ from torch import Generator, Tensor
 
 from unbackdoor.data import Images
 from unbackdoor.detectors.law import law
+from unbackdoor.detectors.steps import Steps
 from unbackdoor.errors import ArgumentError, InsufficientDataError, printable
+from unbackdoor.metrics import sent
 from unbackdoor.models import Frozen
+from unbackdoor.repairing.corners import best_corner, has_corners
 from unbackdoor.repairing.unlearn import Lesson, Lessons, Pursuit, Sampler
 from unbackdoor.results import Assumption, Basis, ClassRecord, ScanResult
+from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
 from unbackdoor.scanning import staircase
 from unbackdoor.scanning.settings import ScanSettings
@@ -251,7 +255,9 @@ class Planner:
     ) -> tuple[Charge, ...]:
         charges = [self._charge(basis, found.classes[target]) for target in targets]
         # A trigger that sends each class to its own stands in the record of each of them.
-        return tuple({one.goal or one.target: one for one in charges}.values())
+        several = {one.goal or one.target: one for one in charges}.values()
+        corners = [self._corner(one, found.classes[one.target]) for one in several]
+        return *several, *(one for one in corners if one)
 
     def _charge(self, basis: Basis, record: ClassRecord) -> Charge:
         """Return the triggers towards a class: draws of the law, or the best one without a law."""
@@ -273,6 +279,25 @@ class Planner:
         filtered = isinstance(lesson.space, Filter | Tint) and not record.goal
         pursuit = Pursuit(FILTERS, record.index) if filtered else None
         return Charge(record.index, lesson, tuple(record.goal), beside, pursuit)
+
+    def _corner(self, charge: Charge, record: ClassRecord) -> Charge | None:
+        """Return a patch of values 0 and 1 that works beside those that were found, if one does."""
+        space, images, model = charge.lesson.space, self.images, self.model
+        if not has_corners(space):
+            return None
+        best = from_bytes(record.best, record.dimensions)[0]
+        generator = stream(self.work.seed, "repair", "corner", charge.target)
+
+        def search() -> tuple[Tensor, float]:
+            theta = best_corner(model, images, space, best, charge.wanted, generator)
+            wanted = charge.wanted(images.targets)
+            return theta, sent(model, images, space, theta[None], wanted, generator=generator)
+
+        steps = Steps(model, self.work.within("corner").journal)
+        theta, rate = steps.keep(str(charge.target), tuple[Tensor, float], search)
+        if rate < WORKS:
+            return None
+        return Charge(charge.target, Lesson(space, always(theta)), charge.goal)
 
     def _beside(self, record: ClassRecord) -> tuple[Lesson, ...]:
         """Return triggers that the finding does not hold, of looks that the scan saw to work."""
