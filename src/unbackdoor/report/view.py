@@ -279,7 +279,9 @@ def _repair_tiles(result: RepairResult) -> list[Tile]:
     after = rows.get("repaired") or rows.get("best attempt")
     if not (before := rows.get("before")) or after is None:
         return []
-    tiles = [Tile("accuracy on clean images", percent(before.accuracy), percent(after.accuracy))]
+    # Some of these images were watched; what was lost is told of those that decide nothing.
+    on = f"accuracy on the {result.scan.data.evaluate:,} images that the scan held back"
+    tiles = [Tile(on, percent(before.accuracy), percent(after.accuracy))]
     if before.recovered_asr is not None:
         rates = percent(before.recovered_asr), percent(after.recovered_asr)
         tiles.insert(0, Tile("attack success, recovered triggers", *rates))
