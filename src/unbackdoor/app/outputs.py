@@ -11,6 +11,7 @@ from unbackdoor.app import terminal
 from unbackdoor.data.reach import reads
 from unbackdoor.errors import ArgumentError
 from unbackdoor.models.huggingface import files_of
+from unbackdoor.models.onnxbytes import data_of
 from unbackdoor.report import page as pages
 from unbackdoor.report.sarif import encode_sarif
 from unbackdoor.report.table import show, show_one_of_several, show_summary
@@ -31,8 +32,8 @@ def check_outputs(
 
     Args:
         paths: argument → file or folder to write.
-        inputs: argument → files that it names, or folders with a model; what ``--data`` names
-            stands for all that is read through it.
+        inputs: argument → files that it names, or folders with a model; an ONNX graph stands for
+            the files beside it too, and what ``--data`` names for all that is read through it.
         folder: the argument that names a folder of pages, if any.
 
     """
@@ -41,7 +42,7 @@ def check_outputs(
         for argument, named in inputs.items()
         for name in named
         if name is not None
-        for path in (Path(name), *files_of(Path(name)))
+        for path in _all_of(Path(name))
     }
     for argument, path in paths.items():
         if path is None:
@@ -125,6 +126,14 @@ def print_one_of_several(outcome: Scanned, *, quiet: bool) -> None:
 
 def _sarif(outcome: ScanResult | Unscanned | list[Scanned]) -> bytes:
     return encode_sarif(outcome if isinstance(outcome, list) else [outcome])
+
+
+def _all_of(path: Path) -> list[Path]:
+    """Return a file that was named, with those that are read where it is a model."""
+    try:
+        return [path, *files_of(path), *data_of(path)]
+    except (OSError, ValueError):  # a name that no file can have
+        return [path]
 
 
 def _is_read(data: str, path: Path) -> bool:

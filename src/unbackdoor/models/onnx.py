@@ -22,6 +22,7 @@ from torch import Tensor
 from unbackdoor.errors import ArgumentError, ContentError, brief
 from unbackdoor.models.alike import alike
 from unbackdoor.models.graph import Graph, Node, Source
+from unbackdoor.models.onnxbytes import LARGEST_STRUCTURE, structure
 from unbackdoor.models.onnxends import ends_of, layouts_of, shape_of
 from unbackdoor.models.onnxtensors import Beside, read_tensor
 from unbackdoor.models.operators import OPERATORS
@@ -30,24 +31,12 @@ from unbackdoor.runtime.files import check_fetched, solid_bytes
 
 LARGEST_FILE = (1 << 31) - 1
 """No protobuf message is longer."""
-LARGEST_STRUCTURE = 8 << 20
-"""Bytes of all that is not a weight: parsed, they take up to a hundred times as many."""
 MOST_NODES, EDGES = 20_000, 4
 """Nodes, and how many inputs one may have on average."""
 TRIED = 4
 """Pictures on which a written file has to answer as the network that was written."""
 ELSEWHERE = "name a file that ends in .safetensors"
 DOMAINS = {"", "ai.onnx"}
-PARTS = {
-    "model": {7: "graph"},
-    "graph": {1: "node", 5: "tensor"},
-    "node": {5: "attribute"},
-    "attribute": {5: "tensor"},
-    "tensor": {},
-}
-"""Fields that lead to weights, by the kind of message (onnx.proto)."""
-WEIGHTS = {4, 5, 7, 9, 10, 11}
-"""Fields of a tensor that hold numbers: float, int32, int64, raw, double, uint64."""
 
 
 def read(path: Path) -> tuple[Graph, dict[str, Any]]:
@@ -166,11 +155,10 @@ def _replace(tensor: Any, values: Tensor) -> None:
 
 
 def _parsed(content: bytes, onnx: Any) -> Any:
-    structure = sum(_structure(memoryview(content), "model"))
-    if structure > LARGEST_STRUCTURE:
+    count = structure(memoryview(content))
+    if count > LARGEST_STRUCTURE:
         raise ValueError(
-            f"{structure:,} bytes beside its weights, of which {LARGEST_STRUCTURE >> 20} MiB are "
-            f"read"
+            f"{count:,} bytes beside its weights, of which {LARGEST_STRUCTURE >> 20} MiB are read"
         )
     return onnx.ModelProto.FromString(content)
 
@@ -206,43 +194,6 @@ def _facts(model: Any) -> dict[str, Any]:
             if isinstance(facts, dict):
                 return cast("dict[str, Any]", facts)
     return {}
-
-
-def _structure(content: memoryview, kind: str) -> Iterator[int]:
-    """Yield the bytes that are not weights, message by message, without parsing any.
-
-    A length that points behind the end stops the count: the parser says so in its own words.
-    """
-    at, end, own = 0, len(content), 0
-    while at < end:
-        began = at
-        key, at = _varint(content, at)
-        field, wire = key >> 3, key & 7
-        if wire == 2:
-            length, at = _varint(content, at)
-            body, at = content[at : at + length], at + length
-            if inner := PARTS[kind].get(field):
-                yield from _structure(body, inner)
-                own += 32
-            elif kind != "tensor" or field not in WEIGHTS:
-                own += at - began
-        else:
-            at = _varint(content, at)[1] if wire == 0 else at + (8 if wire == 1 else 4)
-            own += at - began
-        if own > LARGEST_STRUCTURE:
-            break
-    yield own
-
-
-def _varint(content: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(content) and shift < 70:
-        byte = content[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at
-    raise ValueError("a number without an end")
 
 
 def _texts(model: Any) -> Iterator[object]:

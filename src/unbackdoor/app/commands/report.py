@@ -6,6 +6,7 @@ from unbackdoor import results
 from unbackdoor.app import options
 from unbackdoor.app.exit_codes import DONE
 from unbackdoor.app.outputs import check_outputs, write_page
+from unbackdoor.results import RepairResult, Result, Scanned, Unscanned
 
 
 def report(typed: options.Report) -> int:
@@ -13,8 +14,15 @@ def report(typed: options.Report) -> int:
     result = results.read_any(typed.result)
     check_outputs(
         {"-o": typed.output},
-        {"RESULT": [typed.result]},
+        {"RESULT": [typed.result, *_models(result)]},
         folder="-o" if isinstance(result, list) else None,
     )
     write_page(result, typed.output)
     return DONE
+
+
+def _models(result: Result | Unscanned | list[Scanned]) -> list[str]:
+    """Return the models that a result is about, as it names them."""
+    if isinstance(result, RepairResult):
+        return [name for name in (result.scan.model.path, result.output) if name]
+    return [one.model.path for one in (result if isinstance(result, list) else [result])]
