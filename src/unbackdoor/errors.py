@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from typing import Any
+
+LISTED = 5
+"""Of many items, how many a sentence names."""
 
 
 class UnbackdoorError(Exception):
@@ -46,6 +50,29 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in flat)
 
 
+def quoted(text: object) -> str:
+    """Return a path or some code as it is typed in a shell, printable.
+
+    Example:
+        >>> quoted("my data/x.csv"), quoted("x.csv")
+        ("'my data/x.csv'", 'x.csv')
+
+    """
+    return printable(shlex.quote(str(text)))
+
+
+def few(items: Sequence[str], most: int = LISTED, separator: str = ", ") -> str:
+    """Return the first of some items for a sentence, and how many more there are.
+
+    Example:
+        >>> few(["a", "b"]), few(list("abcdefg"), separator="; ")
+        ('a, b', 'a; b; c; d; e and 2 more')
+
+    """
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return separator.join(items[:most]) + more
+
+
 def listed(names: Sequence[str], most: int) -> str:
     """Return the first names from outside, printable and not long, and how many more there are.
 
@@ -54,8 +81,7 @@ def listed(names: Sequence[str], most: int) -> str:
         'a, b and 1 more'
 
     """
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(printable(name)[:80] for name in names[:most]) + more
+    return few([printable(name)[:80] for name in names], most)
 
 
 def brief(error: BaseException) -> str:

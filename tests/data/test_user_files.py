@@ -277,6 +277,7 @@ OTHERS = np.full_like(PIXELS, 7)
         {"x": PIXELS, "ids": np.arange(24), "labels": LABELS},
         {"photos": PIXELS, "id": np.arange(24), "class_id": LABELS},
         {"x_train": OTHERS, "x_val": PIXELS, "y_val": LABELS},
+        {"x_train": OTHERS, "x_eval": PIXELS, "y_valid": LABELS},
         {"trainX": OTHERS, "testX": PIXELS, "testY": LABELS, "trainY": LABELS[::-1]},
     ],
 )

@@ -19,11 +19,11 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from unbackdoor.data.choosing import chosen
-from unbackdoor.data.gather import MOST_KEPT, listed, readable
+from unbackdoor.data.gather import MOST_KEPT, readable
 from unbackdoor.data.images import Images
 from unbackdoor.data.intake import Intake
 from unbackdoor.data.labelling import NAMES, as_text, composed, is_number, labelled
-from unbackdoor.errors import ContentError, printable
+from unbackdoor.errors import ContentError, few, printable
 from unbackdoor.runtime.pictures import Allowance
 from unbackdoor.runtime.ranges import MOST_BEYOND, Spread, as_bytes, beyond, white_of
 
@@ -166,8 +166,8 @@ def _by_name(labels: NDArray[Any], names: Sequence[str], what: str) -> NDArray[A
     if all(map(is_number, texts)):
         return labels
     raise ContentError(
-        f"--data: {listed([*map(printable, unknown)])} are labels and not in {what} "
-        f"({listed([*map(printable, names)])}); save the name of every class there, in the order "
+        f"--data: {few([*map(printable, unknown)])} are labels and not in {what} "
+        f"({few([*map(printable, names)])}); save the name of every class there, in the order "
         f"of their indices, or save the archive without it."
     )
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 
+from unbackdoor.data.classes import PARTS
 from unbackdoor.data.conversions import rows_of_an_archive
 from unbackdoor.data.labelling import LABELS
-from unbackdoor.errors import ContentError, printable
+from unbackdoor.errors import ContentError, printable, quoted
 
 PAIRS = (
     ("x", "y"),
@@ -25,7 +25,6 @@ LABELLING = frozenset(
 INDEXING = frozenset({"id", "ids", "idx", "index", "indices"})
 NUMBERING = INDEXING | {"fold", "folds", "split", "splits", "weight", "weights", "time", "times"}
 """Words in the names of arrays that have a number for each picture and are no labels."""
-PARTS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev"})
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -93,12 +92,12 @@ def _sentence(
             f"--data: expected labels of {printable(pairs[0][0])} in {came}; save the class of "
             f"each picture as y."
         )
-    one, other = min(possible, key=lambda pair: bool(_part(pair[0]) & {"train", "training"}))
+    one, other = min(possible, key=lambda pair: "train" in _part(pair[0]))
     code = f"import numpy as np; d = np.load({str(path)!r}); "
     code += f"np.savez('chosen.npz', x=d[{one!r}], y=d[{other!r}])"
     return (
         f"--data: expected arrays x and y in {came}; choose two with python -c "
-        f"{shlex.quote(code)}, and name chosen.npz."
+        f"{quoted(code)}, and name chosen.npz."
     )
 
 
@@ -111,7 +110,7 @@ def _is_labelling(name: str) -> bool:
 
     """
     words = _words(name)
-    return words - PARTS == frozenset({"y"}) or bool(
+    return words - PARTS.keys() == frozenset({"y"}) or bool(
         words & LABELLING and not words & NUMBERING - INDEXING
     )
 
@@ -130,4 +129,5 @@ def _words(name: str) -> frozenset[str]:
 
 
 def _part(name: str) -> frozenset[str]:
-    return _words(name) & PARTS
+    """Return which parts of a data set a name says."""
+    return frozenset(PARTS[word] for word in _words(name) & PARTS.keys())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,15 +13,13 @@ from typing import Any
 import msgspec
 
 from unbackdoor.data.hidden import is_hidden
-from unbackdoor.data.labelling import LABELS
-from unbackdoor.errors import printable
+from unbackdoor.data.labelling import LABELS, PATHS
+from unbackdoor.errors import printable, quoted
 from unbackdoor.runtime.pictures import FORMATS, SUFFIXES
 
 SMALLEST = 8
 """Side of a picture that a row of numbers may be."""
 ARROW_FILE, IDX_FILE, LINES = ".arrow", "-ubyte", ".jsonl"
-NAMES = ("file_name", "path", "file", "filename", "filepath", "image_path", "image", "img")
-"""Keys of objects under which pictures are named."""
 LONGEST_LINE = 1 << 20
 SAVE = "numpy.savez(sys.argv[2], x=x, y=y)"
 HDF5 = (
@@ -81,7 +78,7 @@ class Conversion:
 
 
 def _python(code: str, made: str, needs: str = "") -> Conversion:
-    return Conversion(f"python -c {_whole(shlex.quote(code))} {{old}} {{new}}", made, needs)
+    return Conversion(f"python -c {_whole(quoted(code))} {{old}} {{new}}", made, needs)
 
 
 def _whole(text: str) -> str:
@@ -135,7 +132,7 @@ def _lines(path: Path) -> str:
     keys: list[str] = []
     with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         keys = [*msgspec.json.decode(first, type=dict[str, Any])]
-    picture, label = (next((key for key in known if key in keys), "") for known in (NAMES, LABELS))
+    picture, label = (next((key for key in known if key in keys), "") for known in (PATHS, LABELS))
     if not picture or not label:
         told = printable(", ".join(keys))[:120]
         return (
@@ -155,11 +152,11 @@ def _converted(path: Path, ending: str, known: Conversion) -> str:
     """Return the sentence with the command that converts a file whose name ends so."""
     stem = path.name[: -len(ending)].removesuffix(".tar")
     new = path.with_name(f"{stem}-converted{known.made}")
-    typed = known.command.format(old=shlex.quote(str(path)), new=shlex.quote(str(new)))
+    typed = known.command.format(old=quoted(path), new=quoted(new))
     first = f"pip install {known.needs}, and " if known.needs else ""
     return (
         f"--data: {ending} is not read; where you trust the file, {first}convert it with {typed}, "
-        f"and name {printable(shlex.quote(str(new)))}."
+        f"and name {quoted(new)}."
     )
 
 
@@ -212,10 +209,10 @@ def _shape(count: int) -> str | None:
 
 def _rows(path: Path, count: int, shape: str, code: str) -> str:
     new = path.with_name(f"{path.stem}-pictures.npz")
-    old, made = (printable(shlex.quote(str(one))) for one in (path, new))
+    old, made = (quoted(one) for one in (path, new))
     return (
         f"--data: {path} has rows of {count:,} numbers; where they are pictures of shape "
-        f"({shape}), make pictures of them with python -c {printable(shlex.quote(code))} {old} "
+        f"({shape}), make pictures of them with python -c {quoted(code)} {old} "
         f"{made}, and name {made}."
     )
 
@@ -228,7 +225,7 @@ def _beside(folder: Path, end: str) -> str:
 def copied(folder: Path) -> str:
     """Return how a folder is copied with the files that its links lead to, part of a sentence."""
     new = _beside(folder, "-copied")
-    old, new = (printable(shlex.quote(str(one))) for one in (folder, new))
+    old, new = (quoted(one) for one in (folder, new))
     return f"copy the files themselves with cp -rL {old} {new}, and name {new}"
 
 
@@ -243,7 +240,7 @@ def saved_otherwise(suffixes: Collection[str], folder: str) -> str:
     if HEIC.isdisjoint(suffixes):
         return f"save them in one of {', '.join(FORMATS)}"
     return (
-        f"pip install pillow-heif, write PNGs beside them with python -c {shlex.quote(PHONES)} "
+        f"pip install pillow-heif, write PNGs beside them with python -c {quoted(PHONES)} "
         f"{folder}, and move the old ones elsewhere"
     )
 
@@ -251,11 +248,11 @@ def saved_otherwise(suffixes: Collection[str], folder: str) -> str:
 def _saved_to_disk(folder: Path) -> str:
     """Return the sentence about a data set as ``save_to_disk`` of Hugging Face leaves it."""
     known = CONVERSIONS[ARROW_FILE]
-    old, new = (shlex.quote(one) for one in (str(folder), _beside(folder, "-converted.parquet")))
+    old, new = (quoted(one) for one in (str(folder), _beside(folder, "-converted.parquet")))
     return (
         f"--data: {folder} holds a data set in .arrow files, which are not read; pip install "
-        f"{known.needs}, and convert it with {printable(known.command.format(old=old, new=new))}, "
-        f"and name {printable(new)}."
+        f"{known.needs}, and convert it with {known.command.format(old=old, new=new)}, "
+        f"and name {new}."
     )
 
 
@@ -280,14 +277,14 @@ def without_classes(folder: Path, read: Collection[str]) -> str | None:
         return (
             f"--data: {folder} has no folder per class, but files such as "
             f"{printable(meant[0].name)}; name the file, such as --data "
-            f"{printable(shlex.quote(str(meant[0])))}."
+            f"{quoted(meant[0])}."
         )
     count = sum(path.suffix.lower() in SUFFIXES for path in shown)
     if not count:
         return None
-    old, new = (shlex.quote(f"{folder}{end}") for end in ("", "-by-class"))
+    old, new = (quoted(f"{folder}{end}") for end in ("", "-by-class"))
     return (
         f"--data: {folder} has {count:,} pictures and no folder per class; where their names begin "
         f"with the class (cat_1.png), copy them into such folders with python -c "
-        f"{shlex.quote(SORTED)} {printable(old)} {printable(new)}, and name {printable(new)}."
+        f"{quoted(SORTED)} {old} {new}, and name {new}."
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -13,12 +12,12 @@ import torch
 
 from unbackdoor.data.classes import BESIDE, parts_among
 from unbackdoor.data.conversions import copied, saved_otherwise
-from unbackdoor.data.gather import Encoded, gather, listed
+from unbackdoor.data.gather import Encoded, gather
 from unbackdoor.data.hidden import HIDDEN, is_hidden
 from unbackdoor.data.images import Images
 from unbackdoor.data.labelling import as_text, composed
 from unbackdoor.data.lists import TABLES
-from unbackdoor.errors import ContentError, printable
+from unbackdoor.errors import ContentError, few, quoted
 from unbackdoor.runtime.pictures import FORMATS, SUFFIXES, Allowance
 
 
@@ -142,7 +141,7 @@ def _parts(folder: Path, parts: Sequence[Path]) -> str:
         one = min(divided, key=lambda part: part.name.lower().startswith("train"))
         remedy = (
             f"each with a folder per class; name one part that the network was not trained on, "
-            f"such as --data {_quoted(one)}"
+            f"such as --data {quoted(one)}"
         )
     else:
         remedy = (
@@ -158,12 +157,12 @@ def _other(folder: Path, only: Path) -> str | None:
     if tables := [path for path in sorted(folder.iterdir()) if path.suffix.lower() in TABLES]:
         return (
             f"--data: {folder} has one folder, {only.name}, and a table beside it; where the table "
-            f"says the classes, name it: --data {_quoted(tables[0])}."
+            f"says the classes, name it: --data {quoted(tables[0])}."
         )
     if len(_folders(only)) > 1:
         return (
             f"--data: {folder} has one folder, {only.name}, which has others in it; name the one "
-            f"that has a folder per class: --data {_quoted(only)}."
+            f"that has a folder per class: --data {quoted(only)}."
         )
     return None
 
@@ -173,18 +172,14 @@ def _folders(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name)]
 
 
-def _quoted(path: Path) -> str:
-    return printable(shlex.quote(str(path)))
-
-
 def _empty(folder: Path, classes: Sequence[str], files: Mapping[int, Counter[str]]) -> str:
     told = [f"{classes[label]} ({_told(found)})" for label, found in files.items()]
     suffixes = {suffix for found in files.values() for suffix in found}
-    remedy = f"{saved_otherwise(suffixes, _quoted(folder))}, or " if suffixes else ""
+    remedy = f"{saved_otherwise(suffixes, quoted(folder))}, or " if suffixes else ""
     return (
         f"--data: {len(told)} of the {len(classes)} class folders in {folder} "
         f"{'have' if len(told) > 1 else 'has'} no picture that is read: "
-        f"{listed(told)}; {remedy}remove a folder that is no class, or say the index of each class "
+        f"{few(told)}; {remedy}remove a folder that is no class, or say the index of each class "
         f"with --labels, which lets classes be without pictures."
     )
 

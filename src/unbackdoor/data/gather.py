@@ -18,7 +18,7 @@ from PIL import UnidentifiedImageError
 
 from unbackdoor.data.images import Images
 from unbackdoor.data.intake import Intake
-from unbackdoor.errors import ContentError, brief
+from unbackdoor.errors import ContentError, brief, few
 from unbackdoor.runtime.pictures import (
     LARGEST_SURPRISE,
     SUFFIXES,
@@ -32,7 +32,6 @@ from unbackdoor.runtime.pictures import (
 )
 from unbackdoor.runtime.ranges import MOST_BEYOND, Spread, beyond, white_of
 
-LISTED = 5
 NOTHING: Mapping[str, int] = {}
 MOST_KEPT = 1 << 33
 """Bytes of all pictures together, as the network takes them."""
@@ -248,20 +247,8 @@ def readable(
         raise ContentError(f"--data: {path} cannot be read ({brief(error)}); {remedy}.") from error
 
 
-def listed(items: Sequence[str], separator: str = ", ") -> str:
-    """Return the first of some items for a sentence, and how many more there are.
-
-    Example:
-        >>> listed(["a", "b"]), listed(list("abcdefg"), "; ")
-        ('a, b', 'a; b; c; d; e and 2 more')
-
-    """
-    more = f" and {len(items) - LISTED:,} more" if len(items) > LISTED else ""
-    return separator.join(items[:LISTED]) + more
-
-
 def _damaged(damaged: Sequence[str], count: int, what: str) -> str:
     return (
         f"--data: {len(damaged):,} of {count:,} files in {what} cannot be read as pictures: "
-        f"{listed(damaged, '; ')}; remove or replace them."
+        f"{few(damaged, separator='; ')}; remove or replace them."
     )

@@ -19,6 +19,8 @@ LABELS = (
     "fine_label",
 )
 """Names of what holds labels, in a table or an object, in the order in which they are tried."""
+PATHS = ("path", "file", "file_name", "filename", "filepath", "image_path", "image", "img")
+"""Names of what says where a picture lies, in the order in which they are tried."""
 NAMES = ("classes", "class_names", "label_names", "names")
 """Names of what holds the names of the classes, by index."""
 NUMBER = re.compile(r"-?\d{1,9}(\.0*)?")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +15,10 @@ import numpy as np
 
 from unbackdoor.data.classes import part_of, parts_among
 from unbackdoor.data.conversions import rows_of_a_table
-from unbackdoor.data.gather import Encoded, gather, listed
+from unbackdoor.data.gather import Encoded, gather
 from unbackdoor.data.images import Images
-from unbackdoor.data.labelling import LABELS, labelled
-from unbackdoor.errors import ContentError, brief, printable
+from unbackdoor.data.labelling import LABELS, PATHS, labelled
+from unbackdoor.errors import ContentError, brief, few, printable, quoted
 from unbackdoor.runtime.files import encoding_of, read_bytes
 from unbackdoor.runtime.pictures import Allowance
 
@@ -27,7 +26,6 @@ TABLES = (".csv", ".tsv")
 """How names of tables end."""
 LARGEST_TABLE, LONGEST = 64 << 20, 255
 """Bytes of a table, and letters of a name of a file or folder."""
-PATHS = ("path", "file", "file_name", "filename", "filepath", "image_path", "image", "img")
 PARTS = ("split", "subset", "set", "part", "usage", "partition")
 """Columns that say to which part of a data set a picture belongs."""
 NUMBERED = {"split", "subset", "partition"}
@@ -189,12 +187,12 @@ def _check_parts(table: _Table) -> None:
         f"s[{column}].strip() == {one!r})"
     )
     new = table.path.with_name(f"{table.path.stem}-part.csv")
-    old, made = (printable(shlex.quote(str(path))) for path in (table.path, new))
+    old, made = (quoted(path) for path in (table.path, new))
     raise ContentError(
         f"--data: {table.path} has several parts of a data set in its column "
-        f"{printable(table.head[column])} ({printable(listed(sorted(counts)))}); make a table of "
+        f"{printable(table.head[column])} ({printable(few(sorted(counts)))}); make a table of "
         f"one that the network was not trained on, such as {printable(one)}, with python -c "
-        f"{printable(shlex.quote(code))} {old} {made}, and name {made}."
+        f"{quoted(code)} {old} {made}, and name {made}."
     )
 
 
@@ -257,7 +255,7 @@ def _check_places(path: Path, places: Sequence[Path]) -> None:
     if missing:
         raise ContentError(
             f"--data: {len(missing):,} of {len(places):,} pictures that {path} names are not "
-            f"there: {listed(missing)}; paths start at the folder of the table."
+            f"there: {few(missing)}; paths start at the folder of the table."
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -13,11 +12,11 @@ from typing import Any
 
 import msgspec
 
-from unbackdoor.data.gather import Encoded, gather, listed, readable
+from unbackdoor.data.gather import Encoded, gather, readable
 from unbackdoor.data.images import Images
 from unbackdoor.data.labelling import LABELS, labelled
 from unbackdoor.data.parts import Parts
-from unbackdoor.errors import ArgumentError, ContentError, printable
+from unbackdoor.errors import ArgumentError, ContentError, few, printable, quoted
 from unbackdoor.runtime.pictures import Allowance
 
 MOST_ROWS = 1 << 20
@@ -96,7 +95,7 @@ def _order(
         only = sorted({*names} ^ {*stated}) or [*names]
         raise ContentError(
             f"--data: {first} states {len(names)} names of classes and {path} {len(stated)}, and "
-            f"not the same ({printable(listed(only))}), so that nobody knows which labels are "
+            f"not the same ({printable(few(only))}), so that nobody knows which labels are "
             f"equal; name files of one data set."
         )
     index = {name: at for at, name in enumerate(names)}
@@ -143,12 +142,12 @@ def _unlabelled(path: Path, labels: str, count: int, rows: int) -> str:
         f'q.write_table(t.filter(t["{labels}"].is_valid()), sys.argv[2])'
     )
     new = path.with_name(f"{path.stem}-labelled.parquet")
-    old, made = (printable(shlex.quote(str(one))) for one in (path, new))
+    old, made = (quoted(one) for one in (path, new))
     left = (
         "name another part of the data set"
         if count == rows
         else (
-            f"write the others to a file with python -c {shlex.quote(code)} {old} {made}, and name "
+            f"write the others to a file with python -c {quoted(code)} {old} {made}, and name "
             f"{made}"
         )
     )
@@ -165,10 +164,10 @@ def _paths(path: Path, column: str, labels: str) -> str:
         f'w.writerows((r["{column}"]["path"], r["{labels}"]) '
         "for r in q.read_table(sys.argv[1]).to_pylist())"
     )
-    old, new = (shlex.quote(str(one)) for one in (path, path.with_name(f"{path.stem}.csv")))
+    old, new = (quoted(one) for one in (path, path.with_name(f"{path.stem}.csv")))
     return (
         f"--data: {path} holds paths of pictures, not pictures; make a table of them with python "
-        f"-c {shlex.quote(code)} {printable(old)} {printable(new)}, and name {printable(new)}."
+        f"-c {quoted(code)} {old} {new}, and name {new}."
     )
 
 

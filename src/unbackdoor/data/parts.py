@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import glob
 import re
-import shlex
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from unbackdoor.data.conversions import ARROW_FILE, copied
-from unbackdoor.data.gather import listed
 from unbackdoor.data.hidden import HIDDEN, is_hidden
-from unbackdoor.errors import ContentError, printable
+from unbackdoor.errors import ContentError, few, printable, quoted
 from unbackdoor.runtime.pictures import SUFFIXES
 
 MOST_PARTS = 256
@@ -78,9 +76,9 @@ def of_folder(folder: Path, suffixes: Collection[str]) -> Parts | None:
     if len(sets) > 1:
         held = min(sets, key=lambda name: (name.lower().startswith("train"), name))
         raise ContentError(
-            f"--data: {folder} holds several data sets ({listed([*map(printable, sets)])}); name "
+            f"--data: {folder} holds several data sets ({few([*map(printable, sets)])}); name "
             f"one that the network was not trained on, such as --data "
-            f"{shlex.quote(str(folder / held))}."
+            f"{quoted(folder / held)}."
         )
     ((pattern, parts),) = sets.items()
     _check_whole(folder, pattern, parts)
@@ -107,12 +105,12 @@ def _check_divided(folder: Path, inner: Sequence[Path], suffixes: Collection[str
     named = min(parts, key=lambda part: (part.name.lower().startswith("train"), part))
     told = [str(part.relative_to(folder)) for part in parts]
     where = (
-        f"the folders of {folder} are parts of a data set ({printable(listed(told))}); name one "
+        f"the folders of {folder} are parts of a data set ({printable(few(told))}); name one "
         f"that the network was not trained on, such as"
         if len(parts) > 1
         else f"the files of {folder} lie in its folder {printable(told[0])}; name that by"
     )
-    raise ContentError(f"--data: {where} --data {printable(shlex.quote(str(named)))}.")
+    raise ContentError(f"--data: {where} --data {quoted(named)}.")
 
 
 def _holding(folder: Path, suffixes: Collection[str]) -> list[Path]:
@@ -138,11 +136,11 @@ def _check_whole(folder: Path, pattern: str, parts: Sequence[Path]) -> None:
             count = max(count, int(found[2]))
     if twice := [names for names in numbers.values() if len(names) > 1]:
         raise ContentError(
-            f"--data: {folder} has one part {len(twice[0])} times ({printable(listed(twice[0]))}); "
+            f"--data: {folder} has one part {len(twice[0])} times ({printable(few(twice[0]))}); "
             f"remove the old files."
         )
     if len(parts) < count:
-        alone = shlex.quote(str(folder / pattern))
+        alone = quoted(folder / pattern)
         raise ContentError(
             f"--data: {folder} has {len(parts)} of {count:,} parts of {printable(pattern)}; fetch "
             f"the others, or take these alone: --data {printable(alone)}."
@@ -164,7 +162,7 @@ def of_pattern(spec: str) -> Parts | None:
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
         raise ContentError(
-            f"--data: {spec} names files that are not there: {listed(missing)}; fetch them, or "
+            f"--data: {spec} names files that are not there: {few(missing)}; fetch them, or "
             f"name those that are."
         )
     if len(kinds := {path.suffix.lower() for path in paths}) > 1:

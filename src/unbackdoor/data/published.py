@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 from unbackdoor.data import cifar, cifar100
-from unbackdoor.errors import printable
+from unbackdoor.errors import quoted
 
 ARCHIVE = re.compile(r"cifar-(10|100)-(python|binary)\.(tar\.gz|tgz|tar)")
 NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
@@ -48,5 +47,5 @@ def _part(named: Path, missing: str) -> str:
 def _sentence(named: Path, name: str, source: Path) -> str:
     return (
         f"--data: {named} is {NAMES[name]} as it is published; bring it in with unbackdoor data "
-        f"get {name} --from {printable(shlex.quote(str(source)))}, and name {name}."
+        f"get {name} --from {quoted(source)}, and name {name}."
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import shlex
 import tarfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -18,12 +17,12 @@ import msgspec
 import torch
 
 from unbackdoor.data.classes import BESIDE, BESIDES, class_folder, parts_among, shared_folder
-from unbackdoor.data.gather import Encoded, gather, listed, readable
+from unbackdoor.data.gather import Encoded, gather, readable
 from unbackdoor.data.hidden import HIDDEN, is_hidden
 from unbackdoor.data.images import Images
 from unbackdoor.data.labelling import LABELS, as_text, labelled
 from unbackdoor.data.parts import NUMBER, Parts
-from unbackdoor.errors import ContentError, brief, printable
+from unbackdoor.errors import ContentError, brief, few, printable, quoted
 from unbackdoor.runtime.pictures import MOST_BYTES, OTHER_SUFFIXES, SUFFIXES, Allowance
 
 MOST_MEMBERS = 1 << 16
@@ -165,7 +164,7 @@ def _with_pictures(parts: Parts, images: Images, encoded: Sequence[Encoded]) -> 
     if lost:
         raise ContentError(
             f"--data: {len(lost):,} of the {len(images.classes):,} class folders in {parts.what} "
-            f"have no picture that is read: {listed([*map(printable, sorted(lost))])}; save them "
+            f"have no picture that is read: {few([*map(printable, sorted(lost))])}; save them "
             f"in another format, or leave out folders that are no class."
         )
     kept = [at for at in range(len(images.classes)) if at not in empty]
@@ -232,7 +231,7 @@ def _check_labels(parts: Parts, members: _Members, given: Sequence[str]) -> None
     if alone:
         raise ContentError(
             f"--data: {len(alone):,} of {len(given):,} pictures in {parts.what} have no label: "
-            f"{listed([*map(printable, alone)])}; add NAME.cls for each, or remove them."
+            f"{few([*map(printable, alone)])}; add NAME.cls for each, or remove them."
         )
 
 
@@ -241,15 +240,15 @@ def _several(parts: Parts, several: Sequence[Sequence[PurePosixPath]]) -> str:
     endings = {name.name.partition(".")[2] for names in several for name in names}
     beside = {ending for ending in endings if set(re.findall("[a-z]+", ending.lower())) & BESIDES}
     plain = min(endings - beside or endings, key=lambda ending: (ending.count("."), ending))
-    left = " ".join(f"--exclude={shlex.quote(f'*.{one}')}" for one in sorted(endings - {plain}))
+    left = " ".join(f"--exclude={quoted(f'*.{one}')}" for one in sorted(endings - {plain}))
     new = parts.files[0].with_name(f"{parts.files[0].stem}-pictures")
-    folder, packed = (shlex.quote(str(one)) for one in (new, f"{new}.tar"))
+    folder, packed = (quoted(one) for one in (new, f"{new}.tar"))
     command = f"{_unpacked(parts, new, left)} && tar cf {packed} -C {folder} ."
     return (
         f"--data: {len(several):,} samples in {parts.what} have several pictures "
         f"({printable(', '.join(sorted(endings)))}), and one label; leave the one that the network "
         f"takes, such as .{printable(plain)} with {printable(command)}, and name "
-        f"{printable(packed)}."
+        f"{packed}."
     )
 
 
@@ -270,19 +269,19 @@ def _divided(
     named, command = new / shared / one, _unpacked(parts, new)
     if samples:
         tar = new.with_name(f"{new.name}-{one}.tar")
-        command += f" && tar cf {shlex.quote(str(tar))} -C {shlex.quote(str(named))} ."
+        command += f" && tar cf {quoted(tar)} -C {quoted(named)} ."
         named = tar
     return (
         f"--data: the folders of {parts.what} are parts of a data set ({', '.join(divided)}); "
         f"unpack it with {printable(command)}, and name one part that the network was not trained "
-        f"on, such as --data {printable(shlex.quote(str(named)))}."
+        f"on, such as --data {quoted(named)}."
     )
 
 
 def _unpacked(parts: Parts, new: Path, options: str = "") -> str:
     """Return the command that unpacks all tars into a new folder."""
-    folder = shlex.quote(str(new))
-    tars = " ".join(shlex.quote(str(path)) for path in parts.files)
+    folder = quoted(new)
+    tars = " ".join(quoted(path) for path in parts.files)
     if len(parts.files) == 1:
         return f"mkdir {folder} && tar xf {tars} -C {folder} {options}".rstrip()
     each = f'tar xf "$tar" -C {folder} {options}'.rstrip()

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from unbackdoor.data.classes import PARTS
 from unbackdoor.data.labelling import NAMES
 from unbackdoor.errors import ContentError, UnbackdoorError, brief, printable
 
 Array = NDArray[Any]
-PARTS = ("", "test", "val", "valid", "validation", "eval")
+HELD_BACK = ("", *(word for part in ("test", "val") for word in PARTS if PARTS[word] == part))
 """Words in names of arrays for parts of a data set; of several parts the first of these is taken,
 without such a word if there is one."""
 PICTURES = ("x", "data", "images", "image", "inputs", "imgs", "pixels")
@@ -74,7 +75,7 @@ def _pair(arrays: Mapping[str, Array]) -> tuple[str, str]:
         for other, labels in arrays.items()
         if pictures.ndim in {3, 4} and labels.ndim in {1, 2} and len(pictures) == len(labels)
     ]
-    for part in PARTS:
+    for part in HELD_BACK:
         first, second = _forms(PICTURES, part), _forms(LABELS, part)
         if found := [pair for pair in pairs if pair[0] in first and pair[1] in second]:
             return found[0]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from unbackdoor.errors import ArgumentError, ContentError, brief, printable
+from unbackdoor.errors import ArgumentError, ContentError, brief, printable, quoted
 from unbackdoor.models import onnx
 from unbackdoor.models.builtin import ARCHITECTURES
 from unbackdoor.models.fitting import of_name
@@ -184,7 +183,7 @@ def _call(file: Path, function: str) -> nn.Module:
     except (Exception, SystemExit) as error:
         raise ContentError(
             f"--arch: {file} failed to run ({brief(error)}); it has to run by itself: python "
-            f"{printable(shlex.quote(str(file)))}."
+            f"{quoted(file)}."
         ) from error
     finally:
         sys.path.remove(str(file.parent.resolve()))

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unbackdoor.errors import ArgumentError, ContentError, brief
+from unbackdoor.errors import ArgumentError, ContentError, brief, few
 from unbackdoor.models.alike import alike
 from unbackdoor.models.graph import Graph, Node, Source
 from unbackdoor.models.onnxbytes import LARGEST_STRUCTURE, structure
@@ -234,9 +234,8 @@ def _check(model: Any, path: Path) -> tuple[Any, Any]:
         | {f"{node.domain}.{node.op_type}" for node in graph.node if node.domain not in DOMAINS}
     )
     if unknown:
-        more = f" and {len(unknown) - 4} more" if len(unknown) > 4 else ""
         raise ContentError(
-            f"{what} has operators that cannot be run here ({', '.join(unknown[:4])}{more}); "
+            f"{what} has operators that cannot be run here ({few(unknown, 4)}); "
             f"export the plain floating-point network, or give its weights as .safetensors with "
             f"--arch FILE.py:FUNCTION."
         )

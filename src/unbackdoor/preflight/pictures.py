@@ -10,8 +10,7 @@ import torch
 
 from unbackdoor.data import Images, Intake, Split
 from unbackdoor.data.conversions import saved_otherwise
-from unbackdoor.data.gather import listed
-from unbackdoor.errors import printable
+from unbackdoor.errors import few, printable
 from unbackdoor.preflight.findings import note, warning
 from unbackdoor.results import Finding
 from unbackdoor.runtime.pictures import OTHER_SUFFIXES
@@ -81,7 +80,7 @@ def _absent(images: Split) -> Iterator[Finding]:
         yield note(
             "absent classes",
             f"The data have no pictures of {len(absent):,} of the {len(classes):,} classes "
-            f"({listed(absent)}); triggers towards these are searched with pictures of the others.",
+            f"({few(absent)}); triggers towards these are searched with pictures of the others.",
             "Add pictures of them where they were meant to be there.",
         )
 

@@ -11,9 +11,8 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from shlex import quote
 
-from unbackdoor.errors import ArgumentError, ContentError
+from unbackdoor.errors import ArgumentError, ContentError, quoted
 
 ABANDONED = 3600
 """Seconds after which nobody is writing a file any more."""
@@ -157,7 +156,7 @@ def check_fetched(path: Path, argument: str) -> None:
         if file.read(len(POINTER)) == POINTER:
             raise ContentError(
                 f"{argument}: {path} is a pointer of Git LFS and not the file itself; in a clone, "
-                f"git -C {quote(str(path.parent))} lfs pull fetches it (where git-lfs is "
+                f"git -C {quoted(path.parent)} lfs pull fetches it (where git-lfs is "
                 f"installed), otherwise download the file that it stands for."
             )
 
