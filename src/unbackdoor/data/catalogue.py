@@ -11,6 +11,7 @@ from unbackdoor.data.conversions import conversion, without_classes
 from unbackdoor.data.images import Images, Split
 from unbackdoor.data.parts import Parts, of_file, of_folder, of_pattern
 from unbackdoor.data.published import published
+from unbackdoor.data.tables import TABLES
 from unbackdoor.errors import ArgumentError, ContentError, printable
 
 CIFAR_DEFEND_SHARE = 8_000 / 10_000
@@ -99,7 +100,7 @@ PUBLISHED: dict[str, Callable[[], tuple[Images, Images]]] = {
 FILES: dict[str, Callable[[Path, int | None], Images]] = {
     ".npz": arrays.read_npz,
     ".npy": arrays.read_npy,
-    **dict.fromkeys(lists.TABLES, lists.read_csv),
+    **dict.fromkeys(TABLES, lists.read_csv),
 }
 """Files that hold pictures with labels, by the end of their names."""
 SHARDS: dict[str, Callable[[Parts, int | None], Images]] = {

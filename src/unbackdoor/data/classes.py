@@ -19,6 +19,8 @@ PARTS = {
 """Words for the parts of a data set, and which part each says."""
 FILLERS = {"set", "data", "image", "images", "im", "img", "imgs", "picture", "pictures"}
 """Words that stand beside them."""
+PIECES = {"part", "parts", "piece", "batch", "chunk", "shard", "fold", "split", "volume"}
+"""Words for pieces into which a set is cut, with a number behind them."""
 BESIDES = {
     *("mask", "masks", "label", "labels", "annotation", "annotations", "meta", "metadata"),
     *("depth", "seg", "segmentation"),
@@ -52,6 +54,22 @@ def parts_among(names: Collection[str]) -> list[str]:
         return list(said)
     pictures, beside = (any(own <= group for own in words) for group in (FILLERS, BESIDES))
     return list(names) if pictures and beside else []
+
+
+def numbered_alike(names: Collection[str]) -> bool:
+    """Return whether folders are numbered pieces of one set by their names.
+
+    Example:
+        >>> numbered_alike(["a_part_1", "a_part_2"]), numbered_alike(["images_01", "images_02"])
+        (True, True)
+        >>> numbered_alike(["class_1", "class_2"]), numbered_alike(["part_1", "bolts"])
+        (False, False)
+
+    """
+    alike = {re.sub(r"\d+", "0", name.lower()) for name in names}
+    words = _words(min(alike, default=""))
+    known = PIECES | FILLERS | PARTS.keys()
+    return len(alike) == 1 < len(names) and not words.isdisjoint(known)
 
 
 def part_of(name: str) -> str:

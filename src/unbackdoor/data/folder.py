@@ -10,14 +10,16 @@ from typing import BinaryIO
 
 import torch
 
+from unbackdoor.data.beside import KINDS, other_classes
 from unbackdoor.data.classes import BESIDE, parts_among
 from unbackdoor.data.conversions import copied, saved_otherwise
 from unbackdoor.data.gather import Encoded, gather
 from unbackdoor.data.hidden import HIDDEN, is_hidden
 from unbackdoor.data.images import Images
 from unbackdoor.data.labelling import as_text, composed
-from unbackdoor.data.lists import TABLES
+from unbackdoor.data.tables import LARGEST_TABLE
 from unbackdoor.errors import ContentError, few, quoted
+from unbackdoor.runtime.files import read_bytes
 from unbackdoor.runtime.pictures import FORMATS, SUFFIXES, Allowance
 
 
@@ -43,6 +45,8 @@ def read(folder: Path, size: int | None = None, *, absent: bool = False) -> Imag
         HIDDEN if is_hidden(path.name) else BESIDE for path in top if path.name not in classes
     )
     _check_names(folder, classes, absent=absent)
+    if not absent and (other := _beside(folder, classes)):
+        raise ContentError(other)
     allowance, pictures = Allowance(), list[Encoded]()
     files: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for label, name in enumerate(classes):
@@ -154,7 +158,7 @@ def _parts(folder: Path, parts: Sequence[Path]) -> str:
 
 def _other(folder: Path, only: Path) -> str | None:
     """Return what is meant where a folder has one folder in it; None where that is a class."""
-    if tables := [path for path in sorted(folder.iterdir()) if path.suffix.lower() in TABLES]:
+    if tables := _tables(folder):
         return (
             f"--data: {folder} has one folder, {only.name}, and a table beside it; where the table "
             f"says the classes, name it: --data {quoted(tables[0])}."
@@ -165,6 +169,33 @@ def _other(folder: Path, only: Path) -> str | None:
             f"that has a folder per class: --data {quoted(only)}."
         )
     return None
+
+
+def _beside(folder: Path, classes: Sequence[str]) -> str | None:
+    """Return the sentence about a table that says other classes than the folders beside it."""
+    tables = {
+        str(path): partial(read_bytes, path, "--data", LARGEST_TABLE)
+        for path in _tables(folder)
+        if path.is_file()
+    }
+    files = {name: [path.name for path in (folder / name).iterdir()] for name in classes if tables}
+    if (found := other_classes(files, tables)) is None:
+        return None
+    table, why = found
+    return (
+        f"--data: the folders of {folder} {why}; where the table says the classes, name it: --data "
+        f"{quoted(table)}; where the folders do, move the table elsewhere, or say the index of "
+        f"each with --labels."
+    )
+
+
+def _tables(folder: Path) -> list[Path]:
+    """Return the tables in a folder."""
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in KINDS and not is_hidden(path.name)
+    ]
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -2,70 +2,33 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import numpy as np
 
-from unbackdoor.data.classes import part_of, parts_among
+from unbackdoor.data.classes import part_of
 from unbackdoor.data.conversions import rows_of_a_table
 from unbackdoor.data.gather import Encoded, gather
 from unbackdoor.data.images import Images
-from unbackdoor.data.labelling import LABELS, PATHS, labelled
-from unbackdoor.errors import ContentError, brief, few, printable, quoted
-from unbackdoor.runtime.files import encoding_of, read_bytes
-from unbackdoor.runtime.pictures import Allowance
+from unbackdoor.data.labelling import labelled
+from unbackdoor.data.tables import Table, is_file, place_of, read_table
+from unbackdoor.errors import ContentError, few, printable, quoted
+from unbackdoor.runtime.pictures import SUFFIXES, Allowance
 
-TABLES = (".csv", ".tsv")
-"""How names of tables end."""
-LARGEST_TABLE, LONGEST = 64 << 20, 255
-"""Bytes of a table, and letters of a name of a file or folder."""
+LONGEST = 255
+"""Letters of a name of a file or folder."""
 PARTS = ("split", "subset", "set", "part", "usage", "partition")
 """Columns that say to which part of a data set a picture belongs."""
 NUMBERED = {"split", "subset", "partition"}
 """Those that say it by the numbers 0, 1 and 2 too."""
-DELIMITERS = ",;\t|"
+MOST_LOOKED_AT = 1 << 20
+"""Files among which pictures are looked for that a table names without their folders."""
 AGAIN = "named again"
 """Why a row is passed over that says what another one said."""
-
-
-@dataclass(frozen=True)
-class _Table:
-    """The rows of a table, and which of its columns are meant.
-
-    Args:
-        path: of the file.
-        encoding: of its text.
-        delimiter: between its columns.
-        head: the names of the columns.
-        rows: its other lines.
-
-    """
-
-    path: Path
-    encoding: str
-    delimiter: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-    def column(self, names: Sequence[str]) -> int | None:
-        """Return the first column that has one of some names."""
-        small = [name.lower() for name in self.head]
-        return next((small.index(name) for name in names if name in small), None)
-
-    @property
-    def one_hot(self) -> list[int]:
-        """The columns that are classes: in each row one of them is 1, and the others are 0."""
-        flags = [at for at in range(len(self.head)) if all(_is_flag(row, at) for row in self.rows)]
-        sums = {sum(float(row[at]) for at in flags) for row in self.rows}
-        parts = parts_among([self.head[at].lower().removeprefix("is_") for at in flags])
-        return flags if len(flags) > 1 and sums == {1.0} and not parts else []
 
 
 def read_csv(path: Path, size: int | None) -> Images:
@@ -80,9 +43,8 @@ def read_csv(path: Path, size: int | None) -> Images:
         ContentError: it is no such table, or its pictures cannot be read.
 
     """
-    table = _table(path)
-    files, labels = table.column(PATHS), table.column(LABELS)
-    classes = table.one_hot if files is not None and labels is None else []
+    table = read_table(path)
+    files, labels, classes = table.files, table.labels, table.one_hot
     if files is None or not (classes or labels is not None) or not table.rows:
         raise ContentError(_no_list(table))
     _check_parts(table)
@@ -102,8 +64,8 @@ def read_csv(path: Path, size: int | None) -> Images:
     )
     targets, names = labelled(given, str(path), [table.head[at] for at in classes])
     allowance = Allowance()
-    places = [_place(path.parent, row[files].strip()) for row in body]
-    _check_places(path, places)
+    places = [place_of(path.parent, row[files].strip()) for row in body]
+    _check_places(table, places)
     pictures = [
         Encoded(
             name=place.relative_to(path.parent).as_posix(),
@@ -124,39 +86,16 @@ def read_csv(path: Path, size: int | None) -> Images:
     )
 
 
-def _table(path: Path) -> _Table:
-    """Return what a file says, with a line of names above it where it has none."""
-    try:
-        content = read_bytes(path, "--data", LARGEST_TABLE)
-        encoding = encoding_of(content)
-        text = content.decode(encoding)
-        first = text.partition("\n")[0]
-        delimiter = max(DELIMITERS, key=first.count)
-        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ContentError(
-            f"--data: {path} cannot be read as a table ({brief(error)}); save it as CSV, in UTF-8."
-        ) from error
-    if rows and len(rows[0]) == 2 and _is_file(_place(path.parent, rows[0][0].strip())):
-        rows.insert(0, ["path", "label"])
-    head = [name.strip() for name in rows[0]] if rows else []
-    return _Table(path, encoding, delimiter, head, rows[1:])
-
-
-def _is_flag(row: Sequence[str], at: int) -> bool:
-    return at < len(row) and row[at].strip() in {"0", "1", "0.0", "1.0"}
-
-
-def _no_list(table: _Table) -> str:
+def _no_list(table: Table) -> str:
     """Return the sentence about a table that does not name pictures and their labels."""
-    labels = table.column(LABELS)
-    if labels is not None and table.delimiter == "," and table.column(PATHS) is None:
+    labels = table.labels
+    if labels is not None and table.delimiter == "," and table.files is None:
         numbers = rows_of_a_table(table.path, len(table.head) - 1, labels)
         if numbers:
             return numbers
     came = printable(", ".join(table.head))[:120] or "nothing"
     remedy = "name them so in its first line"
-    if any(_is_file(_place(table.path.parent, cell)) for cell in table.head if cell):
+    if any(is_file(place_of(table.path.parent, cell)) for cell in table.head if cell):
         remedy = "its first line names a picture, so put a line with the names of the columns above"
     return (
         f"--data: expected a table with the columns path and label in {table.path}, came {came}; "
@@ -164,7 +103,7 @@ def _no_list(table: _Table) -> str:
     )
 
 
-def _check_parts(table: _Table) -> None:
+def _check_parts(table: Table) -> None:
     """Raise where a column says that the table has several parts of a data set.
 
     Raises:
@@ -218,22 +157,9 @@ def _once(
     return {place: min(own) for place, own in said.items()}
 
 
-def _place(home: Path, text: str) -> Path:
-    """Return where a picture lies; Windows writes its paths with other strokes."""
-    place = home / text
-    return place if "\\" not in text or _is_file(place) else home / text.replace("\\", "/")
-
-
-def _is_file(place: Path) -> bool:
-    """Return whether there is a file, also where a text is too long or odd to be a path."""
-    try:
-        return place.is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def _check_places(path: Path, places: Sequence[Path]) -> None:
+def _check_places(table: Table, places: Sequence[Path]) -> None:
     """Raise where a path leaves the table's folder, or there is no file."""
+    path = table.path
     home = path.parent.resolve()
     known: dict[Path, bool] = {}
     missing: list[str] = []
@@ -255,8 +181,43 @@ def _check_places(path: Path, places: Sequence[Path]) -> None:
     if missing:
         raise ContentError(
             f"--data: {len(missing):,} of {len(places):,} pictures that {path} names are not "
-            f"there: {few(missing)}; paths start at the folder of the table."
+            f"there: {few(missing)}; paths start at the folder of the table"
+            f"{_with_folders(table) if len(missing) == len(places) else ''}."
         )
+
+
+def _with_folders(table: Table) -> str:
+    """Return how whole paths are written into a table that has names alone, part of a sentence.
+
+    It is nothing unless each name, with or without its suffix, is that of one picture below the
+    folder of the table.
+    """
+    known: defaultdict[str, set[Path]] = defaultdict(set)
+    for count, picture in enumerate(table.path.parent.rglob("*")):
+        if count > MOST_LOOKED_AT:
+            return ""
+        if picture.suffix.lower() in SUFFIXES:
+            known[picture.name].add(picture)
+            known[picture.stem].add(picture)
+    named = [known.get(PurePosixPath(text).name, set[Path]()) for text, _ in table.said()]
+    if any(len(found) != 1 for found in named):
+        return ""
+    endings = {picture.suffix for found in named for picture in found}
+    at = table.files
+    code = (
+        f"import sys, csv; from pathlib import Path as P; t = P(sys.argv[1]); "
+        f"f = {{k: p.relative_to(t.parent).as_posix() for p in t.parent.rglob('*') if p.suffix in "
+        f"{sorted(endings)!r} for k in (p.name, p.stem)}}; "
+        f"r = [s for s in csv.reader(open(t, newline='', encoding={table.encoding!r}), "
+        f"delimiter={table.delimiter!r}) if s]; "
+        f"w = csv.writer(open(sys.argv[2], 'w', newline='', encoding='utf-8')); w.writerow(r[0]); "
+        f"w.writerows([*s[:{at}], f[P(s[{at}].strip()).name], *s[{at}+1:]] for s in r[1:])"
+    )
+    made = table.path.with_name(f"{table.path.stem}-paths.csv")
+    return (
+        f", and these are names alone; write whole paths with python -c {quoted(code)} "
+        f"{quoted(table.path)} {quoted(made)}, and name {quoted(made)}"
+    )
 
 
 def _open(place: Path, allowance: Allowance) -> BinaryIO:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from unbackdoor.data.catalogue import FILES, PUBLISHED, SHARDS, store
 from unbackdoor.data.hidden import is_hidden
-from unbackdoor.data.lists import LARGEST_TABLE, TABLES
 from unbackdoor.data.parts import expanded
+from unbackdoor.data.tables import LARGEST_TABLE, TABLES
 from unbackdoor.errors import ContentError
 from unbackdoor.runtime.pictures import OTHER_SUFFIXES, SUFFIXES
 

@@ -6,7 +6,7 @@ import io
 import re
 import tarfile
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,12 +16,14 @@ from typing import Any
 import msgspec
 import torch
 
+from unbackdoor.data.beside import KINDS, other_classes
 from unbackdoor.data.classes import BESIDE, BESIDES, class_folder, parts_among, shared_folder
 from unbackdoor.data.gather import Encoded, gather, readable
 from unbackdoor.data.hidden import HIDDEN, is_hidden
 from unbackdoor.data.images import Images
 from unbackdoor.data.labelling import LABELS, as_text, labelled
 from unbackdoor.data.parts import NUMBER, Parts
+from unbackdoor.data.tables import LARGEST_TABLE
 from unbackdoor.errors import ContentError, brief, few, printable, quoted
 from unbackdoor.runtime.pictures import MOST_BYTES, OTHER_SUFFIXES, SUFFIXES, Allowance
 
@@ -201,11 +203,39 @@ def _folders(parts: Parts, found: _Found) -> tuple[_Members, list[int], tuple[st
         _check_labels(parts, found.pictures, [""] * len(found.pictures))
     if divided := parts_among(names):
         raise ContentError(_divided(parts, shared[min(shared)], divided))
+    if beside := _beside(parts, found, folders):
+        raise ContentError(beside)
     order = sorted((key for key in folders if folders[key]), key=lambda key: (folders[key], key))
     if len(order) < len(members):
         found.passed[BESIDE] += len(members) - len(order)
     inside = {key: members[key] for key in order}
     return inside, [names.index(folders[key]) for key in order], tuple(map(as_text, names))
+
+
+def _beside(
+    parts: Parts, found: _Found, folders: Mapping[tuple[int, PurePosixPath], str]
+) -> str | None:
+    """Return the sentence about a table that says other classes than the folders beside it."""
+    new = parts.files[0].with_name(f"{parts.files[0].stem}-unpacked")
+    tables = {
+        str(new / key[1]): partial(_content, *member)
+        for key, member in found.others.items()
+        if key[1].suffix.lower() in KINDS
+        and not folders.get(key)
+        and member[1].size <= LARGEST_TABLE
+    }
+    files: defaultdict[str, list[str]] = defaultdict(list)
+    for key, folder in folders.items():
+        if folder and tables:
+            files[folder].append(key[1].name)
+    if (other := other_classes(files, tables)) is None:
+        return None
+    table, why = other
+    return (
+        f"--data: the folders of {parts.what} {why}; where the table says the classes, unpack it "
+        f"with {_unpacked(parts, new)}, and name the table: --data {quoted(table)}; where the "
+        f"folders do, pack them without the table."
+    )
 
 
 def _shared(members: _Members) -> dict[int, PurePosixPath]:
