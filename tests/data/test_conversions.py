@@ -55,6 +55,13 @@ def jsonl_of_classes(folder: Path) -> Path:
     return folder / "set.jsonl"
 
 
+def jsonl_of_windows(folder: Path) -> Path:
+    lines = jsonl(folder).read_text().splitlines()
+    lines[0] = lines[0].replace("}", ', "é": null}')
+    (folder / "set.jsonl").write_text("\r\n".join(lines), encoding="utf-8-sig")
+    return folder / "set.jsonl"
+
+
 def arrow(folder: Path) -> Path:
     library = pytest.importorskip("pyarrow")
     pictures = [{"bytes": png(one), "path": None} for one in SQUARE]
@@ -140,6 +147,7 @@ MADE = [
     *(
         labels_of_idx,
         jsonl_of_classes,
+        jsonl_of_windows,
         jsonl,
         idx,
         packed_idx,
@@ -240,3 +248,26 @@ def test_pictures_of_phones_become_pngs(tmp_path: Path) -> None:
     read = data.load(str(tmp_path / "set")).defend.intake
     assert read is not None
     assert (read.read, read.passed_over) == (16, {".heic": 12})
+
+
+@pytest.mark.parametrize(
+    ("line", "lost"),
+    [
+        ('{"file_name": "7.png"}', 1),
+        ('{"label": "ape"}', 1),
+        ('{"file_name": "7.png", "label": null}', 1),
+        ('{"file_name": "7.png", "label": " "}', 1),
+        ('{"file_name": "7.png", "label": ["ape"]}', 1),
+        ("[]", 1),
+        ("no JSON", 1),
+        ("", 0),
+    ],
+)
+@pytest.mark.parametrize("at", [0, 7])
+def test_objects_without_a_label_are_named(line: str, lost: int, at: int, tmp_path: Path) -> None:
+    path = jsonl(tmp_path)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:at], line, *lines[at:]]))
+    says = rf"1 of 25 lines .* lack a path or a label \(file_name or label\), .* line {at + 1};"
+    with pytest.raises(ContentError, match=says if lost else r"\.jsonl is not read; .* convert it"):
+        data.load(str(path))

@@ -548,7 +548,7 @@ def tar_with_a_damaged_picture(folder: Path) -> Path:
         (csv_through_a_link, "outside its folder"),
         (csv_without_files, r"9 of 9 pictures .* and 4 more"),
         (csv_without_columns, "came a, b, c; name them so"),
-        (csv_with_a_short_row, "1 rows of .* lack a path or a label"),
+        (csv_with_a_short_row, "1 rows of .* lack a path or a label, the first is line 26;"),
         (tar_without_labels, r"1 of 2 pictures .* no label: 2\.png"),
         (tar_without_pictures, "has no pictures"),
         (tar_that_is_cut, "fetch or pack it anew"),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,13 @@ import msgspec
 
 from unbackdoor.data.hidden import is_hidden
 from unbackdoor.data.labelling import LABELS, PATHS
+from unbackdoor.data.tables import LARGEST_TABLE
 from unbackdoor.errors import printable, quoted
 from unbackdoor.runtime.pictures import FORMATS, SUFFIXES
 
 SMALLEST = 8
 """Side of a picture that a row of numbers may be."""
 ARROW_FILE, IDX_FILE, LINES = ".arrow", "-ubyte", ".jsonl"
-LONGEST_LINE = 1 << 20
 SAVE = "numpy.savez(sys.argv[2], x=x, y=y)"
 HDF5 = (
     "import sys, h5py, numpy; d = h5py.File(sys.argv[1]); "
@@ -128,24 +129,46 @@ def conversion(path: Path) -> str | None:
 def _lines(path: Path) -> str:
     """Return the sentence about objects of JSON, one in a line, such as ``metadata.jsonl``."""
     with path.open("rb") as file:
-        first = file.readline(LONGEST_LINE)
-    keys: list[str] = []
-    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        keys = [*msgspec.json.decode(first, type=dict[str, Any])]
+        content = file.read(LARGEST_TABLE).removeprefix(codecs.BOM_UTF8)
+    keys = dict.fromkeys(key for _, row in _objects(content) for key in row)
+    told = next((printable(", ".join(row))[:120] for _, row in _objects(content)), "")
     picture, label = (next((key for key in known if key in keys), "") for known in (PATHS, LABELS))
     if not picture or not label:
-        told = printable(", ".join(keys))[:120]
         return (
             f"--data: {LINES} is not read; expected a CSV with the columns path and label, and the "
             f"first line of {path} has {f'the keys {told}' if told else 'no object'}; write such a "
             f"table."
         )
+    said = [(at, _says(row, picture) and _says(row, label)) for at, row in _objects(content)]
+    if lacking := [at for at, both in said if not both]:
+        return (
+            f"--data: {len(lacking):,} of {len(said):,} lines of {path} lack a path or a label "
+            f"({picture} or {label}), the first is line {lacking[0]:,}; fill or remove them."
+        )
     code = (
-        "import sys, csv, json; d = [json.loads(s) for s in open(sys.argv[1]) if s.strip()]; "
-        'w = csv.writer(open(sys.argv[2], "w", newline="")); w.writerow(("path", "label")); '
+        "import sys, csv, json; "
+        'd = [json.loads(s) for s in open(sys.argv[1], encoding="utf-8-sig") if s.strip()]; '
+        'w = csv.writer(open(sys.argv[2], "w", newline="", encoding="utf-8")); '
+        'w.writerow(("path", "label")); '
         f"w.writerows((r[{picture!r}], r[{label!r}]) for r in d)"
     )
     return _converted(path, LINES, _python(code, ".csv"))
+
+
+def _objects(content: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the number and the object of each line that is not blank; no object is an empty one."""
+    for number, line in enumerate(content.splitlines(), 1):
+        if line.strip():
+            row: dict[str, Any] = {}
+            with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                row = msgspec.json.decode(line, type=dict[str, Any])
+            yield number, row
+
+
+def _says(row: Mapping[str, Any], key: str) -> bool:
+    """Return whether an object has a text or a number under a key."""
+    value = row.get(key)
+    return bool(value.strip()) if isinstance(value, str) else isinstance(value, int | float)
 
 
 def _converted(path: Path, ending: str, known: Conversion) -> str:

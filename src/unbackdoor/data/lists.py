@@ -49,22 +49,25 @@ def read_csv(path: Path, size: int | None) -> Images:
         raise ContentError(_no_list(table))
     _check_parts(table)
     wide = max(files, labels or 0, *classes, 0)
-    body = [row for row in table.rows if len(row) > wide and row[files].strip()]
-    if labels is not None:
-        body = [row for row in body if row[labels].strip()]
-    if len(body) < len(table.rows):
+    said = [files] if labels is None else [files, labels]
+    lacking = [
+        line
+        for line, row in zip(table.lines, table.rows, strict=True)
+        if len(row) <= wide or not all(row[at].strip() for at in said)
+    ]
+    if lacking:
         raise ContentError(
-            f"--data: {len(table.rows) - len(body):,} rows of {path} lack a path or a label; fill "
-            f"or remove them."
+            f"--data: {len(lacking):,} rows of {path} lack a path or a label, the first is line "
+            f"{lacking[0]:,}; fill or remove them."
         )
     given = (
-        [row[labels].strip() for row in body]
+        [row[labels].strip() for row in table.rows]
         if labels is not None
-        else np.array([[float(row[at]) for at in classes] for row in body])
+        else np.array([[float(row[at]) for at in classes] for row in table.rows])
     )
     targets, names = labelled(given, str(path), [table.head[at] for at in classes])
     allowance = Allowance()
-    places = [place_of(path.parent, row[files].strip()) for row in body]
+    places = [place_of(path.parent, row[files].strip()) for row in table.rows]
     _check_places(table, places)
     pictures = [
         Encoded(

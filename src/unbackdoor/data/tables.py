@@ -30,7 +30,8 @@ class Table:
         encoding: of its text.
         delimiter: between its columns.
         head: the names of the columns.
-        rows: its other lines.
+        rows: what stands in its other lines.
+        lines: the number of the line in which each of them ends.
 
     """
 
@@ -39,6 +40,7 @@ class Table:
     delimiter: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
+    lines: Sequence[int]
 
     def column(self, names: Sequence[str]) -> int | None:
         """Return the first column that has one of some names."""
@@ -102,15 +104,25 @@ def table_of(path: Path, content: bytes) -> Table:
         text = content.decode(encoding)
         first = text.partition("\n")[0]
         delimiter = max(DELIMITERS, key=first.count)
-        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
+        reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+        numbered = [(reader.line_num, row) for row in reader if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ContentError(
             f"--data: {path} cannot be read as a table ({brief(error)}); save it as CSV, in UTF-8."
         ) from error
-    if rows and len(rows[0]) == 2 and is_file(place_of(path.parent, rows[0][0].strip())):
-        rows.insert(0, ["path", "label"])
-    head = [name.strip() for name in rows[0]] if rows else []
-    return Table(path, encoding, delimiter, head, rows[1:])
+    head = numbered[0][1] if numbered else []
+    if len(head) == 2 and is_file(place_of(path.parent, head[0].strip())):
+        head = ["path", "label"]
+    else:
+        numbered = numbered[1:]
+    return Table(
+        path=path,
+        encoding=encoding,
+        delimiter=delimiter,
+        head=[name.strip() for name in head],
+        rows=[row for _, row in numbered],
+        lines=[line for line, _ in numbered],
+    )
 
 
 def place_of(home: Path, text: str) -> Path:
