@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unbackdoor.errors import ContentError
+from unbackdoor.errors import LISTED, ContentError
 
 MOST_CLASSES = 100_000
 LABELS = (
@@ -26,7 +26,8 @@ NAMES = ("classes", "class_names", "label_names", "names")
 NUMBER = re.compile(r"-?\d{1,9}(\.0*)?")
 """A class index as text; programs for tables write 3.0 where a cell of the column is empty."""
 NONE, AMONG_NUMBERS = {"", "nan", "<na>"}, {"none", "null", "na", "n/a", "-", "?"}
-"""Words that stand for no label; the latter only where all others are numbers."""
+"""Words that stand for no label; the latter only where all others are numbers. Of folders, and
+where a file states the names of its classes, all words are names."""
 
 
 def labelled(
@@ -70,6 +71,8 @@ def labelled(
         values = np.array([int(float(text)) for text in texts], dtype=np.int64)
     if values.dtype.kind not in "biuf":
         raise ContentError(_expected(what, f"labels of type {values.dtype}"))
+    if unsaid := int(np.isnan(values).sum()):
+        raise ContentError(_silent(["nan"], unsaid, len(values), what))
     least, most = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
     if least == -1 and (values == np.floor(values)).all():
         two = set(np.unique(values).tolist()) == {-1, 1}
@@ -98,6 +101,18 @@ def is_number(text: str) -> bool:
     return text.isascii() and NUMBER.fullmatch(text) is not None
 
 
+def check_classes(texts: Sequence[str], what: str) -> None:
+    """Raise where the name of a picture's class is a word for none, such as a column ``nan``.
+
+    Raises:
+        ContentError: there are such pictures.
+
+    """
+    if silent := {text for text in texts if text.lower() in NONE}:
+        count = sum(text in silent for text in texts)
+        raise ContentError(_silent(sorted(silent), count, len(texts), what))
+
+
 def _check_said(texts: Sequence[str], what: str) -> None:
     """Raise where a label says no class: such rows would become a class, and move all others.
 
@@ -105,19 +120,22 @@ def _check_said(texts: Sequence[str], what: str) -> None:
         ContentError: there are such labels.
 
     """
-    words = {text for text in texts if not is_number(text)}
-    silent = {word for word in words if word.lower() in NONE}
-    if len(words) < len(set(texts)) and {word.lower() for word in words} <= NONE | AMONG_NUMBERS:
-        silent = words | {text for text in texts if text.startswith("-")}
     if set(texts) == {"-1", "1"}:
         raise ContentError(_expected(what, "-1 and 1", "write 0 for -1"))
-    if silent:
-        count = sum(text in silent for text in texts)
-        raise ContentError(
-            f"--data: {count:,} of {len(texts):,} labels in {what} say no class "
-            f"({', '.join(map(repr, sorted(silent)[:5]))}); fill them, leave out their pictures, "
-            f"or give a class of that name another."
-        )
+    words = {text for text in texts if not is_number(text)}
+    if len(words) < len(set(texts)) and {word.lower() for word in words} <= NONE | AMONG_NUMBERS:
+        silent = words | {text for text in texts if text.startswith("-")}
+        if count := sum(text in silent for text in texts):
+            raise ContentError(_silent(sorted(silent), count, len(texts), what))
+    check_classes(texts, what)
+
+
+def _silent(words: Sequence[str], count: int, of: int, what: str) -> str:
+    return (
+        f"--data: {count:,} of {of:,} labels in {what} say no class "
+        f"({', '.join(map(repr, words[:LISTED]))}); fill them, leave out their pictures, or, if a "
+        f"class is called so, give it another name or put its pictures into a folder per class."
+    )
 
 
 def _expected(what: str, came: str, remedy: str = "number the classes from 0") -> str:

@@ -14,7 +14,7 @@ from unbackdoor.data.classes import part_of
 from unbackdoor.data.conversions import rows_of_a_table
 from unbackdoor.data.gather import Encoded, gather
 from unbackdoor.data.images import Images
-from unbackdoor.data.labelling import labelled
+from unbackdoor.data.labelling import check_classes, labelled
 from unbackdoor.data.tables import Table, is_file, place_of, read_table
 from unbackdoor.errors import ContentError, few, printable, quoted
 from unbackdoor.runtime.pictures import SUFFIXES, Allowance
@@ -60,6 +60,8 @@ def read_csv(path: Path, size: int | None) -> Images:
             f"--data: {len(lacking):,} rows of {path} lack a path or a label, the first is line "
             f"{lacking[0]:,}; fill or remove them."
         )
+    if classes:  # pandas makes a column of rows without a class
+        check_classes([label for _, label in table.said()], str(path))
     given = (
         [row[labels].strip() for row in table.rows]
         if labels is not None
