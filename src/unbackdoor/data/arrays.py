@@ -19,10 +19,11 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from unbackdoor.data.choosing import chosen
-from unbackdoor.data.gather import MOST_KEPT, readable
+from unbackdoor.data.gather import readable
 from unbackdoor.data.images import Images
 from unbackdoor.data.intake import Intake
 from unbackdoor.data.labelling import NAMES, as_text, composed, is_number, labelled
+from unbackdoor.data.room import MOST_KEPT, check_room
 from unbackdoor.errors import ContentError, few, printable
 from unbackdoor.runtime.pictures import Allowance
 from unbackdoor.runtime.ranges import MOST_BEYOND, Spread, as_bytes, beyond, white_of
@@ -214,22 +215,24 @@ def _pixels(
         raise ContentError(f"--data: expected numbers in {path}, came {values.dtype}; save those.")
     alpha = values[:, 3] if values.shape[1] == 4 else None
     values = values[:, :3] if alpha is not None else values
-    white, clipped = 255.0, np.zeros(len(values), bool)
+    count, _, height, width = values.shape
+    deep = values.nbytes if values.itemsize > 1 else 0
+    check_room((count, height, width, 3), str(path), deep, "")
+    white, clipped = 255.0, np.zeros(count, bool)
     if values.dtype != np.uint8 or values.max() == 1:  # bytes of 0 and 1 are masks, or from bits
         white, clipped = _range(values, path)
     see_through = 0
     if alpha is not None:
         opaque = 1 if alpha.max() <= 1 else white
         see_through = int((alpha < opaque).any(axis=(1, 2)).sum())
-    shape = (len(values), 3, *values.shape[2:])
-    pixels = np.empty(shape, np.uint8)
-    for at in range(0, len(values), AT_ONCE):
+    pixels = np.empty((count, 3, height, width), np.uint8)
+    for at in range(0, count, AT_ONCE):
         pixels[at : at + AT_ONCE] = as_bytes(values[at : at + AT_ONCE], white)
     read = Intake(
-        read=len(values),
+        read=count,
         passed_over=dict(left),
         transparent=see_through,
-        scaled=len(values) if white != 255 else 0,
+        scaled=count if white != 255 else 0,
         white=white,
         clipped=int(clipped.sum()),
     )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from statistics import median_low
@@ -18,6 +17,7 @@ from PIL import UnidentifiedImageError
 
 from unbackdoor.data.images import Images
 from unbackdoor.data.intake import Intake
+from unbackdoor.data.room import check_room, room
 from unbackdoor.errors import ContentError, brief, few
 from unbackdoor.runtime.pictures import (
     LARGEST_SURPRISE,
@@ -33,8 +33,6 @@ from unbackdoor.runtime.pictures import (
 from unbackdoor.runtime.ranges import MOST_BEYOND, Spread, beyond, white_of
 
 NOTHING: Mapping[str, int] = {}
-MOST_KEPT = 1 << 33
-"""Bytes of all pictures together, as the network takes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +62,7 @@ class _Gathered:
     labels: list[int] = field(default_factory=list[int])
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter[tuple[int, int]])
     deep: dict[int, Picture] = field(default_factory=dict[int, Picture])
+    held: int = 0  # bytes of the deep ones
     # of the deep ones as they came, since resampling leads beyond their range
     spreads: dict[int, Spread] = field(default_factory=dict[int, Spread])
     counts: Counter[str] = field(default_factory=Counter[str])
@@ -76,7 +75,7 @@ class _Gathered:
         if len(self.sizes) > 1:
             return
         if self.kept is None:
-            self.kept = self._room(height, width)
+            self.kept = room((self.most, height, width, 3), self.what)
         pixels = picture.pixels if self.size is None else as_square(picture.pixels, self.size)
         at = len(self.labels)
         self.labels.append(label)
@@ -86,20 +85,11 @@ class _Gathered:
         self.counts.update(cropped=self.size is not None and given[0] != given[1])
         if picture.deep:
             self.deep[at] = replace(picture, pixels=pixels)
+            self.held += pixels.nbytes
+            check_room((self.most, height, width, 3), self.what, self.held)
             self.spreads[at] = Spread.of(picture.pixels)
         else:
             self.kept[at] = pixels
-
-    def _room(self, height: int, width: int) -> NDArray[np.uint8]:
-        shape = (self.most, height, width, 3)
-        if math.prod(shape) <= MOST_KEPT:
-            with suppress(MemoryError):
-                return np.empty(shape, np.uint8)
-        raise ContentError(
-            f"--data: {self.most:,} pictures of {width}×{height} pixels from {self.what} take "
-            f"{math.prod(shape) / (1 << 30):.1f} GiB of memory; take fewer of each class (a few "
-            f"hundred are enough), or a smaller --size."
-        )
 
     def scale(self) -> float:
         """Scale pictures of more than 8 bits by the range that the pictures have, and return it.

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from unbackdoor.data.intake import Intake
 from unbackdoor.data.labelling import composed
+from unbackdoor.data.room import room
 from unbackdoor.errors import ContentError, InsufficientDataError
 from unbackdoor.runtime.pictures import as_square
 
@@ -141,13 +141,16 @@ class Images:
         Args:
             size: side of the squares; None leaves the images as they are.
 
+        Raises:
+            ContentError: they take more memory than all pictures may.
+
         """
         if size is None or self.shape[1:] == (size, size):
             return self
-        squares = [
-            as_square(self.pixels[row].permute(1, 2, 0).cpu().numpy(), size) for row in self.rows
-        ]
-        pixels = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).contiguous()
+        squares = room((len(self), size, size, self.shape[0]), self.name)
+        for at, row in enumerate(self.rows):
+            squares[at] = as_square(self.pixels[row].permute(1, 2, 0).cpu().numpy(), size)
+        pixels = torch.from_numpy(squares).permute(0, 3, 1, 2).contiguous()
         read = self.intake.to_squares(*self.shape[1:]) if self.intake is not None else None
         return Images.of(self.name, self.classes, pixels, self.targets, read)
 

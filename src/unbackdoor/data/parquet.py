@@ -16,6 +16,7 @@ from unbackdoor.data.gather import Encoded, gather, readable
 from unbackdoor.data.images import Images
 from unbackdoor.data.labelling import LABELS, labelled
 from unbackdoor.data.parts import Parts
+from unbackdoor.data.room import MOST_KEPT
 from unbackdoor.errors import ArgumentError, ContentError, few, printable, quoted
 from unbackdoor.runtime.pictures import Allowance
 
@@ -39,7 +40,7 @@ def read_parquet(parts: Parts, size: int | None) -> Images:
             f"--data: {parts.files[0]} needs the package pyarrow; install it with pip install "
             f"'unbackdoor[parquet]'."
         ) from error
-    allowance, names = Allowance(), list[str]()
+    allowance, names, held = Allowance(), list[str](), 0
     rows: list[tuple[bytes, int | str]] = []
     for path in parts.files:
         with readable(path, allowance, "fetch it again", errors=(Exception,)):  # pyarrow's own
@@ -49,10 +50,16 @@ def read_parquet(parts: Parts, size: int | None) -> Images:
             stated = _names(table.schema_arrow, labels)
             names = names if rows else stated
             order = _order(parts.files[0], names, path, stated)
-            found = _rows(path, table, column, labels, allowance, MOST_ROWS - len(rows))
-            rows += [
-                (content, order.get(label, label) if order else label) for content, label in found
-            ]
+            for content, label in _rows(
+                path, table, column, labels, allowance, MOST_ROWS - len(rows)
+            ):
+                held += len(content)
+                if held > MOST_KEPT:
+                    raise ContentError(
+                        f"--data: the files of {parts.what} have more than {MOST_KEPT >> 30} GiB "
+                        f"of pictures; take fewer (a few hundred of each class are enough)."
+                    )
+                rows.append((content, order.get(label, label) if order else label))
     if len({isinstance(label, str) for _, label in rows}) > 1:
         raise ContentError(
             f"--data: in some files of {parts.what} the labels are names, in others numbers; write "
