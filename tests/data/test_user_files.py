@@ -680,38 +680,6 @@ def test_a_column_for_each_class_says_the_class(tmp_path: Path) -> None:
     assert images.classes == ("MEL", "NV", "BCC")
 
 
-def test_a_column_of_rows_without_a_class_is_none(tmp_path: Path) -> None:
-    ones = ("1,0,0", "0,1,0", "0,0,1")
-    told = lambda at: f"all/{at}.png,{ones[LABELS[at]]}"  # noqa: E731
-    path = rewritten(tmp_path / "a.csv", "image,cat,dog,nan", told)
-    with pytest.raises(ContentError, match=r"8 of 24 labels .* say no class \('nan'\)"):
-        everything(path)
-    rows = [told(at) for at in range(len(LABELS)) if LABELS[at] < 2]
-    path.write_text("\n".join(["image,cat,dog,nan", *rows]))
-    assert everything(path).classes == ("cat", "dog", "nan")  # without a picture
-
-
-def test_numbers_that_are_none_are_counted(tmp_path: Path) -> None:
-    np.savez(tmp_path / "set.npz", x=PIXELS, y=np.where(LABELS == 2, np.nan, LABELS))
-    with pytest.raises(ContentError, match=r"8 of 24 labels .* say no class \('nan'\); fill them"):
-        everything(tmp_path / "set.npz")
-
-
-@pytest.mark.parametrize("name", ["nan", "None", "<NA>", "-", "NaN"])
-def test_a_class_may_have_such_a_name_where_it_is_one(name: str, tmp_path: Path) -> None:
-    members = {f"{('a', name)[at % 2]}/{at}.png": png(PIXELS[at]) for at in range(8)}
-    for path, content in members.items():
-        (tmp_path / "set" / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "set" / path).write_bytes(content)
-    names = sorted(["a", name])
-    np.savez(tmp_path / "set.npz", x=PIXELS, y=LABELS % 2, classes=np.array(names))
-    texts = np.array(names)[LABELS % 2]
-    np.savez(tmp_path / "named.npz", x=PIXELS, y=texts, classes=np.array(names))
-    tar_of(tmp_path / "s.tar", members)
-    for spec in ("set", "set.npz", "named.npz", "s.tar"):
-        assert everything(tmp_path / spec).classes == tuple(names)
-
-
 def test_a_class_column_of_traffic_signs_is_known(tmp_path: Path) -> None:
     path = rewritten(
         tmp_path / "a.csv", "Filename;Roi.X1;ClassId", lambda at: f"all/{at}.png;1;{LABELS[at]}"

@@ -7,6 +7,7 @@ import re
 import tokenize
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -159,8 +160,14 @@ def _by_name(labels: NDArray[Any], names: Sequence[str], what: str) -> NDArray[A
     """
     if labels.dtype.kind not in "US":
         return labels
-    index = {name: at for at, name in reversed([*enumerate(map(composed, names))])}
+    index = {composed(name): at for at, name in enumerate(names)}
     texts = [as_text(label) for label in labels.reshape(-1).tolist()]
+    several = Counter(map(composed, names))
+    if twice := sorted({text for text in texts if several[composed(text)] > 1}):
+        raise ContentError(
+            f"--data: {few([*map(printable, twice)])} are labels and the names of several classes "
+            f"in {what}; give each class another name, or save the index of each label."
+        )
     unknown = sorted({text for text in texts if composed(text) not in index})
     if not unknown:
         return np.array([index[composed(text)] for text in texts]).reshape(labels.shape)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unbackdoor.errors import LISTED, ContentError
+from unbackdoor.errors import LISTED, ContentError, few, printable
 
 MOST_CLASSES = 100_000
 LABELS = (
@@ -80,9 +80,13 @@ def labelled(
         raise ContentError(_expected(what, f"labels from -1 to {most:g}", remedy))
     if not 0 <= least <= most < MOST_CLASSES or not (values == np.floor(values)).all():
         raise ContentError(_expected(what, f"labels from {least:g} to {most:g}"))
-    count = max(int(most) + 1, len(names))
-    found = tuple(names[at] if at < len(names) else str(at) for at in range(count))
-    return values.astype(np.int64).tolist(), found
+    if names and most >= len(names):
+        raise ContentError(
+            f"--data: {what} has labels from {least:g} to {most:g} and names {len(names):,} "
+            f"classes ({few([*map(printable, names)])}), so that one of both is wrong; number the "
+            f"classes from 0, and name every one."
+        )
+    return values.astype(np.int64).tolist(), tuple(names) or tuple(map(str, range(int(most) + 1)))
 
 
 def composed(name: str) -> str:

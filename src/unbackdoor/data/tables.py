@@ -43,9 +43,22 @@ class Table:
     lines: Sequence[int]
 
     def column(self, names: Sequence[str]) -> int | None:
-        """Return the first column that has one of some names."""
+        """Return the first column that has one of some names.
+
+        Raises:
+            ContentError: several have the same one.
+
+        """
         small = [name.lower() for name in self.head]
-        return next((small.index(name) for name in names if name in small), None)
+        found = next((name for name in names if name in small), None)
+        if found is None:
+            return None
+        if small.count(found) > 1:
+            raise ContentError(
+                f"--data: {self.path} has {small.count(found)} columns {found}; name all of them "
+                f"otherwise but the one that is meant."
+            )
+        return small.index(found)
 
     @property
     def files(self) -> int | None:
