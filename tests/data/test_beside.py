@@ -80,21 +80,6 @@ def test_the_table_wins_by_its_name_where_it_contradicts_the_folders(
     assert images.targets.tolist() == [0, 1] * (COUNT // 2)
 
 
-def test_names_without_suffixes_are_found_too(tmp_path: Path) -> None:
-    paths = pieces(tmp_path, "s_part_1", "s_part_2")
-    rows = [(path.stem, label) for path, label in zip(paths, labels(), strict=True)]
-    csv = table(tmp_path / "t.csv", "image,label", rows)
-    with pytest.raises(ContentError, match="have other classes than the table"):
-        everything(tmp_path)
-    with pytest.raises(ContentError, match="write whole paths with ") as error:
-        everything(csv)
-    run(str(error.value).split("write whole paths with ")[1].rsplit(", and name ", 1)[0], tmp_path)
-    assert everything(tmp_path / "t-paths.csv").targets.tolist() == [0, 1] * (COUNT // 2)
-    Image.fromarray(PICTURES[0]).save(tmp_path / "s_part_2" / "p0.png")  # the name says no picture
-    with pytest.raises(ContentError, match=r"paths start at the folder of the table\.$"):
-        everything(csv)
-
-
 def test_folders_that_share_a_label_are_not_the_classes_of_the_table(tmp_path: Path) -> None:
     paths = pieces(tmp_path, "patient a", "patient b")
     table(tmp_path / "t.csv", "file,target", [(str(path), "ill") for path in paths])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import itertools
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -14,10 +16,11 @@ from unbackdoor.data.classes import part_of
 from unbackdoor.data.conversions import rows_of_a_table
 from unbackdoor.data.gather import Encoded, gather
 from unbackdoor.data.images import Images
-from unbackdoor.data.labelling import check_classes, labelled
+from unbackdoor.data.labelling import LABELS, PATHS, check_classes, labelled
+from unbackdoor.data.paths import mended
 from unbackdoor.data.tables import Table, is_file, place_of, read_table
 from unbackdoor.errors import ContentError, few, printable, quoted
-from unbackdoor.runtime.pictures import SUFFIXES, Allowance
+from unbackdoor.runtime.pictures import Allowance
 
 LONGEST = 255
 """Letters of a name of a file or folder."""
@@ -25,8 +28,8 @@ PARTS = ("split", "subset", "set", "part", "usage", "partition")
 """Columns that say to which part of a data set a picture belongs."""
 NUMBERED = {"split", "subset", "partition"}
 """Those that say it by the numbers 0, 1 and 2 too."""
-MOST_LOOKED_AT = 1 << 20
-"""Files among which pictures are looked for that a table names without their folders."""
+MOST_ABOVE = 10
+"""Lines above the names of columns, such as ``sep=;`` and comments, that are known for such."""
 AGAIN = "named again"
 """Why a row is passed over that says what another one said."""
 
@@ -99,13 +102,27 @@ def _no_list(table: Table) -> str:
         if numbers:
             return numbers
     came = printable(", ".join(table.head))[:120] or "nothing"
-    remedy = "name them so in its first line"
-    if any(is_file(place_of(table.path.parent, cell)) for cell in table.head if cell):
-        remedy = "its first line names a picture, so put a line with the names of the columns above"
+    if table.files is not None and labels is not None:
+        return f"--data: {table.path} has no rows below its first line ({came}); write some."
     return (
         f"--data: expected a table with the columns path and label in {table.path}, came {came}; "
-        f"{remedy}."
+        f"{_named(table)}."
     )
+
+
+def _named(table: Table) -> str:
+    """Return what gives a table the columns that it lacks, part of a sentence."""
+    below = zip(table.lines, table.rows, strict=True)
+    for line, row in itertools.islice(below, MOST_ABOVE):
+        other = replace(table, head=[cell.strip() for cell in row])
+        if other.files is not None and other.labels is not None:
+            return f"these are in line {line}, so remove what stands above it"
+    words = [word.lower() for cell in table.head for word in cell.split()]
+    if len(table.head) == 1 and {*words} & {*PATHS} and {*words} & {*LABELS}:
+        return "separate its columns by commas, in every line"
+    if any(is_file(place_of(table.path.parent, cell)) for cell in table.head if cell):
+        return "its first line names a picture, so put a line with the names of the columns above"
+    return "name them so in its first line"
 
 
 def _check_parts(table: Table) -> None:
@@ -168,7 +185,8 @@ def _check_places(table: Table, places: Sequence[Path]) -> None:
     home = path.parent.resolve()
     known: dict[Path, bool] = {}
     missing: list[str] = []
-    for place in places:
+    texts = [text for text, _ in table.said()]
+    for place, text in zip(places, texts, strict=True):
         if "\0" in str(place) or max(map(len, place.parts)) > LONGEST:
             missing.append(str(place)[:LONGEST])
             continue
@@ -176,7 +194,7 @@ def _check_places(table: Table, places: Sequence[Path]) -> None:
         if folder not in known:
             known[folder] = folder.resolve().is_relative_to(home)
         inside = known[folder] and (not place.is_symlink() or place.resolve().is_relative_to(home))
-        if not inside:
+        if not inside and (is_file(place) or not Path(text).is_absolute()):
             raise ContentError(
                 f"--data: {path} names {place}, which lies outside its folder; put the table into "
                 f"the folder that holds all pictures."
@@ -184,45 +202,12 @@ def _check_places(table: Table, places: Sequence[Path]) -> None:
         if not place.is_file():
             missing.append(str(place))
     if missing:
+        net = ", and nothing is fetched" if any("://" in text for text in texts) else ""
         raise ContentError(
             f"--data: {len(missing):,} of {len(places):,} pictures that {path} names are not "
-            f"there: {few(missing)}; paths start at the folder of the table"
-            f"{_with_folders(table) if len(missing) == len(places) else ''}."
+            f"there: {few(missing)}; paths start at the folder of the table{net}"
+            f"{mended(table) if len(missing) == len(places) else ''}."
         )
-
-
-def _with_folders(table: Table) -> str:
-    """Return how whole paths are written into a table that has names alone, part of a sentence.
-
-    It is nothing unless each name, with or without its suffix, is that of one picture below the
-    folder of the table.
-    """
-    known: defaultdict[str, set[Path]] = defaultdict(set)
-    for count, picture in enumerate(table.path.parent.rglob("*")):
-        if count > MOST_LOOKED_AT:
-            return ""
-        if picture.suffix.lower() in SUFFIXES:
-            known[picture.name].add(picture)
-            known[picture.stem].add(picture)
-    named = [known.get(PurePosixPath(text).name, set[Path]()) for text, _ in table.said()]
-    if any(len(found) != 1 for found in named):
-        return ""
-    endings = {picture.suffix for found in named for picture in found}
-    at = table.files
-    code = (
-        f"import sys, csv; from pathlib import Path as P; t = P(sys.argv[1]); "
-        f"f = {{k: p.relative_to(t.parent).as_posix() for p in t.parent.rglob('*') if p.suffix in "
-        f"{sorted(endings)!r} for k in (p.name, p.stem)}}; "
-        f"r = [s for s in csv.reader(open(t, newline='', encoding={table.encoding!r}), "
-        f"delimiter={table.delimiter!r}) if s]; "
-        f"w = csv.writer(open(sys.argv[2], 'w', newline='', encoding='utf-8')); w.writerow(r[0]); "
-        f"w.writerows([*s[:{at}], f[P(s[{at}].strip()).name], *s[{at}+1:]] for s in r[1:])"
-    )
-    made = table.path.with_name(f"{table.path.stem}-paths.csv")
-    return (
-        f", and these are names alone; write whole paths with python -c {quoted(code)} "
-        f"{quoted(table.path)} {quoted(made)}, and name {quoted(made)}"
-    )
 
 
 def _open(place: Path, allowance: Allowance) -> BinaryIO:

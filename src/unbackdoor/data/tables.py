@@ -18,6 +18,8 @@ TABLES = (".csv", ".tsv")
 """How names of tables end."""
 LARGEST_TABLE = 64 << 20
 """Bytes of a table."""
+LONGEST_HEAD = 1 << 16
+"""Letters of the names of its columns."""
 DELIMITERS = ",;\t|"
 
 
@@ -115,9 +117,10 @@ def table_of(path: Path, content: bytes) -> Table:
     try:
         encoding = encoding_of(content)
         text = content.decode(encoding)
-        first = text.partition("\n")[0]
+        lines = text[:LONGEST_HEAD].splitlines()
+        first = next((line for line in lines if not set(line).isdisjoint(DELIMITERS)), "")
         delimiter = max(DELIMITERS, key=first.count)
-        reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+        reader = csv.reader(io.StringIO(text, newline=None), delimiter=delimiter)
         numbered = [(reader.line_num, row) for row in reader if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ContentError(
