@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_user_files import LABELS, png, run, typed
+from test_user_files import LABELS, png, run, tar_of, typed
 
 from unbackdoor import data
-from unbackdoor.data.conversions import PHONES
+from unbackdoor.data.arranging import PHONES
 from unbackdoor.errors import ContentError
 
 SQUARE = np.random.default_rng(1).integers(0, 256, (24, 8, 8, 3), dtype=np.uint8)
@@ -79,6 +79,49 @@ def paths_in_parquet(folder: Path) -> Path:
     table = library.table({"image": pictures, "label": NAMES[LABELS].tolist()})
     parquet.write_table(table, folder / "set.parquet")
     return folder / "set.parquet"
+
+
+def texts_in_parquet(folder: Path) -> Path:
+    library, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    jsonl(folder)
+    table = library.table(
+        {"image": [f"{row}.png" for row in range(24)], "label": NAMES[LABELS].tolist()}
+    )
+    parquet.write_table(table, folder / "set.parquet")
+    return folder / "set.parquet"
+
+
+def numbers_in_parquet(folder: Path) -> Path:
+    library, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = library.table({"image": SQUARE.tolist(), "label": LABELS.tolist()})
+    parquet.write_table(table, folder / "set.parquet")
+    return folder / "set.parquet"
+
+
+def rows_without_pictures(folder: Path) -> Path:
+    library, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = library.table({"img": [None, *map(png, SQUARE)], "label": [0, *LABELS.tolist()]})
+    parquet.write_table(table, folder / "set.parquet")
+    return folder / "set.parquet"
+
+
+def packed_and_called_tar(folder: Path) -> Path:
+    members = {f"{row:02}.png": png(one) for row, one in enumerate(SQUARE)}
+    members |= {f"{row:02}.cls": b"%d" % label for row, label in enumerate(LABELS)}
+    tar = tar_of(folder / "set.tar", members)
+    tar.write_bytes(gzip.compress(tar.read_bytes()))
+    return tar
+
+
+def list_of_lines(folder: Path, between: str = " ", end: str = "") -> Path:
+    jsonl(folder)
+    lines = [f"{row}.png{between}{NAMES[label]}{end}" for row, label in enumerate(LABELS)]
+    (folder / "val.txt").write_text("\n".join([*lines, ""]))
+    return folder / "val.txt"
+
+
+def list_of_tabs(folder: Path) -> Path:
+    return list_of_lines(folder, "\t", "\t0\t0\t8\t8")
 
 
 def rows_without_labels(folder: Path) -> Path:
@@ -159,6 +202,8 @@ MADE = [
         matlab,
     ),
     *(pictures_in_one_folder, rows_without_labels, parts_in_arrow),
+    *(texts_in_parquet, numbers_in_parquet, rows_without_pictures, packed_and_called_tar),
+    *(list_of_lines, list_of_tabs),
 ]
 
 

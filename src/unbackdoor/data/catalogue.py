@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from unbackdoor.data import arrays, cifar, cifar100, folder, lists, parquet, sample, shards
-from unbackdoor.data.conversions import conversion, without_classes
+from unbackdoor.data.arranging import without_classes
+from unbackdoor.data.conversions import conversion
 from unbackdoor.data.images import Images, Split
 from unbackdoor.data.parts import Parts, of_file, of_folder, of_pattern
 from unbackdoor.data.published import published

@@ -78,7 +78,12 @@ def _sentence(
 ) -> str:
     """Return what is said where no two arrays are known to be pictures and their labels."""
     told = ", ".join(f"{printable(name)} {shape}" for name, shape in shapes.items())
-    came = f"{path}, came {told[:200] or 'no arrays'}"
+    came = f"{path}, came {told[:200]}"
+    if not shapes:
+        return (
+            f"--data: expected arrays of pictures and of labels in {path}, came none; save them "
+            f"with np.savez(FILE, x=pictures, y=labels)."
+        )
     if not pictures:
         for name, shape in shapes.items():
             flat = len(shape) == 2 and path.suffix.lower() == ".npz"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +13,15 @@ from typing import Any
 
 import msgspec
 
-from unbackdoor.data.hidden import is_hidden
 from unbackdoor.data.labelling import LABELS, PATHS
 from unbackdoor.data.tables import LARGEST_TABLE
 from unbackdoor.errors import printable, quoted
-from unbackdoor.runtime.pictures import FORMATS, SUFFIXES
+from unbackdoor.runtime.pictures import SUFFIXES
 
 SMALLEST = 8
 """Side of a picture that a row of numbers may be."""
 ARROW_FILE, IDX_FILE, LINES = ".arrow", "-ubyte", ".jsonl"
+LONGEST_LINE = 1 << 12
 SAVE = "numpy.savez(sys.argv[2], x=x, y=y)"
 HDF5 = (
     "import sys, h5py, numpy; d = h5py.File(sys.argv[1]); "
@@ -43,23 +43,6 @@ IDX = (
     'x = numpy.frombuffer(c[16:], "u1").reshape(numpy.frombuffer(c[4:16], ">i4")); '
     f'y = numpy.frombuffer(d[8:], "u1"); {SAVE}'
 )
-SORTED = (
-    "import sys, re, shutil, pathlib; "
-    "[(d.mkdir(parents=True, exist_ok=True), shutil.copy(f, d)) "
-    "for f in pathlib.Path(sys.argv[1]).iterdir() "
-    'for d in [pathlib.Path(sys.argv[2], re.split(r"[_.-]?[0-9]", f.name)[0])] '
-    'if f.is_file() and not f.name.startswith(".")]'
-)
-"""Copies pictures of one folder into a folder per class, which their names begin with."""
-
-HEIC = frozenset({".heic", ".heif"})
-PHONES = (
-    "import sys, pathlib, pillow_heif; from PIL import Image, ImageOps; "
-    "pillow_heif.register_heif_opener(); "
-    '[ImageOps.exif_transpose(Image.open(f)).convert("RGB").save(f.with_name(f.name + ".png")) '
-    'for f in pathlib.Path(sys.argv[1]).rglob("*") if f.suffix.lower() in (".heic", ".heif")]'
-)
-"""Writes a PNG beside each picture as phones make them."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +89,31 @@ CONVERSIONS = {
 """How names of such files end → what makes them readable."""
 
 
+MAGIC = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ": ".xz", b"(\xb5/\xfd": ".zst"}
+"""How compressed files begin."""
+LIST = ".txt"
+
+
+def compressed(path: Path) -> str | None:
+    """Return the sentence about a tar that is compressed and not called so, None about others."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    ending = next((end for magic, end in MAGIC.items() if head.startswith(magic)), None)
+    if ending is None:
+        return None
+    new = path.with_name(f"{path.stem}-unpacked.tar")
+    typed = CONVERSIONS[ending].command.format(old=quoted(path), new=quoted(new))
+    return (
+        f"--data: {path} is compressed ({ending}); unpack it with {typed}, and name {quoted(new)}."
+    )
+
+
 def conversion(path: Path) -> str | None:
     """Return the sentence about a file that is not read itself; None for an unknown one."""
     if path.suffix.lower() == LINES:
         return _lines(path)
+    if path.suffix.lower() == LIST:
+        return _list(path)
     ending = next((end for end in CONVERSIONS if path.name.lower().endswith(end)), None)
     if ending is None:
         return None
@@ -153,6 +157,23 @@ def _lines(path: Path) -> str:
         f"w.writerows((r[{picture!r}], r[{label!r}]) for r in d)"
     )
     return _converted(path, LINES, _python(code, ".csv"))
+
+
+def _list(path: Path) -> str | None:
+    """Return the sentence about lines such as ``cat/1.png 3``; None where the first is no such."""
+    with path.open("rb") as file:
+        line = file.readline(LONGEST_LINE).decode("utf-8-sig", "replace").strip()
+    fields = line.split("\t") if "\t" in line else line.rsplit(None, 1)
+    if len(fields) < 2 or Path(fields[0]).suffix.lower() not in SUFFIXES:
+        return None
+    code = (
+        "import sys, csv; "
+        'w = csv.writer(open(sys.argv[2], "w", newline="", encoding="utf-8")); '
+        'w.writerow(("path", "label")); '
+        r'w.writerows((s.split("\t") if "\t" in s else s.rsplit(None, 1))[:2] '
+        'for s in map(str.strip, open(sys.argv[1], encoding="utf-8-sig")) if s)'
+    )
+    return _converted(path, path.suffix, _python(code, ".csv"))
 
 
 def _objects(content: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -237,77 +258,4 @@ def _rows(path: Path, count: int, shape: str, code: str) -> str:
         f"--data: {path} has rows of {count:,} numbers; where they are pictures of shape "
         f"({shape}), make pictures of them with python -c {quoted(code)} {old} "
         f"{made}, and name {made}."
-    )
-
-
-def _beside(folder: Path, end: str) -> str:
-    """Return a name beside a folder, also where that is the working folder (``.``)."""
-    return f"{folder if folder.name not in {'', '..'} else folder.resolve()}{end}"
-
-
-def copied(folder: Path) -> str:
-    """Return how a folder is copied with the files that its links lead to, part of a sentence."""
-    new = _beside(folder, "-copied")
-    old, new = (quoted(one) for one in (folder, new))
-    return f"copy the files themselves with cp -rL {old} {new}, and name {new}"
-
-
-def saved_otherwise(suffixes: Collection[str], folder: str) -> str:
-    """Return how pictures become ones that are read, as the middle of a sentence.
-
-    Args:
-        suffixes: of the pictures.
-        folder: that holds them, as it is typed.
-
-    """
-    if HEIC.isdisjoint(suffixes):
-        return f"save them in one of {', '.join(FORMATS)}"
-    return (
-        f"pip install pillow-heif, write PNGs beside them with python -c {quoted(PHONES)} "
-        f"{folder}, and move the old ones elsewhere"
-    )
-
-
-def _saved_to_disk(folder: Path) -> str:
-    """Return the sentence about a data set as ``save_to_disk`` of Hugging Face leaves it."""
-    known = CONVERSIONS[ARROW_FILE]
-    old, new = (quoted(one) for one in (str(folder), _beside(folder, "-converted.parquet")))
-    return (
-        f"--data: {folder} holds a data set in .arrow files, which are not read; pip install "
-        f"{known.needs}, and convert it with {known.command.format(old=old, new=new)}, "
-        f"and name {new}."
-    )
-
-
-def without_classes(folder: Path, read: Collection[str]) -> str | None:
-    """Return the sentence about a folder that has no folders in it, but files that could be meant.
-
-    Args:
-        folder: that was named.
-        read: how names of files end that are read.
-
-    """
-    shown = sorted(path for path in folder.iterdir() if not is_hidden(path.name))
-    if any(path.is_dir() for path in shown):
-        return None
-    endings = (*read, *CONVERSIONS, LINES)
-    meant = [path for path in shown if path.name.lower().endswith(endings)]
-    arrow = [path.name for path in meant if path.suffix.lower() == ARROW_FILE]
-    if arrow and all(name.startswith("data-") for name in arrow):
-        return _saved_to_disk(folder)
-    meant.sort(key=lambda path: ("label" in path.name, path.name))
-    if meant:
-        return (
-            f"--data: {folder} has no folder per class, but files such as "
-            f"{printable(meant[0].name)}; name the file, such as --data "
-            f"{quoted(meant[0])}."
-        )
-    count = sum(path.suffix.lower() in SUFFIXES for path in shown)
-    if not count:
-        return None
-    old, new = (quoted(f"{folder}{end}") for end in ("", "-by-class"))
-    return (
-        f"--data: {folder} has {count:,} pictures and no folder per class; where their names begin "
-        f"with the class (cat_1.png), copy them into such folders with python -c "
-        f"{quoted(SORTED)} {old} {new}, and name {new}."
     )

@@ -10,9 +10,9 @@ from typing import BinaryIO
 
 import torch
 
+from unbackdoor.data.arranging import copied, saved_otherwise
 from unbackdoor.data.beside import KINDS, other_classes
 from unbackdoor.data.classes import BESIDE, parts_among
-from unbackdoor.data.conversions import copied, saved_otherwise
 from unbackdoor.data.gather import Encoded, gather
 from unbackdoor.data.hidden import HIDDEN, is_hidden
 from unbackdoor.data.images import Images

@@ -102,6 +102,11 @@ class _Gathered:
         white = 255.0
         if unknown:
             white = white_of(Spread.over([self.spreads[at] for at in unknown]))
+            faint = sum(self.spreads[at].faint for at in unknown)
+            if faint and white > 1:
+                raise ValueError(
+                    f"{faint:,} pictures with values up to 1 beside some up to {white:g}"
+                )
             self.counts["clipped"] = self._beyond(unknown, white)
         for at, one in self.deep.items():
             if self.kept is not None:

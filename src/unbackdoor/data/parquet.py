@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import msgspec
@@ -18,7 +18,7 @@ from unbackdoor.data.labelling import LABELS, labelled
 from unbackdoor.data.parts import Parts
 from unbackdoor.data.room import MOST_KEPT
 from unbackdoor.errors import ArgumentError, ContentError, few, printable, quoted
-from unbackdoor.runtime.pictures import Allowance
+from unbackdoor.runtime.pictures import SUFFIXES, Allowance
 
 MOST_ROWS = 1 << 20
 PICTURES = ("image", "img", "picture", "jpg", "png")
@@ -129,15 +129,12 @@ def _rows(
             picture: Any = row[column]
             content: Any = picture.get("bytes") if hasattr(picture, "get") else picture
             if content is None and hasattr(picture, "get") and picture.get("path"):
-                raise ContentError(_paths(path, column, labels))
+                raise ContentError(_paths(path, f'r["{column}"]["path"]', labels))
             if row[labels] is None:
                 empty = table.read(columns=[labels]).column(0).null_count
                 raise ContentError(_unlabelled(path, labels, empty, table.metadata.num_rows))
             if not isinstance(content, bytes):
-                raise ContentError(
-                    f"--data: {path} has a row without a picture ({column} holds no bytes); fetch "
-                    f"it again."
-                )
+                raise ContentError(_no_picture(path, column, labels, picture))
             allowance.read(len(content))
             yield content, row[labels]
 
@@ -148,8 +145,7 @@ def _unlabelled(path: Path, labels: str, count: int, rows: int) -> str:
         "import sys, pyarrow.parquet as q; t = q.read_table(sys.argv[1]); "
         f'q.write_table(t.filter(t["{labels}"].is_valid()), sys.argv[2])'
     )
-    new = path.with_name(f"{path.stem}-labelled.parquet")
-    old, made = (quoted(one) for one in (path, new))
+    old, made = quoted(path), quoted(_new(path, "-labelled"))
     left = (
         "name another part of the data set"
         if count == rows
@@ -163,12 +159,49 @@ def _unlabelled(path: Path, labels: str, count: int, rows: int) -> str:
     )
 
 
-def _paths(path: Path, column: str, labels: str) -> str:
-    """Return the sentence about a table that names pictures and does not hold them."""
+def _no_picture(path: Path, column: str, labels: str, came: object) -> str:
+    """Return the sentence about a table in which a row holds something else than a picture."""
+    if isinstance(came, str) and PurePath(came).suffix.lower() in SUFFIXES:
+        return _paths(path, f'r["{column}"]', labels)
+    if isinstance(came, list):
+        code = (
+            "import sys, numpy, pyarrow.parquet as q; d = q.read_table(sys.argv[1]).to_pydict(); "
+            f'numpy.savez(sys.argv[2], x=numpy.array(d["{column}"]), y=numpy.array(d["{labels}"]))'
+        )
+        what, new = "holds numbers, not encoded pictures; save", path.with_suffix(".npz")
+    elif came is None:
+        code = (
+            "import sys, pyarrow.parquet as q; t = q.read_table(sys.argv[1]); "
+            f'q.write_table(t.filter(t["{column}"].is_valid()), sys.argv[2])'
+        )
+        what, new = "has rows without a picture; write the others", _new(path, "-pictured")
+    else:
+        return (
+            f"--data: {path} has a row without a picture ({column} holds no bytes); fetch it again."
+        )
+    return (
+        f"--data: {path} {what} with python -c {quoted(code)} {quoted(path)} {quoted(new)}, and "
+        f"name {quoted(new)}."
+    )
+
+
+def _new(path: Path, end: str) -> Path:
+    return path.with_name(f"{path.stem}{end}{path.suffix}")
+
+
+def _paths(path: Path, picture: str, labels: str) -> str:
+    """Return the sentence about a table that names pictures and does not hold them.
+
+    Args:
+        path: of the table.
+        picture: code of the path in a row ``r``.
+        labels: the column of the labels.
+
+    """
     code = (
         "import sys, csv, pyarrow.parquet as q; "
         'w = csv.writer(open(sys.argv[2], "w", newline="")); w.writerow(("path", "label")); '
-        f'w.writerows((r["{column}"]["path"], r["{labels}"]) '
+        f'w.writerows(({picture}, r["{labels}"]) '
         "for r in q.read_table(sys.argv[1]).to_pylist())"
     )
     old, new = (quoted(one) for one in (path, path.with_name(f"{path.stem}.csv")))

@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unbackdoor.data.conversions import ARROW_FILE, copied
+from unbackdoor.data.arranging import copied
+from unbackdoor.data.conversions import ARROW_FILE
 from unbackdoor.data.hidden import HIDDEN, is_hidden
 from unbackdoor.errors import ContentError, few, printable, quoted
 from unbackdoor.runtime.pictures import SUFFIXES

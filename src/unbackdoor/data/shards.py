@@ -18,6 +18,7 @@ import torch
 
 from unbackdoor.data.beside import KINDS, other_classes
 from unbackdoor.data.classes import BESIDE, BESIDES, class_folder, parts_among, shared_folder
+from unbackdoor.data.conversions import compressed
 from unbackdoor.data.gather import Encoded, gather, readable
 from unbackdoor.data.hidden import HIDDEN, is_hidden
 from unbackdoor.data.images import Images
@@ -68,6 +69,8 @@ def read(parts: Parts, size: int | None) -> Images:
     with ExitStack() as opened:
         for number, path in enumerate(parts.files):
             with readable(path, allowance, "fetch or pack it anew", errors=UNREADABLE):
+                if sentence := compressed(path):
+                    raise ContentError(sentence)
                 allowance.read(allowance.store(path))
                 tar = opened.enter_context(tarfile.open(path, "r:"))
                 _look(number, path, tar, found)

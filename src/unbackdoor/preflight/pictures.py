@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 
 from unbackdoor.data import Images, Intake, Split
-from unbackdoor.data.conversions import saved_otherwise
+from unbackdoor.data.arranging import saved_otherwise
 from unbackdoor.errors import few, printable
 from unbackdoor.preflight.findings import note, warning
 from unbackdoor.results import Finding

@@ -51,6 +51,11 @@ class Spread:
             all(one.whole for one in parts),
         )
 
+    @property
+    def faint(self) -> bool:
+        """Whether they are floats of 0 to 1, which would be black in a range that ends later."""
+        return not self.whole and 0 < self.most <= 1 + OVERSHOOT
+
     def exceeds(self, white: float) -> bool:
         """Return whether some become bytes below 0 or above 255, so that they have to be clipped.
 
