@@ -16,7 +16,7 @@ from unbackdoor.runtime.cpu import half_precision_pays
 from unbackdoor.training import TrainingSettings, Watch, augment, fit
 
 EXACT = 1e-3
-ROUNDING = 1e-2 if half_precision_pays(torch.device("cpu")) else EXACT
+ROUNDING = 1e-2 if half_precision_pays(torch.device("cpu"), nn.Identity()) else EXACT
 SETTINGS = TrainingSettings(epochs=6, batch_size=16, learning_rate=0.1, shift=1)
 
 
@@ -169,7 +169,7 @@ def test_scaled_training_does_not_depend_on_the_size_of_weights(
 ) -> None:
     """By large weights before normalisation an attacker could keep what is trained away."""
     if clip:  # bfloat16 rounds the norms that are compared
-        monkeypatch.setattr(training, "half_precision_pays", lambda _: False)
+        monkeypatch.setattr(training, "half_precision_pays", lambda *_: False)
     images = bright_or_dark()
     pixels = images.batch(torch.arange(len(images)))
 
@@ -192,7 +192,7 @@ def test_scaled_training_does_not_depend_on_the_size_of_weights(
 def test_scaled_training_does_not_depend_on_which_of_two_layers_is_large(
     times: float, clip: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "half_precision_pays", lambda _: False)  # which rounds
+    monkeypatch.setattr(training, "half_precision_pays", lambda *_: False)  # which rounds
     images = bright_or_dark()
     pixels = images.batch(torch.arange(len(images)))
 

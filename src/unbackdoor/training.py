@@ -314,7 +314,7 @@ def _check(settings: TrainingSettings, images: Images) -> None:
 def autocast(model: nn.Module, images: Images) -> AbstractContextManager[object]:
     """Return a reusable context: bfloat16 where that is faster and its gradients are right."""
     device = next(model.parameters()).device
-    half = half_precision_pays(device)
+    half = half_precision_pays(device, model)
     if half and device.type == "cpu":
         half = not _outgrown(model, images.batch(torch.arange(1)))
     return torch.autocast(device.type, torch.bfloat16, enabled=half)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from unbackdoor.models import ARCHITECTURES, freeze
 from unbackdoor.models.plain import Plain
 from unbackdoor.rng import stream
+from unbackdoor.runtime.cpu import half_precision_pays
 
 
 def lived_in(arch: str) -> nn.Module:
@@ -177,3 +178,29 @@ class NoNoise(nn.Module):
 def test_a_network_that_takes_no_picture_alone_is_measured_all_the_same() -> None:
     assert freeze(NotAlone(), half=False).at_once((3, 4, 4)) == 256
     assert freeze(NoNoise(), half=False).at_once((3, 4, 4)) == 32
+
+
+@pytest.mark.parametrize(
+    ("layer", "long"),
+    [
+        (nn.Linear(49_152, 2), True),
+        (nn.Linear(2, 49_152, bias=False), True),  # graphs of ONNX have inputs there
+        (nn.Conv2d(64, 2, 32), True),
+        (nn.Conv2d(64, 65_536, 1), False),
+        (nn.Linear(32_768, 2), False),
+    ],
+)
+def test_sums_that_end_the_process_in_bfloat16_are_done_in_single_precision(
+    layer: nn.Module, long: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With torch 2.13 and AMX, 24 rows of 65,536 values make oneDNN divide by zero."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    assert half_precision_pays(torch.device("cpu"), nn.Sequential(layer)) is not long
+    assert half_precision_pays(torch.device("cuda"), layer)
+
+
+def test_a_long_layer_answers_whatever_the_number_of_rows() -> None:
+    frozen = freeze(nn.Sequential(nn.Flatten(), nn.Linear(65_536, 2)))
+    assert not frozen.half
+    assert frozen(torch.zeros(24, 1, 256, 256)).shape == (24, 2)

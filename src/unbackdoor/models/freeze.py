@@ -129,7 +129,7 @@ def freeze(model: nn.Module, *, half: bool | None = None) -> Frozen:
     """
     original = without_softmax(copy.deepcopy(model).eval().requires_grad_(False))
     module = _folded(original)
-    half = half_precision_pays(device_of(module)) if half is None else half
+    half = half_precision_pays(device_of(module), module) if half is None else half
     return Frozen(module, half=half, original=None if module is original else original)
 
 
