@@ -477,3 +477,31 @@ def test_a_stroke_that_works_on_every_image_needs_a_clear_lead_on_each() -> None
     for firm, verdict in ((1.0, "backdoored"), (0.94, "inconclusive"), (None, "inconclusive")):
         found = of(firmly(1.0, firm, "patch:6x2@1,20"), beside, side=28, contrast=0.97)
         assert ByRate()(found).verdict == verdict
+
+
+TWO = [
+    ("additive:16x16", 0.88, 0.42, "suspicious"),
+    ("patch:7x2@2,10", 1.0, 0.86, "suspicious"),
+    ("warp:2x4", 0.96, 0.85, "suspicious"),
+    ("patch:4@27,27", 1.0, 1.0, "suspicious"),
+    ("patch:2@27,27", 0.98, 0.96, "backdoored"),
+    ("patch:4x2@2,4", 1.0, 0.92, "backdoored"),
+    ("patch:2@27,27", 1.0, 0.6, "suspicious"),
+    ("additive:16x16", 0.4, 0.3, "clean"),
+]
+"""Triggers in a network of two classes: the first three were measured in clean ones."""
+
+
+@pytest.mark.parametrize(("space", "asr", "firm", "status"), TWO)
+def test_of_few_classes_only_a_weak_trigger_with_a_clear_lead_tells(
+    space: str, asr: float, firm: float, status: str
+) -> None:
+    """It has one class to lead away from, and clean networks obey such triggers as well."""
+    found = msgspec.structs.replace(one(0, asr, space), firm=firm)
+    case = of(found, one(1, 0.0, "patch:2@0,0"))
+    judged = ByRate()(msgspec.structs.replace(case, count=2))
+    assert judged.classes[0][1] == status
+    assert judged.verdict == {"suspicious": "inconclusive"}.get(status, status)
+    assert ("model of 2 classes" in judged.reason) == (status == "suspicious")
+    among_many = ByRate()(msgspec.structs.replace(case, count=10))
+    assert (among_many.verdict == "backdoored") == (status != "clean")

@@ -119,6 +119,7 @@ class HeldBack:
             image_passes=self.model.passes - forward,
             image_passes_backward=self.model.backward_passes - backward,
             pictures=self.pictures,
+            count=len(self.images.classes),
         )
 
     def nothing(self, space: Space) -> Evidence:
@@ -134,6 +135,7 @@ class HeldBack:
             image_passes=0,
             image_passes_backward=0,
             pictures=self.pictures,
+            count=len(self.images.classes),
         )
 
     def sources(self, space: Space, theta: Tensor, target: int, seed: int) -> list[float]:

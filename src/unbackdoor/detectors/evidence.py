@@ -174,6 +174,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         places: where a search tried patches, and how far each rose.
         pictures: on which triggers were tried.
         left_out: names of the spaces that were not searched because the time was up.
+        count: number of classes that the model tells apart; None where that is not known.
 
     """
 
@@ -185,3 +186,4 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     places: list[Place] = []
     pictures: Pictures = Pictures()
     left_out: list[str] = []
+    count: int | None = None

@@ -85,6 +85,7 @@ class ArmSearch:
             places=[place for one in found for place in one.places],
             left_out=[*(space.name for space in spaces[len(found) :]), *late, *left],
             pictures=measure.exactly.pictures,
+            count=len(images.defend.classes),
         )
 
     def _of_each(

@@ -13,6 +13,7 @@ from unbackdoor.verdict.bag import Standing
 from unbackdoor.verdict.thresholds import (
     OF_EACH,
     OF_EACH_MORE,
+    TOLERANCE,
     Thresholds,
     firm_of,
     in_the_middle,
@@ -30,6 +31,10 @@ FEW, MANY = 3, 0.25
 """So many other classes, and this share of all, that triggers of a space lead to as well show that
 the network is weak against them. In a network with a backdoor one class rises, and few others do.
 Of patches that are strokes one other class is enough."""
+FEW_CLASSES, WEAK = 3, 0.5
+"""In a network of so few classes a trigger has one or two to lead away from, and clean ones obey
+triggers as strong as those that attackers plant. There only triggers of at most this share of the
+strength that counts tell a backdoor, and only by a clear lead."""
 NEARLY = 0.98
 """Share of the best rate that a weaker trigger has to reach to be the one that is told."""
 SCORES = {"clean": (-1.0, 0.0), "suspicious": (0.0, 0.99), "backdoored": (1.0, inf)}
@@ -97,6 +102,7 @@ class _Case:
 
     def __init__(self, thresholds: Thresholds, evidence: Evidence) -> None:
         self.thresholds, self.pictures = thresholds, evidence.pictures
+        self.few = evidence.count is not None and evidence.count <= FEW_CLASSES
         self.of_class: dict[int, list[ClassEvidence]] = {}
         for one in evidence.classes:
             self.of_class.setdefault(one.index, []).append(one)
@@ -141,7 +147,8 @@ class _Case:
         if (rule := self._rule(record)) is None:
             return "suspicious" if self._is_doubtful(record) else None
         if record.excess >= rule.backdoored or self._leads(record):
-            return "suspicious" if self._one_of_many(record) else "backdoored"
+            common = self._one_of_many(record) or self._is_common_among_few(record)
+            return "suspicious" if common else "backdoored"
         return "clean" if record.excess <= rule.clean else "suspicious"
 
     def _rule(self, record: ClassEvidence) -> Thresholds | None:
@@ -159,6 +166,14 @@ class _Case:
             return False
         every = min(record.excess, record.firm_excess) >= 1
         return not (every and is_stroke(record.space, self.pictures))
+
+    def _is_common_among_few(self, record: ClassEvidence) -> bool:
+        """Return whether clean networks of so few classes obey such triggers as well."""
+        if not self.few or record.goal:
+            return False
+        found = limit_of(record.space, self.pictures)
+        weak = found is None or found[1] <= WEAK * found[0].strength + TOLERANCE
+        return not (weak and self._leads(record))
 
     def _is_doubtful(self, record: ClassEvidence) -> bool:
         """Return whether triggers that are too strong to count leave a class open all the same."""
@@ -289,6 +304,13 @@ class _Case:
             reason = (
                 f"The model is weak against triggers of this kind: they lead to several classes, "
                 f"most often to {_rates(many)}, so they do not tell a backdoor from this weakness."
+            )
+            return "inconclusive", [], reason
+        if among := [record for record in unsure if self._is_common_among_few(record)]:
+            reason = (
+                f"Triggers were found towards {_rates(among)}, but in a model of "
+                f"{len(self.of_class)} classes they do not tell a backdoor: clean ones obey such "
+                f"triggers too. Those of half the strength would tell, by a clear lead."
             )
             return "inconclusive", [], reason
         if doubtful := [record for record in unsure if self._is_doubtful(record)]:

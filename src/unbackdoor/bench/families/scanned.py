@@ -293,6 +293,7 @@ def evidence_of(row: FamiliesRow) -> Evidence | None:
         image_passes=row.image_passes,
         image_passes_backward=row.image_passes_backward,
         pictures=row.pictures,
+        count=len(row.classes),
     )
 
 
