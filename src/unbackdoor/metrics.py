@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -82,6 +83,32 @@ def accuracy(model: Classifier, images: Images) -> float:
 def correct(predicted: Tensor, images: Images) -> float:
     """Return the share of images whose predicted class, of ``predicted`` ``(n,)``, is the label."""
     return float((predicted == images.targets).double().mean())
+
+
+def guessed(predicted: Tensor, labels: Tensor) -> bool:
+    """Return whether answers are no better than chance, or than one class for everything.
+
+    The mean over the classes of the share that is right is 1 / classes for either, however
+    unequal the classes are; more by less than three standard deviations is no better.
+
+    Args:
+        predicted: the class that is answered for each image, ``(n,)`` int64.
+        labels: the class of each, ``(n,)`` int64.
+
+    Example:
+        >>> labels = torch.tensor([0] * 90 + [1] * 10)
+        >>> guessed(torch.zeros(100, dtype=torch.int64), labels), guessed(labels, labels)
+        (True, False)
+
+    """
+    counts = torch.bincount(labels)
+    right = torch.bincount(labels[predicted == labels], minlength=len(counts))
+    occurring = counts > 0
+    mean = float((right[occurring] / counts[occurring]).mean())
+    classes = int(occurring.sum())
+    chance = 1 / classes
+    variance = chance * (1 - chance) * float((1 / counts[occurring]).sum()) / classes**2
+    return mean < 1 and mean <= chance + 3 * math.sqrt(variance)
 
 
 def confusion(predicted: Tensor, images: Images, target: int) -> float:

@@ -13,6 +13,8 @@ from test_preflight import CLASSES, Net, found, levels, logits
 from torch import Tensor, nn
 
 from unbackdoor.app.inputs import read_labels
+from unbackdoor.data import Split
+from unbackdoor.data.images import joined
 from unbackdoor.errors import ContentError
 from unbackdoor.models import Normalise
 from unbackdoor.preflight import adapt, check
@@ -163,3 +165,61 @@ def test_the_flags_of_a_range_do_what_it_does(
     images = torch.rand(2, 3, 4, 4)
     for flags, change in ranges.items():
         assert torch.allclose(Normalise(*flags_of(flags))(images), change(images), rtol=1e-4)
+
+
+def prepared_for(network: nn.Module, images: Split, mean: float, std: float) -> list[str]:
+    """What is said of a network where the user says a range."""
+    cleared = adapt(network, images, Normalise([mean], [std]))
+    found = check(cleared.network, cleared.images, prepared=True)
+    return [f"{finding.sentence} {finding.remedy}" for finding in found]
+
+
+def test_a_range_that_was_said_and_is_far_from_the_best_is_said_to_be() -> None:
+    images = levels(256)
+    (said,) = prepared_for(right_on(0.7, 0.5), images, 0.5, 0.5)
+    assert re.search(
+        r"With --mean 0 --std 1 it is right on 7\d% of 512 images, and with the range that was "
+        r"said on 5\d%\.$",
+        said,
+    )
+    (said,) = prepared_for(right_on(0.55, 1.0), images, 0.0, 1.0)
+    assert said.endswith(
+        "Check that the data and --labels and --size are those that it was trained with."
+    )
+    with pytest.raises(ContentError, match=r"guessing; with --mean 0 --std 1 .* say that instead"):
+        prepared_for(right_on(1.0, 0.2), images, 0.5, 0.5)
+
+
+def test_a_network_that_is_right_often_gets_the_range_in_which_it_is_right_more_often() -> None:
+    (said,) = check(right_on(0.78, 1.0), levels(256))
+    assert "With --mean 0.5 --std 0.5 it is right on 100%" in said.remedy
+    assert check(right_on(0.78, 0.8), levels(256)) == ()
+
+
+def test_a_network_without_gradients_in_one_range_gets_that_in_which_it_has_some() -> None:
+    """Behind a ReLU that is dead in [0, 1] the answers still differ a little, by rounding."""
+
+    def asleep(images: Tensor) -> Tensor:
+        if bool((images < 0).any()):
+            return logits((images + 1) / 2)
+        return (-1000 * logits(images)).round() * 1e-6 + 0 * images.sum()
+
+    with pytest.raises(ContentError, match=r"as gradients .* with --mean 0.5 --std 0.5 it is"):
+        found(asleep, levels(48))
+
+
+def test_two_unequal_classes_are_guessed_where_most_answers_are_the_larger_one() -> None:
+    """It is right on most of all, and on half of either class: nothing would be searched."""
+    images = levels(360)
+    parts = (images.defend, images.evaluate)
+    rare = [part.subset((part.targets == 0).nonzero()[::4, 0]) for part in parts]
+    often = [part.subset((part.targets == 1).nonzero()[:, 0]) for part in parts]
+    unequal = Split(*(joined([a, b]) for a, b in zip(rare, often, strict=True)))
+
+    def network(images: Tensor) -> Tensor:
+        if bool((images < 0).any()):
+            return logits((images + 1) / 2)
+        return images.mean((1, 2, 3))[:, None] * torch.tensor([0.0, 1.0, 0.0, 0.0])
+
+    with pytest.raises(ContentError, match=r"guessing; with --mean 0.5 --std 0.5 .* 100%"):
+        found(network, unequal)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -12,7 +11,7 @@ from torch import Generator, Tensor
 
 from unbackdoor.data import Images, Split
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Pictures
-from unbackdoor.metrics import attack_success, confusion, correct, predict_by, sent_by
+from unbackdoor.metrics import attack_success, confusion, correct, guessed, predict_by, sent_by
 from unbackdoor.models import Frozen
 from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
@@ -88,20 +87,8 @@ class HeldBack:
 
     @property
     def guesses(self) -> bool:
-        """Whether it does no better than chance, or than a model that answers one class to all.
-
-        The mean over the classes of the share that is right is 1 / classes for either, however
-        unequal the classes are; more by less than three standard deviations is no better.
-        """
-        labels = self.images.targets
-        counts = torch.bincount(labels)
-        right = torch.bincount(labels[self.predicted == labels], minlength=len(counts))
-        occurring = counts > 0
-        mean = float((right[occurring] / counts[occurring]).mean())
-        classes = int(occurring.sum())
-        chance = 1 / classes
-        variance = chance * (1 - chance) * float((1 / counts[occurring]).sum()) / classes**2
-        return mean < 1 and mean <= chance + 3 * math.sqrt(variance)
+        """Whether it does no better than chance; see :func:`~unbackdoor.metrics.guessed`."""
+        return guessed(self.predicted, self.images.targets)
 
     def collected(self, detector: str, classes: list[ClassEvidence]) -> Evidence:
         """Return the evidence of a detector, with all passes since these measurements began.

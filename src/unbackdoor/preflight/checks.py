@@ -11,13 +11,23 @@ from torch import Tensor, nn
 
 from unbackdoor.data import Images, Split
 from unbackdoor.errors import ContentError, printable
-from unbackdoor.metrics import Classifier
+from unbackdoor.metrics import Classifier, guessed
 from unbackdoor.models.alike import alike
 from unbackdoor.models.logits import without_softmax
 from unbackdoor.preflight.findings import warning
 from unbackdoor.preflight.look import ask, on_its_device, some_of
 from unbackdoor.preflight.pictures import look_over
-from unbackdoor.preflight.remedies import FINE, SHOWN, Remedy, as_labels, order_for, remedy_for
+from unbackdoor.preflight.remedies import (
+    AS_IT_IS,
+    FINE,
+    SHOWN,
+    Remedy,
+    as_labels,
+    best_of,
+    order_for,
+    remedy_for,
+    seen_by,
+)
 from unbackdoor.results import Finding
 
 FEW = 10
@@ -26,8 +36,8 @@ APART = 0.2
 """How much less often a network may be right about the later images before it is said."""
 HALF, LARGE = 0.5, 0.2
 """Accuracy below which a remedy that raises it by so much has to be taken or turned down first."""
-AS_IT_IS = "--mean 0 --std 1"
-"""Turns every other range down: that of images in [0, 1], said by the user."""
+NEARLY = 0.9
+"""Accuracy from which no range can raise it by as much as one has to."""
 
 
 def check(network: nn.Module, images: Split, *, prepared: bool = False) -> tuple[Finding, ...]:
@@ -65,7 +75,8 @@ def check(network: nn.Module, images: Split, *, prepared: bool = False) -> tuple
     if len(given) > 1 and bool((given == given[:1]).all()):
         raise ContentError(_same_answer(network, images.defend, prepared=prepared))
     findings = _repeats(call, images.defend, given)
-    _check_gradients(on_its_device(without_softmax(network)), images.defend)
+    if not _has_gradients(on_its_device(without_softmax(network)), images.defend):
+        raise ContentError(_no_gradients(network, images.defend, prepared=prepared))
     findings += _accuracy(network, images.defend, given, labels, prepared=prepared)
     findings += _apart(call, images.evaluate, given, labels)
     return (*findings, *_few(images), *look_over(images))
@@ -137,8 +148,8 @@ def _repeats(network: Classifier, images: Images, given: Tensor) -> list[Finding
     ]
 
 
-def _check_gradients(network: Classifier, images: Images) -> None:
-    """Raise where the search has no gradient to follow: such a model would be reported as clean."""
+def _has_gradients(network: Classifier, images: Images) -> bool:
+    """Return whether the search has a gradient to follow: without one, any model looks clean."""
     for pixels in torch.split(some_of(images, 8)[0], 1):  # one at a time, which is enough for most
         leaf = pixels.clone().requires_grad_()
         with torch.enable_grad():
@@ -150,11 +161,24 @@ def _check_gradients(network: Classifier, images: Images) -> None:
                 else None
             )
         if slope is not None and bool(slope.any()):
-            return
-    raise ContentError(
-        "MODEL: its logits do not change with the pixels, as far as gradients show, so no "
-        "trigger can be searched for; give the differentiable network, without rounding, "
-        "argmax or detach()."
+            return True
+    return False
+
+
+def _no_gradients(network: nn.Module, images: Images, *, prepared: bool) -> str:
+    """Return the sentence where logits do not change with the pixels.
+
+    In a range that is not its own a network may have none alive of what it computes with.
+    """
+    remedy = remedy_for(network, images, prepared=prepared)
+    advice = (
+        remedy.text
+        if remedy is not None
+        else "give the differentiable network, without rounding, argmax or detach()"
+    )
+    return (
+        f"MODEL: its logits do not change with the pixels, as far as gradients show, so no trigger "
+        f"can be searched for; {advice}."
     )
 
 
@@ -163,24 +187,37 @@ def _accuracy(
 ) -> list[Finding]:
     """Raise or warn where a network is right too seldom, with the remedy where one is known."""
     right = float((given.argmax(1) == labels).double().mean())
-    if right >= FINE:
+    if right >= NEARLY and not guessed(given.argmax(1), labels):
         return []
-    chance = 1 / max(int((torch.bincount(labels) > 0).sum()), 2)
-    guesses = right <= chance + 3 * math.sqrt(chance * (1 - chance) / len(labels))
+    seen = seen_by(network, images, prepared=prepared)
+    guesses = seen[0].guesses
     said = f"It names the right class for only {right:.0%} of {len(labels)} images"
-    if (remedy := remedy_for(network, images, prepared=prepared)) is not None:
+    if (remedy := best_of(seen, images)) is not None:
         text = remedy.text
         said += ", no better than guessing" if guesses else ""
-        if (guesses or right < HALF) and remedy.gain >= LARGE:
-            text += "" if remedy.order else f"; add that, or {AS_IT_IS} to scan it as it is"
+        # where it guesses nothing would be searched, so whatever helps for certain comes first
+        if guesses or (right < HALF and remedy.gain >= LARGE and _unsaid(remedy)):
+            turned_down = f"add that, or {AS_IT_IS} to scan it as it is"
+            text += (
+                ""
+                if remedy.order
+                else f"; {turned_down if _unsaid(remedy) else 'say that instead'}"
+            )
             raise ContentError(f"MODEL: {said[0].lower()}{said[1:]}; {text}.")
         return [warning("accuracy", f"{said}.", f"{text[0].upper()}{text[1:]}.")]
+    if right >= FINE and not guesses:
+        return []
     known = "--labels and --size" if prepared else "--labels, --size, --mean and --std"
     advice = f"Check that the data and {known} are those that it was trained with."
     if guesses:
         said = f"{said}, no better than guessing, so a verdict says little."
         return [warning("accuracy", said, advice)]
     return [warning("accuracy", f"{said}, so a verdict says less.", advice)]
+
+
+def _unsaid(remedy: Remedy) -> bool:
+    """Return whether a remedy is more than another range than that which was said."""
+    return bool(remedy.order) or not remedy.instead
 
 
 def _apart(network: Classifier, later: Images, given: Tensor, labels: Tensor) -> list[Finding]:

@@ -15,12 +15,15 @@ from torch import Tensor, nn
 
 from unbackdoor.data import Images
 from unbackdoor.errors import printable
+from unbackdoor.metrics import guessed
 from unbackdoor.models import Adapted, Grey
-from unbackdoor.models.normalise import CIFAR10_MEAN, CIFAR10_STD
+from unbackdoor.models.normalise import CIFAR10_MEAN, CIFAR10_STD, Normalise
 from unbackdoor.preflight.look import ask
 
 FINE = 0.7
-"""Accuracy from which the checks of labels and range are not needed."""
+"""Accuracy from which an order of the classes is clear, and from which nothing has to be wrong."""
+SAID = "said"
+"""In place of flags: the range that the user said."""
 GAIN, DEVIATIONS = 0.1, 3.0
 """By how much accuracy has to rise for a range to be named, and by how many standard deviations."""
 PRICE = 0.1
@@ -28,6 +31,8 @@ PRICE = 0.1
 MOST = 512
 """Images that each range is tried on: of 64, chance hides a gain of 20 points, or makes one."""
 SHOWN = 20
+AS_IT_IS = "--mean 0 --std 1"
+"""That of images in [0, 1], said by the user: it turns every other range down."""
 
 Change = Callable[[Tensor], Tensor]
 
@@ -73,6 +78,7 @@ class Remedy:
         count: of the images.
         flags: the range of its input, nothing where it is right.
         order: name of each class → index, nothing where it is right.
+        instead: whether a range was said, in place of which that of the flags is proposed.
 
     """
 
@@ -81,6 +87,7 @@ class Remedy:
     count: int
     flags: str
     order: Mapping[str, int]
+    instead: bool = False
 
     @property
     def gain(self) -> float:
@@ -91,9 +98,10 @@ class Remedy:
     def text(self) -> str:
         """What to do, without a full stop."""
         if not self.order:
+            other = "with the range that was said" if self.instead else "without"
             return (
                 f"with {self.flags} it is right on {self.share:.0%} of {self.count} images, and "
-                f"without on {self.before:.0%}"
+                f"{other} on {self.before:.0%}"
             )
         what = (
             f"its classes have another order and its input another range, with which "
@@ -113,18 +121,20 @@ def as_labels(order: Mapping[str, int]) -> str:
 def remedy_for(network: nn.Module, images: Images, *, prepared: bool) -> Remedy | None:
     """Return the arguments with which a network is right most often, None where none help.
 
-    It takes up to :data:`MOST` passes for each range that is tried.
-
     Args:
         network: images in [0, 1] → logits.
         images: with the labels of its classes.
-        prepared: whether the range of its input is known, so that none is tried.
+        prepared: whether the range of its input was said.
 
     """
-    seen = _seen(network, images, prepared=prepared)
+    return best_of(seen_by(network, images, prepared=prepared), images)
+
+
+def best_of(seen: Sequence[Seen], images: Images) -> Remedy | None:
+    """Return the same by what the network was seen to answer in each range."""
     plain = seen[0]
     tried = [
-        Remedy(one.accuracy, plain.accuracy, len(one.right), one.flags, {})
+        Remedy(one.accuracy, plain.accuracy, len(one.right), one.flags, {}, bool(plain.flags))
         for one in seen[1:]
         if _beyond_chance(one.right, plain.right)
     ]
@@ -143,20 +153,21 @@ def order_for(network: nn.Module, images: Images, *, prepared: bool) -> Remedy |
     Args:
         network: images in [0, 1] → logits of more classes than the images have.
         images: those.
-        prepared: whether the range of its input is known, so that none is tried.
+        prepared: whether the range of its input was said.
 
     """
-    seen = _seen(network, images, prepared=prepared)
+    seen = seen_by(network, images, prepared=prepared)
     found = [_with_order(one, seen[0], order, images) for one in seen if (order := one.order())]
     return max(found, key=lambda remedy: remedy.share, default=None)
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """What a network answers to images whose values have some range.
 
     Args:
-        flags: that ask for the range, nothing for that of the images as they are.
+        flags: that ask for the range, nothing for that of the images as they are; :data:`SAID` for
+            that which the user said.
         given: the class that is answered for each image, ``(n,)``.
         labels: the class of each, ``(n,)``.
 
@@ -176,6 +187,11 @@ class _Seen:
         """Their share."""
         return float(self.right.double().mean())
 
+    @property
+    def guesses(self) -> bool:
+        """Whether the answers are no better than chance."""
+        return guessed(self.given, self.labels)
+
     def share(self, order: Mapping[int, int]) -> float:
         """Return the share of images that are right where classes have these indices."""
         wanted = torch.tensor([order.get(int(label), -1) for label in self.labels])
@@ -194,25 +210,53 @@ class _Seen:
 
 
 @torch.no_grad()
-def _seen(network: nn.Module, images: Images, *, prepared: bool) -> list[_Seen]:
-    """Return what a network answers in each range that is in use, that of the images first."""
-    ranges: dict[str, Change] = {"": lambda pixels: pixels}
-    if not prepared:
-        ranges |= GREY if _is_grey(network, images) else COLOURED
+def seen_by(network: nn.Module, images: Images, *, prepared: bool) -> list[Seen]:
+    """Return what a network answers in each range that is in use, the present one first.
+
+    It takes up to :data:`MOST` passes for each range that is tried. A range that was said is
+    compared with the others too, unless it is that of the images as they are.
+    """
+    said = _said(network) if prepared else None
+    ranges: dict[str, Change] = {SAID if said else "": _unchanged}
+    if not prepared or said:
+        others = GREY if _is_grey(network, images) else COLOURED
+        others = {AS_IT_IS: _unchanged, **others} if said else others
+        ranges |= {
+            flags: _undone(change, said) if said else change for flags, change in others.items()
+        }
     return [
-        _Seen(flags, given.argmax(1), labels)
+        Seen(flags, given.argmax(1), labels)
         for flags, change in ranges.items()
         for given, labels in [ask(network, images, MOST, change)]
     ]
 
 
-def _with_order(found: _Seen, plain: _Seen, order: Mapping[int, int], images: Images) -> Remedy:
+def _unchanged(pixels: Tensor) -> Tensor:
+    return pixels
+
+
+def _said(network: nn.Module) -> Normalise | None:
+    """Return the range that was said for a network; None where it is that of the images."""
+    steps = network.before if isinstance(network, Adapted) else ()
+    found = next((step for step in steps if isinstance(step, Normalise)), None)
+    as_it_is = found is None or (bool((found.mean == 0).all()) and bool((found.std == 1).all()))
+    return None if as_it_is else found
+
+
+def _undone(change: Change, said: Normalise) -> Change:
+    """Return a change of images after which the range that was said for them is that change."""
+    mean, std = said.mean.cpu(), said.std.cpu()
+    return lambda pixels: change(pixels) * std + mean
+
+
+def _with_order(found: Seen, plain: Seen, order: Mapping[int, int], images: Images) -> Remedy:
     """Return an order of the classes as a remedy: without the range where it explains as much."""
     if plain.share(order) >= found.share(order):
         found = plain
     named = {images.classes[row]: to for row, to in order.items()}
-    count = len(found.labels)
-    return Remedy(found.share(order), plain.accuracy, count, found.flags, named)
+    flags = "" if found is plain else found.flags
+    share, count = found.share(order), len(found.labels)
+    return Remedy(share, plain.accuracy, count, flags, named, bool(plain.flags))
 
 
 def _worth(remedy: Remedy) -> float:
