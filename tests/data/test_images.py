@@ -116,6 +116,19 @@ def test_require_names_the_scarce_class(defend: list[int], evaluate: list[int], 
     with pytest.raises(InsufficientDataError, match=name) as caught:
         Split(images(defend), images(evaluate)).require(2)
     assert caught.value.exit_code == 3
+    assert str(caught.value).endswith("; add images.")
+
+
+def test_a_class_with_too_few_images_may_be_left_out_where_others_have_enough() -> None:
+    split = Split(*images([0, 1] * 8 + [2]).divide(5 / 8))
+    with pytest.raises(
+        InsufficientDataError, match=r"'c', of 1 in all; .*take all of this class out"
+    ):
+        split.require(1)
+    kept = [
+        part.subset((part.targets != 2).nonzero()[:, 0]) for part in (split.defend, split.evaluate)
+    ]
+    assert Split(*kept).require(1)
 
 
 @given(side=st.integers(1, 9))

@@ -249,16 +249,31 @@ class Split:
         parts = (self.defend, self.evaluate)
         tallies = [torch.bincount(part.targets, minlength=len(part.classes)) for part in parts]
         occurring = (tallies[0] + tallies[1] > 0).nonzero()[:, 0]
+        few = occurring if len(occurring) >= 2 else torch.arange(len(tallies[0]))
         for part, counts in zip(parts, tallies, strict=True):
-            if len(occurring) < 2 or int(counts[occurring].min()) < per_class:
-                few = occurring if len(occurring) >= 2 else torch.arange(len(counts))
-                scarce = int(few[counts[few].argmin()])
+            scarce = few[counts[few] < per_class]
+            if len(occurring) < 2 or len(scarce):
+                first = int(few[counts[few].argmin()])
+                left = len(occurring) - len(scarce) if len(occurring) >= 2 else 0
                 raise InsufficientDataError(
                     f"--data: expected at least {per_class} images of each of at least two classes "
-                    f"in each part of the split, came {int(counts[scarce])} of class "
-                    f"{part.classes[scarce]!r}; add images."
+                    f"in each part of the split, came {int(counts[first])} of class "
+                    f"{part.classes[first]!r}, of {int(tallies[0][first] + tallies[1][first])} in "
+                    f"all{_too_few(len(scarce), left)}."
                 )
         return self
+
+
+def _too_few(scarce: int, left: int) -> str:
+    """Return what to do about so many classes with too few images, beside others with enough."""
+    more = f", and too few of {scarce - 1:,} other classes" if scarce > 1 else ""
+    if left < 2:
+        return f"{more}; add images"
+    these = "these classes" if more else "this class"
+    return (
+        f"{more}; add images of {these}, or take all of {these} out of the data (where classes are "
+        f"folders, with --labels for those that are left)"
+    )
 
 
 def joined(parts: Sequence[Images]) -> Images:
