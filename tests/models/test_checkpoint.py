@@ -265,8 +265,20 @@ def test_an_unknown_architecture_lists_the_known_ones(arch: str) -> None:
 def test_a_file_that_does_not_say_its_architecture(
     suffix: str, state: State, tmp_path: Path
 ) -> None:
-    with pytest.raises(ArgumentError, match="does not say its architecture"):
-        load(write(tmp_path / f"m{suffix}", state))
+    few = {key: state[key] for key in list(state)[:3]}
+    with pytest.raises(ArgumentError, match="does not say its architecture") as caught:
+        load(write(tmp_path / f"m{suffix}", few))
+    for key, tensor in few.items():
+        assert f" {key} {'×'.join(map(str, tensor.shape))}" in str(caught.value)
+
+
+def test_the_tensors_of_a_whole_network_are_shown_where_its_architecture_is_not_said(
+    tmp_path: Path,
+) -> None:
+    """weights_only=True refuses such a file, so nothing else shows them safely."""
+    torch.save(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Linear(8, 4)), tmp_path / "whole.pt")
+    with pytest.raises(ArgumentError, match=r"tensors 0\.weight 2×1×3×3, 0\.bias 2, 1\.weight 4×8"):
+        load(str(tmp_path / "whole.pt"))
 
 
 def test_a_checkpoint_cannot_choose_code_to_execute(state: State, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unbackdoor.errors import ArgumentError
+from unbackdoor.errors import ArgumentError, printable
 from unbackdoor.models import contents, fitting, huggingface, onnx, safetensors, statedict
 from unbackdoor.models.architectures import KINDS, build
 from unbackdoor.models.builtin import ARCHITECTURES
@@ -22,6 +22,8 @@ from unbackdoor.runtime.files import sha256_of, written_aside
 SHIPPED = Path(__file__).parent / "shipped"
 SUFFIXES = (*contents.SUFFIXES, ".onnx")
 """Of the files that are written."""
+SHOWN = 40
+"""Tensors of a file that are shown to someone who has to write the network of them."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def _load(spec: str, arch: str | None) -> Loaded:
     else:
         state, facts, note = _read(path)
         said, sha256, more, suffix = None, sha256_of(path), {}, path.suffix
-    name = arch or said or _claimed(facts, spec, note)
+    name = arch or said or _claimed(facts, spec, note, state)
     module = build(name, 10, fitting.unmasked(state), more)
     found = fitting.named(state, module.state_dict(), f"MODEL: {spec}")
     fitting.fill(module, found.state, spec, name)
@@ -223,17 +225,30 @@ def _locate(spec: str, argument: str = "MODEL") -> Path:
     return path
 
 
-def _claimed(facts: Mapping[str, Any], spec: str, note: str) -> str:
+def _claimed(facts: Mapping[str, Any], spec: str, note: str, state: Mapping[str, Tensor]) -> str:
     """Return the built-in architecture that a checkpoint names.
 
-    A file that it names is code, and only the user may say which code is trusted.
+    A file that it names is code, and only the user may say which code is trusted. Where there is
+    none, its tensors are shown, because of a whole network nothing else shows them safely.
     """
     name = facts.get("arch")
     if isinstance(name, str) and name in ARCHITECTURES:
         return name
     says = f"names {name!r}, which is not built in" if name else "does not say its architecture"
     says += f" ({note})" if note else ""
-    raise ArgumentError(f"--arch: {spec} {says}; name {KINDS}.")
+    raise ArgumentError(f"--arch: {spec} {says}; name {KINDS}, for the tensors {_shapes(state)}.")
+
+
+def _shapes(state: Mapping[str, Tensor]) -> str:
+    """Return the first tensors of a file in words, in its order, and how many there are more."""
+    first = list(state.items())[:SHOWN]
+    told = [f"{printable(name)[:80]} {_shape(tensor)}" for name, tensor in first]
+    more = f" and {len(state) - SHOWN:,} more" if len(state) > SHOWN else ""
+    return ", ".join(told) + more
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape)) or "(one number)"
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
