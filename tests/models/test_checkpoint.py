@@ -517,6 +517,12 @@ def test_a_second_pickle_in_capitals_is_refused(state: State, tmp_path: Path) ->
         load(str(path), ARCH)
 
 
+def test_an_archive_without_a_pickle_is_told_so(tmp_path: Path) -> None:
+    path = archive(tmp_path / "n.pt", {"m/version": b"3\n"})
+    with pytest.raises(ContentError, match=r"no data\.pkl, which torch\.save .*; fetch it again"):
+        load(str(path), ARCH)
+
+
 @pytest.mark.parametrize("large", [False, True], ids=["zip", "zip64"])
 def test_of_two_directories_none_is_chosen(large: bool, state: State, tmp_path: Path) -> None:
     """Python's zipfile reads the directory right before the end, torch the one that is named."""

@@ -47,6 +47,11 @@ def test_of_a_size_that_is_right_nothing_is_said(shape: Shape, tmp_path: Path) -
     assert "not for pictures of 32×32 pixels; they are scaled to 28×28" in said.sentence
 
 
+def test_what_rows_are_taken_for_is_said(tmp_path: Path) -> None:
+    (said, *_) = adapted(tmp_path, ("n", 784)).findings
+    assert said.sentence.endswith("taken to be grey pictures of 28×28 pixels.")
+
+
 def test_grey_pictures_need_not_be_square(tmp_path: Path) -> None:
     """Nor need a file of one channel say their size."""
     nodes = [

@@ -126,7 +126,9 @@ def _keras_command(path: Path, kinds: tuple[str, ...]) -> str:
     code = quote(KERAS.format(file=file, onnx=result))
     return (
         f"where you trust it, install keras and onnxscript, and {copied}KERAS_BACKEND=torch "
-        f"python -c {code} makes {onnx} of it"
+        f"python -c {code} makes {onnx} of it, of a network that Keras 3 reads and exports; where "
+        f"it fails, as of many networks of Keras 2, write the network in PyTorch, copy its weights "
+        f"by names and shapes, transposed to those of PyTorch, and name it by --arch"
     )
 
 

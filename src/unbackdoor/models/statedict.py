@@ -257,7 +257,13 @@ def _pickle_of(members: list[zipfile.ZipInfo], path: Path, size: int) -> zipfile
     if sum(member.file_size for member in members) > size:
         raise ValueError("members that are larger than the file")
     found = [member for member in members if member.filename == f"{folder}/data.pkl"]
-    if not found or found[0].file_size > strict.MOST_BYTES:
+    if not found:
+        raise ContentError(
+            f"MODEL: {path} is not a plain state dict: its zip archive has no data.pkl, which "
+            f"torch.save puts into each, so it is of another kind or only a part of one; fetch it "
+            f"again, or save model.state_dict() anew."
+        )
+    if found[0].file_size > strict.MOST_BYTES:
         raise ValueError(f"no data.pkl of at most {strict.MOST_BYTES >> 20} MiB")
     return found[0]
 

@@ -199,8 +199,13 @@ def _cause(module: nn.Module, failures: list[str], here: Sequence[int]) -> str:
 
 def _as_pictures(graph: Graph) -> str:
     channels, height, width = graph.picture
-    colour = "grey" if channels == 1 else "in colour, one channel after the other,"
-    return f"By their length they are taken to be pictures {colour} of {width}×{height} pixels."
+    size = f"{width}×{height} pixels"
+    pictures = (
+        f"grey pictures of {size}"
+        if channels == 1
+        else f"pictures of {size} in colour, one channel after the other"
+    )
+    return f"By their length they are taken to be {pictures}."
 
 
 def _scaled(sides: tuple[int, int]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,8 @@ PRICE = 0.1
 """By how much an order has to explain more than a range alone: an order fits itself to errors."""
 MOST = 512
 """Images that each range is tried on: of 64, chance hides a gain of 20 points, or makes one."""
+NEAR = 0.05
+"""By how much less often a network may be right in a range that does about as well as another."""
 SHOWN = 20
 AS_IT_IS = "--mean 0 --std 1"
 """That of images in [0, 1], said by the user: it turns every other range down."""
@@ -79,6 +81,7 @@ class Remedy:
         flags: the range of its input, nothing where it is right.
         order: name of each class → index, nothing where it is right.
         instead: whether a range was said, in place of which that of the flags is proposed.
+        rival: another range that does about as well, nothing where there is none.
 
     """
 
@@ -88,6 +91,7 @@ class Remedy:
     flags: str
     order: Mapping[str, int]
     instead: bool = False
+    rival: str = ""
 
     @property
     def gain(self) -> float:
@@ -99,9 +103,10 @@ class Remedy:
         """What to do, without a full stop."""
         if not self.order:
             other = "with the range that was said" if self.instead else "without"
+            rival = f" ({self.rival} does about as well)" if self.rival else ""
             return (
-                f"with {self.flags} it is right on {self.share:.0%} of {self.count} images, and "
-                f"{other} on {self.before:.0%}"
+                f"with {self.flags}{rival} it is right on {self.share:.0%} of {self.count} images, "
+                f"and {other} on {self.before:.0%}"
             )
         what = (
             f"its classes have another order and its input another range, with which "
@@ -144,7 +149,19 @@ def best_of(seen: Sequence[Seen], images: Images) -> Remedy | None:
         if (order := one.order()) and any(row != to for row, to in order.items())
     ]
     best = max(tried, key=_worth, default=None)
-    return best if best is not None and _worth(best) >= GAIN else None
+    if best is None or _worth(best) < GAIN:
+        return None
+    return best if best.order else replace(best, rival=_rival(seen, best.flags))
+
+
+def _rival(seen: Sequence[Seen], flags: str) -> str:
+    """Return another range in which a network is right about as often as in one, if any."""
+    best = next(one for one in seen if one.flags == flags)
+    for one in seen[1:]:
+        near = best.accuracy - one.accuracy <= NEAR
+        if one is not best and near and not _beyond_chance(best.right, one.right):
+            return one.flags
+    return ""
 
 
 def order_for(network: nn.Module, images: Images, *, prepared: bool) -> Remedy | None:
