@@ -23,6 +23,26 @@ class ContentError(UnbackdoorError, ValueError):
     exit_code = 2
 
 
+class SizesError(ContentError):
+    """Pictures have several sizes, and no one says to which they are to be scaled.
+
+    Args:
+        came: which sizes came, as a sentence about them begins.
+        usual: a side that is usual among them.
+
+    """
+
+    def __init__(self, came: str, usual: int) -> None:
+        super().__init__(
+            f"{came}; say --size, best that of the network's input, such as --size {usual}."
+        )
+        self.came = came
+
+    def known(self, side: int) -> ContentError:
+        """Return the same where it is known which side the network takes."""
+        return ContentError(f"{self.came}; say --size {side}, which the network takes.")
+
+
 class InsufficientDataError(UnbackdoorError, ValueError):
     """There are too few images for the question that was asked."""
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from kills import SMALL
 from unbackdoor import api, results
 from unbackdoor.data import Images, Intake, Split
-from unbackdoor.errors import ContentError, InsufficientDataError
+from unbackdoor.errors import ContentError, InsufficientDataError, SizesError
 from unbackdoor.models import Adapted, bare
-from unbackdoor.preflight import adapt, check
+from unbackdoor.preflight import adapt, check, only_side
 from unbackdoor.rng import stream
 
 CLASSES = 4
@@ -81,6 +81,15 @@ def test_another_size_is_adapted_and_said() -> None:
     assert "scaled to 28×28" in cleared.findings[0].sentence
     assert "--size" in cleared.findings[0].remedy
     assert "cropped" not in cleared.findings[0].sentence
+
+
+def test_the_one_side_that_a_network_takes_is_known() -> None:
+    fixed, free = nn.Linear(3 * 48 * 48, CLASSES), nn.Conv2d(3, CLASSES, 3)
+    assert only_side(Net(lambda x: fixed(x.flatten(1)))) == 48
+    assert only_side(Net(lambda x: free(x).mean((2, 3)))) is None
+    assert only_side(nn.Linear(3 * 50 * 50, CLASSES)) is None
+    with pytest.raises(ContentError, match=r"^--data: two sizes; say --size 48, which the network"):
+        raise SizesError("--data: two sizes", 90).known(48)
 
 
 def test_pictures_that_are_no_squares_are_said_to_be_cropped() -> None:

@@ -18,7 +18,7 @@ from PIL import UnidentifiedImageError
 from unbackdoor.data.images import Images
 from unbackdoor.data.intake import Intake
 from unbackdoor.data.room import check_room, room
-from unbackdoor.errors import ContentError, brief, few
+from unbackdoor.errors import ContentError, SizesError, brief, few
 from unbackdoor.runtime.pictures import (
     LARGEST_SURPRISE,
     SUFFIXES,
@@ -180,10 +180,10 @@ def gather(
     if len(gathered.sizes) > 1:
         small, large = min(gathered.sizes), max(gathered.sizes)
         side = median_low(min(shape) for shape in gathered.sizes.elements())
-        raise ContentError(
+        raise SizesError(
             f"--data: expected pictures of one size in {what}, came sizes from "
-            f"{small[1]}×{small[0]} to {large[1]}×{large[0]}; say --size, best that of the "
-            f"network's input, such as --size {side}."
+            f"{small[1]}×{small[0]} to {large[1]}×{large[0]}",
+            side,
         )
     try:
         white = gathered.scale()

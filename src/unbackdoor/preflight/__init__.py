@@ -1,7 +1,7 @@
 """What is looked at before any work: a classifier of these images, such as a scan needs."""
 
-from unbackdoor.preflight.adapting import Cleared, adapt
+from unbackdoor.preflight.adapting import Cleared, adapt, only_side
 from unbackdoor.preflight.checks import check
 from unbackdoor.preflight.findings import note
 
-__all__ = ["Cleared", "adapt", "check", "note"]
+__all__ = ["Cleared", "adapt", "check", "note", "only_side"]

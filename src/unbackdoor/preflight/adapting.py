@@ -97,6 +97,30 @@ def adapt(module: nn.Module, images: Split, prepare: nn.Module | None = None) ->
     return Cleared(network.eval(), images, (*findings, *said))
 
 
+def only_side(module: nn.Module, channels: int = 3) -> int | None:
+    """Return the one side of the usual squares that a network takes, None where that is unclear.
+
+    A network with a linear layer behind its convolutions takes one alone, another any.
+
+    Args:
+        module: any classifier; it is not changed.
+        channels: of the pictures.
+
+    """
+    module, _ = _ready(module)
+    if (sides := _declared(module)) is not None:
+        return sides[0] if sides[0] == sides[1] else None
+    taken: list[int] = []
+    for side in SIDES:
+        probe = torch.full((2, channels, side, side), 0.5)
+        ways = _ways(module, channels)
+        if any(_failure(Adapted(module, before=steps), probe) is None for steps in ways):
+            taken.append(side)
+        if len(taken) > 1:
+            return None
+    return taken[0] if taken else None
+
+
 def _ready(module: nn.Module) -> tuple[nn.Module, list[Finding]]:
     """Return a network in evaluation mode and single precision; a copy where it has to change."""
     findings: list[Finding] = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from unbackdoor import data, models
+from unbackdoor import data, models, preflight
 from unbackdoor.app import options
 from unbackdoor.app.commands.common import prepare, reporting
 from unbackdoor.app.discovery import find_models
@@ -15,7 +15,7 @@ from unbackdoor.app.exit_codes import UNUSABLE, exit_code
 from unbackdoor.app.inputs import files_read, input_settings, terms_of
 from unbackdoor.app.outputs import check_outputs, print_one_of_several, write_and_print
 from unbackdoor.data import Split
-from unbackdoor.errors import ArgumentError, UnbackdoorError, printable
+from unbackdoor.errors import ArgumentError, SizesError, UnbackdoorError, printable
 from unbackdoor.results import FileRecord, Scanned, ScanResult, Unscanned
 from unbackdoor.runtime import stop
 from unbackdoor.runtime.files import sha256_of, solid_bytes
@@ -133,7 +133,12 @@ class _Scanner:
             loaded = models.load(name, self.arch)
         except Exception as error:
             return _failed(name, error)
-        images = self.images
+        try:
+            images = self.images
+        except SizesError as error:
+            if (side := preflight.only_side(loaded.module)) is not None:
+                raise error.known(side) from error
+            raise
         try:
             subject = Subject.of(
                 loaded, images, fitting=self.fitting, device=self.device, progress=self.progress
