@@ -176,10 +176,12 @@ class Subject:
             logits = answers(adapted.network, images.defend)
             images = images.relabelled(fitting.labels, logits.shape[-1])
         prepared = fitting.normalisation is not None
+        with preflight.reported(adapted.network, progress or Silent()):
+            checked = preflight.check(adapted.network, images, prepared=prepared)
         findings = (
             *(preflight.note("format", text) for text in (*loaded.notes, *believed)),
             *adapted.findings,
-            *preflight.check(adapted.network, images, prepared=prepared),
+            *checked,
         )
         network = adapted.network if device is None else adapted.network.to(device)
         first, reserve = images.to(device_of(network)).divide(FIRST_SHARE)

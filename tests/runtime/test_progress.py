@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
 
+from unbackdoor.preflight import reported
 from unbackdoor.runtime import progress
 from unbackdoor.runtime.progress import Bars, Progress, Silent
 
@@ -60,3 +63,14 @@ def test_without_a_terminal_a_line_is_said_at_times(
         now[0] = 1000
         task.advance()
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_passes_of_a_check_are_reported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    network = nn.Identity()
+    with reported(network, progress.Bars()):
+        network(torch.zeros(1))
+    network(torch.zeros(1))
+    assert capsys.readouterr().err.count("check of the model: under way") == 1

@@ -3,5 +3,6 @@
 from unbackdoor.preflight.adapting import Cleared, adapt, only_side
 from unbackdoor.preflight.checks import check
 from unbackdoor.preflight.findings import note
+from unbackdoor.preflight.look import reported
 
-__all__ = ["Cleared", "adapt", "check", "note", "only_side"]
+__all__ = ["Cleared", "adapt", "check", "note", "only_side", "reported"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from unbackdoor.data import Images
 from unbackdoor.metrics import Classifier
 from unbackdoor.models import device_of
+from unbackdoor.runtime.progress import Progress
 
 LOOKED_AT = 64
 
@@ -55,3 +57,18 @@ def ask(
     call = on_its_device(network) if isinstance(network, nn.Module) else network
     parts = torch.split(pixels, images.chunk)
     return torch.cat([call(change(part)).float() for part in parts]), labels
+
+
+@contextmanager
+def reported(network: nn.Module, progress: Progress) -> Generator[None]:
+    """Have the passes of a network in the block reported: of large pictures they take a minute."""
+    with progress.task("check of the model", None) as task:
+
+        def advance(*_: object) -> None:
+            task.advance()
+
+        hook = network.register_forward_hook(advance)
+        try:
+            yield
+        finally:
+            hook.remove()
