@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from os.path import commonpath
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 
 BESIDE = "beside the classes"
 """Why a file is passed over that lies in no class folder."""
@@ -54,6 +54,57 @@ def parts_among(names: Collection[str]) -> list[str]:
         return list(said)
     pictures, beside = (any(own <= group for own in words) for group in (FILLERS, BESIDES))
     return list(names) if pictures and beside else []
+
+
+def is_beside(name: str) -> bool:
+    """Return whether a name says what lies beside pictures, such as ``masks``."""
+    words = _words(name)
+    return bool(words) and words <= BESIDES
+
+
+def beside_pictures(paths: Collection[PurePath]) -> dict[PurePath, str]:
+    """Return which files of a class lie beside its pictures, and in which folder.
+
+    They do in a folder such as ``masks`` beside one such as ``images``.
+
+    Example:
+        >>> found = beside_pictures([PurePosixPath("images/1.png"), PurePosixPath("masks/1.png")])
+        >>> list(found.values())
+        ['masks']
+
+    """
+    folders = {folder for path in paths for folder in path.parents if folder.name}
+    pictured = {folder.parent for folder in folders if _words(folder.name) <= FILLERS}
+    aside = {one for one in folders if is_beside(one.name) and one.parent in pictured}
+    found: dict[PurePath, str] = {}
+    for path in paths if aside else ():
+        for folder in path.parents:
+            if folder in aside:
+                found[path] = folder.name.lower()
+    return found
+
+
+def repeated_in(inner: Mapping[str, Collection[str]]) -> list[str]:
+    """Return which folders lie in each of several, where they could be the classes of all.
+
+    Args:
+        inner: name of each folder → names of the folders in it.
+
+    Example:
+        >>> repeated_in({"fold1": ["cat", "dog"], "fold2": ["cat", "dog", "eel"]})
+        ['cat', 'dog']
+        >>> repeated_in({"cat": ["train", "test"], "dog": ["train", "test"]})
+        []
+
+    """
+    if len(inner) < 2:
+        return []
+    every = [{*names} for names in inner.values()]
+    same = set[str].intersection(*every)
+    known = PARTS.keys() | FILLERS | BESIDES
+    if len(same) < 2 or 2 * len(same) < len(set[str].union(*every)):
+        return []
+    return [] if all(_words(name) <= known for name in same) else sorted(same)
 
 
 def numbered_alike(names: Collection[str]) -> bool:

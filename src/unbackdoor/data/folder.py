@@ -11,15 +11,13 @@ from typing import BinaryIO
 import torch
 
 from unbackdoor.data.arranging import copied, saved_otherwise
-from unbackdoor.data.beside import KINDS, other_classes
-from unbackdoor.data.classes import BESIDE, parts_among
+from unbackdoor.data.classes import BESIDE, beside_pictures
 from unbackdoor.data.gather import Encoded, gather
 from unbackdoor.data.hidden import HIDDEN, is_hidden
 from unbackdoor.data.images import Images
 from unbackdoor.data.labelling import as_text, composed
-from unbackdoor.data.tables import LARGEST_TABLE
+from unbackdoor.data.layout import no_classes
 from unbackdoor.errors import ContentError, few, quoted
-from unbackdoor.runtime.files import read_bytes
 from unbackdoor.runtime.pictures import FORMATS, SUFFIXES, Allowance
 
 
@@ -44,14 +42,16 @@ def read(folder: Path, size: int | None = None, *, absent: bool = False) -> Imag
     passed = Counter(
         HIDDEN if is_hidden(path.name) else BESIDE for path in top if path.name not in classes
     )
-    _check_names(folder, classes, absent=absent)
-    if not absent and (other := _beside(folder, classes)):
-        raise ContentError(other)
+    _check_names(folder, classes)
+    if not absent and (sentence := no_classes(folder, classes)):
+        raise ContentError(sentence)
     allowance, pictures = Allowance(), list[Encoded]()
     files: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for label, name in enumerate(classes):
-        for path in _files(folder / name, folder):
-            if reason := _reason(path):
+        found = list(_files(folder / name, folder))
+        aside = beside_pictures([path.relative_to(folder / name) for path in found])
+        for path in found:
+            if reason := _reason(path) or aside.get(path.relative_to(folder / name)):
                 passed[reason] += 1
                 continue
             files[label][path.suffix.lower() or "no suffix"] += 1
@@ -118,17 +118,13 @@ def _open(path: Path, allowance: Allowance) -> BinaryIO:
     return path.open("rb")
 
 
-def _check_names(folder: Path, classes: Sequence[str], *, absent: bool) -> None:
-    """Raise where folders are no classes, or two have one name.
+def _check_names(folder: Path, classes: Sequence[str]) -> None:
+    """Raise where two folders have one name.
 
     Raises:
-        ContentError: they are parts of a data set, there is one alone, or two have one name.
+        ContentError: they do.
 
     """
-    if not absent and (parts := parts_among(classes)):
-        raise ContentError(_parts(folder, [folder / name for name in parts]))
-    if not absent and len(classes) == 1 and (other := _other(folder, folder / classes[0])):
-        raise ContentError(other)
     seen: dict[str, str] = {}
     for name in classes:
         if (other := seen.setdefault(composed(name), name)) != name:
@@ -136,71 +132,6 @@ def _check_names(folder: Path, classes: Sequence[str], *, absent: bool) -> None:
                 f"--data: two folders of {folder} have one name, {name!r}, in two forms of "
                 f"Unicode; put their pictures into one ({other!a} or {name!a})."
             )
-
-
-def _parts(folder: Path, parts: Sequence[Path]) -> str:
-    """Return the sentence about folders that are parts of a data set."""
-    divided = [part for part in parts if _folders(part)]
-    if divided:
-        one = min(divided, key=lambda part: part.name.lower().startswith("train"))
-        remedy = (
-            f"each with a folder per class; name one part that the network was not trained on, "
-            f"such as --data {quoted(one)}"
-        )
-    else:
-        remedy = (
-            "and no folder in them says a class; sort the pictures of one part into a folder per "
-            "class, or name a table with the columns path and label (.csv)"
-        )
-    names = ", ".join(part.name for part in parts)
-    return f"--data: the folders of {folder} are parts of a data set ({names}), {remedy}."
-
-
-def _other(folder: Path, only: Path) -> str | None:
-    """Return what is meant where a folder has one folder in it; None where that is a class."""
-    if tables := _tables(folder):
-        return (
-            f"--data: {folder} has one folder, {only.name}, and a table beside it; where the table "
-            f"says the classes, name it: --data {quoted(tables[0])}."
-        )
-    if len(_folders(only)) > 1:
-        return (
-            f"--data: {folder} has one folder, {only.name}, which has others in it; name the one "
-            f"that has a folder per class: --data {quoted(only)}."
-        )
-    return None
-
-
-def _beside(folder: Path, classes: Sequence[str]) -> str | None:
-    """Return the sentence about a table that says other classes than the folders beside it."""
-    tables = {
-        str(path): partial(read_bytes, path, "--data", LARGEST_TABLE)
-        for path in _tables(folder)
-        if path.is_file()
-    }
-    files = {name: [path.name for path in (folder / name).iterdir()] for name in classes if tables}
-    if (found := other_classes(files, tables)) is None:
-        return None
-    table, why = found
-    return (
-        f"--data: the folders of {folder} {why}; where the table says the classes, name it: --data "
-        f"{quoted(table)}; where the folders do, move the table elsewhere, or say the index of "
-        f"each with --labels."
-    )
-
-
-def _tables(folder: Path) -> list[Path]:
-    """Return the tables in a folder."""
-    return [
-        path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in KINDS and not is_hidden(path.name)
-    ]
-
-
-def _folders(folder: Path) -> list[Path]:
-    """Return the folders in a folder."""
-    return [path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name)]
 
 
 def _empty(folder: Path, classes: Sequence[str], files: Mapping[int, Counter[str]]) -> str:

@@ -10,7 +10,14 @@ from pathlib import Path, PurePosixPath
 import torch
 
 from unbackdoor.data.beside import KINDS, other_classes
-from unbackdoor.data.classes import BESIDE, class_folder, parts_among, shared_folder
+from unbackdoor.data.classes import (
+    BESIDE,
+    beside_pictures,
+    class_folder,
+    parts_among,
+    repeated_in,
+    shared_folder,
+)
 from unbackdoor.data.gather import Encoded
 from unbackdoor.data.images import Images
 from unbackdoor.data.labelling import as_text
@@ -18,7 +25,7 @@ from unbackdoor.data.members import Found, Members, content_of
 from unbackdoor.data.parts import NUMBER, Parts
 from unbackdoor.data.tables import LARGEST_TABLE
 from unbackdoor.errors import ContentError, few, printable, quoted
-from unbackdoor.runtime.pictures import OTHER_SUFFIXES
+from unbackdoor.runtime.pictures import OTHER_SUFFIXES, SUFFIXES
 
 
 def class_folders(parts: Parts, found: Found) -> tuple[Members, list[int], tuple[str, ...]]:
@@ -33,6 +40,12 @@ def class_folders(parts: Parts, found: Found) -> tuple[Members, list[int], tuple
         raise ContentError(told_parts(parts, shared[min(shared)], divided))
     if beside := _beside(parts, found, folders):
         raise ContentError(beside)
+    if sentence := _repeated(parts, shared[min(shared)], folders):
+        raise ContentError(sentence)
+    aside = beside_pictures([key[1] for key in folders if folders[key]])
+    for key in [key for key in folders if key[1] in aside]:
+        found.passed[aside[key[1]]] += 1
+        del folders[key], members[key]
     order = sorted((key for key in folders if folders[key]), key=lambda key: (folders[key], key))
     if len(order) < len(members):
         found.passed[BESIDE] += len(members) - len(order)
@@ -40,11 +53,33 @@ def class_folders(parts: Parts, found: Found) -> tuple[Members, list[int], tuple
     return inside, [names.index(folders[key]) for key in order], tuple(map(as_text, names))
 
 
+def _repeated(
+    parts: Parts, shared: PurePosixPath, folders: Mapping[tuple[int, PurePosixPath], str]
+) -> str | None:
+    """Return the sentence about folders that have the same folders in them; None about others."""
+    inner: defaultdict[str, set[str]] = defaultdict(set)
+    for (_, path), folder in folders.items():
+        if folder:
+            below = path.relative_to(shared).parts[1:-1] if path.is_relative_to(shared) else ()
+            if not below and path.suffix.lower() in SUFFIXES:
+                return None
+            inner[folder].update(below[:1])
+    if not (same := repeated_in(inner)):
+        return None
+    new = _unpacked(parts)
+    return (
+        f"--data: the folders of {parts.what} have the same folders in them "
+        f"({few([*map(printable, same)])}); unpack it with {unpacking(parts, new)}; where those "
+        f"are the classes, name one, such as --data {quoted(new / shared / min(inner))}; where the "
+        f"outer ones are, name the folder of all, and say the index of each with --labels."
+    )
+
+
 def _beside(
     parts: Parts, found: Found, folders: Mapping[tuple[int, PurePosixPath], str]
 ) -> str | None:
     """Return the sentence about a table that says other classes than the folders beside it."""
-    new = parts.files[0].with_name(f"{parts.files[0].stem}-unpacked")
+    new = _unpacked(parts)
     tables = {
         str(new / key[1]): partial(content_of, *member)
         for key, member in found.others.items()
@@ -138,7 +173,7 @@ def told_parts(
 
     """
     one = min(divided, key=lambda name: name.lower().startswith("train"))
-    new = parts.files[0].with_name(f"{parts.files[0].stem}-unpacked")
+    new = _unpacked(parts)
     named, command = new / shared / one, unpacking(parts, new)
     if samples:
         tar = new.with_name(f"{new.name}-{one}.tar")
@@ -149,6 +184,11 @@ def told_parts(
         f"unpack it with {printable(command)}, and name one part that the network was not trained "
         f"on, such as --data {quoted(named)}."
     )
+
+
+def _unpacked(parts: Parts) -> Path:
+    """Return a folder to unpack tars into."""
+    return parts.files[0].with_name(f"{parts.files[0].stem}-unpacked")
 
 
 def unpacking(parts: Parts, new: Path, options: str = "") -> str:
