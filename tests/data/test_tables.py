@@ -58,6 +58,21 @@ def test_paths_from_another_folder_lead_to_the_command(prefix: str, tmp_path: Pa
         everything(csv)
 
 
+@pytest.mark.parametrize("label", ["dx", "label"])
+def test_the_column_that_names_pictures_is_told(label: str, tmp_path: Path) -> None:
+    """As skin lesions are published: pictures in two folders, a table of names without suffixes."""
+    paths = pieces(tmp_path, "skin_part_1", "skin_part_2")
+    lines = [f"HAM{at},{path.stem},{labels()[at]}" for at, path in enumerate(paths)]
+    path = tmp_path / "skin.csv"
+    path.write_text("\n".join([f"lesion_id,image_id,{label}", *lines]))
+    other = ", and that of the classes label" if label == "dx" else ""
+    says = rf"call its column image_id path{other}, in its first line\."
+    with pytest.raises(ContentError, match=says):
+        everything(path)
+    path.write_text("\n".join(["lesion_id,path,label", *lines]))
+    assert right(mended(path))
+
+
 @pytest.mark.parametrize("end", ["\r", "\r\n", "\n\n"])
 def test_lines_end_as_they_do_on_every_system(end: str, tmp_path: Path) -> None:
     paths = pieces(tmp_path, "a", "b")

@@ -17,7 +17,7 @@ from unbackdoor.data.conversions import rows_of_a_table
 from unbackdoor.data.gather import Encoded, gather
 from unbackdoor.data.images import Images
 from unbackdoor.data.labelling import LABELS, PATHS, check_classes, labelled
-from unbackdoor.data.paths import mended
+from unbackdoor.data.paths import column_of_paths, mended
 from unbackdoor.data.tables import Table, is_file, place_of, read_table
 from unbackdoor.errors import ContentError, few, printable, quoted
 from unbackdoor.runtime.pictures import Allowance
@@ -122,6 +122,9 @@ def _named(table: Table) -> str:
         return "separate its columns by commas, in every line"
     if any(is_file(place_of(table.path.parent, cell)) for cell in table.head if cell):
         return "its first line names a picture, so put a line with the names of the columns above"
+    if table.files is None and (column := column_of_paths(table)) is not None:
+        classes = ", and that of the classes label" if table.labels is None else ""
+        return f"call its column {printable(column)} path{classes}, in its first line"
     return "name them so in its first line"
 
 

@@ -36,19 +36,39 @@ def mended(table: Table) -> str:
     return _command(table, "names alone", "f[p.name]", f"f = {known}; ")
 
 
+def column_of_paths(table: Table) -> str | None:
+    """Return the first column, by its name, that names a picture in the first row of a table."""
+    home, known = table.path.parent, _below(table.path.parent)
+    first = table.rows[0] if table.rows else ()
+    for name, cell in zip(table.head, first, strict=False):
+        text = cell.strip().replace("\\", "/")
+        if name and text and (is_file(home / text) or PurePosixPath(text).name in known):
+            return name
+    return None
+
+
 def _endings(home: Path, names: set[str]) -> list[str] | None:
     """Return how the pictures below a folder end that have some names; None unless each has one."""
-    known: defaultdict[str, set[Path]] = defaultdict(set)
-    for count, picture in enumerate(home.rglob("*")):
-        if count > MOST_LOOKED_AT:
-            return None
-        if picture.suffix.lower() in SUFFIXES:
-            known[picture.name].add(picture)
-            known[picture.stem].add(picture)
+    known = _below(home)
     found = [known.get(name, set[Path]()) for name in names]
     if any(len(pictures) != 1 for pictures in found):
         return None
     return sorted({picture.suffix for pictures in found for picture in pictures})
+
+
+def _below(home: Path) -> dict[str, set[Path]]:
+    """Return the pictures below a folder by their names, with and without suffixes.
+
+    It is nothing where there are too many files.
+    """
+    known: defaultdict[str, set[Path]] = defaultdict(set)
+    for count, picture in enumerate(home.rglob("*")):
+        if count > MOST_LOOKED_AT:
+            return {}
+        if picture.suffix.lower() in SUFFIXES:
+            known[picture.name].add(picture)
+            known[picture.stem].add(picture)
+    return known
 
 
 def _command(table: Table, what: str, path: str, first: str = "") -> str:
