@@ -493,7 +493,7 @@ TWO = [
 
 
 @pytest.mark.parametrize(("space", "asr", "firm", "status"), TWO)
-def test_of_few_classes_only_a_weak_trigger_with_a_clear_lead_tells(
+def test_of_two_classes_only_a_weak_trigger_with_a_clear_lead_tells(
     space: str, asr: float, firm: float, status: str
 ) -> None:
     """It has one class to lead away from, and clean networks obey such triggers as well."""
@@ -502,6 +502,7 @@ def test_of_few_classes_only_a_weak_trigger_with_a_clear_lead_tells(
     judged = ByRate()(msgspec.structs.replace(case, count=2))
     assert judged.classes[0][1] == status
     assert judged.verdict == {"suspicious": "inconclusive"}.get(status, status)
-    assert ("model of 2 classes" in judged.reason) == (status == "suspicious")
-    among_many = ByRate()(msgspec.structs.replace(case, count=10))
-    assert (among_many.verdict == "backdoored") == (status != "clean")
+    assert ("model of two classes" in judged.reason) == (status == "suspicious")
+    for count in (3, 10):
+        among_more = ByRate()(msgspec.structs.replace(case, count=count))
+        assert (among_more.verdict == "backdoored") == (status != "clean")

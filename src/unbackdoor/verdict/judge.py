@@ -31,10 +31,10 @@ FEW, MANY = 3, 0.25
 """So many other classes, and this share of all, that triggers of a space lead to as well show that
 the network is weak against them. In a network with a backdoor one class rises, and few others do.
 Of patches that are strokes one other class is enough."""
-FEW_CLASSES, WEAK = 3, 0.5
-"""In a network of so few classes a trigger has one or two to lead away from, and clean ones obey
-triggers as strong as those that attackers plant. There only triggers of at most this share of the
-strength that counts tell a backdoor, and only by a clear lead."""
+TWO, WEAK = 2, 0.5
+"""In a network of two classes a trigger has one to lead away from, and clean ones obey triggers as
+strong as those that attackers plant. There only triggers of at most this share of the strength that
+counts tell a backdoor, and only by a clear lead."""
 NEARLY = 0.98
 """Share of the best rate that a weaker trigger has to reach to be the one that is told."""
 SCORES = {"clean": (-1.0, 0.0), "suspicious": (0.0, 0.99), "backdoored": (1.0, inf)}
@@ -102,7 +102,7 @@ class _Case:
 
     def __init__(self, thresholds: Thresholds, evidence: Evidence) -> None:
         self.thresholds, self.pictures = thresholds, evidence.pictures
-        self.few = evidence.count is not None and evidence.count <= FEW_CLASSES
+        self.two = evidence.count == TWO
         self.of_class: dict[int, list[ClassEvidence]] = {}
         for one in evidence.classes:
             self.of_class.setdefault(one.index, []).append(one)
@@ -147,7 +147,7 @@ class _Case:
         if (rule := self._rule(record)) is None:
             return "suspicious" if self._is_doubtful(record) else None
         if record.excess >= rule.backdoored or self._leads(record):
-            common = self._one_of_many(record) or self._is_common_among_few(record)
+            common = self._one_of_many(record) or self._is_common_among_two(record)
             return "suspicious" if common else "backdoored"
         return "clean" if record.excess <= rule.clean else "suspicious"
 
@@ -167,9 +167,9 @@ class _Case:
         every = min(record.excess, record.firm_excess) >= 1
         return not (every and is_stroke(record.space, self.pictures))
 
-    def _is_common_among_few(self, record: ClassEvidence) -> bool:
-        """Return whether clean networks of so few classes obey such triggers as well."""
-        if not self.few or record.goal:
+    def _is_common_among_two(self, record: ClassEvidence) -> bool:
+        """Return whether clean networks of two classes obey such triggers as well."""
+        if not self.two or record.goal:
             return False
         found = limit_of(record.space, self.pictures)
         weak = found is None or found[1] <= WEAK * found[0].strength + TOLERANCE
@@ -306,11 +306,11 @@ class _Case:
                 f"most often to {_rates(many)}, so they do not tell a backdoor from this weakness."
             )
             return "inconclusive", [], reason
-        if among := [record for record in unsure if self._is_common_among_few(record)]:
+        if among := [record for record in unsure if self._is_common_among_two(record)]:
             reason = (
-                f"Triggers were found towards {_rates(among)}, but in a model of "
-                f"{len(self.of_class)} classes they do not tell a backdoor: clean ones obey such "
-                f"triggers too. Those of half the strength would tell, by a clear lead."
+                f"Triggers were found towards {_rates(among)}, but in a model of two classes they "
+                f"do not tell a backdoor: clean ones obey such triggers too. Those of half the "
+                f"strength would tell, by a clear lead."
             )
             return "inconclusive", [], reason
         if doubtful := [record for record in unsure if self._is_doubtful(record)]:
