@@ -201,11 +201,12 @@ def test_a_row_is_judged_again_by_other_thresholds() -> None:
     classes = [
         ClassRow(index=0, status="", space="", asr=0.0, confusion=0.1, measured=asr),
         ClassRow(index=1, status="", space="", asr=0.0, confusion=0.1, measured=fails),
+        ClassRow(index=2, status="", space="", asr=0.0, confusion=0.1, measured=fails),
     ]
     kept = row("corner", Truth(trigger="bw:1@0,0"), "clean", classes=classes)
     again = judged(kept, ByRate())
     assert (again.verdict, again.targets) == ("backdoored", [0])
-    assert [one.status for one in again.classes] == ["backdoored", "clean"]
+    assert [one.status for one in again.classes] == ["backdoored", "clean", "clean"]
     assert again.classes[0].space == "patch:2@0,0"
     strict = judged(again, ByRate(Thresholds(backdoored=0.95)))
     assert (strict.verdict, strict.targets) == ("inconclusive", [])
@@ -348,7 +349,7 @@ def test_networks_of_others_stand_in_the_same_table(small: list[Trained], tmp_pa
     shared = {"path": str(path), "arch": corner.recipe.arch, "data": corner.images}
     entries = [
         {"name": "theirs", "trigger": "bw:170@0,0", "target": 1, **shared},
-        {"name": "unplanted", "mean": [0.5] * 3, "std": [0.5] * 3, **shared},
+        {"name": "unplanted", "mean": [0.0] * 3, "std": [1.0] * 3, **shared},
     ]
     listing = tmp_path / "list.json"
     listing.write_text(json.dumps({"network": entries}))
@@ -426,6 +427,7 @@ GROUPS = {
     "results/further": "[32 after that](#networks-that-were-found-after-that)",
     "results/recent": "[the newest 43](#the-newest-networks)",
     "results/latest": "[the last 40](#the-last-40-networks)",
+    "results/wider": "[36 for other pictures](#networks-for-other-pictures)",
 }
 """The stores of scanned networks, and what the summary of the document calls them."""
 OUTCOMES = {
