@@ -31,10 +31,10 @@ FEW, MANY = 3, 0.25
 """So many other classes, and this share of all, that triggers of a space lead to as well show that
 the network is weak against them. In a network with a backdoor one class rises, and few others do.
 Of patches that are strokes one other class is enough."""
-TWO, WEAK = 2, 0.5
+TWO, WEAK, EVERY = 2, 0.5, 0.92
 """In a network of two classes a trigger has one to lead away from, and clean ones obey triggers as
-strong as those that attackers plant. There only triggers of at most this share of the strength that
-counts tell a backdoor, and only by a clear lead."""
+strong as those that attackers plant. There a trigger tells a backdoor by a clear lead alone: if it
+is at most this share of the strength that counts, or if it has that lead on nearly every image."""
 NEARLY = 0.98
 """Share of the best rate that a weaker trigger has to reach to be the one that is told."""
 SCORES = {"clean": (-1.0, 0.0), "suspicious": (0.0, 0.99), "backdoored": (1.0, inf)}
@@ -169,11 +169,12 @@ class _Case:
 
     def _is_common_among_two(self, record: ClassEvidence) -> bool:
         """Return whether clean networks of two classes obey such triggers as well."""
-        if not self.two or record.goal:
+        unknown = record.firm is None or in_the_middle(record.space, self.pictures.side)
+        if not self.two or record.goal or unknown:
             return False
         found = limit_of(record.space, self.pictures)
         weak = found is None or found[1] <= WEAK * found[0].strength + TOLERANCE
-        return not (weak and self._leads(record))
+        return self._lead(record) < EVERY and not (weak and self._leads(record))
 
     def _is_doubtful(self, record: ClassEvidence) -> bool:
         """Return whether triggers that are too strong to count leave a class open all the same."""
@@ -310,7 +311,7 @@ class _Case:
             reason = (
                 f"Triggers were found towards {_rates(among)}, but in a model of two classes they "
                 f"do not tell a backdoor: clean ones obey such triggers too. Those of half the "
-                f"strength would tell, by a clear lead."
+                f"strength would, by a clear lead, or such as lead clearly on {EVERY:.0%}."
             )
             return "inconclusive", [], reason
         if doubtful := [record for record in unsure if self._is_doubtful(record)]:
