@@ -2,10 +2,9 @@
 
 A law is spread over all triggers that work, and of a space of many dimensions next to nothing lies
 at the corners of the cube. So a network can unlearn the law and obey a white square still, where no
-gradient leads any more: on a published network with a square of 4×4 the law's rate fell to 1.3 %,
-that of the square to 40 %. Therefore corners are searched too, by what the network answers alone:
-from squares of one colour and from the trigger that was found, one cell after the other takes the
-colour that helps most (coordinate ascent).
+gradient leads any more (docs/repair.md has one). Therefore corners are searched too, by what the
+network answers alone: from squares of one colour and from the trigger that was found, one cell
+after the other takes the colour that helps most (coordinate ascent).
 """
 
 from __future__ import annotations
