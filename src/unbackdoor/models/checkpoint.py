@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unbackdoor.errors import ArgumentError, printable
+from unbackdoor.errors import ArgumentError, few, printable
 from unbackdoor.models import contents, fitting, huggingface, onnx, safetensors, statedict
 from unbackdoor.models.architectures import KINDS, build
 from unbackdoor.models.builtin import ARCHITECTURES
@@ -241,10 +241,8 @@ def _claimed(facts: Mapping[str, Any], spec: str, note: str, state: Mapping[str,
 
 def _shapes(state: Mapping[str, Tensor]) -> str:
     """Return the first tensors of a file in words, in its order, and how many there are more."""
-    first = list(state.items())[:SHOWN]
-    told = [f"{printable(name)[:80]} {_shape(tensor)}" for name, tensor in first]
-    more = f" and {len(state) - SHOWN:,} more" if len(state) > SHOWN else ""
-    return ", ".join(told) + more
+    told = [f"{printable(name)[:80]} {_shape(tensor)}" for name, tensor in state.items()]
+    return few(told, SHOWN)
 
 
 def _shape(tensor: Tensor) -> str:
