@@ -217,6 +217,7 @@ def test_a_quick_scan_of_a_backdoored_model_end_to_end(
     assert said.err == ""
     assert json.loads(scan.read_text()) == result
     assert (result["verdict"], result["targets"]) == ("backdoored", [7])
+    assert "of a standard scan's work" in result["not_searched"]
     assert "horse" in page.read_text()
     again = tmp_path / "again.html"
     assert main(["report", str(scan), "-o", str(again)]) == 0

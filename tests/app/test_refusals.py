@@ -68,6 +68,21 @@ REFUSED = {
     },
     "no space to scan again": ([*REPAIR, "--space", "patch:0"], 4, "--space: expected"),
     "no budget": (["scan", "shipped:clean", "--budget", "endless", *SCAN], 4, "--budget"),
+    "a page named like a PDF": (
+        ["scan", "shipped:clean", *SCAN, "--report", "page.pdf"],
+        4,
+        "--report: expected a name that ends in .html or .htm, came page.pdf",
+    ),
+    "a result named like a page": (
+        ["scan", "shipped:clean", *SCAN, "-o", "r.html"],
+        4,
+        "so name r.json",
+    ),
+    "a repair in SARIF": (
+        [*REPAIR, "--result", "r.sarif"],
+        4,
+        "--result: expected a name that ends in .json",
+    ),
     "no model to repair": (["repair", "none.pt", *REPAIR[2:]], 4, "MODEL: there is no file"),
     "no reference": ([*REPAIR, "--reference", "none.pt"], 4, "--reference: there is no file"),
     "a broken reference": ([*REPAIR, "--reference", "broken.safetensors"], 2, "--reference:"),

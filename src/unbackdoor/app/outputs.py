@@ -18,6 +18,13 @@ from unbackdoor.report.table import show, show_one_of_several, show_summary
 from unbackdoor.results import RepairResult, Result, Scanned, ScanResult, Unscanned
 from unbackdoor.runtime.files import check_output, write_bytes
 
+FORMS = frozenset(
+    {".csv", ".htm", ".html", ".json", ".md", ".pdf", ".png", ".sarif", ".svg", ".txt", ".xml"}
+)
+"""Suffixes that promise a form; any other name says nothing of what a file holds."""
+PAGE = (".html", ".htm")
+"""Suffixes of pages."""
+
 Outcome = Result | Unscanned | list[Scanned]
 """The result of one model, or of several."""
 
@@ -62,6 +69,22 @@ def check_outputs(
                     f"would be among them the next time; name a file elsewhere, so that your data "
                     f"stays as it is."
                 )
+
+
+def check_form(argument: str, path: Path | None, *forms: str) -> None:
+    """Check that a file is not named like one of another form than what it will hold.
+
+    Args:
+        argument: that names the file.
+        path: the file, if one was asked for.
+        forms: suffixes of the forms that it can hold; the first is the usual one.
+
+    """
+    if path is not None and path.suffix.lower() in FORMS.difference(forms):
+        raise ArgumentError(
+            f"{argument}: expected a name that ends in {' or '.join(forms)}, came {path}; what is "
+            f"written has no other form, so name {path.with_suffix(forms[0]).name}."
+        )
 
 
 def write_and_print(

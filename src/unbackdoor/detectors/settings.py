@@ -139,6 +139,11 @@ class BanditSettings:
         """
         return min(MANY, max(FEW, self.evaluate // classes))
 
+    @property
+    def passes(self) -> int:
+        """Images through the network in the rounds of one space, backward too."""
+        return sum(one.passes for one in self.rounds)
+
     def scaled(self, factor: float) -> BanditSettings:
         """Return the settings with so many times the image passes and survivors."""
         rounds = tuple(

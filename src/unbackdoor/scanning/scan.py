@@ -22,6 +22,7 @@ from unbackdoor.detectors.evidence import (
 )
 from unbackdoor.detectors.law import law
 from unbackdoor.detectors.search import ArmSearch
+from unbackdoor.detectors.settings import BANDIT
 from unbackdoor.metrics import predict
 from unbackdoor.models import Frozen
 from unbackdoor.results import (
@@ -149,7 +150,7 @@ def scan(
         data=_data(images),
         space=space,
         searched=_searched(spaces, evidence),
-        not_searched="; ".join([*evidence.left_out, NOT_SEARCHED]) if spaces else "",
+        not_searched=_not_searched(settings, evidence) if spaces else "",
         spaces=_rungs(evidence, settings.thresholds) if spaces else [],
         places=evidence.places,
         image_shape=list(shape),
@@ -259,6 +260,13 @@ def _searched(spaces: Sequence[Space], evidence: Evidence) -> str:
         stronger = found is not None and found[1] > found[0].strength
         words.append(found[0].words if found and stronger else space.description)
     return "; ".join(dict.fromkeys(words)) or "nothing, because the model guesses"
+
+
+def _not_searched(settings: ScanSettings, evidence: Evidence) -> str:
+    """Return what a scan without a finding says nothing of, in words."""
+    share = settings.bandit.passes / BANDIT.passes
+    less = [f"what the other {1 - share:.0%} of a standard scan's work would see"]
+    return "; ".join([*evidence.left_out, *(less if share < 1 else ()), NOT_SEARCHED])
 
 
 def _record(

@@ -13,7 +13,13 @@ from unbackdoor.app.commands.common import prepare, reporting
 from unbackdoor.app.discovery import find_models
 from unbackdoor.app.exit_codes import UNUSABLE, exit_code
 from unbackdoor.app.inputs import files_read, input_settings, terms_of
-from unbackdoor.app.outputs import check_outputs, print_one_of_several, write_and_print
+from unbackdoor.app.outputs import (
+    PAGE,
+    check_form,
+    check_outputs,
+    print_one_of_several,
+    write_and_print,
+)
 from unbackdoor.data import Split
 from unbackdoor.errors import ArgumentError, SizesError, UnbackdoorError, printable
 from unbackdoor.results import FileRecord, Scanned, ScanResult, Unscanned
@@ -39,6 +45,9 @@ def scan(typed: options.Scan) -> int:
         },
         folder="--report" if several else None,
     )
+    check_form("-o", typed.output, ".json", ".sarif")
+    if not several:
+        check_form("--report", typed.report, *PAGE)
     check_spaces(typed.space)
     if typed.arch is not None:
         models.check_architecture(typed.arch)
