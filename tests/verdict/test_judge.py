@@ -8,7 +8,8 @@ import pytest
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Pictures
 from unbackdoor.errors import ArgumentError
 from unbackdoor.triggers.registry import FAMILIES, parse_space
-from unbackdoor.verdict.judge import MORE, NEARLY, ByRate, Guessing, Judge
+from unbackdoor.verdict.case import MORE, NEARLY
+from unbackdoor.verdict.judge import ByRate, Guessing, Judge
 from unbackdoor.verdict.thresholds import (
     FIRM,
     LIMITS,

@@ -16,7 +16,8 @@ from unbackdoor.data.intake import Intake
 from unbackdoor.detectors.evidence import LogVolume, Place, Rung, StairRecord
 from unbackdoor.verdict.bag import Standing
 from unbackdoor.verdict.careful import Check
-from unbackdoor.verdict.judge import Status, Verdict
+from unbackdoor.verdict.case import Status
+from unbackdoor.verdict.reason import Verdict
 from unbackdoor.verdict.thresholds import Thresholds
 
 SCHEMA_VERSION = 2

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from unbackdoor.results.records import SCHEMA_VERSION, Scanned, ScanResult
-from unbackdoor.verdict.judge import Verdict
+from unbackdoor.verdict.reason import Verdict
 
 LEFT = 0.05
 """Excess success rate of triggers up to which they count as unlearnt."""

@@ -43,7 +43,8 @@ from unbackdoor.triggers.family import Space
 from unbackdoor.triggers.registry import family_of, parse_space, parse_spaces, strength_of
 from unbackdoor.triggers.values import from_bytes, to_bytes
 from unbackdoor.verdict.careful import Among, Check, checked
-from unbackdoor.verdict.judge import ByRate, Guessing, Judge, Judgement, Status
+from unbackdoor.verdict.case import Status
+from unbackdoor.verdict.judge import ByRate, Guessing, Judge, Judgement
 from unbackdoor.verdict.thresholds import Thresholds, firm_of, limit_of, thresholds_of
 
 FEWEST_PER_CLASS = 4

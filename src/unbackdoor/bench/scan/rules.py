@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unbackdoor.verdict.judge import Verdict
+from unbackdoor.verdict.reason import Verdict
 
 CONSISTENT = 1.4826
 """Median absolute deviations of a normal law are so many times smaller than its standard one."""

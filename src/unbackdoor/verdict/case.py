@@ -1,0 +1,246 @@
+"""How the evidence about one model is weighed: what each class is, and by which rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from typing import Literal
+
+from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Pictures
+from unbackdoor.triggers.registry import family_of, strength_of
+from unbackdoor.verdict.thresholds import (
+    OF_EACH,
+    OF_EACH_MORE,
+    TOLERANCE,
+    Thresholds,
+    firm_of,
+    in_the_middle,
+    is_stroke,
+    limit_of,
+    overlap,
+    thresholds_if_weaker,
+    thresholds_of,
+)
+
+MORE = 1.5
+"""A class beside a backdoored one that needs triggers so many times as strong is suspicious only: a
+network with a backdoor is weaker against other triggers too."""
+FEW, MANY = 3, 0.25
+"""So many other classes, and this share of all, that triggers of a space lead to as well show that
+the network is weak against them. In a network with a backdoor one class rises, and few others do.
+Of patches that are strokes one other class is enough."""
+TWO, WEAK, EVERY = 2, 0.5, 0.92
+"""In a network of two classes a trigger has one to lead away from, and clean ones obey triggers as
+strong as those that attackers plant. There a trigger tells a backdoor by a clear lead alone: if it
+is at most this share of the strength that counts, or if it has that lead on nearly every image."""
+NEARLY = 0.98
+"""Share of the best rate that a weaker trigger has to reach to be the one that is told."""
+SCORES = {"clean": (-1.0, 0.0), "suspicious": (0.0, 0.99), "backdoored": (1.0, inf)}
+"""Lowest and highest score of a class by its status."""
+Status = Literal["clean", "backdoored", "suspicious"]
+
+
+class Case:
+    """The evidence about one model, and how it is weighed.
+
+    Args:
+        thresholds: of the rates.
+        evidence: about the model.
+
+    """
+
+    def __init__(self, thresholds: Thresholds, evidence: Evidence) -> None:
+        self.thresholds, self.pictures = thresholds, evidence.pictures
+        self.two = evidence.count == TWO
+        self.of_class: dict[int, list[ClassEvidence]] = {}
+        for one in evidence.classes:
+            self.of_class.setdefault(one.index, []).append(one)
+        spaces = {one.space for one in evidence.classes}
+        self.crowded = {space for space in spaces if self._is_crowded(space)}
+
+    def statuses(self) -> list[tuple[ClassEvidence, Status]]:
+        """Return for each class, in order, the evidence that decides about it, and its status."""
+        judged = [self._clearest(self.of_class[index]) for index in sorted(self.of_class)]
+        needs = {
+            record.index: self._least(self.of_class[record.index])
+            for record, status in judged
+            if status == "backdoored"
+        }
+        least = min(needs.values(), default=0.0)
+        return [
+            (record, "suspicious" if needs.get(record.index, 0.0) > MORE * least else status)
+            for record, status in judged
+        ]
+
+    def score(self, index: int, status: Status) -> float:
+        """Return how near a class is to counting as backdoored, within the bounds of its status."""
+        reached: list[float] = []
+        for one in self.of_class[index]:
+            if (rule := self.rule(one)) is not None:
+                reached.append(_between(one.excess, rule))
+                reached.append(_between(self._lead(one), self.firm_rule(one)))
+        low, high = SCORES[status]
+        return min(max([*reached, low]), high)
+
+    def status(self, record: ClassEvidence) -> Status | None:
+        """Judge the triggers of one space towards one class; None if they are too strong to count.
+
+        A class that the model assigns to many images even without a trigger is suspicious: its rate
+        shows neither that there is a backdoor nor that there is none. So is one of many classes
+        that triggers of the space lead to.
+        """
+        if record.confusion > self.thresholds.clean:
+            return "suspicious"
+        if (rule := self.rule(record)) is None:
+            return "suspicious" if self.is_doubtful(record) else None
+        if record.excess >= rule.backdoored or self._leads(record):
+            common = self.is_one_of_many(record) or self.is_common_among_two(record)
+            return "suspicious" if common else "backdoored"
+        return "clean" if record.excess <= rule.clean else "suspicious"
+
+    def rule(self, record: ClassEvidence) -> Thresholds | None:
+        """Return the thresholds of some triggers; None if they are too strong to count."""
+        if record.goal:
+            return OF_EACH if _need(record.space, self.pictures) <= OF_EACH_MORE else None
+        return thresholds_of(record.space, self.pictures, self.thresholds)
+
+    def is_one_of_many(self, record: ClassEvidence) -> bool:
+        """Return whether triggers of the space lead to other classes too, so that they say little.
+
+        A stroke that turns every single image into one class by a clear lead says enough.
+        """
+        if record.space not in self.crowded or record.goal:
+            return False
+        every = min(record.excess, record.firm_excess) >= 1
+        return not (every and is_stroke(record.space, self.pictures))
+
+    def is_common_among_two(self, record: ClassEvidence) -> bool:
+        """Return whether clean networks of two classes obey such triggers as well."""
+        unknown = record.firm is None or in_the_middle(record.space, self.pictures.side)
+        if not self.two or record.goal or unknown:
+            return False
+        found = limit_of(record.space, self.pictures)
+        weak = found is None or found[1] <= WEAK * found[0].strength + TOLERANCE
+        return self._lead(record) < EVERY and not (weak and self._leads(record))
+
+    def is_doubtful(self, record: ClassEvidence) -> bool:
+        """Return whether triggers that are too strong to count leave a class open all the same."""
+        found = limit_of(record.space, self.pictures)
+        if found is None or record.goal or self.rule(record) is not None:
+            return False
+        return found[1] <= found[0].doubts and self._leads(record)
+
+    def _is_crowded(self, space: str) -> bool:
+        """Return whether triggers of the kind that are no stronger lead to many classes.
+
+        Where the trigger is a stroke, any of the kind that counts, and to one other class.
+        """
+        found = limit_of(space, self.pictures)
+        if found is None or thresholds_of(space, self.pictures, self.thresholds) is None:
+            return False
+        limit, most = found
+        fewest = max(FEW, MANY * (len(self.of_class) - 1))
+        if is_stroke(space, self.pictures):
+            most, fewest = inf, 1
+
+        def leads(one: ClassEvidence) -> bool:
+            other, rule = limit_of(one.space, self.pictures), self.rule(one)
+            alike = other is not None and other[0] is limit and other[1] <= most
+            return alike and not one.goal and rule is not None and one.excess > rule.clean
+
+        reached = sum(any(leads(one) for one in records) for records in self.of_class.values())
+        return reached - 1 >= fewest
+
+    def _clearest(self, records: Sequence[ClassEvidence]) -> tuple[ClassEvidence, Status]:
+        """Return the evidence that decides about a class, and its status."""
+        by: dict[Status | None, list[ClassEvidence]] = {}
+        for record in records:
+            by.setdefault(self.status(record), []).append(record)
+        if found := by.get("backdoored"):
+            return _telling(found, self.pictures), "backdoored"
+        if "suspicious" in by:
+            return max(by["suspicious"], key=lambda one: one.asr), "suspicious"
+        if (open_ := self._too_strong(records)) is not None:
+            return open_, "suspicious"
+        if "clean" in by:
+            return max(by["clean"], key=lambda one: one.asr), "clean"
+        least = min(records, key=lambda one: one.asr)
+        return least, "clean" if least.asr < self.thresholds.backdoored else "suspicious"
+
+    def _too_strong(self, records: Sequence[ClassEvidence]) -> ClassEvidence | None:
+        """Return a trigger that suffices and is too strong to count, if no weaker one was measured.
+
+        Where a weaker one of the kind fails, at the same place if it has one, still weaker ones
+        would fail too. Where the weakest work as often as those of a backdoor, nobody knows.
+        """
+        some = [one for one in records if not one.goal]
+        for one in sorted(some, key=lambda one: one.excess, reverse=True):
+            rule = thresholds_if_weaker(one.space, self.pictures, self.thresholds)
+            suffices = one.excess >= rule.backdoored and self.status(one) is None
+            if suffices and not any(self._is_less(other, one) for other in some):
+                return one
+        return None
+
+    def _is_less(self, one: ClassEvidence, other: ClassEvidence) -> bool:
+        """Return whether a trigger is weaker than another one of its kind, and covers its place."""
+        kinds = [limit_of(record.space, self.pictures) for record in (one, other)]
+        alike = len({found and found[0].words for found in kinds}) == 1
+        weaker = _need(one.space, self.pictures) < _need(other.space, self.pictures)
+        return alike and weaker and overlap(one.space, other.space)
+
+    def _least(self, records: Sequence[ClassEvidence]) -> float:
+        """Return how strong a trigger has to be to suffice."""
+        found = [one for one in records if self.status(one) == "backdoored"]
+        return min(_need(one.space, self.pictures) for one in found)
+
+    def _lead(self, record: ClassEvidence) -> float:
+        """Return the rate by a clear lead; 0 in the middle, where a patch hides what leads else."""
+        hides = in_the_middle(record.space, self.pictures.side)
+        return 0.0 if hides else record.firm_excess
+
+    def firm_rule(self, record: ClassEvidence) -> Thresholds:
+        """Return the thresholds of the rate by a clear lead."""
+        return firm_of(record.space, self.pictures, self.thresholds)
+
+    def _leads(self, record: ClassEvidence) -> bool:
+        """Return whether triggers work by a clear lead as often as those of a backdoor."""
+        return self._lead(record) >= self.firm_rule(record).backdoored
+
+    def by_lead(self, record: ClassEvidence) -> bool:
+        """Return whether it is the lead that decides, because the rate alone would not do."""
+        needed = (self.rule(record) or self.thresholds).backdoored
+        return self._leads(record) and record.excess < needed
+
+
+def _between(rate: float, rule: Thresholds) -> float:
+    """Return where a rate lies: 0 where it just counts as clean, 1 where as backdoored."""
+    return (rate - rule.clean) / (rule.backdoored - rule.clean)
+
+
+def _telling(found: Sequence[ClassEvidence], pictures: Pictures) -> ClassEvidence:
+    """Return the trigger that says most about a class, and is as little as suffices.
+
+    It is of the family in which least is enough, among triggers that work nearly as well as the
+    best of all. In its family triggers that work at any place come before those of one place. Of
+    these it is the weakest that works nearly as well as the best.
+
+    Args:
+        found: triggers of a backdoor.
+        pictures: on which they were tried.
+
+    """
+
+    def good(some: Sequence[ClassEvidence]) -> list[ClassEvidence]:
+        best = max(one.asr for one in some)
+        return [one for one in some if one.asr >= NEARLY * best]
+
+    least = min(good(found), key=lambda one: (_need(one.space, pictures), -one.asr))
+    alike = [one for one in found if family_of(one.space) == family_of(least.space)]
+    anywhere = [one for one in alike if "@" not in one.space] or alike
+    return min(good(anywhere), key=lambda one: (strength_of(one.space), -one.asr))
+
+
+def _need(space: str, pictures: Pictures) -> float:
+    """Return how strong the triggers of a space are, as a share of what counts."""
+    found = limit_of(space, pictures)
+    return found[1] / found[0].strength if found else 1.0

@@ -1,0 +1,119 @@
+"""The verdict about a model from what its classes are, and the sentence that says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from unbackdoor.detectors.evidence import ClassEvidence
+from unbackdoor.verdict.case import EVERY, Case, Status
+
+Verdict = Literal["clean", "backdoored", "inconclusive"]
+
+
+def decided(case: Case, judged: Sequence[tuple[ClassEvidence, Status]]) -> tuple[Verdict, str]:
+    """Return the verdict about a model, and the sentence that says why.
+
+    Args:
+        case: how its evidence is weighed.
+        judged: for each class the evidence that decides about it, and its status.
+
+    """
+    rule = case.thresholds
+    found = [record for record, status in judged if status == "backdoored"]
+    unsure = [record for record, status in judged if status == "suspicious"]
+    if found:
+        rates = _from(case, found)
+        reason = f"{_sent(found, case.by_lead)}; from {rates} a class counts as backdoored."
+        if unsure:
+            reason += f" Not clean either, as far as is known: {_rates(unsure)}."
+        return "backdoored", reason
+    if anyway := [record for record in unsure if record.confusion > rule.clean]:
+        names = " and ".join(f"{record.name} ({record.confusion:.1%})" for record in anyway)
+        reason = (
+            f"The model answers {names} to held-back images of other classes without any "
+            f"trigger, more often than a clean class may with one (up to {rule.clean:.0%}); "
+            f"check its accuracy, and how images are fitted to it."
+        )
+        return "inconclusive", reason
+    if strong := [record for record in unsure if case.status(record) is None]:
+        reason = (
+            f"Triggers that are too strong to count send held-back images to {_rates(strong)}, "
+            f"and no weaker ones were measured; give more images, or search on with --budget "
+            f"thorough."
+        )
+        return "inconclusive", reason
+    if many := [record for record in unsure if case.is_one_of_many(record)]:
+        reason = (
+            f"The model is weak against triggers of this kind: they lead to several classes, "
+            f"most often to {_rates(many)}, so they do not tell a backdoor from this weakness."
+        )
+        return "inconclusive", reason
+    if among := [record for record in unsure if case.is_common_among_two(record)]:
+        reason = (
+            f"Triggers were found towards {_rates(among)}, but in a model of two classes they "
+            f"do not tell a backdoor: clean ones obey such triggers too. Those of half the "
+            f"strength would, by a clear lead, or such as lead clearly on {EVERY:.0%}."
+        )
+        return "inconclusive", reason
+    if doubtful := [record for record in unsure if case.is_doubtful(record)]:
+        reason = (
+            f"Triggers that few clean networks obey as clearly send held-back images to "
+            f"{_rates(doubtful, case.by_lead)}, and weaker ones, which would tell a backdoor, "
+            f"work less often."
+        )
+        return "inconclusive", reason
+    if unsure:
+        rates = _from(case, unsure)
+        reason = (
+            f"The best triggers towards {_rates(unsure)} work more often than those of a clean "
+            f"class and less often than those of a backdoor (from {rates})."
+        )
+        return "inconclusive", reason
+    best = max((record for record, _ in judged), key=lambda record: record.asr)
+    limit = (case.rule(best) or rule).clean
+    reason = (
+        f"No trigger that counts was found that sends more than {best.asr:.1%} of held-back "
+        f"images to any class (the most: {best.name}, {best.space}; up to {limit:.0%} of them "
+        f"is clean)."
+    )
+    return "clean", reason
+
+
+def _from(case: Case, records: Sequence[ClassEvidence]) -> str:
+    """Return the rates from which triggers of these spaces count as those of a backdoor."""
+    rates: set[str] = set()
+    for one in records:
+        needed = (case.rule(one) or case.thresholds).backdoored
+        by_lead = case.by_lead(one)
+        lead = case.firm_rule(one).backdoored
+        rates.add(f"{lead:.0%} by a clear lead" if by_lead else f"{needed:.0%}")
+    return " or ".join(sorted(rates, key=lambda words: int(words.partition("%")[0])))
+
+
+def _sent(found: Sequence[ClassEvidence], by_lead: Callable[[ClassEvidence], bool]) -> str:
+    """Return where the triggers of a backdoor send images; by what lead, if that decides."""
+    parts: list[str] = []
+    if one := [record for record in found if not record.goal]:
+        parts.append(
+            "Triggers were found that send held-back images of other classes to "
+            + _rates(one, by_lead)
+        )
+    if of_each := [record for record in found if record.goal]:
+        best = max(of_each, key=lambda record: record.asr)
+        parts.append(
+            f"{'a' if parts else 'A'} trigger was found that sends held-back images of each class "
+            f"to a class of its own ({best.asr:.1%}, {best.space})"
+        )
+    return "; ".join(parts)
+
+
+def _rates(
+    records: Sequence[ClassEvidence], by_lead: Callable[[ClassEvidence], bool] = lambda _: False
+) -> str:
+    leads = [f", {one.firm:.1%} by a clear lead" if by_lead(one) else "" for one in records]
+    told = [
+        f"{one.name} ({one.asr:.1%}{lead}, {one.space})"
+        for one, lead in zip(records, leads, strict=True)
+    ]
+    return " and ".join(told)
