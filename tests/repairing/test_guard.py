@@ -24,8 +24,8 @@ from unbackdoor.repairing import Charge, Lesson, Recalled
 from unbackdoor.repairing.guard import Chosen, Guard, _best, _Candidate, mixture, train_last
 from unbackdoor.repairing.lookout import Lookout, favoured, judged
 from unbackdoor.repairing.plan import always
-from unbackdoor.repairing.repair import kept_apart
 from unbackdoor.repairing.rivals.ft_sam import SamSettings
+from unbackdoor.repairing.rounds import kept_apart
 from unbackdoor.repairing.settings import GUARD, Attempt, GuardSettings, RepairSettings
 from unbackdoor.repairing.ways import Blind, Unlearning, Way
 from unbackdoor.results import Attempted, Watched

@@ -20,7 +20,7 @@ from unbackdoor.metrics import attack_success
 from unbackdoor.models import freeze
 from unbackdoor.repairing import Asked, How, Lesson, Plan, Planner
 from unbackdoor.repairing.plan import Charge, always
-from unbackdoor.repairing.repair import kept_apart
+from unbackdoor.repairing.rounds import kept_apart
 from unbackdoor.repairing.settings import GUARD, Attempt, RepairSettings
 from unbackdoor.report.words import in_vain
 from unbackdoor.results import Assumption, RepairResult, ScanResult, verdict
