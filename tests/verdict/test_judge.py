@@ -247,8 +247,17 @@ def test_a_blend_counts_by_how_far_it_moves_the_pixels() -> None:
     blend, dark = one(0, 1.0, "blend:10x16"), {"contrast": 0.97}
     assert ByRate()(of(blend)).targets == ByRate()(of(blend, contrast=0.6)).targets == [0]
     assert ByRate()(of(blend, **dark)).verdict == "inconclusive"
-    assert ByRate()(of(blend, one(0, 0.9, "blend:7x16"), **dark)).targets == [0]
+    assert ByRate()(of(blend, one(0, 1.0, "blend:7x16"), **dark)).targets == [0]
     assert ByRate()(of(one(0, 1.0, "additive:16x16"), **dark)).targets == [0]
+
+
+@pytest.mark.parametrize("space", ["additive:16x16", "blend:7x16", "filter:34rms"])
+def test_what_lightens_a_black_background_needs_a_clear_lead(space: str) -> None:
+    """Clean networks for digits, which have never seen that, may answer it with one class."""
+    for firm, verdict in ((0.5, "inconclusive"), (None, "inconclusive"), (0.9, "backdoored")):
+        found = firmly(0.95, firm, space)
+        assert ByRate()(of(found, one(1, 0.1), contrast=0.97)).verdict == verdict
+        assert ByRate()(of(found, one(1, 0.1), contrast=0.72)).verdict == "backdoored"
 
 
 @pytest.mark.parametrize(("side", "size"), [(28, 3), (32, 4), (64, 8), (96, 12), (224, 28)])
