@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from unbackdoor.report.curves import Scale, Tick
 from unbackdoor.results import Standing
 
-WIDTH, LEFT, RIGHT = 860, 130.0, 836.0
+WIDE, NARROW = (860, 130.0, 836.0), (400, 110.0, 388.0)
+"""Width of the figure, and where its scores begin and end: on a wide page, and on a narrow one."""
 ROW, DOT = 46.0, 4.0
 """Height of a row, and radius of a dot, in units of the view box."""
 LOW, HIGH = -1.0, 1.7
@@ -37,6 +38,7 @@ class Strip:
         rows: the height of each row, and its name.
         ticks: the scores at which a verdict changes.
         here: where the scanned network stands.
+        anchor: which end of the words that say so stands there.
         bottom: of the rows.
 
     """
@@ -49,14 +51,19 @@ class Strip:
     rows: list[Tick]
     ticks: list[Tick]
     here: float
+    anchor: str
     bottom: float
 
 
-def strip(standing: Standing | None) -> Strip | None:
-    """Return the strip of a network; None where it was compared with none."""
+def strips(standing: Standing | None) -> dict[str, Strip]:
+    """Return the strip of a network, wide and narrow; none where it was compared with none."""
     if standing is None or not standing.clean:
-        return None
-    x = Scale(LOW, HIGH, LEFT, RIGHT)
+        return {}
+    return {"wide": _strip(standing, *WIDE), "narrow": _strip(standing, *NARROW)}
+
+
+def _strip(standing: Standing, width: int, left: float, right: float) -> Strip:
+    x = Scale(LOW, HIGH, left, right)
 
     def place(score: float) -> float:
         return x(min(max(score, LOW), HIGH))
@@ -81,12 +88,13 @@ def strip(standing: Standing | None) -> Strip | None:
         text += f"; {len(standing.backdoored)} backdoored ones from {min(standing.backdoored):.2f}"
     return Strip(
         text=f"{text}.",
-        width=WIDTH,
+        width=width,
         height=tops[-1] + 40,
         clean=dots(standing.clean, tops[0]),
         backdoored=dots(standing.backdoored, tops[-1]),
         rows=[Tick(top - DOT, name) for top, name in zip(tops, names, strict=False)],
         ticks=[Tick(place(0), "0: just clean"), Tick(place(1), "1: just backdoored")],
         here=place(standing.score),
+        anchor="end" if place(standing.score) > 0.8 * width else "middle",
         bottom=tops[-1] + 4,
     )

@@ -21,7 +21,7 @@ from unbackdoor.report.spaces import (
     nothing_searched,
     searched_list,
 )
-from unbackdoor.report.strip import Strip, strip
+from unbackdoor.report.strip import Strip, strips
 from unbackdoor.report.tradeoff import TradeOff, trade_off
 from unbackdoor.report.triggers import Portrait, portraits
 from unbackdoor.report.words import (
@@ -120,7 +120,7 @@ class View:
     facts: list[tuple[str, str]]
     findings: list[Finding]
     tiles: list[Tile]
-    strip: Strip | None
+    strips: dict[str, Strip]
     tried: Tried
     classes: Classes | None
     portraits: list[Portrait]
@@ -165,7 +165,7 @@ def view(result: Result) -> View:
         facts=_facts(result, scan),
         findings=_findings(scan),
         tiles=_scan_tiles(result) if isinstance(result, ScanResult) else _repair_tiles(result),
-        strip=strip(last.standing),
+        strips=strips(last.standing),
         tried=_tried(scan),
         classes=None if nothing_searched(scan) else class_table(scan),
         portraits=portraits(scan, striking[:PORTRAITS]),
