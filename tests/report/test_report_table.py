@@ -10,8 +10,9 @@ from rich.console import Console
 
 from report.families import NOT_SEARCHED, SPACES, of_family
 from report.synthetic import NAMES, of_folder, repair, scan, wrecked
+from unbackdoor.report.page import page
 from unbackdoor.report.table import show
-from unbackdoor.results import Result
+from unbackdoor.results import Result, Verdict
 
 MOST_LINES = 28
 
@@ -46,6 +47,28 @@ def test_how_the_pictures_of_a_folder_were_read_is_a_line() -> None:
     repaired = msgspec.structs.replace(repair(), rescan=found)
     assert line in printed(repaired).splitlines()
     assert "Pictures" not in printed(scan())
+
+
+@pytest.mark.parametrize(
+    ("verdict", "says"),
+    [
+        ("backdoored", ["Do not deploy", "'unbackdoor repair' unlearns what was found"]),
+        (
+            "inconclusive",
+            ["--budget thorough", "'unbackdoor repair' unlearns the triggers in doubt"],
+        ),
+        ("clean", []),
+    ],
+)
+def test_what_to_do_next_is_said_on_the_page_and_where_it_is_open_on_the_terminal(
+    verdict: Verdict, says: list[str]
+) -> None:
+    result = scan(verdict)
+    text, html = (" ".join(said.split()) for said in (printed(result), page(result)))
+    for words in ("Do not deploy", "--budget thorough", "unlearns what was", "unlearns the trig"):
+        assert (words in html) == any(words in said for said in says)
+        assert (words in text) == (words in html and verdict == "inconclusive")
+    assert all(said.replace("'", "&#39;") in html for said in says)
 
 
 KINDS = (

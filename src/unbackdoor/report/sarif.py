@@ -10,6 +10,7 @@ import msgspec
 
 from unbackdoor.errors import printable
 from unbackdoor.report.ladder import rates, strongest
+from unbackdoor.report.sentences import NEXT
 from unbackdoor.report.spaces import described, place_of, searched
 from unbackdoor.report.words import moves, percent
 from unbackdoor.results import Scanned, ScanResult, Unscanned, versions
@@ -19,10 +20,7 @@ RULES: list[dict[str, Any]] = [
         "id": "backdoored",
         "name": "Backdoor",
         "shortDescription": {"text": "A small trigger decides what the model answers."},
-        "help": {
-            "text": "Do not deploy this model. 'unbackdoor repair' unlearns what was found, "
-            "measures the result and scans again."
-        },
+        "help": {"text": NEXT["backdoored"]},
         "defaultConfiguration": {"level": "error"},
         "properties": {"tags": ["security"], "security-severity": "9.0"},
     },
@@ -30,10 +28,7 @@ RULES: list[dict[str, Any]] = [
         "id": "inconclusive",
         "name": "Suspicion",
         "shortDescription": {"text": "A backdoor was neither found nor ruled out."},
-        "help": {
-            "text": "The message says why. Most often a scan with --budget thorough, more images "
-            "or more time tells."
-        },
+        "help": {"text": f"The message says why. {NEXT['inconclusive']}"},
         "defaultConfiguration": {"level": "warning"},
         "properties": {"tags": ["security"], "security-severity": "5.0"},
     },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unbackdoor.report.spaces import nothing_searched, searched_list
-from unbackdoor.results import ScanResult
+from unbackdoor.results import Result, ScanResult
 
 ROWS = {
     "before": "The model as it came.",
@@ -25,6 +25,24 @@ COLUMNS = {
     "Confusion floor": "Share of unchanged images of other classes that go to the target by "
     "mistake; a success rate cannot be expected to fall below it.",
 }
+
+
+NEXT = {
+    "backdoored": "Do not deploy this model; 'unbackdoor repair' unlearns what was found.",
+    "inconclusive": "A scan with --budget thorough, more images or more time may tell.",
+}
+"""What to do after a verdict."""
+UNLEARN = "'unbackdoor repair' unlearns the triggers in doubt."
+"""What can be done too where a class is in doubt."""
+
+
+def next_step(result: Result) -> str:
+    """Return what to do after a scan; empty where its verdict or its reason says that already."""
+    if not isinstance(result, ScanResult) or nothing_searched(result):
+        return ""
+    doubtful = any(record.status == "suspicious" for record in result.classes)
+    further = UNLEARN if result.verdict == "inconclusive" and doubtful else ""
+    return f"{NEXT.get(result.verdict, '')} {further}".strip()
 
 
 def limits(scan: ScanResult) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from rich.text import Text
 from unbackdoor.errors import printable
 from unbackdoor.report.draws import check_shapes, read_draws
 from unbackdoor.report.pixels import Pixels, image, to_colour
+from unbackdoor.report.sentences import next_step
 from unbackdoor.report.spaces import family, located, nothing_searched, searched_in_short
 from unbackdoor.report.tradeoff import lines
 from unbackdoor.report.words import (
@@ -66,7 +67,8 @@ def show(result: Result, console: Console) -> None:
     console.print(Text(f"{SYMBOLS[tone]} {headline(result)}", style=STYLES[tone]))
     if isinstance(result, ScanResult):
         _show_triggers(result, console)
-        console.print(Text(printable(result.reason)))
+        step = next_step(result) if tone == "inconclusive" else ""
+        console.print(Text(f"{printable(result.reason)} {step}".rstrip()))
         console.print(_subject(result))
         _show_intake(scan, console)
         if not nothing_searched(result):

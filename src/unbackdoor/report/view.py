@@ -13,7 +13,7 @@ from unbackdoor.report.examples import Pairs, pairs
 from unbackdoor.report.ladder import Ladder, ladder
 from unbackdoor.report.places import PlaceMap, place_map
 from unbackdoor.report.provenance import Record, records
-from unbackdoor.report.sentences import COLUMNS, ROWS, limits
+from unbackdoor.report.sentences import COLUMNS, ROWS, limits, next_step
 from unbackdoor.report.spaces import (
     Searched,
     described,
@@ -116,6 +116,7 @@ class View:
     tone: Verdict
     symbol: str
     reason: str
+    step: str
     model: str
     facts: list[tuple[str, str]]
     findings: list[Finding]
@@ -161,6 +162,7 @@ def view(result: Result) -> View:
         tone=outcome,
         symbol=SYMBOLS[outcome],
         reason=_reason(result),
+        step=next_step(result),
         model=printable(scan.model.path) or "a model handed over in Python",
         facts=_facts(result, scan),
         findings=_findings(scan),
