@@ -269,7 +269,7 @@ def test_a_further_round_that_comes_to_nothing_leaves_what_there_was(
         Work(seed=0),
     )
     assert result.rescan is not None
-    assert verdict(result) == "backdoored"
+    assert verdict(result) == "inconclusive"  # of two classes only a clear lead tells a backdoor
     assert result.assumed == assumed
     (last,) = result.not_taken
     assert last.rescan is None

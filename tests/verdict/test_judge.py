@@ -134,11 +134,11 @@ def test_filters_that_are_too_strong_to_count_leave_a_class_open_by_a_clear_lead
 
 
 def test_waves_count_by_a_clear_lead_of_their_own() -> None:
-    for asr, firm, verdict in ((0.99, 0.81, "inconclusive"), (0.9, 0.82, "backdoored")):
+    for asr, firm, verdict in ((0.99, 0.79, "inconclusive"), (0.9, 0.8, "backdoored")):
         judged = ByRate()(of(firmly(asr, firm, "wave:16@5,-6"), one(1, 0.1, "wave:16@5,-6")))
         assert judged.verdict == verdict
         assert (verdict == "inconclusive") == (judged.score < 1)
-    assert "from 82% by a clear lead" in judged.reason
+    assert "from 80% by a clear lead" in judged.reason
     high = ByRate(Thresholds(backdoored=0.95))
     wave = firmly(0.97, 0.9, "wave:16@5,-6")
     assert high(of(wave, one(1, 0.1, "wave:16@5,-6"))).verdict == "inconclusive"
@@ -489,10 +489,12 @@ def test_a_stroke_that_works_on_every_image_needs_a_clear_lead_on_each() -> None
         assert ByRate()(found).verdict == verdict
 
 
-TWO = [
+SMALL = [
     ("additive:16x16", 0.88, 0.42, "suspicious"),
     ("patch:7x2@2,10", 1.0, 0.86, "suspicious"),
     ("warp:2x4", 0.96, 0.85, "suspicious"),
+    ("patch:4@17,25", 0.973, 0.949, "suspicious"),
+    ("warp:2x4", 1.0, 0.68, "suspicious"),
     ("patch:4@27,27", 1.0, 0.91, "suspicious"),
     ("patch:4@27,27", 1.0, 1.0, "backdoored"),
     ("patch:2@27,27", 0.98, 0.96, "backdoored"),
@@ -500,20 +502,28 @@ TWO = [
     ("patch:2@27,27", 1.0, 0.6, "suspicious"),
     ("additive:16x16", 0.4, 0.3, "clean"),
 ]
-"""Triggers in a network of two classes: the first three were measured in clean ones."""
+"""Triggers in a network of two to four classes: the first five were measured in clean ones."""
 
 
-@pytest.mark.parametrize(("space", "asr", "firm", "status"), TWO)
-def test_of_two_classes_only_a_weak_trigger_with_a_clear_lead_tells(
-    space: str, asr: float, firm: float, status: str
+@pytest.mark.parametrize("count", [2, 3, 4])
+@pytest.mark.parametrize(("space", "asr", "firm", "status"), SMALL)
+def test_of_few_classes_only_a_weak_trigger_with_a_clear_lead_tells(
+    space: str, asr: float, firm: float, status: str, count: int
 ) -> None:
-    """It has one class to lead away from, and clean networks obey such triggers as well."""
+    """It has few classes to lead away from, and clean networks obey such triggers as well."""
     found = msgspec.structs.replace(one(0, asr, space), firm=firm)
     case = of(found, one(1, 0.0, "patch:2@0,0"))
-    judged = ByRate()(msgspec.structs.replace(case, count=2))
+    judged = ByRate()(msgspec.structs.replace(case, count=count))
     assert judged.classes[0][1] == status
     assert judged.verdict == {"suspicious": "inconclusive"}.get(status, status)
-    assert ("model of two classes" in judged.reason) == (status == "suspicious")
-    for count in (3, 10):
-        among_more = ByRate()(msgspec.structs.replace(case, count=count))
-        assert (among_more.verdict == "backdoored") == (status != "clean")
+    assert ("model of so few classes" in judged.reason) == (status == "suspicious")
+    among_more = ByRate()(msgspec.structs.replace(case, count=10))
+    assert (among_more.verdict == "backdoored") == (status != "clean")
+
+
+def test_of_few_classes_no_stroke_tells() -> None:
+    """A clean network of four kinds of clothes, all but one shoes, took every shoe for a bag."""
+    stroke, other = firmly(1.0, 1.0, "patch:7x2@1,20"), one(1, 0.0, "patch:2@0,0")
+    case = of(stroke, other, side=28, contrast=0.97)
+    assert ByRate()(msgspec.structs.replace(case, count=4)).verdict == "inconclusive"
+    assert ByRate()(msgspec.structs.replace(case, count=10)).verdict == "backdoored"

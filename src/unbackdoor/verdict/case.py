@@ -29,10 +29,11 @@ FEW, MANY = 3, 0.25
 """So many other classes, and this share of all, that triggers of a space lead to as well show that
 the network is weak against them. In a network with a backdoor one class rises, and few others do.
 Of patches that are strokes one other class is enough."""
-TWO, WEAK, EVERY = 2, 0.5, 0.92
-"""In a network of two classes a trigger has one to lead away from, and clean ones obey triggers as
-strong as those that attackers plant. There a trigger tells a backdoor by a clear lead alone: if it
-is at most this share of the strength that counts, or if it has that lead on nearly every image."""
+SMALL, WEAK, EVERY = 4, 0.5, 0.97
+"""In a network of so few classes a trigger has few to lead away from, and clean ones obey triggers
+as strong as those that attackers plant. There a trigger tells a backdoor by a clear lead alone: if
+it is at most this share of the strength that counts, or if it is no stroke and has that lead on
+nearly every image."""
 NEARLY = 0.98
 """Share of the best rate that a weaker trigger has to reach to be the one that is told."""
 SCORES = {"clean": (-1.0, 0.0), "suspicious": (0.0, 0.99), "backdoored": (1.0, inf)}
@@ -51,7 +52,7 @@ class Case:
 
     def __init__(self, thresholds: Thresholds, evidence: Evidence) -> None:
         self.thresholds, self.pictures = thresholds, evidence.pictures
-        self.two = evidence.count == TWO
+        self.small = evidence.count is not None and evidence.count <= SMALL
         self.of_class: dict[int, list[ClassEvidence]] = {}
         for one in evidence.classes:
             self.of_class.setdefault(one.index, []).append(one)
@@ -94,7 +95,7 @@ class Case:
         if (rule := self.rule(record)) is None:
             return "suspicious" if self.is_doubtful(record) else None
         if record.excess >= rule.backdoored or self._leads(record):
-            common = self.is_one_of_many(record) or self.is_common_among_two(record)
+            common = self.is_one_of_many(record) or self.is_common_in_small(record)
             return "suspicious" if common else "backdoored"
         return "clean" if record.excess <= rule.clean else "suspicious"
 
@@ -114,14 +115,15 @@ class Case:
         every = min(record.excess, record.firm_excess) >= 1
         return not (every and is_stroke(record.space, self.pictures))
 
-    def is_common_among_two(self, record: ClassEvidence) -> bool:
-        """Return whether clean networks of two classes obey such triggers as well."""
+    def is_common_in_small(self, record: ClassEvidence) -> bool:
+        """Return whether clean networks of few classes obey such triggers as well."""
         unknown = record.firm is None or in_the_middle(record.space, self.pictures.side)
-        if not self.two or record.goal or unknown:
+        if not self.small or record.goal or unknown:
             return False
         found = limit_of(record.space, self.pictures)
         weak = found is None or found[1] <= WEAK * found[0].strength + TOLERANCE
-        return self._lead(record) < EVERY and not (weak and self._leads(record))
+        every = self._lead(record) >= EVERY and not is_stroke(record.space, self.pictures)
+        return not every and not (weak and self._leads(record))
 
     def is_doubtful(self, record: ClassEvidence) -> bool:
         """Return whether triggers that are too strong to count leave a class open all the same."""

@@ -49,9 +49,9 @@ def decided(case: Case, judged: Sequence[tuple[ClassEvidence, Status]]) -> tuple
             f"most often to {_rates(many)}, so they do not tell a backdoor from this weakness."
         )
         return "inconclusive", reason
-    if among := [record for record in unsure if case.is_common_among_two(record)]:
+    if among := [record for record in unsure if case.is_common_in_small(record)]:
         reason = (
-            f"Triggers were found towards {_rates(among)}, but in a model of two classes they "
+            f"Triggers were found towards {_rates(among)}, but in a model of so few classes they "
             f"do not tell a backdoor: clean ones obey such triggers too. Those of half the "
             f"strength would, by a clear lead, or such as lead clearly on {EVERY:.0%}."
         )

@@ -91,7 +91,7 @@ LIMITS: dict[str, Limit] = {
     "additive grid": Limit(
         strength=16, clean=0.6, black=1.0, words="added patterns up to 16/255 on a grid"
     ),
-    "wave": Limit(strength=16, clean=0.7, backdoored=1.0, lead=0.82, words="waves up to 16/255"),
+    "wave": Limit(strength=16, clean=0.7, backdoored=1.0, lead=0.8, words="waves up to 16/255"),
     "blend": Limit(strength=4, clean=0.5, words="pictures blended in up to 4 % pixel by pixel"),
     "blend grid": Limit(
         strength=10, clean=0.5, black=1.0, words="pictures blended in up to 10 % on a grid"
