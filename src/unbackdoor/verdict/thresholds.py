@@ -82,7 +82,7 @@ LIMITS: dict[str, Limit] = {
     "patch blocks": Limit(
         strength=8,
         clean=0.65,
-        backdoored=0.9,
+        backdoored=0.95,
         middle=Thresholds(backdoored=1.0, clean=0.9),
         words="patches up to 8×8 of four colours",
     ),
