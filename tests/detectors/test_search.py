@@ -48,7 +48,8 @@ def searched(backdoor: Callable[[Tensor], Tensor], *spaces: str) -> tuple[Eviden
     evidence = ArmSearch(BANDIT)(model, toys.pictures(), spaces_of, Work(seed=0))
     assert evidence.accuracy == 1
     assert {one.index for one in evidence.classes} == {0, 1, 2}
-    return evidence, ByRate()(evidence)
+    # Of three classes hardly a trigger tells; what is tested here is how the search finds it.
+    return evidence, ByRate()(msgspec.structs.replace(evidence, count=None))
 
 
 def of_green(evidence: Evidence) -> list[ClassEvidence]:
