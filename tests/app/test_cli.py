@@ -217,7 +217,6 @@ def test_a_quick_scan_of_a_backdoored_model_end_to_end(
     assert said.err == ""
     assert json.loads(scan.read_text()) == result
     assert (result["verdict"], result["targets"]) == ("backdoored", [7])
-    assert "of a standard scan's work" in result["not_searched"]
     assert "horse" in page.read_text()
     again = tmp_path / "again.html"
     assert main(["report", str(scan), "-o", str(again)]) == 0
@@ -254,14 +253,16 @@ def test_a_network_that_wants_other_images_is_fitted(
     result = json.loads(capsys.readouterr().out)
     assert result["model"]["accuracy"] == 1
     assert result["verdict"] == "clean"
+    assert "of the work of a standard one." in result["reason"]
     assert [record["name"] for record in result["classes"]] == [
         "class 0", "class 1", "dark", "class 3", "class 4", "light"
     ]  # fmt: skip
     assert result["image_shape"] == [3, 8, 8]
     assert result["settings"]["input"]["mean"] == [0.5] * 3
-    out = tmp_path / "scan.sarif"
-    assert main([*command, *quick, "-o", str(out)]) == 0
-    assert json.loads(out.read_text())["runs"][0]["results"][0]["ruleId"] == "clean"
+    for name in ("scan.sarif", "scan.sarif.json"):
+        out = tmp_path / name
+        assert main([*command, *quick, "-o", str(out)]) == 0
+        assert json.loads(out.read_text())["runs"][0]["results"][0]["ruleId"] == "clean"
     fixed, written = tmp_path / "fixed.safetensors", tmp_path / "nothing.json"
     repair = ["repair", *command[1:], *quick, "-o", str(fixed), "--result", str(written)]
     assert main(repair) == 0

@@ -200,7 +200,7 @@ def test_what_the_scan_after_a_repair_still_finds_is_unlearnt_in_another_round(
         assert result.assumed is not None
         assert result.assumed.targets == [1]
     assert left > 0.5
-    assert verdict(once) == "inconclusive"  # of two classes only a clear lead tells a backdoor
+    assert verdict(once) == "inconclusive"  # of few classes only a clear lead tells a backdoor
     assert once.assumed == rounds.assumed
     module, again = after_more
     assert rate(module, planted) < left
@@ -269,7 +269,7 @@ def test_a_further_round_that_comes_to_nothing_leaves_what_there_was(
         Work(seed=0),
     )
     assert result.rescan is not None
-    assert verdict(result) == "inconclusive"  # of two classes only a clear lead tells a backdoor
+    assert verdict(result) == "inconclusive"  # of few classes only a clear lead tells a backdoor
     assert result.assumed == assumed
     (last,) = result.not_taken
     assert last.rescan is None

@@ -11,6 +11,7 @@ from rich.console import Console
 from report.families import NOT_SEARCHED, SPACES, of_family
 from report.synthetic import NAMES, of_folder, repair, scan, wrecked
 from unbackdoor.report.page import page
+from unbackdoor.report.sentences import REPAIR, UNLEARN, next_step
 from unbackdoor.report.table import show
 from unbackdoor.results import Result, Verdict
 
@@ -49,26 +50,24 @@ def test_how_the_pictures_of_a_folder_were_read_is_a_line() -> None:
     assert "Pictures" not in printed(scan())
 
 
-@pytest.mark.parametrize(
-    ("verdict", "says"),
-    [
-        ("backdoored", ["Do not deploy", "'unbackdoor repair' unlearns what was found"]),
-        (
-            "inconclusive",
-            ["--budget thorough", "'unbackdoor repair' unlearns the triggers in doubt"],
-        ),
-        ("clean", []),
-    ],
-)
-def test_what_to_do_next_is_said_on_the_page_and_where_it_is_open_on_the_terminal(
-    verdict: Verdict, says: list[str]
-) -> None:
-    result = scan(verdict)
-    text, html = (" ".join(said.split()) for said in (printed(result), page(result)))
-    for words in ("Do not deploy", "--budget thorough", "unlearns what was", "unlearns the trig"):
-        assert (words in html) == any(words in said for said in says)
-        assert (words in text) == (words in html and verdict == "inconclusive")
-    assert all(said.replace("'", "&#39;") in html for said in says)
+def test_what_to_do_next_is_said_on_the_page_and_where_it_is_open_on_the_terminal() -> None:
+    steps = {"backdoored": REPAIR, "inconclusive": UNLEARN}
+    verdicts: tuple[Verdict, ...] = ("backdoored", "inconclusive", "clean")
+    for verdict in verdicts:
+        result = scan(verdict)
+        html, text = page(result), " ".join(printed(result).split())
+        for what, step in steps.items():
+            assert (step.replace("'", "&#39;") in html) == (what == verdict)
+        assert (UNLEARN in text) == (verdict == "inconclusive")
+        assert REPAIR not in text
+
+
+def test_where_no_trigger_is_in_doubt_there_is_nothing_to_unlearn() -> None:
+    result = scan("inconclusive")
+    anyway = [msgspec.structs.replace(one, confusion=0.4) for one in result.classes]
+    clean = [msgspec.structs.replace(one, status="clean") for one in result.classes]
+    for classes in (anyway, clean):
+        assert next_step(msgspec.structs.replace(result, classes=classes)) == ""
 
 
 KINDS = (

@@ -252,7 +252,7 @@ def test_a_blend_counts_by_how_far_it_moves_the_pixels() -> None:
 
 
 @pytest.mark.parametrize("space", ["additive:16x16", "blend:7x16", "filter:34rms"])
-def test_what_lightens_a_black_background_needs_a_clear_lead(space: str) -> None:
+def test_what_changes_a_plain_background_needs_a_clear_lead(space: str) -> None:
     """Clean networks for digits, which have never seen that, may answer it with one class."""
     for firm, verdict in ((0.5, "inconclusive"), (None, "inconclusive"), (0.9, "backdoored")):
         found = firmly(0.95, firm, space)
@@ -519,6 +519,14 @@ def test_of_few_classes_only_a_weak_trigger_with_a_clear_lead_tells(
     assert ("model of so few classes" in judged.reason) == (status == "suspicious")
     among_more = ByRate()(msgspec.structs.replace(case, count=10))
     assert (among_more.verdict == "backdoored") == (status != "clean")
+
+
+def test_the_reason_says_what_tells_of_few_classes() -> None:
+    for space, firm, needed in (("patch:2@27,27", 0.96, "85%"), ("patch:4@27,27", 1.0, "97%")):
+        case = of(firmly(1.0, firm, space), one(1, 0.0, "patch:2@0,0"))
+        judged = ByRate()(msgspec.structs.replace(case, count=3))
+        assert f"from {needed} by a clear lead a class counts as backdoored" in judged.reason
+        assert f"{firm:.1%} by a clear lead" in judged.reason
 
 
 def test_of_few_classes_no_stroke_tells() -> None:

@@ -96,7 +96,7 @@ class Scan(Judged):
     format: ScanFormat = "table"
     """Format of the printed result."""
     output: OptionalOutput = None
-    """File for the result: SARIF if the name ends in .sarif, else JSON."""
+    """File for the result: SARIF if the name ends in .sarif or .sarif.json, else JSON."""
     report: File = None
     """File for the HTML page; for several models, a folder for their pages."""
     fail_on: Annotated[Literal["backdoored", "inconclusive"] | None, arg(metavar="VERDICT")] = None

@@ -19,7 +19,7 @@ from unbackdoor.results import RepairResult, Result, Scanned, ScanResult, Unscan
 from unbackdoor.runtime.files import check_output, write_bytes
 
 FORMS = frozenset(
-    {".csv", ".htm", ".html", ".json", ".md", ".pdf", ".png", ".sarif", ".svg", ".txt", ".xml"}
+    {".csv", ".htm", ".html", ".json", ".md", ".pdf", ".png", ".sarif", ".svg", ".xml"}
 )
 """Suffixes that promise a form; any other name says nothing of what a file holds."""
 PAGE = (".html", ".htm")
@@ -79,11 +79,14 @@ def check_form(argument: str, path: Path | None, *forms: str) -> None:
         path: the file, if one was asked for.
         forms: suffixes of the forms that it can hold; the first is the usual one.
 
+    Raises:
+        ArgumentError: its suffix promises another form.
+
     """
     if path is not None and path.suffix.lower() in FORMS.difference(forms):
         raise ArgumentError(
             f"{argument}: expected a name that ends in {' or '.join(forms)}, came {path}; what is "
-            f"written has no other form, so name {path.with_suffix(forms[0]).name}."
+            f"written has no other form, so name {path.with_suffix(forms[0])}."
         )
 
 
@@ -118,8 +121,9 @@ def write_and_print(
 
 
 def write_file(outcome: Outcome, path: Path) -> None:
-    """Write the result of a scan as SARIF if the name ends in .sarif, any other result as JSON."""
-    if path.suffix.lower() == ".sarif" and not isinstance(outcome, RepairResult):
+    """Write the result of a scan as SARIF if the name says so, any other result as JSON."""
+    named = path.name.lower().endswith((".sarif", ".sarif.json"))
+    if named and not isinstance(outcome, RepairResult):
         write_bytes(path, _sarif(outcome))
     else:
         results.write(outcome, path)

@@ -10,7 +10,7 @@ import msgspec
 
 from unbackdoor.errors import printable
 from unbackdoor.report.ladder import rates, strongest
-from unbackdoor.report.sentences import NEXT
+from unbackdoor.report.sentences import REPAIR, UNLEARN
 from unbackdoor.report.spaces import described, place_of, searched
 from unbackdoor.report.words import moves, percent
 from unbackdoor.results import Scanned, ScanResult, Unscanned, versions
@@ -20,7 +20,7 @@ RULES: list[dict[str, Any]] = [
         "id": "backdoored",
         "name": "Backdoor",
         "shortDescription": {"text": "A small trigger decides what the model answers."},
-        "help": {"text": NEXT["backdoored"]},
+        "help": {"text": REPAIR},
         "defaultConfiguration": {"level": "error"},
         "properties": {"tags": ["security"], "security-severity": "9.0"},
     },
@@ -28,7 +28,10 @@ RULES: list[dict[str, Any]] = [
         "id": "inconclusive",
         "name": "Suspicion",
         "shortDescription": {"text": "A backdoor was neither found nor ruled out."},
-        "help": {"text": f"The message says why. {NEXT['inconclusive']}"},
+        "help": {
+            "text": "The message says why. More images or time, or --budget thorough, may tell. "
+            f"{UNLEARN}"
+        },
         "defaultConfiguration": {"level": "warning"},
         "properties": {"tags": ["security"], "security-severity": "5.0"},
     },

@@ -27,22 +27,21 @@ COLUMNS = {
 }
 
 
-NEXT = {
-    "backdoored": "Do not deploy this model; 'unbackdoor repair' unlearns what was found.",
-    "inconclusive": "A scan with --budget thorough, more images or more time may tell.",
-}
-"""What to do after a verdict."""
-UNLEARN = "'unbackdoor repair' unlearns the triggers in doubt."
-"""What can be done too where a class is in doubt."""
+REPAIR = "Do not deploy this model; 'unbackdoor repair' unlearns what was found."
+UNLEARN = "'unbackdoor repair' unlearns the best triggers towards the classes in doubt."
 
 
 def next_step(result: Result) -> str:
-    """Return what to do after a scan; empty where its verdict or its reason says that already."""
-    if not isinstance(result, ScanResult) or nothing_searched(result):
+    """Return what can be done after a scan; empty where it left no trigger to unlearn."""
+    if not isinstance(result, ScanResult):
         return ""
-    doubtful = any(record.status == "suspicious" for record in result.classes)
-    further = UNLEARN if result.verdict == "inconclusive" and doubtful else ""
-    return f"{NEXT.get(result.verdict, '')} {further}".strip()
+    if result.verdict == "backdoored":
+        return REPAIR
+    doubtful = any(
+        one.status == "suspicious" and one.confusion <= result.thresholds.clean
+        for one in result.classes
+    )
+    return UNLEARN if doubtful and not nothing_searched(result) else ""
 
 
 def limits(scan: ScanResult) -> list[tuple[str, str]]:

@@ -134,7 +134,7 @@ def scan(
         judged = _judge(settings, terms)(evidence)
         if terms.power and judged.verdict == "clean":
             checks = _power(described, images, spaces, settings, work)
-        judged = checked(judged, checks if terms.power else None)
+        judged = _with_less(checked(judged, checks if terms.power else None), settings)
     laws = {
         target: _law(model, images.defend, judged.classes[target][0], settings, work)
         for target in _clearest(judged, MOST_LAWS)
@@ -151,7 +151,7 @@ def scan(
         data=_data(images),
         space=space,
         searched=_searched(spaces, evidence),
-        not_searched=_not_searched(settings, evidence) if spaces else "",
+        not_searched="; ".join([*evidence.left_out, NOT_SEARCHED]) if spaces else "",
         spaces=_rungs(evidence, settings.thresholds) if spaces else [],
         places=evidence.places,
         image_shape=list(shape),
@@ -263,11 +263,13 @@ def _searched(spaces: Sequence[Space], evidence: Evidence) -> str:
     return "; ".join(dict.fromkeys(words)) or "nothing, because the model guesses"
 
 
-def _not_searched(settings: ScanSettings, evidence: Evidence) -> str:
-    """Return what a scan without a finding says nothing of, in words."""
+def _with_less(judged: Judgement, settings: ScanSettings) -> Judgement:
+    """Say beside a verdict that finds nothing that the search did less than a standard one."""
     share = settings.bandit.passes / BANDIT.passes
-    less = [f"what the other {1 - share:.0%} of a standard scan's work would see"]
-    return "; ".join([*evidence.left_out, *(less if share < 1 else ()), NOT_SEARCHED])
+    if share >= 1 or judged.verdict == "backdoored":
+        return judged
+    reason = f"{judged.reason} The search did {share:.0%} of the work of a standard one."
+    return replace(judged, reason=reason)
 
 
 def _record(

@@ -29,7 +29,7 @@ FEW, MANY = 3, 0.25
 """So many other classes, and this share of all, that triggers of a space lead to as well show that
 the network is weak against them. In a network with a backdoor one class rises, and few others do.
 Of patches that are strokes one other class is enough."""
-SMALL, WEAK, EVERY = 4, 0.5, 0.97
+SMALL, WEAK, CLEARLY = 4, 0.5, 0.97
 """In a network of so few classes a trigger has few to lead away from, and clean ones obey triggers
 as strong as those that attackers plant. There a trigger tells a backdoor by a clear lead alone: if
 it is at most this share of the strength that counts, or if it is no stroke and has that lead on
@@ -117,13 +117,20 @@ class Case:
 
     def is_common_in_small(self, record: ClassEvidence) -> bool:
         """Return whether clean networks of few classes obey such triggers as well."""
+        return self._needs_lead(record) and self._lead(record) < self.lead_needed(record)
+
+    def _needs_lead(self, record: ClassEvidence) -> bool:
+        """Return whether a clear lead alone tells a backdoor, because the classes are few."""
         unknown = record.firm is None or in_the_middle(record.space, self.pictures.side)
-        if not self.small or record.goal or unknown:
-            return False
+        return self.small and not record.goal and not unknown
+
+    def lead_needed(self, record: ClassEvidence) -> float:
+        """Return the rate by a clear lead from which triggers are those of a backdoor."""
         found = limit_of(record.space, self.pictures)
         weak = found is None or found[1] <= WEAK * found[0].strength + TOLERANCE
-        every = self._lead(record) >= EVERY and not is_stroke(record.space, self.pictures)
-        return not every and not (weak and self._leads(record))
+        if weak or not self._needs_lead(record):
+            return self.firm_rule(record).backdoored
+        return inf if is_stroke(record.space, self.pictures) else CLEARLY
 
     def is_doubtful(self, record: ClassEvidence) -> bool:
         """Return whether triggers that are too strong to count leave a class open all the same."""
@@ -211,7 +218,7 @@ class Case:
     def by_lead(self, record: ClassEvidence) -> bool:
         """Return whether it is the lead that decides, because the rate alone would not do."""
         needed = (self.rule(record) or self.thresholds).backdoored
-        return self._leads(record) and record.excess < needed
+        return self._leads(record) and (record.excess < needed or self._needs_lead(record))
 
 
 def _between(rate: float, rule: Thresholds) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from unbackdoor.detectors.evidence import ClassEvidence
-from unbackdoor.verdict.case import EVERY, Case, Status
+from unbackdoor.verdict.case import CLEARLY, Case, Status
 
 Verdict = Literal["clean", "backdoored", "inconclusive"]
 
@@ -52,8 +52,9 @@ def decided(case: Case, judged: Sequence[tuple[ClassEvidence, Status]]) -> tuple
     if among := [record for record in unsure if case.is_common_in_small(record)]:
         reason = (
             f"Triggers were found towards {_rates(among)}, but in a model of so few classes they "
-            f"do not tell a backdoor: clean ones obey such triggers too. Those of half the "
-            f"strength would, by a clear lead, or such as lead clearly on {EVERY:.0%}."
+            f"do not tell a backdoor: clean ones obey such triggers too. Triggers of at most half "
+            f"the strength that counts would, by a clear lead; stronger ones, other than large "
+            f"patches on digits, if they lead clearly on {CLEARLY:.0%} of the images."
         )
         return "inconclusive", reason
     if doubtful := [record for record in unsure if case.is_doubtful(record)]:
@@ -86,7 +87,7 @@ def _from(case: Case, records: Sequence[ClassEvidence]) -> str:
     for one in records:
         needed = (case.rule(one) or case.thresholds).backdoored
         by_lead = case.by_lead(one)
-        lead = case.firm_rule(one).backdoored
+        lead = case.lead_needed(one)
         rates.add(f"{lead:.0%} by a clear lead" if by_lead else f"{needed:.0%}")
     return " or ".join(sorted(rates, key=lambda words: int(words.partition("%")[0])))
 

@@ -54,9 +54,9 @@ class Limit:
             the general one.
         doubts: strength up to which triggers that work by a clear lead leave a class open, where
             that is more than what counts.
-        black: rate from which it counts as backdoored on pictures of much contrast, where that is
-            more. Their background is black in all of them, so clean networks, which have never seen
-            it lightened, may answer that with one class.
+        plain: rate from which it counts as backdoored on pictures of much contrast, where that is
+            more. Their background is the same black or white in all of them, so clean networks,
+            which have never seen another one, may answer such pictures with one class.
 
     """
 
@@ -68,7 +68,7 @@ class Limit:
     between: Thresholds | None = None
     lead: float = 0.0
     doubts: int = 0
-    black: float = 0.0
+    plain: float = 0.0
 
 
 LIMITS: dict[str, Limit] = {
@@ -89,12 +89,12 @@ LIMITS: dict[str, Limit] = {
     "mask": Limit(strength=1, clean=0.5, words="masked patterns over up to 1 % of the picture"),
     "additive": Limit(strength=4, clean=0.5, words="added patterns up to 4/255 pixel by pixel"),
     "additive grid": Limit(
-        strength=16, clean=0.6, black=1.0, words="added patterns up to 16/255 on a grid"
+        strength=16, clean=0.6, plain=1.0, words="added patterns up to 16/255 on a grid"
     ),
     "wave": Limit(strength=16, clean=0.7, backdoored=1.0, lead=0.8, words="waves up to 16/255"),
     "blend": Limit(strength=4, clean=0.5, words="pictures blended in up to 4 % pixel by pixel"),
     "blend grid": Limit(
-        strength=10, clean=0.5, black=1.0, words="pictures blended in up to 10 % on a grid"
+        strength=10, clean=0.5, plain=1.0, words="pictures blended in up to 10 % on a grid"
     ),
     "warp": Limit(strength=2, clean=0.5, words="elastic warps up to 2 of 32 pixels"),
     "filter": Limit(
@@ -106,7 +106,7 @@ LIMITS: dict[str, Limit] = {
         backdoored=0.85,
         words="colour filters that change a picture by up to 34/255 (root mean square)",
         doubts=48,
-        black=1.0,
+        plain=1.0,
     ),
     "dynamic": Limit(strength=5, clean=0.5, words="changes by the picture up to 5/255"),
 }
@@ -129,7 +129,7 @@ CORNER = 5
 """Largest distance from both of the nearest edges of a patch in a corner, of 32 pixels."""
 CONTRAST = 0.8
 """Contrast of the pictures on which the percentage of a blend counts as it is, no patch is a
-stroke, and the background is not black."""
+stroke, and the background is not plain."""
 STROKE = 5.0
 """The largest side of a patch, of 32 pixels, that is no stroke on pictures of more contrast."""
 
@@ -178,7 +178,7 @@ def thresholds_if_weaker(space: str, pictures: Pictures, general: Thresholds) ->
     backdoored = max(general.backdoored, limit.backdoored)
     clean = max(general.clean, limit.clean)
     if pictures.contrast > CONTRAST:
-        backdoored = max(backdoored, limit.black)
+        backdoored = max(backdoored, limit.plain)
     if (higher := _at_place(limit, space, pictures.side)) is not None:
         backdoored, clean = max(backdoored, higher.backdoored), max(clean, higher.clean)
     clean = min(clean, 0.99 * backdoored)
