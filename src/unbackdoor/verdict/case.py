@@ -9,6 +9,7 @@ from typing import Literal
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence, Pictures
 from unbackdoor.triggers.registry import family_of, strength_of
 from unbackdoor.verdict.thresholds import (
+    LIMITS,
     OF_EACH,
     OF_EACH_MORE,
     TOLERANCE,
@@ -121,8 +122,10 @@ class Case:
 
     def _needs_lead(self, record: ClassEvidence) -> bool:
         """Return whether a clear lead alone tells a backdoor, because the classes are few."""
-        unknown = record.firm is None or in_the_middle(record.space, self.pictures.side)
-        return self.small and not record.goal and not unknown
+        found = limit_of(record.space, self.pictures)
+        by_rate = found is not None and found[0] is LIMITS["patch"]
+        hidden = by_rate and in_the_middle(record.space, self.pictures.side)
+        return self.small and not record.goal and record.firm is not None and not hidden
 
     def lead_needed(self, record: ClassEvidence) -> float:
         """Return the rate by a clear lead from which triggers are those of a backdoor."""
