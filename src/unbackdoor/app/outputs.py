@@ -22,8 +22,10 @@ FORMS = frozenset(
     {".csv", ".htm", ".html", ".json", ".md", ".pdf", ".png", ".sarif", ".svg", ".xml"}
 )
 """Suffixes that promise a form; any other name says nothing of what a file holds."""
-PAGE = (".html", ".htm")
-"""Suffixes of pages."""
+PAGE, RESULT, SCAN = (".html", ".htm"), (".json",), (".json", ".sarif")
+"""Suffixes of pages, of results, and of the result of a scan."""
+NO_FORMS: Mapping[str, Sequence[str]] = {}
+"""Any name will do."""
 
 Outcome = Result | Unscanned | list[Scanned]
 """The result of one model, or of several."""
@@ -34,6 +36,7 @@ def check_outputs(
     inputs: Mapping[str, Sequence[str | Path | None]],
     *,
     folder: str | None = None,
+    forms: Mapping[str, Sequence[str]] = NO_FORMS,
 ) -> None:
     """Check that every output can be written, and that none overwrites an input or another output.
 
@@ -42,6 +45,8 @@ def check_outputs(
         inputs: argument → files that it names, or folders with a model; an ONNX graph stands for
             the files beside it too, and what ``--data`` names for all that is read through it.
         folder: the argument that names a folder of pages, if any.
+        forms: argument → suffixes of what its file can hold, the usual one first; a name that
+            promises another form is refused.
 
     """
     taken = {
@@ -69,21 +74,13 @@ def check_outputs(
                     f"would be among them the next time; name a file elsewhere, so that your data "
                     f"stays as it is."
                 )
+        if argument != folder and argument in forms:
+            _check_form(argument, path, forms[argument])
 
 
-def check_form(argument: str, path: Path | None, *forms: str) -> None:
-    """Check that a file is not named like one of another form than what it will hold.
-
-    Args:
-        argument: that names the file.
-        path: the file, if one was asked for.
-        forms: suffixes of the forms that it can hold; the first is the usual one.
-
-    Raises:
-        ArgumentError: its suffix promises another form.
-
-    """
-    if path is not None and path.suffix.lower() in FORMS.difference(forms):
+def _check_form(argument: str, path: Path, forms: Sequence[str]) -> None:
+    """Check that a file is not named like one of another form than what it will hold."""
+    if path.suffix.lower() in FORMS.difference(forms):
         raise ArgumentError(
             f"{argument}: expected a name that ends in {' or '.join(forms)}, came {path}; what is "
             f"written has no other form, so name {path.with_suffix(forms[0])}."

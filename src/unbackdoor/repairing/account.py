@@ -80,7 +80,7 @@ def _sentence(
     outcome: Outcome, broken: int, mended: int, count: int, settings: GuardSettings
 ) -> str:
     lost, allowed = (broken - mended) / count, settings.max_accuracy_lost
-    changed = (
+    counted = (
         f"Of {count} images that the repair had not seen, {broken} that were right are wrong after "
         f"it, and {mended} that were wrong are right"
     )
@@ -88,10 +88,10 @@ def _sentence(
     if broken != mended:
         gains = f"accuracy fell by {lost:.1%}" if lost > 0 else f"accuracy rose by {-lost:.1%}"
     return {
-        "kept": f"{changed}: {gains}; {allowed:.1%} was allowed.",
-        "unsure": f"{changed}: {gains}, where {allowed:.1%} was allowed. With so few images that "
+        "kept": f"{counted}: {gains}; {allowed:.1%} was allowed.",
+        "unsure": f"{counted}: {gains}, where {allowed:.1%} was allowed. With so few images that "
         f"may be chance; give more images, or allow more with --max-accuracy-loss.",
-        "lost": f"{changed}: {gains}, more than the {allowed:.1%} that was allowed and more than "
+        "lost": f"{counted}: {gains}, more than the {allowed:.1%} that was allowed and more than "
         f"chance explains. Give more images, or allow more with --max-accuracy-loss.",
         "stuck": f"No state of the repair brought the triggers down and lost at most {allowed:.1%} "
         f"of accuracy on the images that were kept back. Give more images, or allow more with "

@@ -78,6 +78,7 @@ def _strip(standing: Standing, width: int, left: float, right: float) -> Strip:
             row.append(Dot(across, floor - DOT - 2 * DOT * layer))
         return row
 
+    here = place(standing.score)
     tops = [24.0 + ROW, 24.0 + 2 * ROW] if standing.backdoored else [24.0 + ROW]
     names = [f"{len(standing.clean)} clean", f"{len(standing.backdoored)} backdoored"]
     text = (
@@ -94,7 +95,7 @@ def _strip(standing: Standing, width: int, left: float, right: float) -> Strip:
         backdoored=dots(standing.backdoored, tops[-1]),
         rows=[Tick(top - DOT, name) for top, name in zip(tops, names, strict=False)],
         ticks=[Tick(place(0), "0: just clean"), Tick(place(1), "1: just backdoored")],
-        here=place(standing.score),
-        anchor="end" if place(standing.score) > 0.8 * width else "middle",
+        here=here,
+        anchor="end" if here > 0.8 * width else "middle",
         bottom=tops[-1] + 4,
     )

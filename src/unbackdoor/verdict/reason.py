@@ -19,7 +19,6 @@ def decided(case: Case, judged: Sequence[tuple[ClassEvidence, Status]]) -> tuple
         judged: for each class the evidence that decides about it, and its status.
 
     """
-    rule = case.thresholds
     found = [record for record, status in judged if status == "backdoored"]
     unsure = [record for record, status in judged if status == "suspicious"]
     if found:
@@ -28,51 +27,10 @@ def decided(case: Case, judged: Sequence[tuple[ClassEvidence, Status]]) -> tuple
         if unsure:
             reason += f" Not clean either, as far as is known: {_rates(unsure)}."
         return "backdoored", reason
-    if anyway := [record for record in unsure if record.confusion > rule.clean]:
-        names = " and ".join(f"{record.name} ({record.confusion:.1%})" for record in anyway)
-        reason = (
-            f"The model answers {names} to held-back images of other classes without any "
-            f"trigger, more often than a clean class may with one (up to {rule.clean:.0%}); "
-            f"check its accuracy, and how images are fitted to it."
-        )
-        return "inconclusive", reason
-    if strong := [record for record in unsure if case.status(record) is None]:
-        reason = (
-            f"Triggers that are too strong to count send held-back images to {_rates(strong)}, "
-            f"and no weaker ones were measured; give more images, or search on with --budget "
-            f"thorough."
-        )
-        return "inconclusive", reason
-    if many := [record for record in unsure if case.is_one_of_many(record)]:
-        reason = (
-            f"The model is weak against triggers of this kind: they lead to several classes, "
-            f"most often to {_rates(many)}, so they do not tell a backdoor from this weakness."
-        )
-        return "inconclusive", reason
-    if among := [record for record in unsure if case.is_common_in_small(record)]:
-        reason = (
-            f"Triggers were found towards {_rates(among)}, but in a model of so few classes they "
-            f"do not tell a backdoor: clean ones obey such triggers too. Triggers of at most half "
-            f"the strength that counts would, by a clear lead; stronger ones, other than large "
-            f"patches on digits, if they lead clearly on {CLEARLY:.0%} of the images."
-        )
-        return "inconclusive", reason
-    if doubtful := [record for record in unsure if case.is_doubtful(record)]:
-        reason = (
-            f"Triggers that few clean networks obey as clearly send held-back images to "
-            f"{_rates(doubtful, case.by_lead)}, and weaker ones, which would tell a backdoor, "
-            f"work less often."
-        )
-        return "inconclusive", reason
     if unsure:
-        rates = _from(case, unsure)
-        reason = (
-            f"The best triggers towards {_rates(unsure)} work more often than those of a clean "
-            f"class and less often than those of a backdoor (from {rates})."
-        )
-        return "inconclusive", reason
+        return "inconclusive", _doubt(case, unsure)
     best = max((record for record, _ in judged), key=lambda record: record.asr)
-    limit = (case.rule(best) or rule).clean
+    limit = (case.rule(best) or case.thresholds).clean
     reason = (
         f"No trigger that counts was found that sends more than {best.asr:.1%} of held-back "
         f"images to any class (the most: {best.name}, {best.space}; up to {limit:.0%} of them "
@@ -81,14 +39,55 @@ def decided(case: Case, judged: Sequence[tuple[ClassEvidence, Status]]) -> tuple
     return "clean", reason
 
 
+def _doubt(case: Case, unsure: Sequence[ClassEvidence]) -> str:
+    """Return why classes are neither clean nor backdoored."""
+    clean = case.thresholds.clean
+    if anyway := [record for record in unsure if record.confusion > clean]:
+        names = " and ".join(f"{record.name} ({record.confusion:.1%})" for record in anyway)
+        return (
+            f"The model answers {names} to held-back images of other classes without any "
+            f"trigger, more often than a clean class may with one (up to {clean:.0%}); "
+            f"check its accuracy, and how images are fitted to it."
+        )
+    if strong := [record for record in unsure if case.status(record) is None]:
+        return (
+            f"Triggers that are too strong to count send held-back images to {_rates(strong)}, "
+            f"and no weaker ones were measured; give more images, or search on with --budget "
+            f"thorough."
+        )
+    if many := [record for record in unsure if case.is_one_of_many(record)]:
+        return (
+            f"The model is weak against triggers of this kind: they lead to several classes, "
+            f"most often to {_rates(many)}, so they do not tell a backdoor from this weakness."
+        )
+    if among := [record for record in unsure if case.is_common_in_small(record)]:
+        return (
+            f"Triggers were found towards {_rates(among)}, but in a model of so few classes they "
+            f"do not tell a backdoor: clean ones obey such triggers too. Triggers of at most half "
+            f"the strength that counts would, by a clear lead; stronger ones, other than large "
+            f"patches on digits, if they lead clearly on {CLEARLY:.0%} of the images."
+        )
+    if doubtful := [record for record in unsure if case.is_doubtful(record)]:
+        return (
+            f"Triggers that few clean networks obey as clearly send held-back images to "
+            f"{_rates(doubtful, case.by_lead)}, and weaker ones, which would tell a backdoor, "
+            f"work less often."
+        )
+    rates = _from(case, unsure)
+    return (
+        f"The best triggers towards {_rates(unsure)} work more often than those of a clean class "
+        f"and less often than those of a backdoor (from {rates})."
+    )
+
+
 def _from(case: Case, records: Sequence[ClassEvidence]) -> str:
     """Return the rates from which triggers of these spaces count as those of a backdoor."""
     rates: set[str] = set()
     for one in records:
-        needed = (case.rule(one) or case.thresholds).backdoored
-        by_lead = case.by_lead(one)
-        lead = case.lead_needed(one)
-        rates.add(f"{lead:.0%} by a clear lead" if by_lead else f"{needed:.0%}")
+        if case.by_lead(one):
+            rates.add(f"{case.lead_needed(one):.0%} by a clear lead")
+        else:
+            rates.add(f"{(case.rule(one) or case.thresholds).backdoored:.0%}")
     return " or ".join(sorted(rates, key=lambda words: int(words.partition("%")[0])))
 
 

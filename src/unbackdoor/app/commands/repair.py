@@ -12,7 +12,7 @@ from unbackdoor.app import options
 from unbackdoor.app.commands.common import prepare, reporting
 from unbackdoor.app.exit_codes import exit_code
 from unbackdoor.app.inputs import files_read, input_settings, terms_of
-from unbackdoor.app.outputs import PAGE, check_form, check_outputs, write_and_print
+from unbackdoor.app.outputs import PAGE, RESULT, check_outputs, write_and_print
 from unbackdoor.data import Images
 from unbackdoor.errors import ArgumentError, ContentError, UnbackdoorError
 from unbackdoor.metrics import answers
@@ -112,9 +112,8 @@ def _check(typed: options.Repair) -> How:
             "--trigger": [file],
             **files_read(typed.data, typed.arch, typed.config),
         },
+        forms={"--result": RESULT, "--report": PAGE},
     )
-    check_form("--result", typed.result, ".json")
-    check_form("--report", typed.report, *PAGE)
     models.check_suffix(typed.output)
     check_spaces(typed.space)
     if typed.trigger is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from unbackdoor import results
 from unbackdoor.app import options
 from unbackdoor.app.exit_codes import DONE
-from unbackdoor.app.outputs import PAGE, check_form, check_outputs, write_page
+from unbackdoor.app.outputs import PAGE, check_outputs, write_page
 from unbackdoor.results import RepairResult, Result, Scanned, Unscanned
 
 
@@ -16,9 +16,8 @@ def report(typed: options.Report) -> int:
         {"-o": typed.output},
         {"RESULT": [typed.result, *_models(result)]},
         folder="-o" if isinstance(result, list) else None,
+        forms={"-o": PAGE},
     )
-    if not isinstance(result, list):
-        check_form("-o", typed.output, *PAGE)
     write_page(result, typed.output)
     return DONE
 

@@ -15,7 +15,7 @@ from unbackdoor.app.exit_codes import UNUSABLE, exit_code
 from unbackdoor.app.inputs import files_read, input_settings, terms_of
 from unbackdoor.app.outputs import (
     PAGE,
-    check_form,
+    SCAN,
     check_outputs,
     print_one_of_several,
     write_and_print,
@@ -44,10 +44,8 @@ def scan(typed: options.Scan) -> int:
             **files_read(typed.data, typed.arch, typed.config),
         },
         folder="--report" if several else None,
+        forms={"-o": SCAN, "--report": PAGE},
     )
-    check_form("-o", typed.output, ".json", ".sarif")
-    if not several:
-        check_form("--report", typed.report, *PAGE)
     check_spaces(typed.space)
     if typed.arch is not None:
         models.check_architecture(typed.arch)
