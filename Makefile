@@ -28,11 +28,11 @@ lint: .venv/.dev
 
 .venv/.run: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
 .venv/.dev: .venv/.run
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
 clean:

@@ -76,7 +76,7 @@ REFUSED = {
     "a result named like a page": (
         ["scan", "shipped:clean", *SCAN, "-o", "r.html"],
         4,
-        "so name r.json",
+        "so name r.json; a page is written by --report r.html.",
     ),
     "a repair in SARIF": (
         [*REPAIR, "--result", "r.sarif"],

@@ -81,9 +81,10 @@ def check_outputs(
 def _check_form(argument: str, path: Path, forms: Sequence[str]) -> None:
     """Check that a file is not named like one of another form than what it will hold."""
     if path.suffix.lower() in FORMS.difference(forms):
+        page = f"; a page is written by --report {path}" if path.suffix.lower() in PAGE else ""
         raise ArgumentError(
             f"{argument}: expected a name that ends in {' or '.join(forms)}, came {path}; what is "
-            f"written has no other form, so name {path.with_suffix(forms[0])}."
+            f"written has no other form, so name {path.with_suffix(forms[0])}{page}."
         )
 
 

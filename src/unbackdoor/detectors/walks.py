@@ -24,7 +24,7 @@ from unbackdoor.triggers.values import whole, whole_rows
 
 OVERLOOKED = 6
 """Walks in a space beside those of the survivors, at most."""
-HINTS, ROUNDS, FEWER = 3, 3, 6
+HINTS, ROUNDS, FEWER = 2, 3, 6
 """Classes that get a search of their own in a space, at most; its rounds, and how many times fewer
 arms go on from one to the next."""
 HALF = 0.5
@@ -148,8 +148,9 @@ class SpaceSearch:
         The arms of all classes share the work. Of a trigger that works at several places, or is
         larger than what counts, a bandit may then find a place at which it works but half of the
         time, where no weaker one suffices, or weak ones in the middle alone, where clean networks
-        obey patches too. Where triggers leave no doubt about another class, only suspects get a
-        search of their own, and none does where a look at usual triggers has tried every place.
+        obey patches too; so classes for which something rises outside the middle come first. Where
+        triggers leave no doubt about another class, only suspects get a search of their own, and
+        none does where a look at usual triggers has tried every place.
 
         Args:
             walks: of this space.
@@ -162,15 +163,18 @@ class SpaceSearch:
             return []
         if self._less or is_certain(walks, shape):
             return list(suspects)
-        rates: dict[int, float] = {}
+        rises: dict[int, tuple[bool, float]] = {}
         settled, hidden = {*suspects}, self._hidden(walks)
         for trail in walks:
             if "@" in trail.spaces[0]:
-                rates[trail.target] = max(trail.success[0], rates.get(trail.target, 0.0))
-                doubted = trail.target in hidden and trail.hides(shape)
+                middle = trail.hides(shape)
+                rise = not middle, trail.success[0]
+                rises[trail.target] = max(rise, rises.get(trail.target, rise))
+                doubted = trail.target in hidden and middle
                 if trail.least(self.settings.enough) < 1 and not doubted:
                     settled.add(trail.target)
-        rose = sorted(rates.keys() - settled, key=lambda one: (-rates[one], one))
+        rose = sorted(rises.keys() - settled)
+        rose.sort(key=rises.__getitem__, reverse=True)
         return [*suspects, *rose[:HINTS]]
 
     def again(self, rose: Sequence[int], walks: Sequence[Trail]) -> list[Trail]:

@@ -18,7 +18,7 @@ from unbackdoor.errors import printable
 from unbackdoor.metrics import guessed
 from unbackdoor.models import Adapted, Grey
 from unbackdoor.models.normalise import CIFAR10_MEAN, CIFAR10_STD, Normalise
-from unbackdoor.preflight.look import ask
+from unbackdoor.preflight.look import LOOKED_AT, ask
 
 FINE = 0.7
 """Accuracy from which an order of the classes is clear, and from which nothing has to be wrong."""
@@ -231,21 +231,34 @@ def seen_by(network: nn.Module, images: Images, *, prepared: bool) -> list[Seen]
     """Return what a network answers in each range that is in use, the present one first.
 
     It takes up to :data:`MOST` passes for each range that is tried. A range that was said is
-    compared with the others too, unless it is that of the images as they are.
+    compared with the others too, unless it is that of the images as they are. Of a network that is
+    right about most images in the present range, others in which it is clearly worse on a few
+    images are left out.
     """
     said = _said(network) if prepared else None
-    ranges: dict[str, Change] = {SAID if said else "": _unchanged}
+    ranges: dict[str, Change] = {}
     if not prepared or said:
         others = GREY if _is_grey(network, images) else COLOURED
         others = {AS_IT_IS: _unchanged, **others} if said else others
-        ranges |= {
+        ranges = {
             flags: _undone(change, said) if said else change for flags, change in others.items()
         }
-    return [
-        Seen(flags, given.argmax(1), labels)
-        for flags, change in ranges.items()
-        for given, labels in [ask(network, images, MOST, change)]
-    ]
+
+    def seen(flags: str, change: Change, most: int) -> Seen:
+        given, labels = ask(network, images, most, change)
+        return Seen(flags, given.argmax(1), labels)
+
+    present = SAID if said else ""
+    found = [seen(present, _unchanged, MOST)]
+    if found[0].accuracy >= FINE and ranges:
+        first = seen(present, _unchanged, LOOKED_AT).right
+        tried = {flags: seen(flags, change, LOOKED_AT) for flags, change in ranges.items()}
+        ranges = {
+            flags: change
+            for flags, change in ranges.items()
+            if not _beyond_chance(first, tried[flags].right)
+        }
+    return [*found, *(seen(flags, change, MOST) for flags, change in ranges.items())]
 
 
 def _unchanged(pixels: Tensor) -> Tensor:

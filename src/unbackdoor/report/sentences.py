@@ -28,7 +28,9 @@ COLUMNS = {
 
 
 REPAIR = "Do not deploy this model; 'unbackdoor repair' unlearns what was found."
-UNLEARN = "'unbackdoor repair' unlearns the best triggers towards the classes in doubt."
+UNLEARN = (
+    "'unbackdoor repair' unlearns the best triggers towards the classes in doubt, three at most."
+)
 
 
 def next_step(result: Result) -> str:
