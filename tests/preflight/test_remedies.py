@@ -18,7 +18,8 @@ from unbackdoor.data.images import joined
 from unbackdoor.errors import ContentError
 from unbackdoor.models import Normalise
 from unbackdoor.preflight import adapt, check
-from unbackdoor.preflight.remedies import COLOURED, GREY
+from unbackdoor.preflight.look import LOOKED_AT
+from unbackdoor.preflight.remedies import COLOURED, FINE, GREY, MOST, seen_by
 
 ORDER = [2, 0, 3, 1]
 
@@ -130,6 +131,25 @@ def right_on(here: float, there: float) -> Net:
         return logits(seen) * torch.where(noise < (there if scaled else here), 1.0, -1.0)[:, None]
 
     return Net(network)
+
+
+@pytest.mark.parametrize("here", [FINE - 0.1, FINE + 0.1])
+def test_ranges_in_which_a_good_network_is_clearly_worse_get_few_images(here: float) -> None:
+    passed = 0
+
+    def count(_: nn.Module, arguments: tuple[Tensor]) -> None:
+        nonlocal passed
+        passed += len(arguments[0])
+
+    network, images = right_on(here, 0.0), levels(256).defend
+    network.register_forward_pre_hook(count)
+    seen = seen_by(network, images, prepared=False)
+    if here < FINE:
+        assert [one.flags for one in seen] == ["", *COLOURED]
+        assert passed == MOST * len(seen)
+    else:
+        assert [one.flags for one in seen] == [""]
+        assert passed == MOST + LOOKED_AT * (1 + len(COLOURED))
 
 
 def test_what_another_range_gives_is_measured_on_many_images_and_said() -> None:
