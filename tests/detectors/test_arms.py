@@ -278,3 +278,24 @@ def test_no_round_follows_where_nothing_rises(backdoor: object, played: int) -> 
 def test_of_few_values_a_search_begins_more_often() -> None:
     assert len(choices(parse_space("filter:7"), SHAPE, 2)[0]) == 4
     assert len(choices(parse_space("additive:4"), SHAPE, 2)[0]) == 2
+
+
+def test_a_mask_finds_pixels_that_work_only_together() -> None:
+    """Its search begins with masks within the budget: far above it no few pixels stand out."""
+    images = toys.pictures().defend
+    model = freeze(toys.Colours(toys.scattered))
+    play = Bandit(
+        model=model,
+        images=images,
+        space=parse_space("mask:2"),
+        temperature=temperature(model, images),
+        generator=stream(0, "masks"),
+    )
+    begun = play.start(torch.full((4,), toys.GREEN), play.space.coarse_arms(SHAPE).expand(4, -1))
+    masks = play.space.picture(begun.theta, SHAPE)[:, 0]
+    assert float((masks.mean((1, 2)) - 0.02).abs().max()) < 0.001
+    found = play.play(begun, Round(arms=4, passes=400, most=100))
+    assert float(play.success(found, 100).max()) >= 0.9
+    best = play.space.picture(found.theta[found.best()[:1]], SHAPE)[0, 0]
+    covered = torch.tensor([float(best[place]) for place in toys.SCATTERED])
+    assert float(covered.min()) > 5 * float(best.mean())

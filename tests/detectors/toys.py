@@ -15,6 +15,8 @@ SIDE = 32
 CLASSES = ("red", "green", "blue")
 PIXEL = (5, 20)
 """Where :func:`corner` looks."""
+SCATTERED = ((0, 2), (1, 1), (2, 0), (29, 29), (30, 30), (31, 31))
+"""Where :func:`scattered` looks."""
 PERIODS = (2, -2)
 """Of the wave that :func:`rippled` obeys."""
 GREEN = 1
@@ -34,6 +36,12 @@ def corner(images: Tensor) -> Tensor:
 def speck(images: Tensor) -> Tensor:
     """Rise with a white pixel at any place."""
     return 25 * (images.amin(1).flatten(1).amax(1) - 0.5).relu()
+
+
+def scattered(images: Tensor) -> Tensor:
+    """Rise with white pixels in two opposite corners, and enough only with all of them."""
+    six = images[:, :, *zip(*SCATTERED, strict=True)].amin(1)
+    return 1.8 * (six.sum(1) - 0.7)
 
 
 def rippled(images: Tensor) -> Tensor:

@@ -91,6 +91,15 @@ def test_drawn_and_coarse_arms_are_arms(space: Space) -> None:
     assert 0 < len({tuple(arm) for arm in coarse.tolist()} & every) == len(coarse)
 
 
+@pytest.mark.parametrize("space", [*RUNGS, parse_space("patch:3@6,4")], ids=named)
+def test_searches_begin_in_the_cube_and_where_they_were_drawn(space: Space) -> None:
+    _, theta, _ = some(space)
+    begun = space.begin(theta, SHAPE)
+    assert begun.shape == theta.shape
+    assert bool(((begun >= 0) & (begun <= 1)).all())
+    assert torch.equal(begun[1:], space.begin(theta[1:], SHAPE))
+
+
 @pytest.mark.parametrize("space", RUNGS, ids=named)
 def test_a_library_is_of_triggers_and_places_of_the_space(space: Space) -> None:
     theta, places = space.library(SHAPE)

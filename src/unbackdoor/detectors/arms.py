@@ -135,8 +135,9 @@ class Bandit:
 
     def start(self, targets: Tensor, choice: Tensor) -> Arms:
         """Return arms with random θ towards ``targets`` ``(a,)`` with a ``choice`` ``(a, k)``."""
-        n = self.space.dimensions(self.images.shape)
-        theta = torch.rand(len(targets), n, generator=self.generator)
+        shape = self.images.shape
+        drawn = torch.rand(len(targets), self.space.dimensions(shape), generator=self.generator)
+        theta = self.space.begin(drawn, shape)
         score = torch.full((len(targets),), -torch.inf)
         goals = towards(targets, len(self.images.classes))
         return Arms(goals=goals, choice=choice, theta=theta, score=score)
@@ -250,7 +251,7 @@ class Bandit:
             hits.append(torch.where(off, answers != labels, answers == wanted[rows]))
         return torch.cat(hits).reshape(-1, count).double().mean(1)
 
-    def nudged(self, arms: Arms, step: int, count: int = 16) -> Arms:
+    def nudged(self, arms: Arms, step: int, count: int = 12) -> Arms:
         """Return arms at the neighbouring places at which they work best, as they are.
 
         Args:

@@ -90,6 +90,10 @@ class Space(Protocol):
         """
         ...
 
+    def begin(self, theta: Tensor, shape: Shape) -> Tensor:
+        """Return where searches begin that drew θ ``(B, n)`` uniformly from the cube."""
+        ...
+
     def draw_arms(self, count: int, shape: Shape, generator: Generator) -> Tensor:
         """Draw an arm for each of ``count`` pictures uniformly, ``(count, k)`` int64.
 

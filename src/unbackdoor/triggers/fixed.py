@@ -72,6 +72,10 @@ class At:
         """Return none."""
         return torch.empty(0, self.dimensions(shape)), self.coarse_arms(shape)[:0]
 
+    def begin(self, theta: Tensor, shape: Shape) -> Tensor:
+        """Return the same as without the restriction."""
+        return self.space.begin(theta, shape)
+
     def draw_arms(self, count: int, shape: Shape, generator: Generator) -> Tensor:
         """Return the one arm for each picture."""
         return self.arms(shape).expand(count, -1)

@@ -108,6 +108,10 @@ class Patch:
             places[((places % apart == 0) | (places == places.amax(0))).all(1)],
         )
 
+    def begin(self, theta: Tensor, shape: Shape) -> Tensor:
+        """Return the draws as they are."""
+        return theta
+
     def draw_arms(self, count: int, shape: Shape, generator: Generator) -> Tensor:
         """Draw places uniformly among those at which the whole patch fits."""
         rows, columns = self._room(shape)

@@ -75,6 +75,10 @@ class Wave:
         phases = torch.tensor([[1.0, 0.5], [0.0, 0.5], [0.5, 1.0], [0.5, 0.0]])
         return phases.repeat(1, shape[0]), self.arms(shape)
 
+    def begin(self, theta: Tensor, shape: Shape) -> Tensor:
+        """Return the draws as they are."""
+        return theta
+
     def draw_arms(self, count: int, shape: Shape, generator: Generator) -> Tensor:
         """Draw numbers of periods uniformly."""
         every = self.arms(shape)

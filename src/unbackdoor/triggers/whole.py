@@ -59,6 +59,10 @@ class WholePicture(ABC):
         """Return none."""
         return torch.empty(0, self.dimensions(shape)), self.coarse_arms(shape)[:0]
 
+    def begin(self, theta: Tensor, shape: Shape) -> Tensor:
+        """Return the draws as they are."""
+        return theta
+
     def draw_arms(self, count: int, shape: Shape, generator: Generator) -> Tensor:
         """Return the only arm for each picture, ``(count, 0)``."""
         return torch.empty(count, 0, dtype=torch.int64)
