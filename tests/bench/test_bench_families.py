@@ -428,6 +428,7 @@ GROUPS = {
     "results/recent": "[the newest 43](#the-newest-networks)",
     "results/latest": "[the last 40](#the-last-40-networks)",
     "results/wider": "[36 for other pictures](#networks-for-other-pictures)",
+    "results/fresh": "[12 looked for after that](#networks-looked-for-after-that)",
 }
 """The stores of scanned networks, and what the summary of the document calls them."""
 OUTCOMES = {
