@@ -80,7 +80,10 @@ class Screener:
         dimensions = self.space.dimensions(self.images.shape)
         with (progress or Silent()).task("screening", settings.steps) as task:
             theta, kept = descend(
-                torch.rand(len(targets), dimensions, generator=self.generator),
+                self.space.begin(
+                    torch.rand(len(targets), dimensions, generator=self.generator),
+                    self.images.shape,
+                ),
                 lambda x: self._add_gradient(x, targets),
                 steps=settings.steps,
                 learning_rate=settings.learning_rate,

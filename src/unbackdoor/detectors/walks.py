@@ -148,9 +148,10 @@ class SpaceSearch:
         The arms of all classes share the work. Of a trigger that works at several places, or is
         larger than what counts, a bandit may then find a place at which it works but half of the
         time, where no weaker one suffices, or weak ones in the middle alone, where clean networks
-        obey patches too; so classes for which something rises outside the middle come first. Where
-        triggers leave no doubt about another class, only suspects get a search of their own, and
-        none does where a look at usual triggers has tried every place.
+        obey patches too. First come the classes for which something rises outside the middle, but
+        of those with weak ones in the middle the best is among them. Where triggers leave no doubt
+        about another class, only suspects get a search of their own, and none does where a look at
+        usual triggers has tried every place.
 
         Args:
             walks: of this space.
@@ -170,12 +171,15 @@ class SpaceSearch:
                 middle = trail.hides(shape)
                 rise = not middle, trail.success[0]
                 rises[trail.target] = max(rise, rises.get(trail.target, rise))
-                doubted = trail.target in hidden and middle
-                if trail.least(self.settings.enough) < 1 and not doubted:
+                unseen = trail.target in hidden and middle
+                if trail.least(self.settings.enough) < 1 and not unseen:
                     settled.add(trail.target)
         rose = sorted(rises.keys() - settled)
         rose.sort(key=rises.__getitem__, reverse=True)
-        return [*suspects, *rose[:HINTS]]
+        chosen, doubted = rose[:HINTS], [one for one in rose if one in hidden]
+        if doubted and hidden.isdisjoint(chosen):
+            chosen[-1] = doubted[0]
+        return [*suspects, *chosen]
 
     def again(self, rose: Sequence[int], walks: Sequence[Trail]) -> list[Trail]:
         """Return the walk of each class after a search among all places, with half of the work.

@@ -230,10 +230,10 @@ class Seen:
 def seen_by(network: nn.Module, images: Images, *, prepared: bool) -> list[Seen]:
     """Return what a network answers in each range that is in use, the present one first.
 
-    It takes up to :data:`MOST` passes for each range that is tried. A range that was said is
-    compared with the others too, unless it is that of the images as they are. Of a network that is
-    right about most images in the present range, others in which it is clearly worse on a few
-    images are left out.
+    It takes up to :data:`MOST` passes for each range. A range that was said is compared with the
+    others too, unless it is that of the images as they are. Where the network is right about
+    :data:`FINE` of the images in the present range and does not guess, each other one is first
+    tried on :data:`LOOKED_AT`, and left out if it is clearly worse there.
     """
     said = _said(network) if prepared else None
     ranges: dict[str, Change] = {}
@@ -250,7 +250,7 @@ def seen_by(network: nn.Module, images: Images, *, prepared: bool) -> list[Seen]
 
     present = SAID if said else ""
     found = [seen(present, _unchanged, MOST)]
-    if found[0].accuracy >= FINE and ranges:
+    if ranges and found[0].accuracy >= FINE and not found[0].guesses:
         first = seen(present, _unchanged, LOOKED_AT).right
         tried = {flags: seen(flags, change, LOOKED_AT) for flags, change in ranges.items()}
         ranges = {

@@ -91,7 +91,7 @@ class Space(Protocol):
         ...
 
     def begin(self, theta: Tensor, shape: Shape) -> Tensor:
-        """Return where searches begin that drew θ ``(B, n)`` uniformly from the cube."""
+        """Return where a search begins that drew θ ``(B, n)`` uniformly from the cube."""
         ...
 
     def draw_arms(self, count: int, shape: Shape, generator: Generator) -> Tensor:

@@ -57,14 +57,14 @@ class Mask(WholePicture):
         return (1 + shape[0]) * rows * columns
 
     def begin(self, theta: Tensor, shape: Shape) -> Tensor:
-        """Return the draws with masks that just keep the budget.
+        """Return the draws with masks whose mean is at most about the budget.
 
         A mask that begins far above it is scaled down as a whole. All of its pixels would have to
         vanish before a few can cover the picture, which takes far more steps than a search has.
         """
         both = self.picture(theta, shape)
-        mask = both[:, :1] * (2 * self.percent / 100)
-        return torch.cat([mask.clamp(max=1), both[:, 1:]], 1).flatten(1)
+        mask = both[:, :1] * min(1.0, 2 * self.percent / 100)
+        return torch.cat([mask, both[:, 1:]], 1).flatten(1)
 
     def apply(self, images: Tensor, theta: Tensor, arms: Tensor) -> Tensor:
         """Return the pictures with their patterns where their masks are."""
