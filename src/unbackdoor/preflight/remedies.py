@@ -252,11 +252,10 @@ def seen_by(network: nn.Module, images: Images, *, prepared: bool) -> list[Seen]
     found = [seen(present, _unchanged, MOST)]
     if ranges and found[0].accuracy >= FINE and not found[0].guesses:
         first = seen(present, _unchanged, LOOKED_AT).right
-        tried = {flags: seen(flags, change, LOOKED_AT) for flags, change in ranges.items()}
         ranges = {
             flags: change
             for flags, change in ranges.items()
-            if not _beyond_chance(first, tried[flags].right)
+            if not _beyond_chance(first, seen(flags, change, LOOKED_AT).right)
         }
     return [*found, *(seen(flags, change, MOST) for flags, change in ranges.items())]
 
