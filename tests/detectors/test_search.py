@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from detectors import toys
 from unbackdoor import api
 from unbackdoor.detectors.arms import Arms, towards
+from unbackdoor.detectors.detector import HeldBack
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence
 from unbackdoor.detectors.objective import temperature
 from unbackdoor.detectors.search import ArmSearch
@@ -183,7 +184,8 @@ def test_a_network_that_is_sure_of_everything_is_searched_all_the_same() -> None
 
 def test_what_fails_on_a_few_images_is_tried_on_no_more() -> None:
     model = freeze(toys.Colours(toys.corner), half=False)
-    measure = Measure(model, toys.pictures(600), 0, BANDIT, 200)
+    images = toys.pictures(600)
+    measure = Measure(HeldBack(model, images.evaluate, 200), images.defend, 0, BANDIT)
     space = "patch:1@{},{}".format(*toys.PIXEL)
     before = model.passes
     passes: list[int] = []
@@ -196,6 +198,34 @@ def test_what_fails_on_a_few_images_is_tried_on_no_more() -> None:
         before = model.passes
     hopeless, promising = passes
     assert 0 < hopeless <= FEW < promising
+
+
+def test_what_does_not_suffice_is_measured_where_no_other_is_clearly_better() -> None:
+    """Of triggers that say the same of a class; one in the middle does not stand for another."""
+    measure = measure_of(search_of("patch:6", toys.corner))
+    white = torch.ones(108)
+
+    def measured(*walks: tuple[int, str, float | None]) -> list[str]:
+        trails = [
+            Trail(
+                goal=[target] * 3,
+                spaces=[space],
+                thetas=[white],
+                success=[] if success is None else [success],
+            )
+            for target, space, success in walks
+        ]
+        return [one.space for one in measure(trails)]
+
+    best, worse, middle = "patch:6@0,0", "patch:6@26,0", "patch:6@13,13"
+    assert measured((1, best, 0.7), (1, worse, 0.6)) == [best]
+    assert measured((1, worse, 0.6), (1, best, 0.7)) == [best]
+    assert measured((1, best, 0.7), (1, worse, 0.66)) == [best, worse]  # about as good
+    assert measured((1, best, 1.0), (1, worse, 0.8)) == [best, worse]  # both suffice
+    assert measured((1, best, 1.0), (1, worse, None)) == [best, worse]  # perhaps
+    assert measured((1, best, 1.0), (2, worse, 0.1)) == [best, worse]  # another class
+    assert measured((1, best, 1.0), (1, middle, 0.1)) == [best, middle]
+    assert measured((1, best, 1.0), (1, "patch:6", 0.1)) == [best, "patch:6"]
 
 
 def test_a_class_is_measured_once_in_a_space_of_triggers_without_a_place() -> None:
@@ -213,6 +243,11 @@ def search_of(space: str, backdoor: Callable[[Tensor], Tensor]) -> SpaceSearch:
     )
 
 
+def measure_of(search: SpaceSearch) -> Measure:
+    images = toys.pictures()
+    return Measure(HeldBack(search.model, images.evaluate, 200), images.defend, 0, BANDIT)
+
+
 def test_a_walk_that_failed_does_not_keep_its_class_from_another_one() -> None:
     """The search for triggers at any place leaves survivors of a class that works at one place."""
     search = search_of("patch:6", toys.corner)
@@ -222,7 +257,7 @@ def test_a_walk_that_failed_does_not_keep_its_class_from_another_one() -> None:
     anywhere = Trail(goal=goal, spaces=["patch:6"], thetas=[white], success=[0.1])
     for other in (anywhere, replace(at_place, success=[0.1])):
         found = Findings(best=[at_place], trails=[other], places=[])
-        (measured,) = Measure(search.model, toys.pictures(), 0, BANDIT, 200).roughly([at_place])
+        (measured,) = measure_of(search).roughly([at_place])
         assert measured.asr == 1
         (walk,) = search.overlooked(found, [measured])
         assert walk.spaces[-1].startswith("patch:1@")
@@ -245,7 +280,7 @@ def test_suspects_get_a_search_of_their_own_whatever_rises() -> None:
     """As classes whose triggers were unlearnt, of which a part may be left somewhere else."""
     search, white = search_of("patch:6", toys.corner), torch.ones(108)
     found = Findings(best=[], trails=[], places=[])
-    measure = Measure(search.model, toys.pictures(), 0, BANDIT, 200)
+    measure = measure_of(search)
     work = Work(seed=0)
     steps = Steps(search.model, work.journal)
     assert evidence_of(search, found, measure, steps, work) == ([], [])
@@ -277,7 +312,7 @@ def test_a_search_of_its_own_that_the_time_does_not_allow_is_told() -> None:
     search, white = search_of("patch:6", toys.corner), torch.ones(108)
     rose = Trail(goal=[toys.GREEN] * 3, spaces=["patch:6@26,26"], thetas=[white], success=[0.6])
     found = Findings(best=[], trails=[rose], places=[])
-    measure = Measure(search.model, toys.pictures(), 0, BANDIT, 200)
+    measure = measure_of(search)
     late, early = Work(seed=0, until=0.0), Work(seed=0)
     told = [
         evidence_of(search, found, measure, Steps(search.model, work.journal), work)
@@ -299,7 +334,7 @@ def test_a_walk_goes_on_where_its_end_suffices_on_held_back_images() -> None:
         thetas=[torch.ones(108), white],
         success=[0.9, 0.7],
     )
-    measure = Measure(search.model, toys.pictures(), 0, BANDIT, 200)
+    measure = measure_of(search)
     measured = measure([ended])
     assert measured[-1].asr == 1
     assert search.unfinished([ended], measured) == [ended]
@@ -325,7 +360,7 @@ def test_walks_that_go_on_are_measured_as_long_as_there_is_time() -> None:
     )
     search.do_less()  # so that no class gets a search of its own
     found = Findings(best=[], trails=[ended], places=[])
-    measure = Measure(search.model, toys.pictures(), 0, BANDIT, 200)
+    measure = measure_of(search)
     told = [
         evidence_of(search, found, measure, Steps(search.model, work.journal), work)
         for work in (Work(seed=0, until=0.0), Work(seed=0))

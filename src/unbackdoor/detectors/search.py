@@ -14,6 +14,7 @@ from functools import partial
 
 from unbackdoor.data import Images, Split
 from unbackdoor.detectors import maps
+from unbackdoor.detectors.detector import HeldBack
 from unbackdoor.detectors.evidence import ClassEvidence, Evidence
 from unbackdoor.detectors.objective import temperature
 from unbackdoor.detectors.settings import BANDIT, BanditSettings
@@ -38,12 +39,14 @@ class ArmSearch:
         evaluate: largest number of held-back images on which the weakest triggers are measured.
         suspects: classes that get a search of their own whatever rises, such as those whose
             triggers were unlearnt.
+        held: measurements on the same held-back images, where there are some already.
 
     """
 
     settings: BanditSettings = BANDIT
     evaluate: int = 500
     suspects: tuple[int, ...] = ()
+    held: HeldBack | None = None
     name: str = "arms"
 
     def __call__(
@@ -65,7 +68,8 @@ class ArmSearch:
                 found.append(steps.keep(space.name, Findings, search.findings, [search.generator]))
                 searches.append(search)
                 task.advance()
-        measure = Measure(model, images, work.seed, self.settings, self.evaluate)
+        held = self.held or HeldBack(model, images.evaluate, self.evaluate)
+        measure = Measure(held, images.defend, work.seed, self.settings)
         measured: list[ClassEvidence] = []
         late: list[str] = []
         with work.progress.task("measuring", len(spaces)) as task:

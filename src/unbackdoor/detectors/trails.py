@@ -8,17 +8,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from unbackdoor.data import Split
+from unbackdoor.data import Images
 from unbackdoor.detectors.detector import HeldBack
 from unbackdoor.detectors.evidence import ClassEvidence, Place
 from unbackdoor.detectors.settings import FEW, BanditSettings
-from unbackdoor.models import Frozen
 from unbackdoor.triggers.family import Shape
 from unbackdoor.triggers.fixed import At
 from unbackdoor.triggers.registry import parse_space, strength_of
 
 HOPELESS = 0.5
 """Share of a promising rate that a trigger has to reach on a few images to be tried on more."""
+NEARLY = 0.05
+"""By how much the success of two triggers differs where one is clearly better than the other."""
 CERTAIN, STEPS = 0.95, 2
 """Success rate above which more work on a survivor would show nothing new; and after so many steps
 to weaker triggers, other spaces get less work."""
@@ -64,6 +65,10 @@ class Trail:
         space = parse_space(self.spaces[step])
         return isinstance(space, At) and bool(space.hides(space.arms(shape), shape))
 
+    def about(self, step: int, shape: Shape) -> tuple[object, ...]:
+        """Return what triggers that stand for the same have in common: all but where they lie."""
+        return (*self.goal, self.spaces[step].split("@")[0], self.kind, self.hides(shape, step))
+
     def beyond_the_first(self) -> Trail:
         """Return the walk without the trigger it began with."""
         later = slice(1, None)
@@ -108,27 +113,38 @@ class Measure:
     """Measurements on held-back images: promising triggers on many of them, others on a few.
 
     Args:
-        model: the frozen classifier.
-        images: of which the held-back part is used.
+        exactly: the measurements, on as many images as there are.
+        images: of the search.
         seed: of the draws.
-        settings: what promises, and how many images any trigger gets.
-        most: largest number of images.
+        settings: what promises and suffices, and how many images any trigger gets.
 
     """
 
     def __init__(
-        self, model: Frozen, images: Split, seed: int, settings: BanditSettings, most: int
+        self, exactly: HeldBack, images: Images, seed: int, settings: BanditSettings
     ) -> None:
-        self.seed, self.promising = seed, settings.promising
-        self.exactly = HeldBack(model, images.evaluate, most)
+        self.seed, self.promising, self.enough = seed, settings.promising, settings.enough
+        self.exactly, self.shape = exactly, images.shape
         self._few = self.exactly.fewer(FEW)
-        self._more = self.exactly.fewer(settings.images_of_each(len(images.defend.classes)))
+        self._more = self.exactly.fewer(settings.images_of_each(len(images.classes)))
 
     def __call__(self, trails: Sequence[Trail]) -> list[ClassEvidence]:
-        """Return the evidence of every trigger of some walks, on as many images as there are."""
+        """Return the evidence of the triggers of some walks, on as many images as there are.
+
+        Those that do not suffice are left out where another of the same class and space, in the
+        middle or outside it, works better on the defender's images.
+        """
+        best: dict[tuple[object, ...], float] = {}
+        for trail in trails:
+            for step, rate in enumerate(trail.success):
+                about = trail.about(step, self.shape)
+                best[about] = max(rate, best.get(about, 0.0))
         measured: list[ClassEvidence] = []
         for trail in trails:
-            for name, theta in zip(trail.spaces, trail.thetas, strict=True):
+            for step, (name, theta) in enumerate(zip(trail.spaces, trail.thetas, strict=True)):
+                known = trail.success[step] if trail.success else self.enough
+                if known < min(self.enough, best.get(trail.about(step, self.shape), 0.0) - NEARLY):
+                    continue
                 space = parse_space(name)
                 if len(set(trail.goal)) == 1:
                     measured.append(self.exactly.evidence(space, theta, trail.target, self.seed))

@@ -128,7 +128,7 @@ def scan(
         spaces = ()
         judged = Guessing()(evidence)
     else:
-        detector: Detector = ArmSearch(settings.bandit, settings.evaluate, terms.suspects)
+        detector: Detector = ArmSearch(settings.bandit, settings.evaluate, terms.suspects, held)
         evidence = detector(model, images, spaces, work)
         hear(evidence)
         judged = _judge(settings, terms)(evidence)
