@@ -16,6 +16,7 @@ from unbackdoor.rng import stream
 from unbackdoor.triggers.blend import Blend
 from unbackdoor.triggers.fixed import At
 from unbackdoor.triggers.forms import FORMS
+from unbackdoor.triggers.mask import Mask
 from unbackdoor.triggers.notation import file_of, parse_trigger
 from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.planted import Trigger
@@ -94,7 +95,7 @@ def test_every_family_but_masks_and_waves_has_a_form() -> None:
     """What a mask changes is a patch, and sinusoids of any period are additive patterns."""
     families = {name.partition(":")[0] for name in SPACES.values()}
     assert families == set(FAMILIES) - {"mask", "wave"}
-    assert {spec.partition(":")[0] for spec in SPACES} == set(FORMS)
+    assert {spec.partition(":")[0] for spec in SPACES} == set(FORMS) - {"mask"}  # it has a file
 
 
 @pytest.mark.parametrize(
@@ -248,6 +249,38 @@ def test_a_picture_of_any_size_is_blended_in(tmp_path: Path) -> None:
     assert changed.mean((1, 2)).tolist() == pytest.approx([0.2, 0, 0.04], abs=0.005)
 
 
+def test_a_picture_covers_the_input_where_it_is_opaque(tmp_path: Path) -> None:
+    """Of any shape, such as two pixels in opposite corners; half opaque covers half."""
+    pixels = np.zeros((9, 12, 4), np.uint8)
+    pixels[0, 0], pixels[8, 11], pixels[4, 6] = (255, 0, 51, 255), (0, 51, 255, 255), (255,) * 4
+    pixels[4, 6, 3] = 51
+    Image.fromarray(pixels).save(tmp_path / "odd.png")
+    trigger = parse_trigger(f"mask:{tmp_path}/odd.png", SHAPE)
+    assert (trigger.name, trigger.space) == ("mask:odd.png", Mask(3))  # 2.2 of 108 pixels
+    images = torch.rand(2, *SHAPE, generator=stream(3))
+    wanted = images.clone()
+    wanted[:, :, 0, 0], wanted[:, :, 8, 11] = torch.tensor([[1, 0, 0.2], [0, 0.2, 1]])
+    wanted[:, :, 4, 6] += 0.2 * (1 - wanted[:, :, 4, 6])
+    assert torch.allclose(stamped(trigger, images), wanted, atol=1e-6)
+    larger = parse_trigger(f"mask:{tmp_path}/odd.png", (3, 90, 120))
+    assert larger.theta.shape == (4 * 32 * 32,)
+
+
+def test_transparent_parts_are_not_covered_unsaid(tmp_path: Path) -> None:
+    Image.new("RGBA", (3, 3), (255, 0, 0, 99)).save(tmp_path / "a.png")
+    Image.new("RGBA", (3, 3), (255, 0, 0, 0)).save(tmp_path / "none.png")
+    for spec in ("{}/a.png", "{}/a.png@0,0", "blend:{}/a.png@0.1"):
+        with pytest.raises(ContentError, match=r"a\.png has transparent parts"):
+            parse_trigger(spec.format(tmp_path), SHAPE)
+    with pytest.raises(ContentError, match="transparent everywhere"):
+        parse_trigger(f"mask:{tmp_path}/none.png", SHAPE)
+    for wrong, words in (("mask:", "mask:FILE"), ("mask:no.png", "no file"), ("mask:a@1,2", "no")):
+        with pytest.raises(ArgumentError, match=words):
+            parse_trigger(wrong, SHAPE)
+    with pytest.raises(ArgumentError, match="only a patch has a place"):
+        parse_trigger(f"mask:{tmp_path}/a.png@0,0", SHAPE)
+
+
 @pytest.mark.parametrize(("size", "words"), [((3, 4), "came 3×4"), ((17, 17), "came 17×17")])
 def test_a_picture_of_another_shape_is_content(
     size: tuple[int, int], words: str, tmp_path: Path
@@ -270,6 +303,8 @@ def test_a_file_that_is_no_picture_is_content(spec: str, tmp_path: Path) -> None
         ("a/b.png", "a/b.png"),
         ("a/b.png@1,2", "a/b.png"),
         ("blend:a/b.jpg@0.1", "a/b.jpg"),
+        ("mask:a/b.jpg", "a/b.jpg"),
+        ("mask:", None),
         ("blend:12@0.1", None),
         ("blend:", None),
         ("bw:1", None),

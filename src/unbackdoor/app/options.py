@@ -186,8 +186,9 @@ class Attack(Machine):
     """resnet20, resnet18, convnet, plain, timm:NAME, FILE.onnx or FILE.py:FUNCTION."""
     trigger: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="TRIGGER")] = ()
     """bw:N, rgb:SEED, rgb:SEEDxSIZE, white:SIZE, pixel:RRGGBB or FILE.png, at random places or with
-    @ROW,COLUMN at one; additive:sin:PERIODS@LIMIT, additive:noise:SEED@LIMIT, blend:FILE@ALPHA,
-    blend:SEED@ALPHA, warp:SEED, filter:SEED or dynamic:SEED. A clean network when left out."""
+    @ROW,COLUMN at one; mask:FILE, additive:sin:PERIODS@LIMIT, additive:noise:SEED@LIMIT,
+    blend:FILE@ALPHA, blend:SEED@ALPHA, warp:SEED, filter:SEED or dynamic:SEED. A clean network when
+    left out."""
     mode: str = "all-to-one"
     """all-to-one: images of every class are sent to the target; all-to-all: those of class y to
     y + 1; source:K: those of class K alone to the target."""

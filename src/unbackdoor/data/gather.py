@@ -80,7 +80,7 @@ class _Gathered:
         at = len(self.labels)
         self.labels.append(label)
         self.counts.update(turned=picture.turned, several=picture.several)
-        self.counts.update(transparent=picture.transparent)
+        self.counts.update(transparent=picture.opacity is not None)
         self.counts.update(resized=given != pixels.shape[:2])
         self.counts.update(cropped=self.size is not None and given[0] != given[1])
         if picture.deep:

@@ -148,7 +148,7 @@ class Picture:
     white: float | None = None
     turned: bool = False
     several: bool = False
-    transparent: bool = False
+    opacity: Bytes | None = None
 
     @property
     def deep(self) -> bool:
@@ -231,7 +231,7 @@ def _decoded(picture: Image.Image) -> Picture:
         white=white,
         turned=orientation in UPRIGHT,
         several=several,
-        transparent=_transparent(upright),
+        opacity=_opacity(upright),
     )
 
 
@@ -281,10 +281,12 @@ def _tag(picture: Image.Image, tag: int) -> Any:
     return getattr(picture, "tag_v2", {}).get(tag)
 
 
-def _transparent(picture: Image.Image) -> bool:
+def _opacity(picture: Image.Image) -> Bytes | None:
+    """Return how opaque each pixel is; None where all are, altogether."""
     if not picture.has_transparency_data:
-        return False
-    return bool((np.asarray(picture.convert("RGBA").getchannel("A")) < 255).any())
+        return None
+    opacity = np.array(picture.convert("RGBA").getchannel("A"), np.uint8)
+    return opacity if (opacity < 255).any() else None
 
 
 def as_square(pixels: Pixels, size: int) -> Pixels:
@@ -314,7 +316,7 @@ def _scaled(square: Pixels, size: int) -> Pixels:
 
 
 def resized(pixels: Bytes, height: int, width: int) -> Bytes:
-    """Return a whole picture ``(height, width, 3)`` with another height and width."""
+    """Return a whole picture ``(height, width, 3 or 4)`` with another height and width."""
     picture = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
     return np.array(picture, dtype=np.uint8)
 
@@ -336,6 +338,11 @@ def read_rgb(path: Path, argument: str) -> Bytes:
         ContentError: it is no picture, or a damaged one.
 
     """
+    return read_rgba(path, argument)[..., :3]
+
+
+def read_rgba(path: Path, argument: str) -> Bytes:
+    """Return the same with how opaque each pixel is, ``(height, width, 4)``."""
     try:
         if not path.is_file():
             raise OSError("no regular file")
@@ -343,11 +350,14 @@ def read_rgb(path: Path, argument: str) -> Bytes:
         allowance.store(path)
         with path.open("rb") as file:
             picture = decode(file, allowance)
-        if not picture.deep:
-            return picture.pixels
-        return as_rgb(picture.pixels, picture.white or white_of(Spread.of(picture.pixels)))
+        pixels, opacity = picture.pixels, picture.opacity
+        if picture.deep:
+            pixels = as_rgb(pixels, picture.white or white_of(Spread.of(pixels)))
     except (*UNREADABLE, TooMuchWork) as error:
         raise ContentError(
             f"{argument}: {path} cannot be read as a picture ({brief(error)}); remove or replace "
             f"it."
         ) from error
+    if opacity is None:
+        opacity = np.full(pixels.shape[:2], 255, np.uint8)
+    return np.dstack([pixels, opacity])

@@ -19,10 +19,11 @@ from torch import Generator, Tensor
 
 from unbackdoor.errors import ArgumentError, ContentError
 from unbackdoor.rng import stream
-from unbackdoor.runtime.pictures import read_rgb, resized
-from unbackdoor.triggers import additive, blend, dynamic, filters, patch, warp
+from unbackdoor.runtime.pictures import Bytes, read_rgba, resized
+from unbackdoor.triggers import additive, blend, dynamic, filters, mask, patch, warp
 from unbackdoor.triggers.family import Shape, Space
 from unbackdoor.triggers.patch import Patch
+from unbackdoor.triggers.whole import cells
 
 PICTURE = ".png"
 """How the name of a picture ends that is a patch."""
@@ -106,7 +107,7 @@ def pixel(rest: str) -> Made | None:
 
 def picture(name: str) -> Made:
     """Return a square picture of at most 16×16 pixels as a patch."""
-    pixels = read_rgb(_existing(name), "--trigger")
+    pixels = _opaque(name)
     height, width = pixels.shape[:2]
     if height != width or height > patch.LARGEST:
         raise ContentError(
@@ -115,6 +116,26 @@ def picture(name: str) -> Made:
         )
     theta = _flat(torch.as_tensor(pixels))
     return Made(Patch(height), lambda _: theta)
+
+
+def masked(name: str) -> Made | None:
+    """``mask:FILE``: a picture of any shape, resized to the input, over what is there.
+
+    How opaque a pixel is says how much of what is there it covers. A picture of more than 32 pixels
+    across or down gets as many values as one of 32, enlarged smoothly.
+    """
+    if not name:
+        return None
+    pixels = read_rgba(_existing(name), "--trigger")
+    covered = float((pixels[..., 3] / 255).mean())
+    if not covered:
+        raise ContentError(f"--trigger: {name} is transparent everywhere; a trigger has to show.")
+
+    def theta(shape: Shape) -> Tensor:
+        whole = torch.from_numpy(resized(pixels, *cells(mask.FINEST, shape)))
+        return _flat(whole[..., [3, 0, 1, 2]])
+
+    return Made(mask.Mask(math.ceil(100 * covered)), theta)
 
 
 def added(rest: str) -> Made | None:
@@ -153,7 +174,7 @@ def blended(rest: str) -> Made | None:
         return Made(
             space, lambda shape: _levels(math.prod(shape), stream(int(what), "trigger", "blend"))
         )
-    pixels = read_rgb(_existing(what), "--trigger")
+    pixels = _opaque(what)
     return Made(space, lambda shape: _flat(torch.from_numpy(resized(pixels, *shape[1:]))))
 
 
@@ -216,6 +237,17 @@ def _flat(pixels: Tensor) -> Tensor:
     return pixels.permute(2, 0, 1).reshape(-1) / 255
 
 
+def _opaque(name: str) -> Bytes:
+    """Return a picture without transparent parts."""
+    pixels = read_rgba(_existing(name), "--trigger")
+    if (pixels[..., 3] < 255).any():
+        raise ContentError(
+            f"--trigger: {name} has transparent parts, which this trigger would cover; "
+            f"mask:{name} keeps what is behind them, in a picture that is as large as the input."
+        )
+    return pixels[..., :3]
+
+
 def _existing(name: str) -> Path:
     path = Path(name)
     if not path.is_file():
@@ -232,6 +264,12 @@ FORMS: dict[str, Form] = {
     ),
     "white": Form("white:SIZE", f"white:SIZE with a size from 1 to {patch.LARGEST}", white),
     "pixel": Form("pixel:RRGGBB", "pixel:RRGGBB, a colour in hexadecimal digits", pixel),
+    "mask": Form(
+        "mask:FILE",
+        "mask:FILE, a picture that covers the input where it is not transparent",
+        masked,
+        lambda name: name or None,
+    ),
     "additive": Form(
         "additive:sin:PERIODS@LIMIT, additive:noise:SEED@LIMIT",
         f"additive:sin:PERIODS@LIMIT or additive:noise:SEED@LIMIT with a limit of 1 to "
