@@ -125,7 +125,7 @@ REFUSED = {
         )
         for spec in (
             *("bw:512", "rgb:1x17", "white:0", "pixel:fff", "additive:sin:2", "blend:1@2"),
-            *("warp:1@0", "filter:1@91", "dynamic:1@65", "mask:1", "wave:16", "bw:1@0"),
+            *("warp:1@0", "filter:1@91", "dynamic:1@65", "mask:", "wave:16", "bw:1@0"),
         )
     },
     "no picture to blend": (

@@ -101,6 +101,10 @@ KINDS: dict[str, tuple[Callable[[nn.Module], object], str]] = {
         lambda net: {k: x for k, x in of(net).items() if "num_batches" not in k},
         "num_batches_tracked is missing 2 times",
     ),
+    "with counts in rows": (
+        lambda net: {k: x.reshape(1) if "num_batches" in k else x for k, x in of(net).items()},
+        "",
+    ),
     "averaged": (averaged, "began with 'module.'.*n_averaged beside the network was left out"),
     "compiled inside": (compiled, r"is 'features\._orig_mod\.0\.weight' there"),
     "parallel inside": (

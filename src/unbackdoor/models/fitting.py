@@ -72,12 +72,22 @@ def named(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str) 
     if masked:
         shown = listed(masked, EACH)
         found = Named(found.state, (f"the masks of pruning were applied to {shown}", *found.notes))
-    missing = [name for name in wanted if name.endswith(COUNTED) and name not in found.state]
-    if not missing:
-        return found
-    counts = {name: torch.zeros(wanted[name].shape, dtype=wanted[name].dtype) for name in missing}
-    note = f"the count {COUNTED} is missing {len(missing)} times and was set to 0"
-    return Named({**found.state, **counts}, (*found.notes, note))
+    return _counted(found, wanted)
+
+
+def _counted(found: Named, wanted: Mapping[str, Tensor]) -> Named:
+    """Return the tensors with each count as one number, and 0 for those that are missing."""
+    counts = {name: want for name, want in wanted.items() if name.endswith(COUNTED)}
+    state, notes = dict(found.state), list(found.notes)
+    missing = [name for name in counts if name not in state]
+    if missing:
+        notes.append(f"the count {COUNTED} is missing {len(missing)} times and was set to 0")
+    for name, want in counts.items():
+        if name in missing:
+            state[name] = torch.zeros_like(want)
+        elif state[name].numel() == 1:
+            state[name] = state[name].reshape(want.shape)
+    return Named(state, tuple(notes))
 
 
 def unmasked(state: Mapping[str, Tensor], wanted: Iterable[str] = ()) -> dict[str, Tensor]:

@@ -27,9 +27,10 @@ MORE = 1.5
 """A class beside a backdoored one that needs triggers so many times as strong is suspicious only: a
 network with a backdoor is weaker against other triggers too."""
 FEW, MANY = 3, 0.25
-"""So many other classes, and this share of all, that triggers of a space lead to as well show that
-the network is weak against them. In a network with a backdoor one class rises, and few others do.
-Of patches that are strokes one other class is enough."""
+"""So many other classes, and this share of those towards which triggers as weak were tried, that
+triggers of a space lead to as well show that the network is weak against them. In a network with a
+backdoor one class rises, and few others do. Of patches that are strokes one other class is
+enough."""
 SMALL, WEAK, CLEARLY = 4, 0.5, 0.97
 """In a network of so few classes a trigger has few to lead away from, and clean ones obey triggers
 as strong as those that attackers plant. There a trigger tells a backdoor by a clear lead alone: if
@@ -53,6 +54,7 @@ class Case:
 
     def __init__(self, thresholds: Thresholds, evidence: Evidence) -> None:
         self.thresholds, self.pictures = thresholds, evidence.pictures
+        self.evidence = evidence
         self.small = evidence.count is not None and evidence.count <= SMALL
         self.of_class: dict[int, list[ClassEvidence]] = {}
         for one in evidence.classes:
@@ -94,7 +96,8 @@ class Case:
         if record.confusion > self.thresholds.clean:
             return "suspicious"
         if (rule := self.rule(record)) is None:
-            return "suspicious" if self.is_doubtful(record) else None
+            doubt = self.is_doubtful(record) or self.stands_alone(record)
+            return "suspicious" if doubt else None
         if record.excess >= rule.backdoored or self._leads(record):
             common = self.is_one_of_many(record) or self.is_common_in_small(record)
             return "suspicious" if common else "backdoored"
@@ -142,6 +145,29 @@ class Case:
             return False
         return found[1] <= found[0].doubts and self._leads(record)
 
+    def stands_alone(self, record: ClassEvidence) -> bool:
+        """Return whether one class alone obeys triggers that are too strong to count.
+
+        In a clean network triggers of such a strength lead to several classes or to none. In the
+        middle a patch hides what the picture shows, so one class may stand out there.
+        """
+        found, side = limit_of(record.space, self.pictures), self.pictures.side
+        if found is None or record.goal or not found[0].alone or self.rule(record) is not None:
+            return False
+        limit, strength = found
+
+        def as_strong(one: ClassEvidence) -> bool:
+            other = limit_of(one.space, self.pictures)
+            alike = other is not None and other[0] is limit and other[1] >= strength - TOLERANCE
+            return alike and not one.goal
+
+        strong = [one for one in self.evidence.classes if as_strong(one)]
+        outside = [one for one in strong if not in_the_middle(one.space, side)]
+        if record not in outside or all(one.index == record.index for one in strong):
+            return False
+        most = max((one.excess for one in outside if one.index != record.index), default=0.0)
+        return most <= self.thresholds.clean < self.thresholds.backdoored <= record.excess
+
     def _is_crowded(self, space: str) -> bool:
         """Return whether triggers of the kind that are no stronger lead to many classes.
 
@@ -151,17 +177,19 @@ class Case:
         if found is None or thresholds_of(space, self.pictures, self.thresholds) is None:
             return False
         limit, most = found
-        fewest = max(FEW, MANY * (len(self.of_class) - 1))
-        if is_stroke(space, self.pictures):
-            most, fewest = inf, 1
+        stroke = is_stroke(space, self.pictures)
 
-        def leads(one: ClassEvidence) -> bool:
-            other, rule = limit_of(one.space, self.pictures), self.rule(one)
-            alike = other is not None and other[0] is limit and other[1] <= most
-            return alike and not one.goal and rule is not None and one.excess > rule.clean
+        def alike(one: ClassEvidence) -> bool:
+            other = limit_of(one.space, self.pictures)
+            return other is not None and other[0] is limit and (stroke or other[1] <= most)
 
-        reached = sum(any(leads(one) for one in records) for records in self.of_class.values())
-        return reached - 1 >= fewest
+        ruled = [(one, self.rule(one)) for one in self.evidence.classes if not one.goal]
+        tried = {one.index: False for one, rule in ruled if rule is not None and alike(one)}
+        for one, rule in ruled:
+            if rule is not None and alike(one) and one.excess > rule.clean:
+                tried[one.index] = True
+        fewest = 1 if stroke else max(FEW, MANY * (len(tried) - 1))
+        return sum(tried.values()) - 1 >= fewest
 
     def _clearest(self, records: Sequence[ClassEvidence]) -> tuple[ClassEvidence, Status]:
         """Return the evidence that decides about a class, and its status."""

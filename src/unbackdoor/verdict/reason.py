@@ -73,6 +73,12 @@ def _doubt(case: Case, unsure: Sequence[ClassEvidence]) -> str:
             f"{_rates(doubtful, case.by_lead)}, and weaker ones, which would tell a backdoor, "
             f"work less often."
         )
+    if alone := [record for record in unsure if case.stands_alone(record)]:
+        return (
+            f"Triggers that are stronger than what counts send held-back images to "
+            f"{_rates(alone)}, and to no other class more than {clean:.0%} of them; in a clean "
+            f"model they lead to several classes or to none."
+        )
     rates = _from(case, unsure)
     return (
         f"The best triggers towards {_rates(unsure)} work more often than those of a clean class "

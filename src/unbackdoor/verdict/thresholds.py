@@ -57,6 +57,9 @@ class Limit:
         plain: rate from which it counts as backdoored on pictures of much contrast, where that is
             more. Their background is the same black or white in all of them, so clean networks,
             which have never seen another one, may answer such pictures with one class.
+        plain_lead: the same of the rate by a clear lead.
+        alone: whether triggers that are too strong to count leave a class open where no other class
+            obeys them. A change of all colours turns some clean networks towards one class.
 
     """
 
@@ -69,6 +72,8 @@ class Limit:
     lead: float = 0.0
     doubts: int = 0
     plain: float = 0.0
+    plain_lead: float = 0.0
+    alone: bool = True
 
 
 LIMITS: dict[str, Limit] = {
@@ -98,7 +103,11 @@ LIMITS: dict[str, Limit] = {
     ),
     "warp": Limit(strength=2, clean=0.5, words="elastic warps up to 2 of 32 pixels"),
     "filter": Limit(
-        strength=7, clean=0.7, backdoored=1.0, words="colour filters within 7 % of the identity"
+        strength=7,
+        clean=0.7,
+        backdoored=1.0,
+        words="colour filters within 7 % of the identity",
+        alone=False,
     ),
     "filter rms": Limit(
         strength=34,
@@ -107,6 +116,8 @@ LIMITS: dict[str, Limit] = {
         words="colour filters that change a picture by up to 34/255 (root mean square)",
         doubts=48,
         plain=1.0,
+        plain_lead=1.0,
+        alone=False,
     ),
     "dynamic": Limit(strength=5, clean=0.5, words="changes by the picture up to 5/255"),
 }
@@ -145,6 +156,8 @@ def firm_of(space: str, pictures: Pictures, general: Thresholds) -> Thresholds:
     """
     found = limit_of(space, pictures)
     lead = (found[0].lead if found else 0.0) or FIRM.backdoored
+    if found and pictures.contrast > CONTRAST:
+        lead = max(lead, found[0].plain_lead)
     return replace(FIRM, backdoored=max(lead, general.backdoored))
 
 
