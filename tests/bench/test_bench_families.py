@@ -429,6 +429,7 @@ GROUPS = {
     "results/latest": "[the last 40](#the-last-40-networks)",
     "results/wider": "[36 for other pictures](#networks-for-other-pictures)",
     "results/fresh": "[12 looked for after that](#networks-looked-for-after-that)",
+    "results/varied": "[37 of many formats](#networks-of-many-formats)",
 }
 """The stores of scanned networks, and what the summary of the document calls them."""
 OUTCOMES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import shlex
 import subprocess
@@ -282,6 +283,12 @@ def test_each_cause_of_a_misfit_has_its_own_remedy(
         ("m.tar", bytes(257) + b"ustar" + bytes(100), r"tar -xf .*m\.tar unpacks it"),
         ("m.pt2", b"PK\x03\x04", "torch.onnx.export"),
         ("m.tflite", b"TFL3", "to ONNX"),
+        (
+            "m.json",
+            b'{"format": "layers-model", "weightsManifest": []}',
+            r"tensorflowjs_converter .* keras .*m\.json .*m\.h5",
+        ),
+        ("m.json", b'{"format": "graph-model", "weightsManifest": []}', "a graph of TensorFlow.js"),
     ],
 )
 def test_other_formats_are_refused_with_what_to_do(
@@ -290,6 +297,21 @@ def test_other_formats_are_refused_with_what_to_do(
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ContentError, match=words):
         load(str(tmp_path / name), arch)
+
+
+def test_a_shard_of_tensorflow_js_is_refused_with_the_network_that_it_is_of(
+    arch: str, tmp_path: Path
+) -> None:
+    shard = tmp_path / "group1-shard1of1.bin"
+    shard.write_bytes(bytes(400))
+    (tmp_path / "vocabulary.json").write_text("{}")
+    with pytest.raises(ContentError, match="not a plain state dict"):
+        load(str(shard), arch)
+    manifest = [{"paths": [shard.name], "weights": []}]
+    whole = json.dumps({"format": "layers-model", "weightsManifest": manifest})
+    (tmp_path / "model.json").write_text(whole)
+    with pytest.raises(ContentError, match=r"network of TensorFlow\.js.*model\.json"):
+        load(str(shard), arch)
 
 
 @pytest.mark.parametrize("name", ["m.pt", "my net.safetensors", "m.onnx", "m.keras", "m.data"])

@@ -60,9 +60,12 @@ def test_grey_pictures_need_not_be_square(tmp_path: Path) -> None:
         helper.make_node("Gemm", ["f", "w"], ["y"]),
     ]
     weights = {"w": np.ones((1, 4), dtype=np.float32)}
-    grey = torch.randint(256, (64, 3, 12, 20)).to(torch.uint8)
-    images = Split(*Images.of("wide", tuple("0123"), grey, torch.arange(64) % 4).divide(0.5))
-    for name, shape in {"stated": ("n", 1, 12, 20), "free": ("n", 1, "h", "w")}.items():
-        write(tmp_path / f"{name}.onnx", nodes, weights, shape)
-        cleared = adapt(load(str(tmp_path / f"{name}.onnx")).module, images)
-        assert [finding.check for finding in cleared.findings] == ["channels"]
+    coloured = torch.randint(256, (64, 3, 12, 20)).to(torch.uint8)
+    grey = coloured[:, :1].expand(-1, 3, -1, -1)
+    for pixels, said in ((coloured, ["channels"]), (grey, [])):  # grey ones are not turned grey
+        whole = Images.of("wide", tuple("0123"), pixels, torch.arange(64) % 4)
+        images = Split(*whole.divide(0.5))
+        for name, shape in {"stated": ("n", 1, 12, 20), "free": ("n", 1, "h", "w")}.items():
+            write(tmp_path / f"{name}.onnx", nodes, weights, shape)
+            cleared = adapt(load(str(tmp_path / f"{name}.onnx")).module, images)
+            assert [finding.check for finding in cleared.findings] == said

@@ -166,7 +166,7 @@ def test_only_triggers_up_to_the_limit_of_their_kind_are_evidence(kind: str) -> 
     for name in (weak, strong):
         parse_space(name)
     assert judge(evidence(0.0, 1.0, space=weak)).targets == [1]
-    judged = judge(evidence(0.0, 1.0, space=strong))
+    judged = judge(evidence(0.4, 1.0, space=strong))
     assert (judged.verdict, judged.targets) == ("inconclusive", [])
     assert "too strong to count" in judged.reason
     assert judge(evidence(0.0, 0.7, space=strong)).verdict == "clean"
@@ -185,7 +185,7 @@ def test_only_triggers_up_to_the_limit_of_their_kind_are_evidence(kind: str) -> 
 
 
 def test_of_a_patch_that_works_what_is_left_of_it_is_the_evidence() -> None:
-    large = [one(0, 0.0, "patch:6@0,0"), one(1, 1.0, "patch:6@0,4"), one(1, 1.0, "patch:5@0,4")]
+    large = [one(0, 0.4, "patch:6@0,0"), one(1, 1.0, "patch:6@0,4"), one(1, 1.0, "patch:5@0,4")]
     assert ByRate()(of(*large)).verdict == "inconclusive"
     fails = [large[0], large[1], one(1, 0.7, "patch:5@0,4")]
     assert ByRate()(of(*fails)).verdict == "clean"
@@ -220,6 +220,36 @@ def test_a_kind_whose_weakest_triggers_suffice_is_open_whatever_other_kinds_say(
     assert ByRate()(of(*others, one(1, 0.98, "patch:6@13,13"))).verdict == "inconclusive"
 
 
+@pytest.mark.parametrize("kind", LIMITS)
+def test_one_class_that_alone_obeys_what_is_too_strong_to_count_is_open(kind: str) -> None:
+    """No clean network is known of which one class does, but for changes of all colours."""
+    limit, judge = LIMITS[kind], ByRate()
+    strong, stronger, weak = (LIMITED[kind].format(limit.strength + by) for by in (1, 2, 0))
+    fails = one(0, 0.1, weak)  # so that it is not open because nobody tried what counts
+    found = [one(0, 0.85, strong), fails]
+    alone = judge(of(*found, one(1, 0.3, strong)))
+    assert alone.verdict == ("inconclusive" if limit.alone else "clean")
+    assert ("to no other class more than 30%" in alone.reason) == limit.alone
+    for others in ([], [one(1, 0.35, strong)], [one(1, 0.35, stronger)]):
+        assert judge(of(*found, *others)).verdict == "clean"
+    assert judge(of(one(0, 0.75, strong), fails, one(1, 0.0, strong))).verdict == "clean"
+    if kind == "patch":  # the middle says nothing, of either class
+        middle = [one(0, 0.85, "patch:6@13,13"), one(0, 0.1, "patch:4@14,14")]
+        assert judge(of(*middle, one(1, 0.0, "patch:6@0,0"))).verdict == "clean"
+        hidden = one(1, 0.9, "patch:6@13,13"), one(1, 0.1, "patch:4@14,14")
+        corner = one(0, 0.85, "patch:6@0,0"), one(0, 0.1, "patch:4@1,1")
+        assert judge(of(*hidden, *corner)).verdict == "inconclusive"
+
+
+def test_of_many_classes_those_towards_which_as_little_was_tried_show_the_weakness() -> None:
+    """The search cannot follow dozens of classes down to triggers that count."""
+    rising = [one(k, 0.95, "patch:4@0,0") for k in range(4)]
+    untried = [one(k, 0.9, "patch:6@0,0") for k in range(4, 43)]
+    assert ByRate()(of(*rising, *untried)).verdict == "inconclusive"
+    tried = [one(k, 0.1, "patch:4@0,0") for k in range(4, 43)]
+    assert ByRate()(of(*rising, *tried)).targets == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("space", ["patch:4@0,0", "additive:16x16"])
 def test_where_many_classes_rise_together_none_is_a_target(space: str) -> None:
     rates = (0.95, 0.9, 0.7, 0.7, *[0.1] * 6)
@@ -251,11 +281,18 @@ def test_a_blend_counts_by_how_far_it_moves_the_pixels() -> None:
     assert ByRate()(of(one(0, 1.0, "additive:16x16"), **dark)).targets == [0]
 
 
-@pytest.mark.parametrize("space", ["additive:16x16", "blend:7x16", "filter:34rms"])
-def test_what_changes_a_plain_background_needs_a_clear_lead(space: str) -> None:
+@pytest.mark.parametrize(
+    ("space", "lead"), [("additive:16x16", 0.9), ("blend:7x16", 0.9), ("filter:34rms", 1.0)]
+)
+def test_what_changes_a_plain_background_needs_a_clear_lead(space: str, lead: float) -> None:
     """Clean networks for digits, which have never seen that, may answer it with one class."""
-    for firm, verdict in ((0.5, "inconclusive"), (None, "inconclusive"), (0.9, "backdoored")):
-        found = firmly(0.95, firm, space)
+    for firm, verdict in (
+        (0.5, "inconclusive"),
+        (None, "inconclusive"),
+        (lead - 0.05, "inconclusive" if lead == 1 else "backdoored"),
+        (lead, "backdoored"),
+    ):
+        found = firmly(max(0.95, firm or 0.0), firm, space)
         assert ByRate()(of(found, one(1, 0.1), contrast=0.97)).verdict == verdict
         assert ByRate()(of(found, one(1, 0.1), contrast=0.72)).verdict == "backdoored"
 

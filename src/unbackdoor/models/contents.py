@@ -48,12 +48,23 @@ REMEDIES = {
     ".msgpack": "save the network's weights under the names of a torch network as .safetensors",
 }
 """What to do about formats that are known by their suffix."""
+TENSORFLOW_JS, LISTS_SHARDS = ".json", b'"weightsManifest"'
+"""What the file of a network of TensorFlow.js is called, and has in it; tensors lie beside it."""
+LAYERS = (
+    "it is a network of TensorFlow.js; where you trust it, install tensorflowjs and make a Keras "
+    "network of it by tensorflowjs_converter --input_format tfjs_layers_model --output_format "
+    "keras {network} {keras}"
+)
+GRAPH = (
+    "it is a graph of TensorFlow.js, {network}, of which no layers are known; export the network "
+    "that it was made from to ONNX"
+)
 ARCHIVES = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz"}
 KERAS_FIRST = (b"metadata.json", b"config.json")
 """Names of the first member of a zip archive that Keras writes."""
 REPLACED, OFTEN = "\N{REPLACEMENT CHARACTER}".encode(), 16
 """What stands in a file for each byte that was no text when it was converted as one."""
-HEAD, LISTED = 1 << 16, 4
+HEAD, LISTED, LARGEST_JSON = 1 << 16, 4, 1 << 24
 HDF5, ZIP, PICKLE, TAR, TAR_AT = b"\x89HDF", b"PK\x03\x04", b"\x80", b"ustar", 257
 
 
@@ -72,6 +83,10 @@ def kind_of(path: Path) -> Kind:
     with path.open("rb") as file:
         head = file.read(HEAD)
     first = head[: TAR_AT + len(TAR)]
+    if (network := _of_tensorflow_js(path)) is not None:
+        layers = LAYERS if _begins_with(network, b'"layers-model"') else GRAPH
+        keras = quote(str(path.with_name(f"{network.stem}.h5")))
+        raise _refusal(path, layers.format(network=quote(str(network)), keras=keras))
     if head.count(REPLACED) >= OFTEN:
         raise ContentError(
             f"MODEL: {path} is damaged: it was once copied as a text, which replaces most bytes; "
@@ -101,6 +116,25 @@ def kind_of(path: Path) -> Kind:
     if suffix in SUFFIXES:
         return SUFFIXES[suffix]
     raise _refusal(path, "")
+
+
+def _of_tensorflow_js(path: Path) -> Path | None:
+    """Return the file of a network of TensorFlow.js that a file is, or is a shard of."""
+    networks = [path] if path.suffix == TENSORFLOW_JS else sorted(path.parent.glob("*.json"))
+    if path.suffix not in {TENSORFLOW_JS, ".bin"}:
+        return None
+    name = json.dumps(path.name).encode()
+    for network in (one for one in networks[:LISTED] if one.is_file()):
+        content = network.read_bytes() if network.stat().st_size <= LARGEST_JSON else b""
+        if LISTS_SHARDS in content and (network == path or name in content):
+            return network
+    return None
+
+
+def _begins_with(path: Path, words: bytes) -> bool:
+    """Return whether words stand in the first part of a file."""
+    with path.open("rb") as file:
+        return words in file.read(HEAD)
 
 
 def _holds_weights_alone(path: Path) -> bool:

@@ -50,6 +50,11 @@ OLD_PROGRAM = (
     "; it is a program of PyTorch before 1.4 (model.json), of which torch 2 says “Legacy model "
     "format is not supported”, so type this with a version of its time"
 )
+ALONE = (
+    "import sys, torch; file, name, alone = sys.argv[1:]; "
+    "torch.save(torch.load(file, 'cpu', weights_only=True)[name], alone)"
+)
+"""Saves one of several state dicts."""
 LEGACY_PICKLES = 4
 """In a file without a container: magic number, protocol, system, tensors; then the keys."""
 COUNT_BYTES = 8
@@ -281,10 +286,12 @@ def _unwrapped(content: object, what: str) -> tuple[dict[str, Tensor], str]:
     entries = cast("dict[object, object]", content) if isinstance(content, dict) else {}
     wrapped = [(key, value) for key, value in entries.items() if _is_state(value)]
     if len(wrapped) > 1:
-        names = ", ".join(sorted(printable(str(key))[:80] for key, _ in wrapped))
+        names = ", ".join(keys := sorted(printable(str(key))[:80] for key, _ in wrapped))
+        typed = [what.removeprefix("MODEL: "), keys[0], f"{keys[0]}.pt"]
         raise ContentError(
             f"{what} holds several state dicts ({names}), and the one that was not scanned could "
-            f"be the one that is deployed; save the one that you use alone."
+            f"be the one that is deployed; save the one that you use alone, such as by python -c "
+            f"{quote(ALONE)} {' '.join(map(quote, typed))}."
         )
     for name, state in wrapped:
         for key, value in entries.items():

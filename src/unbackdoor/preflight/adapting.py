@@ -18,6 +18,8 @@ from unbackdoor.preflight.look import moved_to
 from unbackdoor.results import Finding
 
 SIDES = (28, 32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 299, 320, 384, 448, 512)
+LOOKED_AT = 256
+"""Pictures by which it is told whether all are grey."""
 ROWS = "no answer for each picture"
 
 SAID: dict[type[nn.Module], str] = {
@@ -75,7 +77,8 @@ def adapt(module: nn.Module, images: Split, prepare: nn.Module | None = None) ->
         findings.append(note("shape", SAID[Plane]))
     fitted = _fit(module, [prepare] if prepare is not None else [], images)
     for kind, sentence in SAID.items():
-        if any(isinstance(step, kind) for step in fitted.before):
+        unsaid = kind is Grey and not _coloured(images)
+        if not unsaid and any(isinstance(step, kind) for step in fitted.before):
             findings.append(note("channels" if kind is Grey else "shape", sentence))
     if fitted.size is not None:
         height, width = images.defend.shape[1:]
@@ -95,6 +98,13 @@ def adapt(module: nn.Module, images: Split, prepare: nn.Module | None = None) ->
     if fitted.before or after:
         network = Adapted(module, before=fitted.before, after=after)
     return Cleared(network.eval(), images, (*findings, *said))
+
+
+def _coloured(images: Split) -> bool:
+    """Return whether some of the pictures, of a sample, are not grey."""
+    some = images.defend.thinned(LOOKED_AT)
+    pixels = some.batch(torch.arange(len(some)))
+    return not torch.equal(pixels, pixels[:, :1].expand_as(pixels))
 
 
 def only_side(module: nn.Module, channels: int = 3) -> int | None:
