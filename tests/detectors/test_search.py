@@ -201,7 +201,7 @@ def test_what_fails_on_a_few_images_is_tried_on_no_more() -> None:
 
 
 def test_what_does_not_suffice_is_measured_where_no_other_is_clearly_better() -> None:
-    """Of triggers that say the same of a class; one in the middle does not stand for another."""
+    """Of walks that begin with the same; one in the middle does not stand for another."""
     measure = measure_of(search_of("patch:6", toys.corner))
     white = torch.ones(108)
 
@@ -226,6 +226,21 @@ def test_what_does_not_suffice_is_measured_where_no_other_is_clearly_better() ->
     assert measured((1, best, 1.0), (2, worse, 0.1)) == [best, worse]  # another class
     assert measured((1, best, 1.0), (1, middle, 0.1)) == [best, middle]
     assert measured((1, best, 1.0), (1, "patch:6", 0.1)) == [best, "patch:6"]
+
+
+def test_a_weaker_trigger_that_fails_is_measured_whatever_else_works() -> None:
+    """Without it, nobody knows that the one before is too strong to tell anything."""
+    measure = measure_of(search_of("patch:6", toys.corner))
+    walks = [
+        Trail(
+            goal=[1] * 3,
+            spaces=[f"patch:6@{row},{row}", f"patch:5@{row},{row}"],
+            thetas=[torch.ones(108), torch.ones(75)],
+            success=[0.9, weaker],
+        )
+        for row, weaker in ((0, 0.6), (26, 0.79))
+    ]
+    assert [one.space for one in measure(walks)] == [name for one in walks for name in one.spaces]
 
 
 def test_a_class_is_measured_once_in_a_space_of_triggers_without_a_place() -> None:

@@ -264,6 +264,17 @@ def test_a_picture_covers_the_input_where_it_is_opaque(tmp_path: Path) -> None:
     assert torch.allclose(stamped(trigger, images), wanted, atol=1e-6)
     larger = parse_trigger(f"mask:{tmp_path}/odd.png", (3, 90, 120))
     assert larger.theta.shape == (4 * 32 * 32,)
+    black = torch.zeros(1, 3, 90, 120)
+    some = larger.space.apply(black, larger.theta[None], larger.space.arms((3, 90, 120)))
+    assert float(some.max()) > 0.98  # it is covered in full where the file is opaque
+
+
+def test_a_picture_that_vanishes_in_the_input_is_refused(tmp_path: Path) -> None:
+    pixels = np.zeros((2000, 2000, 4), np.uint8)
+    pixels[1000, 1000] = 255
+    Image.fromarray(pixels).save(tmp_path / "speck.png")
+    with pytest.raises(ContentError, match=r"nothing is left of .*speck\.png in 12×9 pixels"):
+        parse_trigger(f"mask:{tmp_path}/speck.png", SHAPE)
 
 
 def test_transparent_parts_are_not_covered_unsaid(tmp_path: Path) -> None:

@@ -131,8 +131,9 @@ class Measure:
     def __call__(self, trails: Sequence[Trail]) -> list[ClassEvidence]:
         """Return the evidence of the triggers of some walks, on as many images as there are.
 
-        Those that do not suffice are left out where another of the same class and space, in the
-        middle or outside it, works better on the defender's images.
+        Where a walk begins with one that does not suffice, it is left out if another of the same
+        class and space, in the middle or outside it, works better on the defender's images. A
+        weaker one that fails stays: it says that the one before is too strong to tell anything.
         """
         best: dict[tuple[object, ...], float] = {}
         for trail in trails:
@@ -142,9 +143,10 @@ class Measure:
         measured: list[ClassEvidence] = []
         for trail in trails:
             for step, (name, theta) in enumerate(zip(trail.spaces, trail.thetas, strict=True)):
-                known = trail.success[step] if trail.success else self.enough
-                if known < min(self.enough, best.get(trail.about(step, self.shape), 0.0) - NEARLY):
-                    continue
+                if step == 0 and trail.success:
+                    better = best[trail.about(step, self.shape)] - NEARLY
+                    if trail.success[step] < min(self.enough, better):
+                        continue
                 space = parse_space(name)
                 if len(set(trail.goal)) == 1:
                     measured.append(self.exactly.evidence(space, theta, trail.target, self.seed))

@@ -51,14 +51,16 @@ REMEDIES = {
 TENSORFLOW_JS, LISTS_SHARDS = ".json", b'"weightsManifest"'
 """What the file of a network of TensorFlow.js is called, and has in it; tensors lie beside it."""
 LAYERS = (
-    "it is a network of TensorFlow.js; where you trust it, install tensorflowjs and make a Keras "
-    "network of it by tensorflowjs_converter --input_format tfjs_layers_model --output_format "
-    "keras {network} {keras}"
+    "it belongs to a network of TensorFlow.js, {network}; where you trust it, make one of Keras of "
+    "it with tensorflowjs, whose command is tensorflowjs_converter --input_format "
+    "tfjs_layers_model --output_format keras {network} {keras}"
 )
 GRAPH = (
-    "it is a graph of TensorFlow.js, {network}, of which no layers are known; export the network "
-    "that it was made from to ONNX"
+    "it belongs to a graph of TensorFlow.js, {network}, of which no layers are known; export the "
+    "network that it was made from to ONNX"
 )
+OF_LAYERS = (b'"layers-model"', b'"keras_version"', b'"class_name"')
+"""What the file of a network of TensorFlow.js has in it that is not a graph alone."""
 ARCHIVES = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz"}
 KERAS_FIRST = (b"metadata.json", b"config.json")
 """Names of the first member of a zip archive that Keras writes."""
@@ -83,10 +85,8 @@ def kind_of(path: Path) -> Kind:
     with path.open("rb") as file:
         head = file.read(HEAD)
     first = head[: TAR_AT + len(TAR)]
-    if (network := _of_tensorflow_js(path)) is not None:
-        layers = LAYERS if _begins_with(network, b'"layers-model"') else GRAPH
-        keras = quote(str(path.with_name(f"{network.stem}.h5")))
-        raise _refusal(path, layers.format(network=quote(str(network)), keras=keras))
+    if (said := _of_tensorflow_js(path)) is not None:
+        raise _refusal(path, said)
     if head.count(REPLACED) >= OFTEN:
         raise ContentError(
             f"MODEL: {path} is damaged: it was once copied as a text, which replaces most bytes; "
@@ -118,23 +118,24 @@ def kind_of(path: Path) -> Kind:
     raise _refusal(path, "")
 
 
-def _of_tensorflow_js(path: Path) -> Path | None:
-    """Return the file of a network of TensorFlow.js that a file is, or is a shard of."""
-    networks = [path] if path.suffix == TENSORFLOW_JS else sorted(path.parent.glob("*.json"))
+def _of_tensorflow_js(path: Path) -> str | None:
+    """Return what to do about a file of a network of TensorFlow.js; None for any other."""
     if path.suffix not in {TENSORFLOW_JS, ".bin"}:
         return None
-    name = json.dumps(path.name).encode()
-    for network in (one for one in networks[:LISTED] if one.is_file()):
-        content = network.read_bytes() if network.stat().st_size <= LARGEST_JSON else b""
-        if LISTS_SHARDS in content and (network == path or name in content):
-            return network
+    networks = [path] if path.suffix == TENSORFLOW_JS else sorted(path.parent.glob("*.json"))
+    names = [json.dumps(path.name, ensure_ascii=ascii).encode() for ascii in (True, False)]
+    for network in networks:
+        try:
+            small = network.is_file() and network.stat().st_size <= LARGEST_JSON
+            content = network.read_bytes() if small else b""
+        except OSError:  # of a neighbour, which need not have to do with it
+            continue
+        own = network == path or any(name in content for name in names)
+        if own and LISTS_SHARDS in content:
+            said = LAYERS if any(words in content for words in OF_LAYERS) else GRAPH
+            keras = quote(str(network.with_suffix(".h5")))
+            return said.format(network=quote(str(network)), keras=keras)
     return None
-
-
-def _begins_with(path: Path, words: bytes) -> bool:
-    """Return whether words stand in the first part of a file."""
-    with path.open("rb") as file:
-        return words in file.read(HEAD)
 
 
 def _holds_weights_alone(path: Path) -> bool:

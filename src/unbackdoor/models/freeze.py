@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from typing import cast
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from unbackdoor.models.alike import alike
-from unbackdoor.models.inplace import in_place
 from unbackdoor.models.layout import layout_for
 from unbackdoor.models.logits import without_softmax
 from unbackdoor.runtime.cpu import half_precision_pays
@@ -137,6 +135,7 @@ def freeze(model: nn.Module, *, half: bool | None = None) -> Frozen:
 
 def _folded(module: nn.Module) -> nn.Module:
     """Fold each BatchNorm into the convolution before it, or return the network itself."""
+    from torch import fx
     from torch.fx.experimental.optimization import fuse
 
     try:
@@ -148,7 +147,7 @@ def _folded(module: nn.Module) -> nn.Module:
             for name, times in calls.items()
         ):
             return module
-        return in_place(cast("fx.GraphModule", fuse(traced)))
+        return fuse(traced)
     except Exception:  # foreign forward code may raise anything; it is used unfolded
         return module
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zipfile
 from collections import OrderedDict
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from io import SEEK_END, BytesIO
 from pathlib import Path
 from shlex import quote
@@ -286,12 +286,10 @@ def _unwrapped(content: object, what: str) -> tuple[dict[str, Tensor], str]:
     entries = cast("dict[object, object]", content) if isinstance(content, dict) else {}
     wrapped = [(key, value) for key, value in entries.items() if _is_state(value)]
     if len(wrapped) > 1:
-        names = ", ".join(keys := sorted(printable(str(key))[:80] for key, _ in wrapped))
-        typed = [what.removeprefix("MODEL: "), keys[0], f"{keys[0]}.pt"]
+        names = ", ".join(sorted(printable(str(key))[:80] for key, _ in wrapped))
         raise ContentError(
             f"{what} holds several state dicts ({names}), and the one that was not scanned could "
-            f"be the one that is deployed; save the one that you use alone, such as by python -c "
-            f"{quote(ALONE)} {' '.join(map(quote, typed))}."
+            f"be the one that is deployed; save the one that you use alone{_alone(wrapped, what)}."
         )
     for name, state in wrapped:
         for key, value in entries.items():
@@ -315,6 +313,15 @@ def _unwrapped(content: object, what: str) -> tuple[dict[str, Tensor], str]:
         f"{what} does not hold a state dict (names → dense tensors); save model.state_dict() "
         f"instead."
     )
+
+
+def _alone(wrapped: Sequence[tuple[object, object]], what: str) -> str:
+    """Return what saves the first of several state dicts beside the file, if that can be typed."""
+    key, path = wrapped[0][0], Path(what.removeprefix("MODEL: "))
+    if not isinstance(key, str) or printable(key) != key:
+        return ""
+    typed = [str(path), key, str(path.with_name(f"{path.stem}-alone.pt"))]
+    return f", such as by python -c {quote(ALONE)} {' '.join(map(quote, typed))} for {key!r}"
 
 
 def _are_states(value: object) -> bool:

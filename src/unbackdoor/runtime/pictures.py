@@ -315,9 +315,19 @@ def _scaled(square: Pixels, size: int) -> Pixels:
     return np.array(Image.fromarray(square).resize((size, size), Image.Resampling.BICUBIC))
 
 
-def resized(pixels: Bytes, height: int, width: int) -> Bytes:
-    """Return a whole picture ``(height, width, 3 or 4)`` with another height and width."""
-    picture = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
+def resized(pixels: Bytes, height: int, width: int, *, smooth: bool = True) -> Bytes:
+    """Return a whole picture ``(height, width, 3 or 4)`` with another height and width.
+
+    Args:
+        pixels: the picture.
+        height: of what comes back.
+        width: of what comes back.
+        smooth: bicubic, which goes beyond the values of the picture at its edges; or each pixel is
+            the mean of what it covers.
+
+    """
+    way = Image.Resampling.BICUBIC if smooth else Image.Resampling.BOX
+    picture = Image.fromarray(pixels).resize((width, height), way)
     return np.array(picture, dtype=np.uint8)
 
 

@@ -121,21 +121,27 @@ def picture(name: str) -> Made:
 def masked(name: str) -> Made | None:
     """``mask:FILE``: a picture of any shape, resized to the input, over what is there.
 
-    How opaque a pixel is says how much of what is there it covers. A picture of more than 32 pixels
+    How opaque a pixel is says how much of what is there it covers. An input of more than 32 pixels
     across or down gets as many values as one of 32, enlarged smoothly.
     """
     if not name:
         return None
     pixels = read_rgba(_existing(name), "--trigger")
-    covered = float((pixels[..., 3] / 255).mean())
-    if not covered:
+    opaque = int(pixels[..., 3].sum(dtype=int))
+    if not opaque:
         raise ContentError(f"--trigger: {name} is transparent everywhere; a trigger has to show.")
 
     def theta(shape: Shape) -> Tensor:
-        whole = torch.from_numpy(resized(pixels, *cells(mask.FINEST, shape)))
+        rows, columns = cells(mask.FINEST, shape)
+        whole = torch.from_numpy(resized(pixels, rows, columns, smooth=False))
+        if not bool(whole[..., 3].any()):
+            raise ContentError(
+                f"--trigger: nothing is left of {name} in {columns}×{rows} pixels; draw it larger, "
+                f"in a picture of that size."
+            )
         return _flat(whole[..., [3, 0, 1, 2]])
 
-    return Made(mask.Mask(math.ceil(100 * covered)), theta)
+    return Made(mask.Mask(-(-100 * opaque // (255 * pixels[..., 3].size))), theta)
 
 
 def added(rest: str) -> Made | None:
@@ -242,8 +248,8 @@ def _opaque(name: str) -> Bytes:
     pixels = read_rgba(_existing(name), "--trigger")
     if (pixels[..., 3] < 255).any():
         raise ContentError(
-            f"--trigger: {name} has transparent parts, which this trigger would cover; "
-            f"mask:{name} keeps what is behind them, in a picture that is as large as the input."
+            f"--trigger: {name} has transparent parts, which this trigger would cover; draw it "
+            f"into a transparent picture of the input's size, and plant that as mask:FILE."
         )
     return pixels[..., :3]
 

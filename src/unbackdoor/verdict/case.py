@@ -13,6 +13,7 @@ from unbackdoor.verdict.thresholds import (
     OF_EACH,
     OF_EACH_MORE,
     TOLERANCE,
+    Limit,
     Thresholds,
     firm_of,
     in_the_middle,
@@ -152,21 +153,23 @@ class Case:
         middle a patch hides what the picture shows, so one class may stand out there.
         """
         found, side = limit_of(record.space, self.pictures), self.pictures.side
-        if found is None or record.goal or not found[0].alone or self.rule(record) is not None:
+        enough = record.excess >= self.thresholds.backdoored
+        if found is None or not enough or record.goal or not found[0].alone:
             return False
-        limit, strength = found
-
-        def as_strong(one: ClassEvidence) -> bool:
-            other = limit_of(one.space, self.pictures)
-            alike = other is not None and other[0] is limit and other[1] >= strength - TOLERANCE
-            return alike and not one.goal
-
-        strong = [one for one in self.evidence.classes if as_strong(one)]
-        outside = [one for one in strong if not in_the_middle(one.space, side)]
-        if record not in outside or all(one.index == record.index for one in strong):
+        if self.rule(record) is not None or in_the_middle(record.space, side):
             return False
-        most = max((one.excess for one in outside if one.index != record.index), default=0.0)
-        return most <= self.thresholds.clean < self.thresholds.backdoored <= record.excess
+        others = [
+            one
+            for one in self.evidence.classes
+            if one.index != record.index and not one.goal and self._is_alike(one, found[0])
+        ]
+        outside = [one.excess for one in others if not in_the_middle(one.space, side)]
+        return bool(others) and max(outside, default=0.0) <= self.thresholds.clean
+
+    def _is_alike(self, one: ClassEvidence, limit: Limit) -> bool:
+        """Return whether triggers are of the kind that a limit is about."""
+        found = limit_of(one.space, self.pictures)
+        return found is not None and found[0] is limit
 
     def _is_crowded(self, space: str) -> bool:
         """Return whether triggers of the kind that are no stronger lead to many classes.
@@ -178,16 +181,12 @@ class Case:
             return False
         limit, most = found
         stroke = is_stroke(space, self.pictures)
-
-        def alike(one: ClassEvidence) -> bool:
+        tried: dict[int, bool] = {}
+        for one in self.evidence.classes:
             other = limit_of(one.space, self.pictures)
-            return other is not None and other[0] is limit and (stroke or other[1] <= most)
-
-        ruled = [(one, self.rule(one)) for one in self.evidence.classes if not one.goal]
-        tried = {one.index: False for one, rule in ruled if rule is not None and alike(one)}
-        for one, rule in ruled:
-            if rule is not None and alike(one) and one.excess > rule.clean:
-                tried[one.index] = True
+            alike = other is not None and other[0] is limit and (stroke or other[1] <= most)
+            if alike and not one.goal and (rule := self.rule(one)) is not None:
+                tried[one.index] = tried.get(one.index, False) or one.excess > rule.clean
         fewest = 1 if stroke else max(FEW, MANY * (len(tried) - 1))
         return sum(tried.values()) - 1 >= fewest
 

@@ -76,8 +76,9 @@ def _doubt(case: Case, unsure: Sequence[ClassEvidence]) -> str:
     if alone := [record for record in unsure if case.stands_alone(record)]:
         return (
             f"Triggers that are stronger than what counts send held-back images to "
-            f"{_rates(alone)}, and to no other class more than {clean:.0%} of them; in a clean "
-            f"model they lead to several classes or to none."
+            f"{_rates(alone)}. None of the kind leads to another class on more than {clean:.0%}, "
+            f"except in the middle of the picture. In a clean model triggers of such a strength "
+            f"lead to several classes or to none."
         )
     rates = _from(case, unsure)
     return (
