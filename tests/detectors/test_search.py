@@ -20,7 +20,7 @@ from unbackdoor.detectors.search import ArmSearch
 from unbackdoor.detectors.search import _evidence as evidence_of  # pyright: ignore
 from unbackdoor.detectors.settings import FEW, BanditSettings, Round
 from unbackdoor.detectors.steps import Steps
-from unbackdoor.detectors.trails import Findings, Measure, Trail, is_certain
+from unbackdoor.detectors.trails import Findings, Measure, Trail, is_certain, worth_measuring
 from unbackdoor.detectors.walks import OVERLOOKED, SpaceSearch
 from unbackdoor.mesa.settings import SwiftSettings
 from unbackdoor.models import freeze
@@ -202,7 +202,6 @@ def test_what_fails_on_a_few_images_is_tried_on_no_more() -> None:
 
 def test_what_does_not_suffice_is_measured_where_no_other_is_clearly_better() -> None:
     """Of walks that begin with the same; one in the middle does not stand for another."""
-    measure = measure_of(search_of("patch:6", toys.corner))
     white = torch.ones(108)
 
     def measured(*walks: tuple[int, str, float | None]) -> list[str]:
@@ -215,7 +214,7 @@ def test_what_does_not_suffice_is_measured_where_no_other_is_clearly_better() ->
             )
             for target, space, success in walks
         ]
-        return [one.space for one in measure(trails)]
+        return [one.spaces[0] for one in worth_measuring(trails, BANDIT.enough, (3, 32, 32))]
 
     best, worse, middle = "patch:6@0,0", "patch:6@26,0", "patch:6@13,13"
     assert measured((1, best, 0.7), (1, worse, 0.6)) == [best]
@@ -240,7 +239,8 @@ def test_a_weaker_trigger_that_fails_is_measured_whatever_else_works() -> None:
         )
         for row, weaker in ((0, 0.6), (26, 0.79))
     ]
-    assert [one.space for one in measure(walks)] == [name for one in walks for name in one.spaces]
+    some = worth_measuring(walks, BANDIT.enough, (3, 32, 32))
+    assert [one.space for one in measure(some)] == [name for one in walks for name in one.spaces]
 
 
 def test_a_class_is_measured_once_in_a_space_of_triggers_without_a_place() -> None:

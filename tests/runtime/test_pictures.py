@@ -16,7 +16,7 @@ from PIL import Image
 
 from unbackdoor.data import Intake, folder
 from unbackdoor.errors import ContentError
-from unbackdoor.runtime.pictures import UPRIGHT, Allowance, TooMuchWork, decode, read_rgb
+from unbackdoor.runtime.pictures import UPRIGHT, Allowance, TooMuchWork, decode, read_rgba
 
 ORIENTATION = 0x0112
 NOISE = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
@@ -47,7 +47,7 @@ def stored(path: Path, orientation: int | None) -> None:
 @pytest.mark.parametrize("orientation", BACK)
 def test_pictures_are_upright(tmp_path: Path, suffix: str, orientation: int | None) -> None:
     stored(tmp_path / f"a{suffix}", orientation)
-    assert (read_rgb(tmp_path / f"a{suffix}", "--data") == NOISE).all()
+    assert (read_rgba(tmp_path / f"a{suffix}", "--data")[..., :3] == NOISE).all()
 
 
 def test_what_was_turned_is_counted(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_damaged_exif_does_not_damage_a_picture(tmp_path: Path) -> None:
     for number, exif in enumerate([b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"x" * 90]):
         path = tmp_path / f"{number}.png"
         Image.fromarray(NOISE).save(path, exif=exif)
-        assert (read_rgb(path, "--data") == NOISE).all()
+        assert (read_rgba(path, "--data")[..., :3] == NOISE).all()
 
 
 @pytest.mark.parametrize(
@@ -169,9 +169,9 @@ def test_passes_over_a_jpeg_are_counted_before_it_is_decoded(tmp_path: Path) -> 
     path = tmp_path / "a.jpg"
     path.write_bytes(progressive(2000, 2000))
     with pytest.raises(ContentError, match="2000×2000 pixels that are passed over very often"):
-        read_rgb(path, "--data")
+        read_rgba(path, "--data")
     path.write_bytes(progressive(2000, 4))
-    assert read_rgb(path, "--data").shape == (2000, 2000, 3)
+    assert read_rgba(path, "--data")[..., :3].shape == (2000, 2000, 3)
 
 
 def bomb(kind: str) -> bytes:
@@ -194,7 +194,7 @@ def test_dimensions_are_bounded_before_decoding(tmp_path: Path, kind: str) -> No
     path = tmp_path / "a"
     path.write_bytes(bomb(kind))
     with pytest.raises(ContentError, match=r"pixels, at most 33,554,432 are decoded"):
-        read_rgb(path, "--data")
+        read_rgba(path, "--data")
 
 
 def test_of_a_sparse_file_only_what_the_disk_holds_is_counted(tmp_path: Path) -> None:
@@ -214,8 +214,8 @@ def test_pillow_says_nothing_beside_the_sentence(tmp_path: Path) -> None:
     rows = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<IH", 8, len(tags)) + rows + bytes(4))
     code = (
-        "import sys, pathlib; from unbackdoor.runtime.pictures import read_rgb\n"
-        "try: read_rgb(pathlib.Path(sys.argv[1]), '--data')\n"
+        "import sys, pathlib; from unbackdoor.runtime.pictures import read_rgba\n"
+        "try: read_rgba(pathlib.Path(sys.argv[1]), '--data')\n"
         "except ValueError as error: print(error)"
     )
     done = subprocess.run(

@@ -19,7 +19,7 @@ from unbackdoor.detectors.evidence import ClassEvidence, Evidence
 from unbackdoor.detectors.objective import temperature
 from unbackdoor.detectors.settings import BANDIT, BanditSettings
 from unbackdoor.detectors.steps import Steps
-from unbackdoor.detectors.trails import Findings, Measure, Trail, is_certain
+from unbackdoor.detectors.trails import Findings, Measure, Trail, is_certain, worth_measuring
 from unbackdoor.detectors.walks import SpaceSearch
 from unbackdoor.models import Frozen
 from unbackdoor.rng import stream
@@ -157,7 +157,8 @@ def _evidence(
         if one.asr >= promising and trail.kind not in walked:
             walks.append(trail)
     rough = [one for one in best if one.asr < promising]
-    down = steps.keep(f"{name}, down", list[ClassEvidence], lambda: measure(walks))
+    walks = worth_measuring(walks, search.settings.enough, search.images.shape)
+    down = steps.keep(f"{name}, down", list[ClassEvidence], partial(measure, walks))
     measured = [*rough, *down]
     for step in range(FURTHER):
         walks = search.unfinished(walks, down)

@@ -65,10 +65,6 @@ class Trail:
         space = parse_space(self.spaces[step])
         return isinstance(space, At) and bool(space.hides(space.arms(shape), shape))
 
-    def about(self, step: int, shape: Shape) -> tuple[object, ...]:
-        """Return what triggers that stand for the same have in common: all but where they lie."""
-        return (*self.goal, self.spaces[step].split("@")[0], self.kind, self.hides(shape, step))
-
     def beyond_the_first(self) -> Trail:
         """Return the walk without the trigger it began with."""
         later = slice(1, None)
@@ -109,6 +105,29 @@ def is_certain(trails: Iterable[Trail], shape: Shape) -> bool:
     return any(one.lasts(CERTAIN) and not one.hides(shape, STEPS) for one in trails)
 
 
+def worth_measuring(walks: Sequence[Trail], enough: float, shape: Shape) -> list[Trail]:
+    """Return the walks in one space without those whose first trigger says nothing new.
+
+    So it is where it does not suffice, and another one towards the same class works better on the
+    defender's images: also at one place or at any, and in the middle of the picture or outside it.
+
+    Args:
+        walks: from where they begin.
+        enough: success rate at which a trigger suffices.
+        shape: of the pictures.
+
+    """
+    best: dict[tuple[object, ...], float] = {}
+    about = [(*walk.goal, walk.kind, walk.hides(shape)) for walk in walks]
+    for walk, which in zip(walks, about, strict=True):
+        best[which] = max([best.get(which, 0.0), *walk.success[:1]])
+    return [
+        walk
+        for walk, which in zip(walks, about, strict=True)
+        if not walk.success or walk.success[0] >= min(enough, best[which] - NEARLY)
+    ]
+
+
 class Measure:
     """Measurements on held-back images: promising triggers on many of them, others on a few.
 
@@ -116,37 +135,23 @@ class Measure:
         exactly: the measurements, on as many images as there are.
         images: of the search.
         seed: of the draws.
-        settings: what promises and suffices, and how many images any trigger gets.
+        settings: what promises, and how many images any trigger gets.
 
     """
 
     def __init__(
         self, exactly: HeldBack, images: Images, seed: int, settings: BanditSettings
     ) -> None:
-        self.seed, self.promising, self.enough = seed, settings.promising, settings.enough
-        self.exactly, self.shape = exactly, images.shape
+        self.seed, self.promising = seed, settings.promising
+        self.exactly = exactly
         self._few = self.exactly.fewer(FEW)
         self._more = self.exactly.fewer(settings.images_of_each(len(images.classes)))
 
     def __call__(self, trails: Sequence[Trail]) -> list[ClassEvidence]:
-        """Return the evidence of the triggers of some walks, on as many images as there are.
-
-        Where a walk begins with one that does not suffice, it is left out if another of the same
-        class and space, in the middle or outside it, works better on the defender's images. A
-        weaker one that fails stays: it says that the one before is too strong to tell anything.
-        """
-        best: dict[tuple[object, ...], float] = {}
-        for trail in trails:
-            for step, rate in enumerate(trail.success):
-                about = trail.about(step, self.shape)
-                best[about] = max(rate, best.get(about, 0.0))
+        """Return the evidence of every trigger of some walks, on as many images as there are."""
         measured: list[ClassEvidence] = []
         for trail in trails:
-            for step, (name, theta) in enumerate(zip(trail.spaces, trail.thetas, strict=True)):
-                if step == 0 and trail.success:
-                    better = best[trail.about(step, self.shape)] - NEARLY
-                    if trail.success[step] < min(self.enough, better):
-                        continue
+            for name, theta in zip(trail.spaces, trail.thetas, strict=True):
                 space = parse_space(name)
                 if len(set(trail.goal)) == 1:
                     measured.append(self.exactly.evidence(space, theta, trail.target, self.seed))

@@ -20,7 +20,7 @@ from unbackdoor.triggers.family import Space
 from unbackdoor.triggers.fixed import At
 from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.registry import parse_space
-from unbackdoor.triggers.values import to_bytes, whole, whole_rows
+from unbackdoor.triggers.values import whole, whole_rows
 
 OVERLOOKED = 6
 """Walks in a space beside those of the survivors, at most."""
@@ -117,17 +117,18 @@ class SpaceSearch:
 
         Args:
             walks: of this space.
-            measured: those of their triggers that were measured.
+            measured: their triggers, in order.
 
         """
         rates: list[tuple[float, Trail]] = []
-        known = {(one.index, one.space, one.best): one for one in measured}
+        after = 0
         for trail in walks:
-            theta = trail.thetas[-1]
-            one = known.get((trail.target, trail.spaces[-1], to_bytes(theta)))
-            if one is None or one.excess < self.settings.enough:
-                continue
-            if parse_space(trail.spaces[-1]).weaker(theta, self.images.shape):
+            after += len(trail.spaces)
+            one = measured[after - 1]
+            last = parse_space(trail.spaces[-1])
+            if one.excess >= self.settings.enough and last.weaker(
+                trail.thetas[-1], self.images.shape
+            ):
                 rates.append((one.asr, trail))
         rates.sort(key=lambda pair: -pair[0])
         return [trail for _, trail in rates[:OVERLOOKED]]

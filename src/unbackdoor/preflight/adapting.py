@@ -14,11 +14,11 @@ from unbackdoor.errors import ContentError, brief
 from unbackdoor.models import Adapted, ChannelsLast, Graph, Grey, Plane
 from unbackdoor.preflight.answers import answers_each, read_answers
 from unbackdoor.preflight.findings import note
-from unbackdoor.preflight.look import moved_to
+from unbackdoor.preflight.look import moved_to, some_of
 from unbackdoor.results import Finding
 
 SIDES = (28, 32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 299, 320, 384, 448, 512)
-LOOKED_AT = 256
+SOME = 256
 """Pictures by which it is told whether all are grey."""
 ROWS = "no answer for each picture"
 
@@ -77,8 +77,8 @@ def adapt(module: nn.Module, images: Split, prepare: nn.Module | None = None) ->
         findings.append(note("shape", SAID[Plane]))
     fitted = _fit(module, [prepare] if prepare is not None else [], images)
     for kind, sentence in SAID.items():
-        unsaid = kind is Grey and not _coloured(images)
-        if not unsaid and any(isinstance(step, kind) for step in fitted.before):
+        adapted = any(isinstance(step, kind) for step in fitted.before)
+        if adapted and (kind is not Grey or _coloured(images)):
             findings.append(note("channels" if kind is Grey else "shape", sentence))
     if fitted.size is not None:
         height, width = images.defend.shape[1:]
@@ -102,8 +102,7 @@ def adapt(module: nn.Module, images: Split, prepare: nn.Module | None = None) ->
 
 def _coloured(images: Split) -> bool:
     """Return whether some of the pictures, of a sample, are not grey."""
-    some = images.defend.thinned(LOOKED_AT)
-    pixels = some.batch(torch.arange(len(some)))
+    pixels, _ = some_of(images.defend, SOME)
     return not torch.equal(pixels, pixels[:, :1].expand_as(pixels))
 
 

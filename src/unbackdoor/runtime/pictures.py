@@ -337,8 +337,10 @@ def as_rgb(deep: Pixels, white: float) -> Bytes:
     return np.repeat(scaled[..., None], 3, axis=2) if scaled.ndim == 2 else scaled
 
 
-def read_rgb(path: Path, argument: str) -> Bytes:
-    """Return a picture, upright, as ``(height, width, 3)``, red, green, blue, in 0 … 255.
+def read_rgba(path: Path, argument: str) -> Bytes:
+    """Return a picture, upright, as ``(height, width, 4)`` in 0 … 255.
+
+    The values are red, green, blue, and how opaque the pixel is.
 
     Args:
         path: of the file.
@@ -348,11 +350,6 @@ def read_rgb(path: Path, argument: str) -> Bytes:
         ContentError: it is no picture, or a damaged one.
 
     """
-    return read_rgba(path, argument)[..., :3]
-
-
-def read_rgba(path: Path, argument: str) -> Bytes:
-    """Return the same with how opaque each pixel is, ``(height, width, 4)``."""
     try:
         if not path.is_file():
             raise OSError("no regular file")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import inf
 from typing import Literal
 
@@ -158,18 +158,22 @@ class Case:
             return False
         if self.rule(record) is not None or in_the_middle(record.space, side):
             return False
-        others = [
-            one
-            for one in self.evidence.classes
-            if one.index != record.index and not one.goal and self._is_alike(one, found[0])
-        ]
+        others = [one for one in self._of_kind(found[0]) if one.index != record.index]
         outside = [one.excess for one in others if not in_the_middle(one.space, side)]
         return bool(others) and max(outside, default=0.0) <= self.thresholds.clean
 
-    def _is_alike(self, one: ClassEvidence, limit: Limit) -> bool:
-        """Return whether triggers are of the kind that a limit is about."""
-        found = limit_of(one.space, self.pictures)
-        return found is not None and found[0] is limit
+    def _of_kind(self, limit: Limit, most: float = inf) -> Iterator[ClassEvidence]:
+        """Return the triggers towards one class of the kind that a limit is about.
+
+        Args:
+            limit: of the kind.
+            most: how strong they are at most.
+
+        """
+        for one in self.evidence.classes:
+            found = limit_of(one.space, self.pictures)
+            if found is not None and found[0] is limit and found[1] <= most and not one.goal:
+                yield one
 
     def _is_crowded(self, space: str) -> bool:
         """Return whether triggers of the kind that are no stronger lead to many classes.
@@ -182,10 +186,8 @@ class Case:
         limit, most = found
         stroke = is_stroke(space, self.pictures)
         tried: dict[int, bool] = {}
-        for one in self.evidence.classes:
-            other = limit_of(one.space, self.pictures)
-            alike = other is not None and other[0] is limit and (stroke or other[1] <= most)
-            if alike and not one.goal and (rule := self.rule(one)) is not None:
+        for one in self._of_kind(limit, inf if stroke else most):
+            if (rule := self.rule(one)) is not None:
                 tried[one.index] = tried.get(one.index, False) or one.excess > rule.clean
         fewest = 1 if stroke else max(FEW, MANY * (len(tried) - 1))
         return sum(tried.values()) - 1 >= fewest
