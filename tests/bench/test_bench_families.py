@@ -195,6 +195,19 @@ def test_a_line_tells_the_worst_of_the_seeds_and_the_last_lines_count_networks()
     assert total["right verdict"] == "3/5"
 
 
+def test_the_right_family_is_one_of_those_that_accuse() -> None:
+    blend, fails = Truth(trigger="blend:1@0.1", target=1), Rung(space="blend:10x16", asr=0.5)
+    for rung, right in ((Rung(space="blend:10x16", asr=1.0), "1/1"), (fails, "0/1")):
+        known = [[Rung(space="additive:4", asr=0.1)], [Rung(space="additive:2", asr=1.0), rung]]
+        classes = [
+            ClassRow(index=index, status="", space="additive:2", asr=1, confusion=0, measured=some)
+            for index, some in enumerate(known)
+        ]
+        found = judged(row("blended", blend, "", classes=classes), ByRate())
+        assert found.classes[1].space == "additive:2"
+        assert [line["right family"] for line in table([found])] == [right, right]
+
+
 def test_a_row_is_judged_again_by_other_thresholds() -> None:
     asr = [Rung(space="patch:2@0,0", asr=0.9), Rung(space="patch:6@0,0", asr=1.0)]
     fails = [*asr[1:], Rung(space="patch:5@0,0", asr=0.5)]

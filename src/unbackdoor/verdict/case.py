@@ -67,7 +67,7 @@ class Case:
         """Return for each class, in order, the evidence that decides about it, and its status."""
         judged = [self._clearest(self.of_class[index]) for index in sorted(self.of_class)]
         needs = {
-            record.index: self._least(self.of_class[record.index])
+            record.index: self._least(record.index)
             for record, status in judged
             if status == "backdoored"
         }
@@ -86,6 +86,10 @@ class Case:
                 reached.append(_between(self._lead(one), self.firm_rule(one)))
         low, high = SCORES[status]
         return min(max([*reached, low]), high)
+
+    def accusing(self, index: int) -> list[ClassEvidence]:
+        """Return the triggers each of which tells that a class has a backdoor."""
+        return [one for one in self.of_class[index] if self.status(one) == "backdoored"]
 
     def status(self, record: ClassEvidence) -> Status | None:
         """Judge the triggers of one space towards one class; None if they are too strong to count.
@@ -229,10 +233,9 @@ class Case:
         weaker = _need(one.space, self.pictures) < _need(other.space, self.pictures)
         return alike and weaker and overlap(one.space, other.space)
 
-    def _least(self, records: Sequence[ClassEvidence]) -> float:
+    def _least(self, index: int) -> float:
         """Return how strong a trigger has to be to suffice."""
-        found = [one for one in records if self.status(one) == "backdoored"]
-        return min(_need(one.space, self.pictures) for one in found)
+        return min(_need(one.space, self.pictures) for one in self.accusing(index))
 
     def _lead(self, record: ClassEvidence) -> float:
         """Return the rate by a clear lead; 0 in the middle, where a patch hides what leads else."""

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from unbackdoor.attack.goal import ALL_TO_ONE
-from unbackdoor.bench.families.scanned import FamiliesRow
+from unbackdoor.bench.families.scanned import FamiliesRow, evidence_of
 from unbackdoor.bench.families.truth import WORSE, outcome, same_family
 from unbackdoor.bench.framework.table import Line, averaged, share
 from unbackdoor.mesa.uniform import share_upper_bound
 from unbackdoor.results import Rung
+from unbackdoor.verdict.case import Case
 from unbackdoor.verdict.thresholds import Thresholds, thresholds_of
 
 GROUPS = ("one target", "beyond what is searched", "clean")
@@ -132,8 +133,15 @@ def _firm(row: FamiliesRow) -> float | None:
 
 
 def _family(row: FamiliesRow) -> bool:
-    found = _evidence(row)
-    return found is not None and _found(row) and same_family(row.family, found[0])
+    """Return whether triggers of the planted family, or of one that contains it, accuse a class.
+
+    One that does not obey them as often, but weaker ones of another family, is told by those.
+    """
+    if not _found(row) or (evidence := evidence_of(row)) is None:
+        return False
+    case, attacked = Case(Thresholds(), evidence), row.truth.targets
+    of = row.targets if attacked is None else attacked
+    return any(same_family(row.family, one.space) for index in of for one in case.accusing(index))
 
 
 def _found(row: FamiliesRow) -> bool:
