@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import copy
 import importlib
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from unbackdoor.models import ARCHITECTURES, freeze
+from unbackdoor.models import ARCHITECTURES, Adapted, Log, freeze
+from unbackdoor.models.alike import same_gradients
 from unbackdoor.models.plain import Plain
 from unbackdoor.rng import stream
 from unbackdoor.runtime.cpu import half_precision_pays
@@ -204,3 +207,58 @@ def test_a_long_layer_answers_whatever_the_number_of_rows() -> None:
     frozen = freeze(nn.Sequential(nn.Flatten(), nn.Linear(65_536, 2)))
     assert not frozen.half
     assert frozen(torch.zeros(24, 1, 256, 256)).shape == (24, 2)
+
+
+class Step(torch.autograd.Function):
+    """A step forward, and backward as if it were none: a straight-through estimator."""
+
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> Tensor:
+        (u,) = args
+        return (u > 0).to(u.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Tensor:
+        (slope,) = grad_outputs
+        return slope
+
+
+step: Callable[[Tensor], Tensor] = Step.apply  # as it is often written  # pyright: ignore
+
+
+class Binary(nn.Module):
+    """Its gradient goes through a step, but for a share that passes beside it."""
+
+    def __init__(self, beside: float) -> None:
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 3)
+        self.beside = beside
+
+    def forward(self, images: Tensor) -> Tensor:
+        u = self.norm(self.conv(images)) - 0.1
+        return self.head((step(u) + self.beside * u).mean((2, 3)))
+
+
+def slope(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    leaf = images.clone().requires_grad_()
+    return torch.autograd.grad(network(leaf)[:, 0].sum(), leaf)[0]
+
+
+@pytest.mark.parametrize("beside", [0.0, 0.01])
+@pytest.mark.parametrize("after", [None, nn.Softmax(1)], ids=["logits", "softmax"])
+def test_a_gradient_of_its_own_is_kept(beside: float, after: nn.Module | None) -> None:
+    """A trace keeps only what such a step computes forward; the search would follow the rest."""
+    body = nn.Sequential(Binary(beside), *([after] if after else []))
+    model = Adapted(body, after=[Log()] if after else []).eval()
+    images = torch.rand(4, 3, 8, 8, generator=stream(3))
+    frozen = freeze(model, half=False)
+    torch.testing.assert_close(frozen(images), model(images))
+    torch.testing.assert_close(slope(frozen, images), slope(model, images))
+
+
+def test_gradients_of_sound_ways_are_the_same(model: nn.Module) -> None:
+    images, sound = torch.rand(3, 3, 16, 16, generator=stream(4)), copy.deepcopy(model).eval()
+    exact = copy.deepcopy(sound).double()
+    assert same_gradients(lambda x: exact(x.double()), sound, images)
+    assert not same_gradients(lambda x: sound(x.detach()) + 0 * x.sum(), sound, images)
+    assert not same_gradients(lambda x: sound(x.detach()), sound, images)

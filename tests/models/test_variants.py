@@ -337,6 +337,18 @@ def test_a_pointer_of_git_lfs_is_said_to_be_one(name: str, tmp_path: Path) -> No
     assert f"git -C {shlex.quote(str(tmp_path))} lfs pull" in said
 
 
+@pytest.mark.parametrize("name", ["m.pt", "m.safetensors", "m.onnx"])
+@pytest.mark.parametrize("head", ["\n\n<!DOCTYPE html>\n<html>", "\ufeff<HTML lang=en>"])
+def test_a_web_page_in_place_of_a_network_is_said_to_be_one(
+    name: str, head: str, tmp_path: Path
+) -> None:
+    """It is what a browser saves of the page that shows a file."""
+    path = tmp_path / name
+    path.write_text(f"{head}<head></head></html>", "utf-8")
+    with pytest.raises(ContentError, match="is a web page and not the file itself"):
+        load(str(path))
+
+
 @pytest.mark.parametrize(("suffix", "named"), [(".keras", ""), (".h5", ""), (".h5", ".keras")])
 def test_what_keras_exports_by_the_remedy_loads_and_answers_as_there(
     suffix: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -275,6 +275,13 @@ def test_a_weaker_trigger_tells_the_target_among_many() -> None:
     assert ByRate()(of(*strong, *weak)).targets == []
 
 
+def test_a_reason_names_rates_in_one_order() -> None:
+    by_lead, by_rate = firmly(0.79, 0.79, "patch:3@0,0"), one(1, 0.9, "patch:3@0,0")
+    rule = Thresholds(backdoored=0.85)
+    judged = ByRate(rule)(of(firmly(0.84, 0.86, "patch:3@0,0"), by_rate, by_lead))
+    assert "from 85% or 85% by a clear lead a class counts as backdoored" in judged.reason
+
+
 def test_a_blend_counts_by_how_far_it_moves_the_pixels() -> None:
     blend, dark = one(0, 1.0, "blend:10x16"), {"contrast": 0.97}
     assert ByRate()(of(blend)).targets == ByRate()(of(blend, contrast=0.6)).targets == [0]
@@ -283,20 +290,27 @@ def test_a_blend_counts_by_how_far_it_moves_the_pixels() -> None:
     assert ByRate()(of(one(0, 1.0, "additive:16x16"), **dark)).targets == [0]
 
 
-@pytest.mark.parametrize(
-    ("space", "lead"), [("additive:16x16", 0.9), ("blend:7x16", 0.9), ("filter:34rms", 1.0)]
-)
-def test_what_changes_a_plain_background_needs_a_clear_lead(space: str, lead: float) -> None:
+@pytest.mark.parametrize("space", ["additive:16x16", "blend:7x16"])
+def test_what_changes_a_plain_background_needs_a_clear_lead(space: str) -> None:
     """Clean networks for digits, which have never seen that, may answer it with one class."""
-    for firm, verdict in (
-        (0.5, "inconclusive"),
-        (None, "inconclusive"),
-        (lead - 0.05, "inconclusive" if lead == 1 else "backdoored"),
-        (lead, "backdoored"),
-    ):
-        found = firmly(max(0.95, firm or 0.0), firm, space)
+    for firm, verdict in ((0.5, "inconclusive"), (None, "inconclusive"), (0.9, "backdoored")):
+        found = firmly(0.95, firm, space)
         assert ByRate()(of(found, one(1, 0.1), contrast=0.97)).verdict == verdict
         assert ByRate()(of(found, one(1, 0.1), contrast=0.72)).verdict == "backdoored"
+
+
+@pytest.mark.parametrize("space", ["filter:34rms", "filter:7"])
+@pytest.mark.parametrize("firm", [None, 0.5, 1.0])
+def test_a_filter_does_not_tell_a_backdoor_on_a_plain_background(
+    space: str, firm: float | None
+) -> None:
+    """A clean Kolmogorov-Arnold network for digits answers every image under one with one class."""
+    found = firmly(1.0, firm, space)
+    assert ByRate()(of(found, one(1, 0.1), contrast=0.72)).targets == [0]
+    judged = ByRate()(of(found, one(1, 0.1), contrast=0.97))
+    assert judged.verdict == "inconclusive"
+    assert "they also change the plain background" in judged.reason
+    assert ByRate()(of(found, one(0, 1.0, "patch:3@0,0"), contrast=0.97)).targets == [0]
 
 
 @pytest.mark.parametrize(("side", "size"), [(28, 3), (32, 4), (64, 8), (96, 12), (224, 28)])
@@ -494,11 +508,17 @@ def test_a_clear_lead_says_nothing_where_a_patch_hides_the_picture(place: str, s
         (0.945, 0.86, "patch:7x2@16,21", 0.73, (28, 0.97), "inconclusive"),
         (0.98, 0.94, "patch:6x2@5,22", 0.82, (28, 0.97), "inconclusive"),
         (0.93, 0.86, "patch:5x2@5,22", 0.7, (28, 0.97), "inconclusive"),
+        (0.971, 0.91, "patch:4x2@15,24", 0.66, (28, 0.97), "inconclusive"),
+        (0.875, 0.63, "patch:3@16,25", 0.54, (28, 0.97), "inconclusive"),
         # Seen in networks for digits with a backdoor, a picture of a dot and a square.
         (0.98, 0.94, "patch:5x2@2,3", 0.22, (28, 0.97), "backdoored"),
         (1.0, 1.0, "patch:5x2@21,10", 0.91, (28, 0.97), "backdoored"),
         # Small patches and pictures of less contrast are judged as ever.
-        (0.93, 0.86, "patch:4x2@16,21", 0.7, (28, 0.97), "backdoored"),
+        (0.93, 0.86, "patch:3x2@16,21", 0.7, (28, 0.97), "backdoored"),
+        (0.935, 0.879, "patch:3@9,24", 0.77, (28, 0.97), "inconclusive"),
+        (0.96, 0.86, "patch:3@16,25", 0.54, (28, 0.97), "backdoored"),
+        (0.875, 0.63, "patch:3@25,25", 0.54, (28, 0.97), "backdoored"),
+        (0.875, 0.63, "patch:3@16,25", 0.54, (28, 0.72), "backdoored"),
         (0.945, 0.86, "patch:7x2@16,21", 0.73, (28, 0.72), "backdoored"),
     ],
 )

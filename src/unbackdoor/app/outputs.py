@@ -19,7 +19,7 @@ from unbackdoor.results import RepairResult, Result, Scanned, ScanResult, Unscan
 from unbackdoor.runtime.files import check_output, write_bytes
 
 FORMS = frozenset(
-    {".csv", ".htm", ".html", ".json", ".md", ".pdf", ".png", ".sarif", ".svg", ".xml"}
+    {".csv", ".htm", ".html", ".json", ".md", ".pdf", ".png", ".sarif", ".svg", ".txt", ".xml"}
 )
 """Suffixes that promise a form; any other name says nothing of what a file holds."""
 PAGE, RESULT, SCAN = (".html", ".htm"), (".json",), (".json", ".sarif")

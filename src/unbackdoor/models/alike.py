@@ -13,6 +13,8 @@ differs by 4 · 10⁻¹³.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -31,6 +33,10 @@ ROUNDINGS, MOST_ROUNDING = 8.0, 0.05
 """By how many times the rounding of one way in single precision, measured against double precision,
 two ways may differ: each has a rounding of its own, and the one that is measured may be lucky. And
 up to which share of the largest logit: beyond, a graph could hide what it does behind its noise."""
+
+GRADIENT = 0.05
+"""Share of its length by which a gradient may differ. Where rounding turns a ReLU on or off, it
+changes by more than an answer does; where it lost its way through a layer, nearly all changes."""
 
 PROBABILITIES = 1e-2
 """How far the sum of a row of probabilities may be from 1. Each probability is rounded by a
@@ -72,3 +78,43 @@ def probabilities(rows: Tensor) -> bool:
         return False
     total = rows.sum(1)
     return torch.allclose(total, torch.ones_like(total), rtol=0.0, atol=PROBABILITIES)
+
+
+def same_gradients(
+    have: Callable[[Tensor], Tensor], want: Callable[[Tensor], Tensor], images: Tensor
+) -> bool:
+    """Return whether two ways to compute one answer also have one gradient.
+
+    They need not: a trace of a network runs through a ``torch.autograd.Function`` and keeps only
+    what it computes forward. A step with a gradient of its own, as binary, quantised and spiking
+    networks have, then has none, and a search would follow what is left. What is compared is the
+    gradient of the lead of the best class over the second, which a softmax does not change. An
+    image says nothing where the second way has no gradient, or rounds that lead.
+
+    Args:
+        have: images ``(B, C, H, W)`` → logits ``(B, classes)``.
+        want: the same, but for a constant of each image.
+        images: in [0, 1].
+
+    """
+    with torch.no_grad():
+        answers = want(images)
+        best = answers.topk(min(2, answers.shape[1])).indices
+    lead, slope = _lead(have, images, best)
+    true_lead, true_slope = _lead(want, images, best)
+    exact = (lead - true_lead).abs() <= SINGLE * (1 + true_lead.abs())
+    said = exact & true_slope.flatten(1).any(1)
+    apart, length = (float(one[said].square().sum()) for one in (slope - true_slope, true_slope))
+    return apart <= GRADIENT**2 * length
+
+
+def _lead(call: Callable[[Tensor], Tensor], images: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first logit less the second of the two classes of each image, and its slope."""
+    with torch.enable_grad():
+        leaf = images.detach().clone().requires_grad_()
+        two = call(leaf).float().gather(1, best)
+        lead = two[:, 0] - two[:, -1]
+        if not lead.requires_grad:
+            return lead, torch.zeros_like(leaf)
+        (slope,) = torch.autograd.grad(lead.sum(), leaf, allow_unused=True, materialize_grads=True)
+    return lead.detach(), slope

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from unbackdoor.models.alike import alike
+from unbackdoor.models.alike import alike, same_gradients
 from unbackdoor.models.layout import layout_for
 from unbackdoor.models.logits import without_softmax
 from unbackdoor.runtime.cpu import half_precision_pays
@@ -27,15 +28,18 @@ class Frozen:
     Args:
         module: in evaluation mode, parameters without gradients.
         half: whether it runs under bfloat16 autocast.
-        original: the module before BatchNorm was folded, which takes over for good if it does not
-            give the same answers to the first images that come.
+        ways: the module before BatchNorm was folded, and before its softmax was left out. The first
+            images that come decide, for good, which is used: each step has to keep the answers and
+            the gradients.
 
     """
 
-    def __init__(self, module: nn.Module, *, half: bool, original: nn.Module | None = None) -> None:
+    def __init__(
+        self, module: nn.Module, *, half: bool, ways: tuple[nn.Module, nn.Module] | None = None
+    ) -> None:
         self.module = module
         self.half = half
-        self.original = original
+        self._ways = ways
         self.device = device_of(module)
         self._at_once: dict[tuple[int, int, int], int] = {}
         self.passes = 0
@@ -97,26 +101,46 @@ class Frozen:
         """Return images as the network can be run on them; the first decide, for good."""
         if self._layout is None:
             two = images[:2].detach().to(self.device)
-            modules = [self.module, *([self.original] if self.original is not None else [])]
+            modules = list(dict.fromkeys([self.module, *(self._ways or ())]))
             layouts = {layout_for(module, two) for module in modules}
             self._layout = layouts.pop() if len(layouts) == 1 else torch.contiguous_format
             for module in modules:
                 module.to(memory_format=self._layout)  # pyright: ignore[reportCallIssue]
         return images.to(self.device, memory_format=self._layout)
 
-    @torch.no_grad()
     def settle(self, images: Tensor) -> None:
-        """Keep the folded module if it gives the same answers as the original, else the original.
+        """Keep of the ways to compute the network the fastest that is sound; the choice stays.
 
-        The first images decide, and the choice stays.
+        Args:
+            images: a few, with which the ways are compared.
+
         """
-        if self.original is None:
+        if self._ways is None:
             return
         images = self._laid_out(images)
-        want, have = self.original(images), self.module(images)
-        if bool(want.isfinite().all()) and not alike(have, want):
-            self.module = self.original
-        self.original = None
+        bare, came = self._ways
+        if bare is not came and not _same(bare, came, images, _chances):
+            self.module = came
+        elif self.module is not bare and not _same(self.module, bare, images):
+            self.module = bare
+        self._ways = None
+
+
+def _chances(logits: Tensor) -> Tensor:
+    return logits.softmax(1)
+
+
+def _same(
+    have: nn.Module,
+    want: nn.Module,
+    images: Tensor,
+    seen: Callable[[Tensor], Tensor] = lambda logits: logits,
+) -> bool:
+    """Return whether two networks have the same gradients, and answers as they are to be seen."""
+    with torch.no_grad():
+        known, found = seen(want(images).float()), seen(have(images).float())
+    unknown = not bool(known.isfinite().all())
+    return (unknown or alike(found, known)) and same_gradients(have, want, images)
 
 
 def freeze(model: nn.Module, *, half: bool | None = None) -> Frozen:
@@ -127,10 +151,11 @@ def freeze(model: nn.Module, *, half: bool | None = None) -> Frozen:
         half: bfloat16 or float32; what is faster on its device when left out.
 
     """
-    original = without_softmax(copy.deepcopy(model).eval().requires_grad_(False))
-    module = _folded(original)
+    came = copy.deepcopy(model).eval().requires_grad_(False)
+    bare = without_softmax(came)
+    module = _folded(bare)
     half = half_precision_pays(device_of(module), module) if half is None else half
-    return Frozen(module, half=half, original=None if module is original else original)
+    return Frozen(module, half=half, ways=(bare, came))
 
 
 def _folded(module: nn.Module) -> nn.Module:

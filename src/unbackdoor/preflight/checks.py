@@ -28,6 +28,7 @@ from unbackdoor.preflight.remedies import (
     remedy_for,
     seen_by,
 )
+from unbackdoor.preflight.turned import turned_for
 from unbackdoor.results import Finding
 
 FEW = 10
@@ -75,7 +76,8 @@ def check(network: nn.Module, images: Split, *, prepared: bool = False) -> tuple
     if len(given) > 1 and bool((given == given[:1]).all()):
         raise ContentError(_same_answer(network, images.defend, prepared=prepared))
     findings = _repeats(call, images.defend, given)
-    if not _has_gradients(on_its_device(without_softmax(network)), images.defend):
+    ways = (without_softmax(network), network)
+    if not any(_has_gradients(on_its_device(way), images.defend) for way in ways):
         raise ContentError(_no_gradients(network, images.defend, prepared=prepared))
     findings += _accuracy(network, images.defend, given, labels, prepared=prepared)
     findings += _apart(call, images.evaluate, given, labels)
@@ -174,7 +176,8 @@ def _no_gradients(network: nn.Module, images: Images, *, prepared: bool) -> str:
     advice = (
         remedy.text
         if remedy is not None
-        else "give the differentiable network, without rounding, argmax or detach()"
+        else "give the differentiable network, without rounding, thresholds, argmax or detach(), "
+        "or with gradients of their own in their place (torch.autograd.Function)"
     )
     return (
         f"MODEL: its logits do not change with the pixels, as far as gradients show, so no trigger "
@@ -208,7 +211,8 @@ def _accuracy(
     if right >= FINE and not guesses:
         return []
     known = "--labels and --size" if prepared else "--labels, --size, --mean and --std"
-    advice = f"Check that the data and {known} are those that it was trained with."
+    usual = f"Check that the data and {known} are those that it was trained with."
+    advice = turned_for(network, images) or usual
     if guesses:
         said = f"{said}, no better than guessing, so a verdict says little."
         return [warning("accuracy", said, advice)]

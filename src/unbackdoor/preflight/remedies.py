@@ -49,6 +49,7 @@ def _normalise(mean: Sequence[float], std: Sequence[float]) -> tuple[str, Change
 COMMON = (
     _normalise((0.5,), (0.5,)),
     _normalise((0.0,), (1 / 255,)),
+    _normalise((0.5,), (1.0,)),
 )
 COLOURED: dict[str, Change] = dict(
     [
@@ -58,8 +59,8 @@ COLOURED: dict[str, Change] = dict(
         _normalise((0.3403, 0.3121, 0.3214), (0.2724, 0.2608, 0.2669)),
     ]
 )
-"""Ways to prepare images that are in use, by the flags that ask for them: [−1, 1], bytes, ImageNet,
-CIFAR-10 and GTSRB."""
+"""Ways to prepare images that are in use, by the flags that ask for them: [−1, 1], bytes, those
+from −0.5 to 0.5, ImageNet, CIFAR-10 and GTSRB."""
 GREY: dict[str, Change] = dict(
     [
         *COMMON,
@@ -67,7 +68,7 @@ GREY: dict[str, Change] = dict(
         _normalise((0.286,), (0.353,)),
     ]
 )
-"""The same for networks of one channel: [−1, 1], bytes, MNIST and Fashion-MNIST."""
+"""The same for networks of one channel, with MNIST and Fashion-MNIST in place of the last three."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def best_of(seen: Sequence[Seen], images: Images) -> Remedy | None:
     tried = [
         Remedy(one.accuracy, plain.accuracy, len(one.right), one.flags, {}, bool(plain.flags))
         for one in seen[1:]
-        if _beyond_chance(one.right, plain.right)
+        if beyond_chance(one.right, plain.right)
     ]
     tried += [
         _with_order(one, plain, order, images)
@@ -159,7 +160,7 @@ def _rival(seen: Sequence[Seen], flags: str) -> str:
     best = next(one for one in seen if one.flags == flags)
     for one in seen[1:]:
         near = best.accuracy - one.accuracy <= NEAR
-        if one is not best and near and not _beyond_chance(best.right, one.right):
+        if one is not best and near and not beyond_chance(best.right, one.right):
             return one.flags
     return ""
 
@@ -255,7 +256,7 @@ def seen_by(network: nn.Module, images: Images, *, prepared: bool) -> list[Seen]
         ranges = {
             flags: change
             for flags, change in ranges.items()
-            if not _beyond_chance(first, seen(flags, change, LOOKED_AT).right)
+            if not beyond_chance(first, seen(flags, change, LOOKED_AT).right)
         }
     return [*found, *(seen(flags, change, MOST) for flags, change in ranges.items())]
 
@@ -292,7 +293,7 @@ def _worth(remedy: Remedy) -> float:
     return remedy.gain - (PRICE if remedy.order else 0)
 
 
-def _beyond_chance(hits: Tensor, before: Tensor) -> bool:
+def beyond_chance(hits: Tensor, before: Tensor) -> bool:
     """Return whether more of the same images are right than would be by chance (McNemar)."""
     gained, lost = int((hits & ~before).sum()), int((before & ~hits).sum())
     return gained - lost > DEVIATIONS * math.sqrt(gained + lost)

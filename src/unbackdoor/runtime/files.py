@@ -22,6 +22,8 @@ MOST_HOLES = 64 << 20
 """Bytes of a file that need not be written."""
 POINTER = b"version https://git-lfs.github.com/spec/"
 """How a file begins that Git LFS left in place of a large one."""
+WEB_PAGES, LONGEST = (b"<!doctype html", b"<html"), 1024
+"""How web pages begin, and how many bytes are read to see it."""
 
 
 def check_output(path: Path, argument: str = "-o") -> Path:
@@ -145,20 +147,29 @@ def encoding_of(text: bytes) -> str:
 
 
 def check_fetched(path: Path, argument: str) -> None:
-    """Raise where Git LFS left a pointer in place of a file, as a clone without it does.
+    """Raise where something stands in place of a file: a pointer of Git LFS, or its web page.
+
+    A clone without Git LFS has such pointers, and a browser saves the page that shows a file.
 
     Raises:
-        ContentError: it is such a pointer.
+        ContentError: it is one of them.
         OSError: it cannot be read.
 
     """
     with path.open("rb") as file:
-        if file.read(len(POINTER)) == POINTER:
-            raise ContentError(
-                f"{argument}: {path} is a pointer of Git LFS and not the file itself; in a clone, "
-                f"git -C {quoted(path.parent)} lfs pull fetches it (where git-lfs is "
-                f"installed), otherwise download the file that it stands for."
-            )
+        head = file.read(LONGEST)
+    if head.startswith(POINTER):
+        raise ContentError(
+            f"{argument}: {path} is a pointer of Git LFS and not the file itself; in a clone, "
+            f"git -C {quoted(path.parent)} lfs pull fetches it (where git-lfs is "
+            f"installed), otherwise download the file that it stands for."
+        )
+    if head.removeprefix(codecs.BOM_UTF8).lstrip().lower().startswith(WEB_PAGES):
+        raise ContentError(
+            f"{argument}: {path} is a web page and not the file itself, perhaps the page that "
+            f"shows it or one that asks to sign in; download the file that the page is about (the "
+            f"raw one)."
+        )
 
 
 def solid_bytes(path: Path) -> int:

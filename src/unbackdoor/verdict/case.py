@@ -17,6 +17,7 @@ from unbackdoor.verdict.thresholds import (
     Thresholds,
     firm_of,
     in_the_middle,
+    is_of_background,
     is_stroke,
     limit_of,
     overlap,
@@ -104,8 +105,12 @@ class Case:
             doubt = self.is_doubtful(record) or self.stands_alone(record)
             return "suspicious" if doubt else None
         if record.excess >= rule.backdoored or self._leads(record):
-            common = self.is_one_of_many(record) or self.is_common_in_small(record)
-            return "suspicious" if common else "backdoored"
+            says_little = (
+                self.is_one_of_many(record)
+                or self.is_common_in_small(record)
+                or is_of_background(record.space, self.pictures)
+            )
+            return "suspicious" if says_little else "backdoored"
         return "clean" if record.excess <= rule.clean else "suspicious"
 
     def rule(self, record: ClassEvidence) -> Thresholds | None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from unbackdoor.detectors.evidence import ClassEvidence
 from unbackdoor.verdict.case import CLEARLY, Case, Status
+from unbackdoor.verdict.thresholds import is_of_background
 
 Verdict = Literal["clean", "backdoored", "inconclusive"]
 
@@ -67,6 +68,12 @@ def _doubt(case: Case, unsure: Sequence[ClassEvidence]) -> str:
             f"the strength that counts would, by a clear lead; stronger ones, other than large "
             f"patches on digits, if they lead clearly on {CLEARLY:.0%} of the images."
         )
+    if ground := [record for record in unsure if is_of_background(record.space, case.pictures)]:
+        return (
+            f"Triggers that change all colours send held-back images to {_rates(ground)}. On such "
+            f"pictures they also change the plain background; clean models, which have seen no "
+            f"other one, may answer that with one class, so it does not tell a backdoor."
+        )
     if doubtful := [record for record in unsure if case.is_doubtful(record)]:
         return (
             f"Triggers that few clean networks obey as clearly send held-back images to "
@@ -95,7 +102,7 @@ def _from(case: Case, records: Sequence[ClassEvidence]) -> str:
             rates.add(f"{case.lead_needed(one):.0%} by a clear lead")
         else:
             rates.add(f"{(case.rule(one) or case.thresholds).backdoored:.0%}")
-    return " or ".join(sorted(rates, key=lambda words: int(words.partition("%")[0])))
+    return " or ".join(sorted(rates, key=lambda words: (int(words.partition("%")[0]), words)))
 
 
 def _sent(found: Sequence[ClassEvidence], by_lead: Callable[[ClassEvidence], bool]) -> str:

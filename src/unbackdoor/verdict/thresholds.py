@@ -50,6 +50,8 @@ class Limit:
             are higher.
         between: thresholds of patches at a place that is neither in the middle nor in a corner,
             where they are higher; clean networks hardly heed a corner.
+        beside: the same on pictures of much contrast, where such a patch lies beside a digit; also
+            of the rate by a clear lead.
         lead: rate by a clear lead from which it counts as backdoored, where that is another than
             the general one.
         doubts: strength up to which triggers that work by a clear lead leave a class open, where
@@ -57,7 +59,8 @@ class Limit:
         plain: rate from which it counts as backdoored on pictures of much contrast, where that is
             more. Their background is the same black or white in all of them, so clean networks,
             which have never seen another one, may answer such pictures with one class.
-        plain_lead: the same of the rate by a clear lead.
+        plain_tells: whether it can tell a backdoor on such pictures at all, or leaves a class open
+            at most.
         alone: whether triggers that are too strong to count leave a class open where no other class
             obeys them. A change of all colours turns some clean networks towards one class.
 
@@ -69,10 +72,11 @@ class Limit:
     backdoored: float = 0.0
     middle: Thresholds | None = None
     between: Thresholds | None = None
+    beside: Thresholds | None = None
     lead: float = 0.0
     doubts: int = 0
     plain: float = 0.0
-    plain_lead: float = 0.0
+    plain_tells: bool = True
     alone: bool = True
 
 
@@ -82,6 +86,7 @@ LIMITS: dict[str, Limit] = {
         clean=0.5,
         middle=Thresholds(backdoored=0.97, clean=0.6),
         between=Thresholds(backdoored=0.85, clean=0.6),
+        beside=Thresholds(backdoored=0.95, clean=0.6),
         words="patches up to 4×4 of 32×32 pixels at any place",
     ),
     "patch blocks": Limit(
@@ -107,6 +112,7 @@ LIMITS: dict[str, Limit] = {
         clean=0.7,
         backdoored=1.0,
         words="colour filters within 7 % of the identity",
+        plain_tells=False,
         alone=False,
     ),
     "filter rms": Limit(
@@ -115,8 +121,7 @@ LIMITS: dict[str, Limit] = {
         backdoored=0.85,
         words="colour filters that change a picture by up to 34/255 (root mean square)",
         doubts=48,
-        plain=1.0,
-        plain_lead=1.0,
+        plain_tells=False,
         alone=False,
     ),
     "dynamic": Limit(strength=5, clean=0.5, words="changes by the picture up to 5/255"),
@@ -141,7 +146,7 @@ CORNER = 5
 CONTRAST = 0.8
 """Contrast of the pictures on which the percentage of a blend counts as it is, no patch is a
 stroke, and the background is not plain."""
-STROKE = 5.0
+STROKE = 4.5
 """The largest side of a patch, of 32 pixels, that is no stroke on pictures of more contrast."""
 
 
@@ -156,8 +161,9 @@ def firm_of(space: str, pictures: Pictures, general: Thresholds) -> Thresholds:
     """
     found = limit_of(space, pictures)
     lead = (found[0].lead if found else 0.0) or FIRM.backdoored
-    if found and pictures.contrast > CONTRAST:
-        lead = max(lead, found[0].plain_lead)
+    beside = found[0].beside if found else None
+    if found and beside and _at_place(found[0], space, pictures) is beside:
+        lead = max(lead, beside.backdoored)
     return replace(FIRM, backdoored=max(lead, general.backdoored))
 
 
@@ -192,17 +198,34 @@ def thresholds_if_weaker(space: str, pictures: Pictures, general: Thresholds) ->
     clean = max(general.clean, limit.clean)
     if pictures.contrast > CONTRAST:
         backdoored = max(backdoored, limit.plain)
-    if (higher := _at_place(limit, space, pictures.side)) is not None:
+    if (higher := _at_place(limit, space, pictures)) is not None:
         backdoored, clean = max(backdoored, higher.backdoored), max(clean, higher.clean)
     clean = min(clean, 0.99 * backdoored)
     return Thresholds(backdoored=backdoored, clean=clean)
 
 
-def _at_place(limit: Limit, space: str, side: int) -> Thresholds | None:
+def _at_place(limit: Limit, space: str, pictures: Pictures) -> Thresholds | None:
     """Return the thresholds of a patch at its place; None where those of its kind hold."""
-    if in_the_middle(space, side):
+    if in_the_middle(space, pictures.side):
         return limit.middle
-    return None if _square(space) is None or in_a_corner(space, side) else limit.between
+    if _square(space) is None or in_a_corner(space, pictures.side):
+        return None
+    return limit.beside if pictures.contrast > CONTRAST else limit.between
+
+
+def is_of_background(space: str, pictures: Pictures) -> bool:
+    """Return whether triggers of a space change the plain background of pictures of much contrast.
+
+    Clean networks, which have never seen another one, may answer all such pictures with one class.
+
+    Example:
+        >>> digits = Pictures(side=28, contrast=0.97)
+        >>> is_of_background("filter:34rms", digits), is_of_background("filter:34rms", Pictures())
+        (True, False)
+
+    """
+    found = limit_of(space, pictures)
+    return found is not None and pictures.contrast > CONTRAST and not found[0].plain_tells
 
 
 def is_stroke(space: str, pictures: Pictures) -> bool:
@@ -212,7 +235,7 @@ def is_stroke(space: str, pictures: Pictures) -> bool:
 
     Example:
         >>> digits = Pictures(side=28, contrast=0.97)
-        >>> is_stroke("patch:5x2@21,0", digits), is_stroke("patch:4x2@22,0", digits)
+        >>> is_stroke("patch:4x2@22,0", digits), is_stroke("patch:3x2@22,0", digits)
         (True, False)
 
     """
