@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from unbackdoor.data import Images
 from unbackdoor.models import freeze
-from unbackdoor.repairing.corners import best_corner, has_corners
+from unbackdoor.repairing.corners import best_corner, has_corners, squares_near
 from unbackdoor.rng import stream
+from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.registry import parse_space
 
 PLACE = "patch:3@4,5"
@@ -78,3 +79,30 @@ def test_all_of_it_is_made_of_zeros_and_ones_and_follows_from_the_seed() -> None
 def test_patches_alone_have_corners_that_attackers_plant() -> None:
     names = ("patch:4@1,1", "patch:8x2", "patch:3", "blend:10x16", "wave:16@1,2", "additive:4")
     assert [has_corners(parse_space(name)) for name in names] == [True, True, True] + 3 * [False]
+
+
+class ObeysSquare(nn.Module):
+    """Answers 1 where a square of 5×5 in the lower right corner of 12×12 pixels is yellow."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        yellow = torch.tensor([1.0, 1.0, 0.0])[:, None, None]
+        off = (x[:, :, 7:, 7:] - yellow).abs().mean((1, 2, 3))
+        return torch.stack([torch.zeros_like(off), 0.1 - off, torch.full_like(off, -9)], 1)
+
+
+@pytest.mark.parametrize("place", [(9, 9), (6, 4), (4, 8)])
+def test_a_square_beside_the_patch_that_was_found_is_seen(place: tuple[int, int]) -> None:
+    """The place at which little suffices need not be that of what was planted."""
+    squares = squares_near(
+        freeze(ObeysSquare().eval(), half=False),
+        pictures(3),
+        Patch(3),
+        place,
+        lambda labels: torch.ones_like(labels),
+        stream(0, "squares"),
+    )
+    by = {square.space: square for square in squares}
+    assert [int(name[6]) for name in by] == [3, 4, 5, 6]
+    assert by["patch:5x1@7,7"].rate == 1.0
+    assert by["patch:5x1@7,7"].theta.tolist() == [1.0, 1.0, 0.0]
+    assert all(square.rate < 0.5 for square in squares if square.space[6] in "34")

@@ -284,7 +284,7 @@ def test_of_tiny_pictures_the_law_of_blended_ones_has_a_density() -> None:
     planner = Planner(
         model=freeze(bright(0.49), half=False), images=images, scanning=SMALL, work=Work(seed=0)
     )
-    charge, _ = planner(rising("patch:3@0,0", "mask"), Asked()).charges
+    charge, *_ = planner(rising("patch:3@0,0", "mask"), Asked()).charges
     (beside,) = charge.beside
     assert beside.sampler(5, stream(0, "draws")).shape == (5, 192)
 
@@ -292,8 +292,11 @@ def test_of_tiny_pictures_the_law_of_blended_ones_has_a_density() -> None:
 def test_a_white_square_that_works_is_unlearnt_and_measured_beside_a_law() -> None:
     """A law hardly draws it, and a network can unlearn the law and obey it still."""
     plan = planned(of_family("patch:6@20,20", law="none"), model=bright(0.505))
-    law, corner = plan.charges
-    assert law.target == corner.target == 0
+    law, corner, *squares = plan.charges
+    assert {charge.target for charge in plan.charges} == {0}
     assert corner.lesson.space == law.lesson.space
-    assert bool((corner.lesson.sampler(2, stream(0, "draws")) == 1).all())
+    sizes = [square.lesson.space.name.partition("@")[0] for square in squares]
+    assert sizes == ["patch:8x1", "patch:12x1"]  # the smallest of the best, and the largest
+    for white in (corner, *squares):
+        assert bool((white.lesson.sampler(2, stream(0, "draws")) == 1).all())
     assert isinstance(plan.course, Lessons)

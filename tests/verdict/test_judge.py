@@ -514,7 +514,8 @@ def test_a_clear_lead_says_nothing_where_a_patch_hides_the_picture(place: str, s
         (0.98, 0.94, "patch:5x2@2,3", 0.22, (28, 0.97), "backdoored"),
         (1.0, 1.0, "patch:5x2@21,10", 0.91, (28, 0.97), "backdoored"),
         # Small patches and pictures of less contrast are judged as ever.
-        (0.93, 0.86, "patch:3x2@16,21", 0.7, (28, 0.97), "backdoored"),
+        (0.93, 0.88, "patch:3x2@8,24", 0.7, (28, 0.97), "inconclusive"),
+        (0.93, 0.86, "patch:3x2@23,23", 0.7, (28, 0.97), "backdoored"),
         (0.935, 0.879, "patch:3@9,24", 0.77, (28, 0.97), "inconclusive"),
         (0.96, 0.86, "patch:3@16,25", 0.54, (28, 0.97), "backdoored"),
         (0.875, 0.63, "patch:3@25,25", 0.54, (28, 0.97), "backdoored"),

@@ -15,7 +15,7 @@ from unbackdoor.detectors.steps import Steps
 from unbackdoor.errors import ArgumentError, InsufficientDataError, printable
 from unbackdoor.metrics import sent
 from unbackdoor.models import Frozen
-from unbackdoor.repairing.corners import best_corner, has_corners
+from unbackdoor.repairing.corners import Square, best_corner, has_corners, squares_near
 from unbackdoor.repairing.unlearn import Lesson, Lessons, Pursuit, Sampler
 from unbackdoor.results import Assumption, Basis, ClassRecord, ScanResult
 from unbackdoor.rng import stream
@@ -24,6 +24,7 @@ from unbackdoor.scanning import staircase
 from unbackdoor.scanning.settings import ScanSettings
 from unbackdoor.triggers.family import Space
 from unbackdoor.triggers.filters import WIDEST, Filter, Tint
+from unbackdoor.triggers.fixed import At
 from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.planted import Trigger
 from unbackdoor.triggers.registry import family_of, parse_space
@@ -257,7 +258,8 @@ class Planner:
         # A trigger that sends each class to its own stands in the record of each of them.
         several = {one.goal or one.target: one for one in charges}.values()
         corners = [self._corner(one, found.classes[one.target]) for one in several]
-        return *several, *(one for one in corners if one)
+        squares = [square for one in several for square in self._squares(one)]
+        return *several, *(one for one in corners if one), *squares
 
     def _charge(self, basis: Basis, record: ClassRecord) -> Charge:
         """Return the triggers towards a class: draws of the law, or the best one without a law."""
@@ -298,6 +300,26 @@ class Planner:
         if rate < WORKS:
             return None
         return Charge(charge.target, Lesson(space, always(theta)), charge.goal)
+
+    def _squares(self, charge: Charge) -> list[Charge]:
+        """Return squares of one colour around a patch that was found: the best and the largest."""
+        at = charge.lesson.space
+        if not (isinstance(at, At) and isinstance(patch := at.space, Patch)):
+            return []
+        generator = stream(self.work.seed, "repair", "squares", charge.target)
+        steps = Steps(self.model, self.work.within("squares").journal)
+        found = steps.keep(
+            str(charge.target),
+            list[Square],
+            lambda: squares_near(self.model, self.images, patch, at.arm, charge.wanted, generator),
+        )
+        works = [one for one in found if one.rate >= WORKS]
+        best = sorted(works, key=lambda one: -one.rate)
+        chosen = {one.space: one for one in (*best[:1], *works[-1:])}
+        return [
+            Charge(charge.target, Lesson(parse_space(one.space), always(one.theta)), charge.goal)
+            for one in chosen.values()
+        ]
 
     def _beside(self, record: ClassRecord) -> tuple[Lesson, ...]:
         """Return triggers that the finding does not hold, of looks that the scan saw to work."""

@@ -94,6 +94,7 @@ LIMITS: dict[str, Limit] = {
         clean=0.65,
         backdoored=0.95,
         middle=Thresholds(backdoored=1.0, clean=0.9),
+        beside=Thresholds(backdoored=0.95, clean=0.65),
         words="patches up to 8×8 of four colours",
     ),
     "mask": Limit(strength=1, clean=0.5, words="masked patterns over up to 1 % of the picture"),
