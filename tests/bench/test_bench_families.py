@@ -443,6 +443,7 @@ GROUPS = {
     "results/wider": "[36 for other pictures](#networks-for-other-pictures)",
     "results/fresh": "[12 looked for after that](#networks-looked-for-after-that)",
     "results/varied": "[37 of many formats](#networks-of-many-formats)",
+    "results/gathered": "[51 of students and researchers](#networks-of-students-and-researchers)",
 }
 """The stores of scanned networks, and what the summary of the document calls them."""
 OUTCOMES = {
