@@ -78,6 +78,11 @@ REFUSED = {
         4,
         "so name r.json; a page is written by --report r.html.",
     ),
+    "a result named like a text": (
+        ["scan", "shipped:clean", *SCAN, "-o", "r.txt"],
+        4,
+        "-o: expected a name that ends in .json or .sarif, came r.txt",
+    ),
     "a repair in SARIF": (
         [*REPAIR, "--result", "r.sarif"],
         4,

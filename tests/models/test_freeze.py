@@ -256,6 +256,41 @@ def test_a_gradient_of_its_own_is_kept(beside: float, after: nn.Module | None) -
     torch.testing.assert_close(slope(frozen, images), slope(model, images))
 
 
+def test_a_gradient_of_its_own_is_missed_where_the_first_images_show_none() -> None:
+    """A softmax that is sure has no gradient, which says nothing of the images that follow."""
+    images = torch.rand(2, 3, 4, 4, generator=stream(3))
+
+    def sure(x: Tensor) -> Tensor:
+        return (100 * step(x - 0.5).mean((2, 3))).softmax(1).clamp(1e-3, 0.5) * 0
+
+    def traced(x: Tensor) -> Tensor:
+        return 0 * x.mean((2, 3))
+
+    assert torch.equal(sure(images), traced(images))
+    assert same_gradients(traced, traced, images)
+    assert not same_gradients(traced, sure, images)
+
+
+def test_a_network_that_changes_its_input_in_place_is_compared_all_the_same() -> None:
+    model = nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    model = nn.Sequential(model, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    images = torch.rand(4, 3, 8, 8, generator=stream(3))
+    frozen = freeze(model, half=False)
+    torch.testing.assert_close(frozen(images), model(images.clone()))
+    assert not norms(frozen.module)
+
+
+def test_a_slope_without_end_says_nothing_against_folding() -> None:
+    class Root(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.sqrt()
+
+    model = nn.Sequential(Root(), nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten()).eval()
+    frozen = freeze(model, half=False)
+    frozen(torch.zeros(2, 3, 4, 4))
+    assert not norms(frozen.module)
+
+
 def test_gradients_of_sound_ways_are_the_same(model: nn.Module) -> None:
     images, sound = torch.rand(3, 3, 16, 16, generator=stream(4)), copy.deepcopy(model).eval()
     exact = copy.deepcopy(sound).double()

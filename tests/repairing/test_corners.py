@@ -35,8 +35,8 @@ class Obeys(nn.Module):
         return torch.stack([torch.zeros_like(obeys), obeys, torch.full_like(obeys, -9)], 1)
 
 
-def pictures(channels: int) -> Images:
-    pixels = torch.randint(0, 256, (60, channels, 12, 12), generator=stream(0, "corners"))
+def pictures(channels: int, side: int = 12) -> Images:
+    pixels = torch.randint(0, 256, (60, channels, side, side), generator=stream(0, "corners"))
     return Images.of("noise", ("a", "b", "c"), pixels.to(torch.uint8), torch.arange(60) % 3)
 
 
@@ -82,20 +82,20 @@ def test_patches_alone_have_corners_that_attackers_plant() -> None:
 
 
 class ObeysSquare(nn.Module):
-    """Answers 1 where a square of 5×5 in the lower right corner of 12×12 pixels is yellow."""
+    """Answers 1 where a square of 5×5 in the lower right corner of 24×24 pixels is yellow."""
 
     def forward(self, x: Tensor) -> Tensor:
         yellow = torch.tensor([1.0, 1.0, 0.0])[:, None, None]
-        off = (x[:, :, 7:, 7:] - yellow).abs().mean((1, 2, 3))
+        off = (x[:, :, 19:, 19:] - yellow).abs().mean((1, 2, 3))
         return torch.stack([torch.zeros_like(off), 0.1 - off, torch.full_like(off, -9)], 1)
 
 
-@pytest.mark.parametrize("place", [(9, 9), (6, 4), (4, 8)])
+@pytest.mark.parametrize("place", [(21, 21), (18, 16), (16, 20)])
 def test_a_square_beside_the_patch_that_was_found_is_seen(place: tuple[int, int]) -> None:
     """The place at which little suffices need not be that of what was planted."""
     squares = squares_near(
         freeze(ObeysSquare().eval(), half=False),
-        pictures(3),
+        pictures(3, 24),
         Patch(3),
         place,
         lambda labels: torch.ones_like(labels),
@@ -103,6 +103,16 @@ def test_a_square_beside_the_patch_that_was_found_is_seen(place: tuple[int, int]
     )
     by = {square.space: square for square in squares}
     assert [int(name[6]) for name in by] == [3, 4, 5, 6]
-    assert by["patch:5x1@7,7"].rate == 1.0
-    assert by["patch:5x1@7,7"].theta.tolist() == [1.0, 1.0, 0.0]
+    assert by["patch:5x1@19,19"].rate == 1.0
+    assert by["patch:5x1@19,19"].theta.tolist() == [1.0, 1.0, 0.0]
     assert all(square.rate < 0.5 for square in squares if square.space[6] in "34")
+
+
+def test_no_square_is_larger_than_a_quarter_of_the_side_or_than_what_was_found() -> None:
+    images, ones = pictures(3, 24), torch.ones_like
+    model = freeze(ObeysSquare().eval(), half=False)
+    for size, sizes in ((4, [4, 5, 6]), (8, [8])):
+        squares = squares_near(model, images, Patch(size), (2, 3), ones, stream(0, "squares"))
+        assert [int(square.space[6]) for square in squares] == sizes
+    alone = images.subset((images.targets == 1).nonzero()[:, 0])
+    assert squares_near(model, alone, Patch(3), (2, 3), ones, stream(0, "squares")) == []

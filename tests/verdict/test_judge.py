@@ -275,6 +275,24 @@ def test_a_weaker_trigger_tells_the_target_among_many() -> None:
     assert ByRate()(of(*strong, *weak)).targets == []
 
 
+def test_a_filter_that_sends_each_class_to_its_own_is_no_matter_of_the_background() -> None:
+    goal = [1, 2, 0]
+    each = [
+        msgspec.structs.replace(one(index, 0.95, "filter:34rms"), goal=goal) for index in range(3)
+    ]
+    assert ByRate()(of(*each, contrast=0.97)).verdict == "backdoored"
+
+
+def test_a_filter_on_a_plain_background_hides_no_other_doubt() -> None:
+    beside = one(1, 0.93, "patch:3@16,25")
+    for rate, said in ((1.0, "plain background"), (0.75, "work more often than those of a clean")):
+        found = of(firmly(rate, rate - 0.1, "filter:34rms"), beside, side=28, contrast=0.97)
+        judged = ByRate()(found)
+        assert judged.verdict == "inconclusive"
+        assert said in judged.reason
+        assert "patch:3@16,25" in judged.reason
+
+
 def test_a_reason_names_rates_in_one_order() -> None:
     by_lead, by_rate = firmly(0.79, 0.79, "patch:3@0,0"), one(1, 0.9, "patch:3@0,0")
     rule = Thresholds(backdoored=0.85)

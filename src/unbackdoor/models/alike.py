@@ -14,9 +14,11 @@ differs by 4 · 10⁻¹³.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
 
 SINGLE = 1e-3
 """Share of the largest logit by which two ways in single precision may differ: five times what a
@@ -87,9 +89,10 @@ def same_gradients(
 
     They need not: a trace of a network runs through a ``torch.autograd.Function`` and keeps only
     what it computes forward. A step with a gradient of its own, as binary, quantised and spiking
-    networks have, then has none, and a search would follow what is left. What is compared is the
-    gradient of the lead of the best class over the second, which a softmax does not change. An
-    image says nothing where the second way has no gradient, or rounds that lead.
+    networks have, then has none, and a search would follow what is left. So every such step has to
+    occur in both. What is compared beside that is the gradient of the lead of the best class over
+    the second, which a softmax does not change. An image says nothing where the second way has no
+    gradient, or none that is finite, or rounds that lead.
 
     Args:
         have: images ``(B, C, H, W)`` → logits ``(B, classes)``.
@@ -100,21 +103,41 @@ def same_gradients(
     with torch.no_grad():
         answers = want(images)
         best = answers.topk(min(2, answers.shape[1])).indices
-    lead, slope = _lead(have, images, best)
-    true_lead, true_slope = _lead(want, images, best)
+    lead, slope, own = _lead(have, images, best)
+    true_lead, true_slope, true_own = _lead(want, images, best)
     exact = (lead - true_lead).abs() <= SINGLE * (1 + true_lead.abs())
-    said = exact & true_slope.flatten(1).any(1)
+    flat = true_slope.flatten(1)
+    said = exact & flat.any(1) & flat.isfinite().all(1)
     apart, length = (float(one[said].square().sum()) for one in (slope - true_slope, true_slope))
-    return apart <= GRADIENT**2 * length
+    return true_own <= own and apart <= GRADIENT**2 * length
 
 
-def _lead(call: Callable[[Tensor], Tensor], images: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the first logit less the second of the two classes of each image, and its slope."""
+def _lead(
+    call: Callable[[Tensor], Tensor], images: Tensor, best: Tensor
+) -> tuple[Tensor, Tensor, set[type]]:
+    """Return the first logit less the second of each image, its slope, and steps of their own."""
     with torch.enable_grad():
         leaf = images.detach().clone().requires_grad_()
-        two = call(leaf).float().gather(1, best)
+        two = call(leaf.clone()).float().gather(1, best)  # a network may change its input in place
         lead = two[:, 0] - two[:, -1]
         if not lead.requires_grad:
-            return lead, torch.zeros_like(leaf)
+            return lead, torch.zeros_like(leaf), set()
+        own = _steps_of_their_own(lead)
         (slope,) = torch.autograd.grad(lead.sum(), leaf, allow_unused=True, materialize_grads=True)
-    return lead.detach(), slope
+    return lead.detach(), slope, own
+
+
+def _steps_of_their_own(answer: Tensor) -> set[type]:
+    """Return the kinds of ``torch.autograd.Function`` that an answer was computed with."""
+    found: set[type] = set()
+    seen: set[Any] = set()
+    left: list[Any] = [answer.grad_fn]
+    while left:
+        node = left.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if isinstance(node, BackwardCFunction):
+            found.add(type(node))
+        left += [before for before, _ in node.next_functions]
+    return found

@@ -155,7 +155,7 @@ def _has_gradients(network: Classifier, images: Images) -> bool:
     for pixels in torch.split(some_of(images, 8)[0], 1):  # one at a time, which is enough for most
         leaf = pixels.clone().requires_grad_()
         with torch.enable_grad():
-            best = network(leaf).float().topk(2, dim=1).values
+            best = network(leaf.clone()).float().topk(2, dim=1).values
             margin = (best[:, 0] - best[:, 1]).sum()
             slope = (
                 torch.autograd.grad(margin, leaf, allow_unused=True)[0]

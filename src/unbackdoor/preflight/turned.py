@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from unbackdoor.data import Images
 from unbackdoor.metrics import Classifier
+from unbackdoor.models import Adapted
 from unbackdoor.preflight.look import ask
 from unbackdoor.preflight.remedies import GAIN, MOST, beyond_chance
 
@@ -50,8 +51,8 @@ def turned_for(network: nn.Module | Classifier, images: Images) -> str | None:
 
     """
     channels, height, width = images.shape
-    given, labels = ask(network, images, MOST)
-    before = given.argmax(1) == labels
+    usual, labels = ask(network, images, MOST)
+    before = usual.argmax(1) == labels
     best: tuple[float, Turn] | None = None
     for turn, fits in ((BLUE_FIRST, channels == 3), (SWAPPED, height == width), (NEGATIVE, True)):
         if not fits:
@@ -65,8 +66,10 @@ def turned_for(network: nn.Module | Classifier, images: Images) -> str | None:
     if best is None:
         return None
     share, turn = best
+    # what is prepared for the network is no picture in [0, 1] any more when it gets there
+    bare = not (isinstance(network, Adapted) and len(network.before))
+    there = f", or turn them in the file of --arch before the network ({turn.code})" if bare else ""
     return (
         f"Given pictures with {turn.words} it is right on {share:.0%} of {len(labels)}, and on "
-        f"{float(before.double().mean()):.0%} as they are: write yours so, or turn them in the "
-        f"file of --arch before the network ({turn.code})."
+        f"{float(before.double().mean()):.0%} as they are: write yours so{there}."
     )

@@ -35,6 +35,8 @@ CLIMBS, SWEEPS = 2, 2
 NEAR, SIZES, STEPS, SOME = 8, 4, 5, 100
 """Images on which squares are compared, how many sizes and places down and across are tried, and
 images on which the best are measured."""
+LARGEST = 4
+"""Part of the side of the picture that a square takes, at most."""
 MOST_CELLS = 64
 """Cells of a patch of which each is looked at; of one with more, starts alone are compared."""
 
@@ -148,6 +150,8 @@ def squares_near(
 
     """
     asked, scale = _asked(images, wanted), temperature(model, images)
+    if not len(asked):
+        return []
     few, some = (balanced(asked, count, generator) for count in (NEAR, SOME))
     colours = _colours(images.shape[0])
     best: list[Square] = []
@@ -170,9 +174,13 @@ def _asked(images: Images, wanted: Callable[[Tensor], Tensor]) -> Images:
 
 
 def _sizes(size: int, side: int) -> list[int]:
-    """Return sizes from that of a patch to twice it, at most half of the side."""
-    grown = [round(size * (1 + step / (SIZES - 1))) for step in range(SIZES)]
-    return sorted({min(one, side // 2) for one in grown})
+    """Return sizes from that of a patch to twice it, at most a quarter of the side or its own.
+
+    Clean networks obey larger squares too.
+    """
+    most = max(size, side // LARGEST)
+    grown = (round(size * (1 + step / (SIZES - 1))) for step in range(SIZES))
+    return sorted({min(one, most) for one in grown})
 
 
 def _around(patch: int, place: Sequence[int], size: int, shape: Shape) -> list[tuple[int, ...]]:

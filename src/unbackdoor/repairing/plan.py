@@ -302,7 +302,7 @@ class Planner:
         return Charge(charge.target, Lesson(space, always(theta)), charge.goal)
 
     def _squares(self, charge: Charge) -> list[Charge]:
-        """Return squares of one colour around a patch that was found: the best and the largest."""
+        """Return squares of one colour around a patch: the smallest of the best, the largest."""
         at = charge.lesson.space
         if not (isinstance(at, At) and isinstance(patch := at.space, Patch)):
             return []

@@ -22,8 +22,10 @@ MOST_HOLES = 64 << 20
 """Bytes of a file that need not be written."""
 POINTER = b"version https://git-lfs.github.com/spec/"
 """How a file begins that Git LFS left in place of a large one."""
-WEB_PAGES, LONGEST = (b"<!doctype html", b"<html"), 1024
-"""How web pages begin, and how many bytes are read to see it."""
+WEB_PAGES = (b"<!doctype html", b"<html")
+"""How web pages begin."""
+HEAD = 1024
+"""Bytes that are read to see what a file is."""
 
 
 def check_output(path: Path, argument: str = "-o") -> Path:
@@ -157,7 +159,7 @@ def check_fetched(path: Path, argument: str) -> None:
 
     """
     with path.open("rb") as file:
-        head = file.read(LONGEST)
+        head = file.read(HEAD)
     if head.startswith(POINTER):
         raise ContentError(
             f"{argument}: {path} is a pointer of Git LFS and not the file itself; in a clone, "

@@ -104,11 +104,11 @@ class Case:
         if (rule := self.rule(record)) is None:
             doubt = self.is_doubtful(record) or self.stands_alone(record)
             return "suspicious" if doubt else None
-        if record.excess >= rule.backdoored or self._leads(record):
+        if self._works(record, rule):
             says_little = (
                 self.is_one_of_many(record)
                 or self.is_common_in_small(record)
-                or is_of_background(record.space, self.pictures)
+                or self.is_of_background(record)
             )
             return "suspicious" if says_little else "backdoored"
         return "clean" if record.excess <= rule.clean else "suspicious"
@@ -132,6 +132,16 @@ class Case:
     def is_common_in_small(self, record: ClassEvidence) -> bool:
         """Return whether clean networks of few classes obey such triggers as well."""
         return self._needs_lead(record) and self._lead(record) < self.lead_needed(record)
+
+    def is_of_background(self, record: ClassEvidence) -> bool:
+        """Return whether triggers would tell a backdoor if they left a plain background alone."""
+        if record.goal or not is_of_background(record.space, self.pictures):
+            return False
+        return (rule := self.rule(record)) is not None and self._works(record, rule)
+
+    def _works(self, record: ClassEvidence, rule: Thresholds) -> bool:
+        """Return whether triggers work as often as those of a backdoor, or lead so clearly."""
+        return record.excess >= rule.backdoored or self._leads(record)
 
     def _needs_lead(self, record: ClassEvidence) -> bool:
         """Return whether a clear lead alone tells a backdoor, because the classes are few."""

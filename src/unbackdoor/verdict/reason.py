@@ -7,7 +7,6 @@ from typing import Literal
 
 from unbackdoor.detectors.evidence import ClassEvidence
 from unbackdoor.verdict.case import CLEARLY, Case, Status
-from unbackdoor.verdict.thresholds import is_of_background
 
 Verdict = Literal["clean", "backdoored", "inconclusive"]
 
@@ -68,11 +67,13 @@ def _doubt(case: Case, unsure: Sequence[ClassEvidence]) -> str:
             f"the strength that counts would, by a clear lead; stronger ones, other than large "
             f"patches on digits, if they lead clearly on {CLEARLY:.0%} of the images."
         )
-    if ground := [record for record in unsure if is_of_background(record.space, case.pictures)]:
+    if ground := [record for record in unsure if case.is_of_background(record)]:
+        rest = [record for record in unsure if record not in ground]
+        also = f" Not clean either, as far as is known: {_rates(rest)}." if rest else ""
         return (
             f"Triggers that change all colours send held-back images to {_rates(ground)}. On such "
             f"pictures they also change the plain background; clean models, which have seen no "
-            f"other one, may answer that with one class, so it does not tell a backdoor."
+            f"other one, may answer that with one class, so it does not tell a backdoor.{also}"
         )
     if doubtful := [record for record in unsure if case.is_doubtful(record)]:
         return (

@@ -132,8 +132,9 @@ OF_EACH = Thresholds(backdoored=0.7, clean=0.5)
 """For triggers that send each class to a class of its own: clean networks obey far fewer of them,
 and a backdoor of this kind works on fewer images."""
 FIRM = Thresholds(backdoored=0.85, clean=0.5)
-"""For the rate by a clear lead, of triggers of any kind that count. Triggers that a class answers
-to by nature hardly get past the other classes; those of a backdoor leave them far behind."""
+"""For the rate by a clear lead, of triggers of any kind that count; beside a digit more is asked.
+Triggers that a class answers to by nature hardly get past the other classes; those of a backdoor
+leave them far behind."""
 OF_EACH_MORE = 1.5
 """How much stronger they may be."""
 BLOCKS = 2
