@@ -296,7 +296,7 @@ def test_a_white_square_that_works_is_unlearnt_and_measured_beside_a_law() -> No
     assert {charge.target for charge in plan.charges} == {0}
     assert corner.lesson.space == law.lesson.space
     sizes = [square.lesson.space.name.partition("@")[0] for square in squares]
-    assert sizes == ["patch:8x1"]  # the best, which is the largest
+    assert sizes == ["patch:8x1"]
     for white in (corner, *squares):
         assert bool((white.lesson.sampler(2, stream(0, "draws")) == 1).all())
     assert isinstance(plan.course, Lessons)

@@ -7,7 +7,7 @@ network answers alone: from squares of one colour and from the trigger that was 
 after the other takes the colour that helps most (coordinate ascent).
 
 The place that a scan finds is one at which little suffices, and may lie beside what was planted. So
-squares of one colour are tried around it as well, up to twice the size.
+larger squares of one colour are tried around it as well, up to twice the size.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TRIED = 30
 """Images on which corners are compared."""
 CLIMBS, SWEEPS = 2, 2
 """Starts from which is climbed, the best ones, and how often each cell is looked at."""
-NEAR, SIZES, STEPS, SOME = 8, 4, 5, 100
+NEAR, SIZES, STEPS, SOME = 8, 3, 5, 100
 """Images on which squares are compared, how many sizes and places down and across are tried, and
 images on which the best are measured."""
 LARGEST = 4
@@ -138,7 +138,7 @@ def squares_near(
     wanted: Callable[[Tensor], Tensor],
     generator: Generator,
 ) -> list[Square]:
-    """Return the best square of one colour of each size, from small to large, around a patch.
+    """Return the best square of one colour of each larger size around a patch.
 
     Args:
         model: the classifier.
@@ -174,13 +174,13 @@ def _asked(images: Images, wanted: Callable[[Tensor], Tensor]) -> Images:
 
 
 def _sizes(size: int, side: int) -> list[int]:
-    """Return sizes from that of a patch to twice it, at most a quarter of the side or its own.
+    """Return sizes above that of a patch, up to twice it, at most a quarter of the side.
 
-    Clean networks obey larger squares too.
+    Clean networks obey larger squares too. Around a single pixel there are none: any square holds
+    it, and to unlearn those turned a small network towards another class.
     """
-    most = max(size, side // LARGEST)
-    grown = (round(size * (1 + step / (SIZES - 1))) for step in range(SIZES))
-    return sorted({min(one, most) for one in grown})
+    grown = () if size == 1 else (round(size * (1 + step / SIZES)) for step in range(1, SIZES + 1))
+    return sorted({one for one in grown if size < one <= side // LARGEST})
 
 
 def _around(patch: int, place: Sequence[int], size: int, shape: Shape) -> list[tuple[int, ...]]:

@@ -258,8 +258,8 @@ class Planner:
         # A trigger that sends each class to its own stands in the record of each of them.
         several = {one.goal or one.target: one for one in charges}.values()
         corners = [self._corner(one, found.classes[one.target]) for one in several]
-        squares = [square for one in several for square in self._squares(one)]
-        return *several, *(one for one in corners if one), *squares
+        squares = [self._square(one) for one in several]
+        return *several, *(one for one in (*corners, *squares) if one)
 
     def _charge(self, basis: Basis, record: ClassRecord) -> Charge:
         """Return the triggers towards a class: draws of the law, or the best one without a law."""
@@ -301,11 +301,11 @@ class Planner:
             return None
         return Charge(charge.target, Lesson(space, always(theta)), charge.goal)
 
-    def _squares(self, charge: Charge) -> list[Charge]:
-        """Return squares of one colour around a patch: the smallest of the best, the largest."""
+    def _square(self, charge: Charge) -> Charge | None:
+        """Return the best of larger squares of one colour around a patch, if one works."""
         at = charge.lesson.space
         if not (isinstance(at, At) and isinstance(patch := at.space, Patch)):
-            return []
+            return None
         generator = stream(self.work.seed, "repair", "squares", charge.target)
         steps = Steps(self.model, self.work.within("squares").journal)
         found = steps.keep(
@@ -313,13 +313,12 @@ class Planner:
             list[Square],
             lambda: squares_near(self.model, self.images, patch, at.arm, charge.wanted, generator),
         )
-        works = [one for one in found if one.rate >= WORKS]
-        best = sorted(works, key=lambda one: -one.rate)
-        chosen = {one.space: one for one in (*best[:1], *works[-1:])}
-        return [
-            Charge(charge.target, Lesson(parse_space(one.space), always(one.theta)), charge.goal)
-            for one in chosen.values()
-        ]
+        best = max(found, key=lambda one: one.rate, default=None)
+        if best is None or best.rate < WORKS:
+            return None
+        return Charge(
+            charge.target, Lesson(parse_space(best.space), always(best.theta)), charge.goal
+        )
 
     def _beside(self, record: ClassRecord) -> tuple[Lesson, ...]:
         """Return triggers that the finding does not hold, of looks that the scan saw to work."""
