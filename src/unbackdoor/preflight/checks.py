@@ -212,7 +212,7 @@ def _accuracy(
         return []
     known = "--labels and --size" if prepared else "--labels, --size, --mean and --std"
     usual = f"Check that the data and {known} are those that it was trained with."
-    advice = turned_for(network, images) or usual
+    advice = turned_for(network, images, seen[0].right) or usual
     if guesses:
         said = f"{said}, no better than guessing, so a verdict says little."
         return [warning("accuracy", said, advice)]

@@ -39,25 +39,24 @@ SWAPPED = Turn("their rows and columns swapped", "images.mT", lambda x: x.mT)
 NEGATIVE = Turn("their light and dark swapped", "1 - images", lambda x: 1 - x)
 
 
-def turned_for(network: nn.Module | Classifier, images: Images) -> str | None:
+def turned_for(network: nn.Module | Classifier, images: Images, before: Tensor) -> str | None:
     """Return how pictures have to be turned for a network to be right more often, None if not.
 
     Args:
         network: images in [0, 1] → logits.
         images: with the labels of its classes.
+        before: which of :data:`MOST` of them are right as they are.
 
     Returns:
         What to do, in a sentence.
 
     """
     channels, height, width = images.shape
-    usual, labels = ask(network, images, MOST)
-    before = usual.argmax(1) == labels
     best: tuple[float, Turn] | None = None
     for turn, fits in ((BLUE_FIRST, channels == 3), (SWAPPED, height == width), (NEGATIVE, True)):
         if not fits:
             continue
-        given, _ = ask(network, images, MOST, turn.change)
+        given, labels = ask(network, images, MOST, turn.change)
         right = given.argmax(1) == labels
         share = float(right.double().mean())
         gains = share - float(before.double().mean()) >= GAIN and beyond_chance(right, before)
@@ -70,6 +69,6 @@ def turned_for(network: nn.Module | Classifier, images: Images) -> str | None:
     bare = not (isinstance(network, Adapted) and len(network.before))
     there = f", or turn them in the file of --arch before the network ({turn.code})" if bare else ""
     return (
-        f"Given pictures with {turn.words} it is right on {share:.0%} of {len(labels)}, and on "
+        f"Given pictures with {turn.words} it is right on {share:.0%} of {len(before)}, and on "
         f"{float(before.double().mean()):.0%} as they are: write yours so{there}."
     )
