@@ -77,8 +77,9 @@ def test_time_that_is_up_is_said(place: Path, capsys: pytest.CaptureFixture[str]
     code = main([*model, "--bag", "none", "--max-seconds", "1e-6", "-f", "json"])
     result = json.loads(capsys.readouterr().out)
     assert (code, result["verdict"]) == (3, "inconclusive")
-    assert "patch:2" in result["reason"]
-    assert result["not_searched"].startswith("patch:2;")
+    assert "patch:1, patch:2" in result["reason"]
+    assert result["not_searched"].startswith("patch:1; patch:2;")
+    assert result["searched"] == "nothing, because the time was up"
     assert {record["space"].partition("@")[0] for record in result["classes"]} == {"patch:1"}
 
 

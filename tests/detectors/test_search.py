@@ -26,6 +26,8 @@ from unbackdoor.mesa.settings import SwiftSettings
 from unbackdoor.models import freeze
 from unbackdoor.runtime.work import Work
 from unbackdoor.scanning.settings import ScanSettings
+from unbackdoor.triggers.fixed import At
+from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.registry import parse_space
 from unbackdoor.verdict.judge import ByRate, Judgement
 
@@ -274,10 +276,10 @@ def test_a_walk_that_failed_does_not_keep_its_class_from_another_one() -> None:
         found = Findings(best=[at_place], trails=[other], places=[])
         (measured,) = measure_of(search).roughly([at_place])
         assert measured.asr == 1
-        (walk,) = search.overlooked(found, [measured])
+        (walk,) = search.overlooked(search.unwalked(found, [measured]))
         assert walk.spaces[-1].startswith("patch:1@")
     done = Findings(best=[at_place], trails=[replace(at_place, success=[0.9])], places=[])
-    assert not search.overlooked(done, [measured])
+    assert not search.unwalked(done, [measured])
 
 
 def test_a_class_for_which_something_rose_gets_a_search_of_its_own() -> None:
@@ -321,6 +323,51 @@ def test_a_class_that_rose_in_the_middle_alone_is_searched_everywhere_else() -> 
     beside = replace(middle, spaces=["patch:6@0,13", "patch:5@0,14", "patch:4@0,14"])
     assert is_certain([middle, beside], toys.pictures().defend.shape)
     assert not search.rose([middle, beside])
+
+
+def test_a_patch_of_few_colours_that_rose_is_tried_at_all_places_but_the_middle() -> None:
+    """The look at usual patches has few images, so that another place can seem the best."""
+    search = search_of("patch:8x2", toys.corner)
+    rose = [
+        Trail(goal=[toys.GREEN] * 3, spaces=["patch:8x2@20,6"], thetas=[theta], success=[rate])
+        for theta, rate in ((torch.ones(12), 0.6), (torch.zeros(12), 0.5))
+    ]
+    measure, work = measure_of(search), Work(seed=0)
+    found = Findings(best=[], trails=rose, places=[])
+    assert search.rose(rose) == [toys.GREEN]
+    assert not search.rose([], [toys.GREEN])  # of a suspect alone nothing is known to be moved
+    measured, _ = evidence_of(search, found, measure, Steps(search.model, work.journal), work)
+    least = parse_space(measured[-1].space)
+    assert isinstance(least, At)
+    assert isinstance(least.space, Patch)
+    assert least.space.size == 2
+    places = zip(toys.PIXEL, least.arm, strict=True)
+    assert all(at - corner in {0, 1} for at, corner in places)
+    assert measured[-1].asr == 1
+
+
+@pytest.mark.parametrize("passes", [0, 100, 2_000, 2_600, 3_300, 4_000])
+def test_what_was_found_until_the_time_was_up_counts(
+    passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock of this test counts the images that pass."""
+    search = search_of("patch:6", toys.corner)
+    monkeypatch.setattr("time.monotonic", lambda: search.model.passes)
+    search.until = search.model.passes + passes
+    found = search.findings()
+    assert len({trail.target for trail in found.best}) == (3 if passes > 100 else 0)
+    chunk = search.images.chunk
+    assert search.until <= search.model.passes < search.until + chunk
+    later = Work(seed=0, until=search.until)
+    measured, left = evidence_of(search, found, measure_of(search), Steps(search.model), later)
+    assert (search.model.passes > search.until) or not measured
+    assert all("for which something rose" in one or "weaker" in one for one in left)
+    found = ArmSearch(BANDIT)(
+        search.model, toys.pictures(), [search.space], Work(seed=0, until=search.model.passes)
+    )
+    assert found.left_out[0] == "patch:6"
+    assert {one.asr for one in found.classes} == {0.0}
+    assert ByRate()(found).verdict == "inconclusive"
 
 
 def test_a_search_of_its_own_that_the_time_does_not_allow_is_told() -> None:
@@ -393,8 +440,6 @@ def test_no_class_gets_a_search_of_its_own_where_there_is_no_doubt() -> None:
     assert not search.rose([rose, found])
     assert not search.rose([replace(found, success=[0.9, 0.8, 0.3])])  # it walks by itself
     assert not search_of("wave:16", toys.nothing).rose([replace(rose, spaces=["wave:16@2,2"])])
-    blocks = replace(rose, spaces=["patch:8x2@20,20"], thetas=[torch.ones(12)])
-    assert not search_of("patch:8x2", toys.corner).rose([blocks])  # every place was looked at
     search.do_less()
     assert not search.rose([rose])
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unbackdoor.models import ARCHITECTURES, Adapted, Log, freeze
+from unbackdoor.models import ARCHITECTURES, Adapted, Log, TimeUpError, freeze
 from unbackdoor.models.alike import same_gradients
 from unbackdoor.models.plain import Plain
 from unbackdoor.rng import stream
@@ -297,3 +298,14 @@ def test_gradients_of_sound_ways_are_the_same(model: nn.Module) -> None:
     assert same_gradients(lambda x: exact(x.double()), sound, images)
     assert not same_gradients(lambda x: sound(x.detach()) + 0 * x.sum(), sound, images)
     assert not same_gradients(lambda x: sound(x.detach()), sound, images)
+
+
+def test_no_image_passes_once_the_time_is_up() -> None:
+    model = freeze(nn.Flatten(), half=False)
+    images = torch.rand(2, 3, 2, 2)
+    with model.until(time.monotonic() + 3600):
+        with pytest.raises(TimeUpError), model.until(0.0):
+            model(images)
+        assert model.passes == 0
+        assert model(images).shape == (2, 12)
+    assert model.passes == 2

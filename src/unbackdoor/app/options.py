@@ -91,8 +91,8 @@ class Scan(Judged):
     """Before a model is called clean, plant known triggers in a copy of it and look whether the
     search finds them; thorough always does."""
     max_seconds: float | None = None
-    """Search no further kind of trigger after so many seconds; what is left out is said, and a
-    model is not called clean then."""
+    """End the search after so many seconds; what was not searched is said, and a model is not
+    called clean then."""
     format: ScanFormat = "table"
     """Format of the printed result."""
     output: OptionalOutput = None

@@ -22,7 +22,7 @@ from unbackdoor.detectors.objective import balanced, gains
 from unbackdoor.detectors.reversal import descend
 from unbackdoor.detectors.settings import Round
 from unbackdoor.metrics import margins
-from unbackdoor.models import Frozen
+from unbackdoor.models import Frozen, TimeUpError
 from unbackdoor.runtime.progress import Task
 from unbackdoor.triggers.family import Shape, Space
 from unbackdoor.triggers.fixed import At
@@ -183,15 +183,15 @@ class Bandit:
             z_t − max_{j≠t} z_j over T, ``(part of a, i, classes)``.
 
         """
-        clean, count = images.batch(torch.arange(len(images))), len(images)
+        count = len(images)
         for some in torch.split(torch.arange(len(theta)), max(1, images.chunk // count)):
-            stamped = self.space.apply(
-                clean.repeat(len(some), 1, 1, 1),
-                theta[some].repeat_interleave(count, 0),
-                choice[some].repeat_interleave(count, 0),
-            )
-            ahead = gains(self.model(stamped).cpu()) / self.temperature
-            yield ahead.reshape(len(some), count, len(images.classes))
+            which = some.repeat_interleave(count)
+            ahead: list[Tensor] = []
+            for rows in torch.split(torch.arange(len(which)), images.chunk):
+                clean = images.batch(rows % count)
+                stamped = self.space.apply(clean, theta[which[rows]], choice[which[rows]])
+                ahead.append(gains(self.model(stamped).cpu()) / self.temperature)
+            yield torch.cat(ahead).reshape(len(some), count, len(images.classes))
 
     def play(self, arms: Arms, settings: Round, task: Task | None = None) -> Arms:
         """Return the arms after a round: θ has moved, and they have a score."""
@@ -214,6 +214,8 @@ class Bandit:
     def halve(self, arms: Arms, rounds: Sequence[Round], *, seen: bool = False) -> list[Arms]:
         """Return the arms after each round, of which the best take part in the next, if they rise.
 
+        A round for which the time does not suffice is left out, and so are those after it.
+
         Args:
             arms: all of them.
             rounds: the work.
@@ -230,7 +232,10 @@ class Bandit:
                 arms = arms.rows(arms.survivors(min(settings.arms, half), hides))
                 if settings.nudge and self.space.moves and int(arms.choice.min()) != ANYWHERE:
                     arms = self.nudged(arms, settings.nudge)
-            arms = self.play(arms, settings)
+            try:
+                arms = self.play(arms, settings)
+            except TimeUpError:
+                break
             played.append(arms)
             short = float(played[0].score.median())
             if settings.rises is not None and float(arms.score.max()) < settings.rises * short:

@@ -8,9 +8,10 @@ too; the evidence for a backdoor is how little is enough.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from unbackdoor.data import Images, Split
 from unbackdoor.detectors import maps
@@ -26,6 +27,7 @@ from unbackdoor.rng import stream
 from unbackdoor.runtime.work import Work
 from unbackdoor.triggers.family import Space
 
+T = TypeVar("T")
 FURTHER = 2
 """How often walks go on after they were measured, at most."""
 
@@ -54,24 +56,28 @@ class ArmSearch:
     ) -> Evidence:
         """Search in each space."""
         forward, backward = model.passes, model.backward_passes
-        steps = Steps(model, work.journal)
+        steps = Steps(model, work.journal, work.until)
         scale = temperature(model, images.defend)
         searches: list[SpaceSearch] = []
         found: list[Findings] = []
+        begun: list[str] = []
         with work.progress.task("searching", len(spaces)) as task:
             for space in spaces:
-                if found and work.late:
+                if work.late:
                     break
                 search = SpaceSearch(self.settings, model, images.defend, space, scale, work.seed)
+                search.until = work.until
                 if is_certain((way for one in found for way in one.trails), images.defend.shape):
                     search.do_less()
                 found.append(steps.keep(space.name, Findings, search.findings, [search.generator]))
                 searches.append(search)
+                if work.late:
+                    begun.append(space.name)
                 task.advance()
         held = self.held or HeldBack(model, images.evaluate, self.evaluate)
         measure = Measure(held, images.defend, work.seed, self.settings)
         measured: list[ClassEvidence] = []
-        late: list[str] = []
+        late: list[str] = [*begun]
         with work.progress.task("measuring", len(spaces)) as task:
             for search, one in zip(searches, found, strict=True):
                 more, left = _evidence(search, one, measure, steps, work, self.suspects)
@@ -82,7 +88,7 @@ class ArmSearch:
         measured += more
         return Evidence(
             detector=self.name,
-            classes=measured,
+            classes=measured or held.nothing(spaces[0]).classes,
             accuracy=measure.exactly.accuracy,
             image_passes=model.passes - forward,
             image_passes_backward=model.backward_passes - backward,
@@ -118,6 +124,7 @@ class ArmSearch:
                     left.append(f"{space.name} towards each class's own")
                     continue
                 search = SpaceSearch(self.settings, model, right, space, scale, work.seed, "maps")
+                search.until = work.until
                 walks = steps.keep(f"{space.name}, maps", list[Trail], search.maps)
                 walks = [one for one in walks if one.success[0] >= self.settings.promising]
                 name = f"{space.name}, maps down"
@@ -142,32 +149,41 @@ def _evidence(
     """
     left: list[str] = []
     name, promising = search.space.name, search.settings.promising
+
+    def walked(
+        part: str, todo: Sequence[T], walk: Callable[[Sequence[T]], list[Trail]], told: str
+    ) -> list[Trail]:
+        """Return the walks of what there is to do, as far as there is time for it."""
+        if not todo:
+            return []
+        known = partial(steps.keep, part, list[Trail], partial(walk, todo), [search.generator])
+        walks = [] if work.late else known()
+        if work.late:
+            left.append(f"{name}{told}")
+        return walks
+
     best = steps.keep(f"{name}, best", list[ClassEvidence], lambda: measure.roughly(found.best))
-    drawn = [search.generator]
-    more = steps.keep(f"{name}, more", list[Trail], lambda: search.overlooked(found, best), drawn)
-    walks = [trail for trail in [*found.trails, *more] if trail.success[0] >= promising]
-    if (rose := search.rose(walks, suspects)) and work.late:
-        classes = "a class" if len(rose) == 1 else f"{len(rose)} classes"
-        left.append(f"{name} towards {classes} for which something rose")
-    elif rose:
-        again = steps.keep(f"{name}, again", list[Trail], lambda: search.again(rose, walks), drawn)
-        walks += [trail for trail in again if trail.success[0] >= promising]
-    walked = {trail.kind for trail in walks}
+    weaker = ", weaker triggers than suffice"
+    missed = search.unwalked(found, best)
+    walks = [*found.trails, *walked(f"{name}, more", missed, search.overlooked, weaker)]
+    walks = [trail for trail in walks if trail.success[0] >= promising]
+    rose = search.rose(walks, suspects)
+    classes = "a class" if len(rose) == 1 else f"{len(rose)} classes"
+    own = f" towards {classes} for which something rose"
+    again = walked(f"{name}, again", rose, partial(search.again, walks=walks), own)
+    walks += [trail for trail in again if trail.success[0] >= promising]
+    kinds = {trail.kind for trail in walks}
     for trail, one in zip(found.best, best, strict=True):
-        if one.asr >= promising and trail.kind not in walked:
+        if one.asr >= promising and trail.kind not in kinds:
             walks.append(trail)
     rough = [one for one in best if one.asr < promising]
     walks = worth_measuring(walks, search.settings.enough, search.images.shape)
     down = steps.keep(f"{name}, down", list[ClassEvidence], partial(measure, walks))
     measured = [*rough, *down]
     for step in range(FURTHER):
-        walks = search.unfinished(walks, down)
-        if walks and work.late:
-            left.append(f"{name}, weaker triggers than suffice")
-        if not walks or work.late:
-            break
-        part = f"{name}, further {step}"
-        walks = steps.keep(part, list[Trail], partial(search.further, walks), drawn)
-        down = steps.keep(f"{part} down", list[ClassEvidence], partial(measure, walks))
+        todo = search.unfinished(walks, down)
+        walks = walked(f"{name}, further {step}", todo, search.further, weaker)
+        part = f"{name}, further {step} down"
+        down = steps.keep(part, list[ClassEvidence], partial(measure, walks))
         measured += down
     return measured, left

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Generic, TypeVar
 
 from torch import Generator, Tensor
@@ -31,11 +33,14 @@ class Steps:
     Args:
         model: counts its passes.
         journal: where finished steps are kept.
+        until: moment of the monotonic clock from which a step may end before it is finished, so
+            that it is not kept.
 
     """
 
     model: Frozen
     journal: Journal = FORGETFUL
+    until: float = inf
 
     def keep(
         self,
@@ -64,5 +69,6 @@ class Steps:
         value = compute()
         states = [generator.get_state() for generator in generators]
         passes = (model.passes - forward, model.backward_passes - backward)
-        self.journal.write(name, _Step(value, *passes, states))
+        if time.monotonic() < self.until:
+            self.journal.write(name, _Step(value, *passes, states))
         return value

@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from unbackdoor.data import Images
+from unbackdoor.detectors.arms import ANYWHERE, Arms
 from unbackdoor.detectors.detector import HeldBack
 from unbackdoor.detectors.evidence import ClassEvidence, Place
 from unbackdoor.detectors.settings import FEW, BanditSettings
-from unbackdoor.triggers.family import Shape
+from unbackdoor.triggers.family import Shape, Space
 from unbackdoor.triggers.fixed import At
+from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.registry import parse_space, strength_of
+from unbackdoor.triggers.values import whole, whole_rows
 
 HOPELESS = 0.5
 """Share of a promising rate that a trigger has to reach on a few images to be tried on more."""
@@ -126,6 +129,47 @@ def worth_measuring(walks: Sequence[Trail], enough: float, shape: Shape) -> list
         for walk, which in zip(walks, about, strict=True)
         if not walk.success or walk.success[0] >= min(enough, best[which] - NEARLY)
     ]
+
+
+def best_of(space: Space, played: Sequence[Arms]) -> list[Trail]:
+    """Return the best trigger of each class in the last round in which it had one."""
+    best: dict[int, Trail] = {}
+    for arms in played:
+        of_round: dict[int, Trail] = {}
+        targets = whole(arms.targets)
+        for row in whole(arms.best()):
+            if targets[row] in of_round:
+                continue
+            name = arms.space(space, row).name
+            goal, theta = whole(arms.goals[row]), arms.theta[row]
+            of_round[targets[row]] = Trail(goal=goal, spaces=[name], thetas=[theta], success=[])
+        best |= of_round
+    return [best[target] for target in sorted(best)]
+
+
+def places_of(space: Space, played: Sequence[Arms]) -> list[Place]:
+    """Return for each place the class that rose most there, in its last round."""
+    places: dict[tuple[int, ...], Place] = {}
+    if not isinstance(space, Patch):
+        return []
+    size = space.size
+    for arms in played:
+        of_round: dict[tuple[int, ...], Place] = {}
+        where = whole_rows(arms.choice)
+        for row in whole(arms.best()):
+            choice = where[row]
+            if choice[0] == ANYWHERE or choice in of_round:
+                continue
+            place = Place(
+                row=choice[0],
+                column=choice[1],
+                size=size,
+                target=int(arms.targets[row]),
+                rate=float(arms.score[row].exp()),
+            )
+            of_round[choice] = place
+        places |= of_round
+    return [places[choice] for choice in sorted(places)]
 
 
 class Measure:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from math import inf
 
 import torch
 from torch import Tensor
@@ -11,28 +13,42 @@ from torch import Tensor
 from unbackdoor.data import Images
 from unbackdoor.detectors import maps
 from unbackdoor.detectors.arms import ANYWHERE, Arms, Bandit, choices
-from unbackdoor.detectors.evidence import ClassEvidence, Place
+from unbackdoor.detectors.evidence import ClassEvidence
 from unbackdoor.detectors.settings import BanditSettings, Round
-from unbackdoor.detectors.trails import CERTAIN, Findings, Trail, is_certain
-from unbackdoor.models import Frozen
+from unbackdoor.detectors.trails import (
+    CERTAIN,
+    Findings,
+    Trail,
+    best_of,
+    is_certain,
+    places_of,
+)
+from unbackdoor.models import Frozen, TimeUpError
 from unbackdoor.rng import stream
 from unbackdoor.triggers.family import Space
 from unbackdoor.triggers.fixed import At
-from unbackdoor.triggers.patch import Patch
 from unbackdoor.triggers.registry import parse_space
-from unbackdoor.triggers.values import whole, whole_rows
+from unbackdoor.triggers.values import whole
 
 OVERLOOKED = 6
 """Walks in a space beside those of the survivors, at most."""
 HINTS, ROUNDS, FEWER = 2, 3, 6
 """Classes that get a search of their own in a space, at most; its rounds, and how many times fewer
 arms go on from one to the next."""
+MOVED = 20
+"""Images on which a trigger that rose at one place is tried at every other."""
 HALF = 0.5
 """Strength, as a share of that where a walk began, at which one walk of a class is enough."""
 
 
 class SpaceSearch:
-    """The search in one space."""
+    """The search in one space.
+
+    From a moment of the monotonic clock on, ``until``, no image passes any more. What was found
+    until then counts.
+    """
+
+    until = inf
 
     def __init__(
         self,
@@ -63,26 +79,36 @@ class SpaceSearch:
         found = Findings(best=[], trails=[], places=[])
         classes = torch.arange(len(self.images.classes))
         bandit = self._bandit(self.space)
-        for choice in reversed(choices(self.space, self.images.shape, self.settings.starts)):
-            if is_certain(found.trails, self.images.shape):
-                self.do_less()
-            played = self._played(bandit, classes, choice)
-            found.best.extend(self._best(played))
-            if len(played) == len(self.settings.rounds):  # otherwise nothing rises
-                last = played[-1].rows(played[-1].distinct()[: self.settings.walkers])
-                found.trails.extend(self._walks(*self._deepened(bandit, last)))
-            found.places.extend(self._places(played))
+        with self._in_time():
+            for choice in reversed(choices(self.space, self.images.shape, self.settings.starts)):
+                if is_certain(found.trails, self.images.shape):
+                    self.do_less()
+                played = self._played(bandit, classes, choice)
+                found.best.extend(best_of(self.space, played))
+                found.places.extend(places_of(self.space, played))
+                if len(played) == len(self.settings.rounds):  # otherwise nothing rises
+                    last = played[-1].rows(played[-1].distinct()[: self.settings.walkers])
+                    found.trails.extend(self._walks(*self._deepened(bandit, last)))
         return found
+
+    @contextmanager
+    def _in_time(self) -> Generator[None]:
+        """Search as long as there is time."""
+        with suppress(TimeUpError), self.model.until(self.until):
+            yield
 
     def maps(self) -> list[Trail]:
         """Return the walk of a trigger under which each class goes to its own, if there is one."""
         bandit = self._bandit(self.space)
-        if (arms := maps.search(bandit)) is None:
-            return []
-        return [self._walk(arms, 0, float(bandit.success(arms, self.settings.judge)[0]))]
+        trails: list[Trail] = []
+        with self._in_time():
+            if (arms := maps.search(bandit)) is not None:
+                success = float(bandit.success(arms, self.settings.judge)[0])
+                trails.append(self._walk(arms, 0, success))
+        return trails
 
-    def overlooked(self, found: Findings, measured: Sequence[ClassEvidence]) -> list[Trail]:
-        """Return the walks of classes that did not survive, and whose trigger works all the same.
+    def unwalked(self, found: Findings, measured: Sequence[ClassEvidence]) -> list[Trail]:
+        """Return the triggers of classes that did not survive, and that work all the same.
 
         The survivors are few, and in some networks many classes have triggers that are too strong
         to count; without a walk nobody knows whether weaker ones would do. Of many classes those
@@ -95,19 +121,28 @@ class SpaceSearch:
         """
         promising = self.settings.promising
         walked = {trail.kind for trail in found.trails if trail.success[0] >= promising}
-        trails: list[Trail] = []
+        chosen: dict[tuple[int, bool], Trail] = {}
         by_rate = sorted(
             zip(found.best, measured, strict=True), key=lambda pair: pair[1].asr, reverse=True
         )
         for trail, evidence in by_rate:
-            if evidence.asr < promising or len(trails) == OVERLOOKED:
-                break
-            if trail.kind in walked:
-                continue
-            arms, bandit = self._at(trail, 0)
-            arms, success = self._deepened(bandit, arms)
-            trails.append(self._walk(arms, 0, success[0]))
-            walked.add(trail.kind)
+            if evidence.asr >= promising and trail.kind not in walked:
+                chosen.setdefault(trail.kind, trail)
+        return [*chosen.values()][:OVERLOOKED]
+
+    def overlooked(self, missed: Sequence[Trail]) -> list[Trail]:
+        """Return the walks of classes that did not survive.
+
+        Args:
+            missed: their triggers.
+
+        """
+        trails: list[Trail] = []
+        with self._in_time():
+            for trail in missed:
+                arms, bandit = self._at(trail, 0)
+                arms, success = self._deepened(bandit, arms)
+                trails.append(self._walk(arms, 0, success[0]))
         return trails
 
     def unfinished(self, walks: Sequence[Trail], measured: Sequence[ClassEvidence]) -> list[Trail]:
@@ -136,10 +171,11 @@ class SpaceSearch:
     def further(self, walks: Sequence[Trail]) -> list[Trail]:
         """Return how walks go on that are not finished."""
         trails: list[Trail] = []
-        for trail in walks:
-            arms, bandit = self._at(trail, -1)
-            more = self._walk(arms, 0, self.settings.enough, bandit.space)
-            trails.append(more.beyond_the_first())
+        with self._in_time():
+            for trail in walks:
+                arms, bandit = self._at(trail, -1)
+                more = self._walk(arms, 0, self.settings.enough, bandit.space)
+                trails.append(more.beyond_the_first())
         return trails
 
     def rose(self, walks: Sequence[Trail], suspects: Sequence[int] = ()) -> list[int]:
@@ -150,8 +186,9 @@ class SpaceSearch:
         time, where no weaker one suffices, or weak ones in the middle alone, where clean networks
         obey patches too. First come the classes for which something rises outside the middle, but
         of those with weak ones in the middle the best is among them. Where triggers leave no doubt
-        about another class, only suspects get a search of their own, and none does where a look at
-        usual triggers has tried every place.
+        about another class, only suspects get a search of their own, and none of these where a look
+        at usual triggers has tried every place. There a class for which one works outside the
+        middle needs no further search.
 
         Args:
             walks: of this space.
@@ -160,8 +197,9 @@ class SpaceSearch:
         """
         shape = self.images.shape
         usual, _ = self.space.library(shape)
-        if not self.space.moves or len(usual):
+        if not self.space.moves:
             return []
+        suspects = () if len(usual) else suspects
         if self._less or is_certain(walks, shape):
             return list(suspects)
         rises: dict[int, tuple[bool, float]] = {}
@@ -172,7 +210,8 @@ class SpaceSearch:
                 rise = not middle, trail.success[0]
                 rises[trail.target] = max(rise, rises.get(trail.target, rise))
                 unseen = trail.target in hidden and middle
-                if trail.least(self.settings.enough) < 1 and not unseen:
+                enough = trail.least(self.settings.enough) < 1 and not unseen
+                if enough or (len(usual) and not middle and trail.success[0] >= CERTAIN):
                     settled.add(trail.target)
         rose = sorted(rises.keys() - settled)
         rose.sort(key=rises.__getitem__, reverse=True)
@@ -196,17 +235,31 @@ class SpaceSearch:
             for one in self.settings.rounds[:ROUNDS]
         ]
         shape, bandit = self.images.shape, self._bandit(self.space)
-        every = self.space.coarse_arms(shape)
+        usual, every = self.space.library(shape)
+        if not len(usual):
+            every = self.space.coarse_arms(shape)
         elsewhere = every[~self.space.hides(every, shape)]
         hidden = self._hidden(walks)
         trails: list[Trail] = []
-        for target in rose:
-            places = elsewhere if target in hidden else every
-            arms = bandit.start(torch.full((len(places),), target), places)
-            arms, success = self._deepened(bandit, bandit.halve(arms, rounds)[-1])
-            best = max(range(len(arms)), key=success.__getitem__)
-            trails.append(self._walk(arms, best, success[best]))
+        with self._in_time():
+            for target in rose:
+                places = elsewhere if target in hidden or len(usual) else every
+                if len(usual):
+                    arms = self._moved(bandit, target, walks, places)
+                else:
+                    arms = bandit.start(torch.full((len(places),), target), places)
+                played = bandit.halve(arms, rounds, seen=bool(len(usual))) or [arms]
+                arms, success = self._deepened(bandit, played[-1])
+                best = max(range(len(arms)), key=success.__getitem__)
+                trails.append(self._walk(arms, best, success[best]))
         return trails
+
+    def _moved(self, bandit: Bandit, target: int, walks: Sequence[Trail], places: Tensor) -> Arms:
+        """Return the best trigger of a class as it is at each place, scored on a few images."""
+        own = [one for one in walks if one.target == target]
+        best = max(own, key=lambda one: one.success[0])
+        arms = bandit.look(best.thetas[0][None], places, MOVED)
+        return arms.rows((arms.targets == target).nonzero()[:, 0])
 
     def _hidden(self, walks: Sequence[Trail]) -> set[int]:
         """Return the classes with triggers in the middle that suffice when they are much weaker."""
@@ -254,21 +307,6 @@ class SpaceSearch:
             generator=self.generator,
         )
 
-    def _best(self, played: Sequence[Arms]) -> list[Trail]:
-        """Return the best trigger of each class in the last round in which it had one."""
-        best: dict[int, Trail] = {}
-        for arms in played:
-            of_round: dict[int, Trail] = {}
-            targets = whole(arms.targets)
-            for row in whole(arms.best()):
-                if targets[row] in of_round:
-                    continue
-                name = arms.space(self.space, row).name
-                goal, theta = whole(arms.goals[row]), arms.theta[row]
-                of_round[targets[row]] = Trail(goal=goal, spaces=[name], thetas=[theta], success=[])
-            best |= of_round
-        return [best[target] for target in sorted(best)]
-
     def _walks(self, arms: Arms, success: Sequence[float]) -> list[Trail]:
         """Return the walks of some arms, best first, until that of a class leaves no doubt.
 
@@ -299,17 +337,17 @@ class SpaceSearch:
         trail = Trail(goal=whole(goal), spaces=[space.name], thetas=[theta], success=[success])
         while trail.success[-1] >= enough and (options := space.weaker(theta, self.images.shape)):
             some, bandit = self._options(goal, [(one.space, one.theta) for one in options])
-            some = bandit.play(
-                some,
-                Round(
-                    arms=len(some), passes=len(some) * self.settings.walk, most=self.settings.walk
-                ),
-            )
-            best = some.rows(some.best()[:1])
+            each = self.settings.walk
+            try:
+                some = bandit.play(some, Round(arms=len(some), passes=len(some) * each, most=each))
+                best = some.rows(some.best()[:1])
+                success = float(bandit.success(best, self.settings.judge)[0])
+            except TimeUpError:
+                break
             space, theta = best.space(bandit.space, 0), best.theta[0]
             trail.spaces.append(space.name)
             trail.thetas.append(theta)
-            trail.success.append(float(bandit.success(best, self.settings.judge)[0]))
+            trail.success.append(success)
         return trail
 
     def _at(self, trail: Trail, step: int) -> tuple[Arms, Bandit]:
@@ -334,27 +372,3 @@ class SpaceSearch:
             score=torch.full((len(options),), -torch.inf),
         )
         return arms, self._bandit(base)
-
-    def _places(self, played: Sequence[Arms]) -> list[Place]:
-        """Return for each place the class that rose most there, in its last round."""
-        places: dict[tuple[int, ...], Place] = {}
-        if not isinstance(self.space, Patch):
-            return []
-        size = self.space.size
-        for arms in played:
-            of_round: dict[tuple[int, ...], Place] = {}
-            where = whole_rows(arms.choice)
-            for row in whole(arms.best()):
-                choice = where[row]
-                if choice[0] == ANYWHERE or choice in of_round:
-                    continue
-                place = Place(
-                    row=choice[0],
-                    column=choice[1],
-                    size=size,
-                    target=int(arms.targets[row]),
-                    rate=float(arms.score[row].exp()),
-                )
-                of_round[choice] = place
-            places |= of_round
-        return [places[choice] for choice in sorted(places)]

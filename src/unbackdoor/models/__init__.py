@@ -24,7 +24,7 @@ from unbackdoor.models.checkpoint import (
     save,
     shipped,
 )
-from unbackdoor.models.freeze import Frozen, device_of, freeze
+from unbackdoor.models.freeze import Frozen, TimeUpError, device_of, freeze
 from unbackdoor.models.graph import Graph
 from unbackdoor.models.layout import layout_for
 from unbackdoor.models.normalise import Normalise
@@ -48,6 +48,7 @@ __all__ = [
     "ResNet",
     "Row",
     "Stated",
+    "TimeUpError",
     "bare",
     "build",
     "check_architecture",

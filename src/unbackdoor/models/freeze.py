@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from math import inf
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +20,10 @@ from unbackdoor.runtime.cpu import half_precision_pays
 MOST_BACKWARD, FEW_BACKWARD, ROOM = 256, 32, 1 << 30
 """Pictures that go forward and backward at a time, how many where a network does not let itself be
 measured, and the bytes that they may take meanwhile."""
+
+
+class TimeUpError(Exception):
+    """The moment has come until which a network was to be used."""
 
 
 class Frozen:
@@ -44,15 +51,32 @@ class Frozen:
         self._at_once: dict[tuple[int, int, int], int] = {}
         self.passes = 0
         self.backward_passes = 0
+        self._until = inf
         self._layout: torch.memory_format | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return logits ``(B, classes)`` on the device of ``images``."""
+        """Return logits ``(B, classes)`` on the device of ``images``.
+
+        Raises:
+            TimeUpError: the moment of :meth:`until` has come.
+
+        """
+        if time.monotonic() >= self._until:
+            raise TimeUpError
         self.count(len(images), backward=images.requires_grad)
         self.settle(images[:2].detach())
         moved = self._laid_out(images)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             return self.module(moved).float().to(images.device)
+
+    @contextmanager
+    def until(self, moment: float) -> Generator[None]:
+        """Let no images pass from a moment of the monotonic clock on, for as long as it is open."""
+        before, self._until = self._until, moment
+        try:
+            yield
+        finally:
+            self._until = before
 
     def at_once(self, shape: tuple[int, int, int]) -> int:
         """Return how many pictures of a shape go forward and backward at a time.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import inf
 
 import msgspec
 import torch
@@ -24,7 +26,7 @@ from unbackdoor.detectors.law import law
 from unbackdoor.detectors.search import ArmSearch
 from unbackdoor.detectors.settings import BANDIT
 from unbackdoor.metrics import predict
-from unbackdoor.models import Frozen
+from unbackdoor.models import Frozen, TimeUpError
 from unbackdoor.results import (
     ClassRecord,
     DataRecord,
@@ -133,13 +135,13 @@ def scan(
         hear(evidence)
         judged = _judge(settings, terms)(evidence)
         if terms.power and judged.verdict == "clean":
-            checks = _power(described, images, spaces, settings, work)
+            checks = _power(described, images, spaces, settings, replace(work, until=inf))
         judged = _with_less(checked(judged, checks if terms.power else None), settings)
-    laws = {
-        target: _law(model, images.defend, judged.classes[target][0], settings, work)
-        for target in _clearest(judged, MOST_LAWS)
-        if not judged.classes[target][0].goal and not work.late
-    }
+    laws: dict[int, _Law] = {}
+    for target in _clearest(judged, MOST_LAWS):
+        if not (record := judged.classes[target][0]).goal:
+            with suppress(TimeUpError), model.until(work.until):
+                laws[target] = _law(model, images.defend, record, settings, work)
     found = [judged.classes[target][0] for target in judged.targets]
     return ScanResult(
         model=ModelRecord(
@@ -260,7 +262,8 @@ def _searched(spaces: Sequence[Space], evidence: Evidence) -> str:
         found = limit_of(space.name, evidence.pictures)
         stronger = found is not None and found[1] > found[0].strength
         words.append(found[0].words if found and stronger else space.description)
-    return "; ".join(dict.fromkeys(words)) or "nothing, because the model guesses"
+    nothing = "nothing, because the " + ("time was up" if spaces else "model guesses")
+    return "; ".join(dict.fromkeys(words)) or nothing
 
 
 def _with_less(judged: Judgement, settings: ScanSettings) -> Judgement:

@@ -62,7 +62,7 @@ class Terms:
         bag: reference networks with which the model is compared; with none when left out.
         power: whether it is checked that known triggers would be found in a copy of the model,
             before it is called clean.
-        seconds: after which no further space is searched.
+        seconds: after which no further image passes in the search.
         suspects: classes that are searched on their own among all places, whatever rises.
 
     """
