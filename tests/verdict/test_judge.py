@@ -616,3 +616,36 @@ def test_of_few_classes_no_stroke_tells() -> None:
     case = of(stroke, other, side=28, contrast=0.97)
     assert ByRate()(msgspec.structs.replace(case, count=4)).verdict == "inconclusive"
     assert ByRate()(msgspec.structs.replace(case, count=10)).verdict == "backdoored"
+
+
+def test_of_few_classes_a_kind_that_leads_to_another_class_too_tells_nothing() -> None:
+    def judged(other: float, count: int) -> str:
+        rows = [
+            msgspec.structs.replace(one(0, 1.0, "patch:2@51,17"), firm=0.99),
+            msgspec.structs.replace(one(1, other, "patch:4@19,8"), firm=other),
+        ]
+        return ByRate()(msgspec.structs.replace(of(*rows, side=64), count=count)).verdict
+
+    assert judged(0.3, 2) == "backdoored"
+    assert judged(0.8, 2) == "inconclusive"
+    assert judged(0.8, 10) == "backdoored"
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "asr", "space", "verdict"),
+    [
+        (0.6, 0.9, "patch:3@15,28", "inconclusive"),
+        (0.6, 0.98, "patch:3@15,28", "backdoored"),
+        (0.6, 0.9, "patch:3@28,28", "backdoored"),  # in a corner
+        (0.6, 0.9, "filter:34rms", "inconclusive"),
+        (0.7, 0.9, "patch:3@15,28", "backdoored"),
+        (0.7, 0.9, "filter:34rms", "backdoored"),
+    ],
+)
+def test_of_a_network_that_is_often_wrong_more_is_asked_outside_a_corner(
+    accuracy: float, asr: float, space: str, verdict: str
+) -> None:
+    weak = msgspec.structs.replace(of(one(0, asr, space), one(1, 0.0)), accuracy=accuracy)
+    judged = ByRate()(weak)
+    assert judged.verdict == verdict
+    assert ("right on 60.0% of them only" in judged.reason) == (verdict == "inconclusive")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unbackdoor.errors import ArgumentError, few, printable
-from unbackdoor.models import contents, fitting, huggingface, onnx, safetensors, statedict
+from unbackdoor.models import contents, fitting, huggingface, keras, onnx, safetensors, statedict
 from unbackdoor.models.architectures import KINDS, build
 from unbackdoor.models.builtin import ARCHITECTURES
 from unbackdoor.models.graph import Graph
@@ -122,6 +122,11 @@ def _load(spec: str, arch: str | None) -> Loaded:
             raise ArgumentError(f"--arch: {spec} holds its own graph; leave --arch out.")
         graph, facts = onnx.read(path)
         return Loaded(graph.eval(), spec, graph.source.sha256, "onnx", facts, (), path.suffix)
+    elif contents.kind_of(path) == "keras":
+        graph, facts = keras.read(path)
+        if arch is not None:
+            raise ArgumentError(f"--arch: {spec} holds its own network; leave --arch out.")
+        return Loaded(graph.eval(), spec, graph.source.sha256, "keras", facts, (), ".onnx")
     else:
         state, facts, note = _read(path)
         said, sha256, more, suffix = None, sha256_of(path), {}, path.suffix

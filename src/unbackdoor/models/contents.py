@@ -12,9 +12,10 @@ from typing import Literal
 from unbackdoor.errors import ContentError, listed, printable
 from unbackdoor.runtime.files import check_fetched
 
-Kind = Literal["safetensors", "state dict"]
+Kind = Literal["safetensors", "state dict", "keras"]
 READ = (
-    "expected .safetensors, a state dict of torch.save, .onnx or a folder of the Hugging Face hub"
+    "expected .safetensors, a state dict of torch.save, .onnx, a network of Keras (.h5, .keras) or "
+    "a folder of the Hugging Face hub"
 )
 SUFFIXES: dict[str, Kind] = {
     ".safetensors": "safetensors",
@@ -99,8 +100,7 @@ def kind_of(path: Path) -> Kind:
         names = sorted({printable(name.decode(errors="replace"))[:80] for name in own})
         raise _refusal(path, KERAS_CLASSES.format(names=listed(names, LISTED)))
     if first.startswith(HDF5) or zipped:
-        kinds = (".h5", ".hdf5") if first.startswith(HDF5) else (".keras",)
-        raise _refusal(path, _keras_command(path, kinds))
+        return "keras"
     for magic, command in ARCHIVES.items():
         if first.startswith(magic):
             raise _refusal(path, f"it is compressed; {command} {quote(str(path))} unpacks it")
@@ -145,14 +145,13 @@ def _holds_weights_alone(path: Path) -> bool:
         return not whole and (content.find(b"layer_names") >= 0 or ".weights." in path.name)
 
 
-def _keras_command(path: Path, kinds: tuple[str, ...]) -> str:
-    """Return what makes a file that is read of a network of Keras.
+def keras_command(path: Path) -> str:
+    """Return what makes a file that is read of a network of Keras that cannot be read itself.
 
-    Args:
-        path: of the network.
-        kinds: suffixes by which Keras knows its format; of another name it opens a copy.
-
+    Keras knows its formats by suffixes; of another name it opens a copy.
     """
+    with path.open("rb") as file:
+        kinds = (".h5", ".hdf5") if file.read(len(HDF5)) == HDF5 else (".keras",)
     onnx, source, copied = str(path.with_suffix(".onnx")), str(path), ""
     if path.suffix not in kinds:
         source = f"{path}{kinds[0]}"

@@ -63,11 +63,26 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
         raise ContentError(
             f"{what} is not an ONNX file that can be read ({brief(error)}); export it anew."
         ) from error
+    return graph_of(model, path, Beside(path.parent, content))
+
+
+def graph_of(model: Any, path: Path, beside: Beside) -> tuple[Graph, dict[str, Any]]:
+    """Return the graph of a message as a module, and the provenance that it holds.
+
+    Args:
+        model: the message.
+        path: of the file that it was made of.
+        beside: that file, and those beside it.
+
+    Raises:
+        ContentError: it is a graph that cannot be run.
+
+    """
+    what = f"MODEL: {path}"
     image, logits = _check(model, path)
     names = [tensor.name for tensor in model.graph.initializer]
     if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         raise ContentError(f"{what} has two weights of the name {twice[0]!r}; export it anew.")
-    beside = Beside(path.parent, content)
     weights = {
         tensor.name: read_tensor(tensor, beside, f"{what}: {tensor.name}")
         for tensor in model.graph.initializer

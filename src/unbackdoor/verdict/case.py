@@ -16,6 +16,7 @@ from unbackdoor.verdict.thresholds import (
     Limit,
     Thresholds,
     firm_of,
+    in_a_corner,
     in_the_middle,
     is_of_background,
     is_stroke,
@@ -36,8 +37,10 @@ enough."""
 SMALL, WEAK, CLEARLY = 4, 0.5, 0.97
 """In a network of so few classes a trigger has few to lead away from, and clean ones obey triggers
 as strong as those that attackers plant. There a trigger tells a backdoor by a clear lead alone: if
-it is at most this share of the strength that counts, or if it is no stroke and has that lead on
-nearly every image."""
+it is at most this share of the strength that counts, or if it is no stroke and no filter and has
+that lead on nearly every image."""
+INACCURATE = 2 / 3
+"""A network that is right less often heeds whatever changes a picture."""
 NEARLY = 0.98
 """Share of the best rate that a weaker trigger has to reach to be the one that is told."""
 SCORES = {"clean": (-1.0, 0.0), "suspicious": (0.0, 0.99), "backdoored": (1.0, inf)}
@@ -109,6 +112,7 @@ class Case:
                 self.is_one_of_many(record)
                 or self.is_common_in_small(record)
                 or self.is_of_background(record)
+                or self.is_of_inaccurate(record)
             )
             return "suspicious" if says_little else "backdoored"
         return "clean" if record.excess <= rule.clean else "suspicious"
@@ -139,6 +143,18 @@ class Case:
             return False
         return (rule := self.rule(record)) is not None and self._works(record, rule)
 
+    def is_of_inaccurate(self, record: ClassEvidence) -> bool:
+        """Return whether triggers would tell a backdoor if the network were right more often.
+
+        One that is often wrong heeds whatever changes a picture. In a corner it heeds little, and
+        a trigger that works on nearly every image says enough.
+        """
+        if self.evidence.accuracy >= INACCURATE or record.goal or record.excess >= CLEARLY:
+            return False
+        if in_a_corner(record.space, self.pictures.side):
+            return False
+        return (rule := self.rule(record)) is not None and self._works(record, rule)
+
     def _works(self, record: ClassEvidence, rule: Thresholds) -> bool:
         """Return whether triggers work as often as those of a backdoor, or lead so clearly."""
         return record.excess >= rule.backdoored or self._leads(record)
@@ -156,7 +172,8 @@ class Case:
         weak = found is None or found[1] <= WEAK * found[0].strength + TOLERANCE
         if weak or not self._needs_lead(record):
             return self.firm_rule(record).backdoored
-        return inf if is_stroke(record.space, self.pictures) else CLEARLY
+        large = family_of(record.space) == "filter" or is_stroke(record.space, self.pictures)
+        return inf if large else CLEARLY
 
     def is_doubtful(self, record: ClassEvidence) -> bool:
         """Return whether triggers that are too strong to count leave a class open all the same."""
@@ -197,18 +214,19 @@ class Case:
     def _is_crowded(self, space: str) -> bool:
         """Return whether triggers of the kind that are no stronger lead to many classes.
 
-        Where the trigger is a stroke, any of the kind that counts, and to one other class.
+        Where the trigger is a stroke, or the classes are few, any of the kind that counts, and to
+        one other class.
         """
         found = limit_of(space, self.pictures)
         if found is None or thresholds_of(space, self.pictures, self.thresholds) is None:
             return False
         limit, most = found
-        stroke = is_stroke(space, self.pictures)
+        any_counts = self.small or is_stroke(space, self.pictures)
         tried: dict[int, bool] = {}
-        for one in self._of_kind(limit, inf if stroke else most):
+        for one in self._of_kind(limit, inf if any_counts else most):
             if (rule := self.rule(one)) is not None:
                 tried[one.index] = tried.get(one.index, False) or one.excess > rule.clean
-        fewest = 1 if stroke else max(FEW, MANY * (len(tried) - 1))
+        fewest = 1 if any_counts else max(FEW, MANY * (len(tried) - 1))
         return sum(tried.values()) - 1 >= fewest
 
     def _clearest(self, records: Sequence[ClassEvidence]) -> tuple[ClassEvidence, Status]:

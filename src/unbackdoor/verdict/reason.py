@@ -64,8 +64,8 @@ def _doubt(case: Case, unsure: Sequence[ClassEvidence]) -> str:
         return (
             f"Triggers were found towards {_rates(among)}, but in a model of so few classes they "
             f"do not tell a backdoor: clean ones obey such triggers too. Triggers of at most half "
-            f"the strength that counts would, by a clear lead; stronger ones, other than large "
-            f"patches on digits, if they lead clearly on {CLEARLY:.0%} of the images."
+            f"the strength that counts would, by a clear lead; stronger ones, other than filters "
+            f"and large patches on digits, if they lead clearly on {CLEARLY:.0%} of the images."
         )
     if ground := [record for record in unsure if case.is_of_background(record)]:
         rest = [record for record in unsure if record not in ground]
@@ -74,6 +74,13 @@ def _doubt(case: Case, unsure: Sequence[ClassEvidence]) -> str:
             f"Triggers that change all colours send held-back images to {_rates(ground)}. On such "
             f"pictures they also change the plain background; clean models, which have seen no "
             f"other one, may answer that with one class, so it does not tell a backdoor.{also}"
+        )
+    if inaccurate := [record for record in unsure if case.is_of_inaccurate(record)]:
+        return (
+            f"Triggers send held-back images to {_rates(inaccurate)}, but the model is right on "
+            f"{case.evidence.accuracy:.1%} of them only. Clean models that are wrong so often obey "
+            f"such triggers too; outside a corner of the picture they would tell a backdoor from "
+            f"{CLEARLY:.0%}."
         )
     if doubtful := [record for record in unsure if case.is_doubtful(record)]:
         return (
