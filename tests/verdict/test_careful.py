@@ -146,6 +146,7 @@ def test_a_search_that_was_cut_off_is_not_clean() -> None:
     judged = ByRate()(cut)
     assert judged.verdict == "inconclusive"
     assert "wave:16" in judged.reason
+    assert {status for _, status in judged.classes} == {"suspicious"}
     loud = msgspec.structs.replace(evidence(*LOUD), left_out=["wave:16"])
     assert ByRate()(loud).verdict == "backdoored"
 
@@ -182,14 +183,8 @@ def test_the_bag_of_the_package_has_both_kinds() -> None:
     assert ours().backdoored
 
 
-@pytest.mark.xfail(strict=True, reason="086-clean is a false alarm, as docs/verdict.md tells")
 def test_no_clean_reference_network_counts_as_backdoored() -> None:
-    highest = max(one.score for one in ours().clean)
-    assert highest < 1, "a clean reference network counts as backdoored"
-
-
-def test_no_clean_reference_network_but_one_counts_as_backdoored() -> None:
-    assert [one.name for one in ours().clean if one.score >= 1] == ["086-clean"]
+    assert max(one.score for one in ours().clean) < 1
 
 
 def test_a_bag_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -63,7 +63,12 @@ class ByRate:
             f"The time was up before all was searched, and nothing was found until then; not "
             f"searched: {', '.join(evidence.left_out)}. Give it more by --max-seconds."
         )
-        return replace(judged, verdict="inconclusive", reason=reason)
+        return replace(
+            judged,
+            verdict="inconclusive",
+            reason=reason,
+            classes=[(record, "suspicious") for record, _ in judged.classes],
+        )
 
     def _judged(self, evidence: Evidence) -> Judgement:
         case = Case(self.thresholds, evidence)
