@@ -346,10 +346,10 @@ class Planner:
 
 
 def suspected(found: ScanResult) -> list[int]:
-    """Return the classes that a scan left open, those with the highest rates, in rising order."""
+    """Return the classes that a scan left open with triggers, the best of them, in rising order."""
     if not found.spaces:
         return []
-    left = [record for record in found.classes if record.status == "suspicious"]
+    left = [record for record in found.classes if record.status == "suspicious" and record.asr > 0]
     best = sorted(left, key=lambda record: -record.asr)[:MOST_SUSPECTED]
     return sorted(record.index for record in best)
 
