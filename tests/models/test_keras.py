@@ -302,6 +302,22 @@ def test_what_is_not_known_is_refused_with_what_to_do(
     assert "KERAS_BACKEND=torch python -c" in str(caught.value)
 
 
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_keras_gets_a_file_by_the_name_that_it_knows(suffix: str, tmp_path: Path) -> None:
+    path = written(tmp_path / f"net{suffix}", *sequential([("Mine", {}, {})]))
+    with pytest.raises(ContentError, match=r'load_model\(".*net[a-z0-9.]*\.h5", compile') as caught:
+        load(path)
+    assert (f"cp {path} {path}.h5 && " in str(caught.value)) == (suffix == ".keras")
+
+
+def test_a_file_that_was_cut_is_said_to_be_damaged(tmp_path: Path) -> None:
+    path = written(tmp_path / "net.h5", *sequential([("Flatten", {}, {}), ROW]))
+    whole = Path(path).read_bytes()
+    Path(path).write_bytes(whole[: len(whole) - 400])
+    with pytest.raises(ContentError, match=r"damaged .* fetch or save it anew"):
+        load(path)
+
+
 def test_arrays_that_are_not_in_the_file_are_refused(tmp_path: Path) -> None:
     config, arrays = sequential([("Flatten", {}, {}), ROW])
     path = written(tmp_path / "net.h5", config, {})

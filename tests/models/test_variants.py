@@ -264,16 +264,12 @@ def test_each_cause_of_a_misfit_has_its_own_remedy(
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("m.h5", b"\x89HDF\r\n\x1a\n" + bytes(400), r'export\(".*m\.onnx", format="onnx"\)'),
+        ("m.h5", b"\x89HDF\r\n\x1a\n" + bytes(400), "damaged .* save it anew"),
         ("w.h5", b"\x89HDF\r\n\x1a\n layer_names", "holds weights alone.*load_weights"),
         ("m.weights.h5", b"\x89HDF\r\n\x1a\n vars", "holds weights alone"),
-        ("w.h5", b"\x89HDF\r\n\x1a\n layer_names model_config", "load_model"),
-        (
-            "m.keras",
-            b"PK\x03\x04" + bytes(26) + b"metadata.json{}",
-            r'load_model\(".*m\.keras", compile=False\)',
-        ),
-        ("m.keras", b"\x89HDF" + bytes(400), r"cp .*m\.keras .*m\.keras\.h5 && .*load_model\("),
+        ("w.h5", b"\x89HDF\r\n\x1a\n layer_names model_config", "damaged .* save it anew"),
+        ("m.keras", b"PK\x03\x04" + bytes(26) + b"metadata.json{}", "damaged .* save it anew"),
+        ("m.keras", b"\x89HDF" + bytes(400), "damaged .* save it anew"),
         (
             "o.keras",
             b"PK\x03\x04" + bytes(26) + b'metadata.json{} {"module": null, "class_name": "Mine"}',

@@ -21,7 +21,14 @@ from unbackdoor.errors import ContentError, brief, few, printable
 from unbackdoor.models import onnx
 from unbackdoor.models.contents import keras_command
 from unbackdoor.models.graph import Graph
-from unbackdoor.models.kerasfiles import ROOTS, Array, KerasFile, UnreadableError, read_file
+from unbackdoor.models.kerasfiles import (
+    ROOTS,
+    Array,
+    DamagedError,
+    KerasFile,
+    UnreadableError,
+    read_file,
+)
 from unbackdoor.models.keraslayers import LAYERS, ROLES, Value, activated
 from unbackdoor.models.onnxtensors import Beside
 
@@ -47,6 +54,8 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
     content = path.read_bytes()
     try:
         model = _Translation(read_file(path)).model()
+    except DamagedError as error:
+        raise ContentError(f"MODEL: {path} is damaged ({error}); fetch or save it anew.") from error
     except UnreadableError as error:
         raise ContentError(
             f"MODEL: {path} cannot be read as a network of Keras here ({error}); "

@@ -10,6 +10,7 @@ import io
 import json
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -30,7 +31,11 @@ ROOTS = ("layers", "_layer_checkpoint_dependencies")
 
 
 class UnreadableError(Exception):
-    """A file of Keras is damaged, or has something that is not followed; in a few words."""
+    """A file of Keras has something that is not followed or not known; in a few words."""
+
+
+class DamagedError(Exception):
+    """A file is not what it begins as; in a few words."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,8 @@ def read_file(path: Path) -> KerasFile:
 
     Raises:
         ArgumentError: the package h5py is not installed.
-        UnreadableError: it is damaged, or has something that is not followed.
+        DamagedError: it is damaged.
+        UnreadableError: it has something that is not followed.
 
     """
     h5py = _package()
@@ -107,7 +113,9 @@ def read_file(path: Path) -> KerasFile:
                 if path[0] == "model_weights"  # beside those of an optimizer
             }
             return KerasFile(config, arrays, zipped=False)
-    except (KeyError, ValueError, OSError, RuntimeError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DamagedError(brief(error)) from error
+    except (KeyError, ValueError, RuntimeError, TypeError, NotImplementedError) as error:
         raise UnreadableError(brief(error)) from error
 
 
