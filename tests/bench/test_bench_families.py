@@ -444,7 +444,7 @@ GROUPS = {
     "results/fresh": "[12 looked for after that](#networks-looked-for-after-that)",
     "results/varied": "[37 of many formats](#networks-of-many-formats)",
     "results/gathered": "[51 of students and researchers](#networks-of-students-and-researchers)",
-    "results/packaged": "[41 of web pages and packages](#networks-of-web-pages-and-packages)",
+    "results/packaged": "[43 of web pages and packages](#networks-of-web-pages-and-packages)",
 }
 """The stores of scanned networks, and what the summary of the document calls them."""
 OUTCOMES = {
