@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -346,28 +347,52 @@ def test_a_patch_of_few_colours_that_rose_is_tried_at_all_places_but_the_middle(
     assert measured[-1].asr == 1
 
 
-@pytest.mark.parametrize("passes", [0, 100, 2_000, 2_600, 3_300, 4_000])
-def test_what_was_found_until_the_time_was_up_counts(
-    passes: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("backdoor", [toys.nothing, toys.corner])
+def test_a_search_that_is_cut_off_anywhere_says_so_and_keeps_what_it_found(
+    backdoor: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The clock of this test counts the images that pass."""
-    search = search_of("patch:6", toys.corner)
-    monkeypatch.setattr("time.monotonic", lambda: search.model.passes)
-    search.until = search.model.passes + passes
-    found = search.findings()
-    assert len({trail.target for trail in found.best}) == (3 if passes > 100 else 0)
-    chunk = search.images.chunk
-    assert search.until <= search.model.passes < search.until + chunk
-    later = Work(seed=0, until=search.until)
-    measured, left = evidence_of(search, found, measure_of(search), Steps(search.model), later)
-    assert (search.model.passes > search.until) or not measured
-    assert all("for which something rose" in one or "weaker" in one for one in left)
-    found = ArmSearch(BANDIT)(
-        search.model, toys.pictures(), [search.space], Work(seed=0, until=search.model.passes)
+    pictures, spaces = toys.pictures(300), [parse_space("patch:6")]
+
+    def at_most(passes: float) -> tuple[Evidence, int]:
+        model = freeze(toys.Colours(backdoor), half=False)
+        monkeypatch.setattr("time.monotonic", lambda: model.passes)
+        evidence = ArmSearch(BANDIT)(model, pictures, spaces, Work(seed=0, until=passes))
+        return evidence, model.passes
+
+    whole, every = at_most(math.inf)
+    assert not whole.left_out
+    cut = [at_most(every * part / 24) for part in range(24)] + [at_most(every + 1)]
+    for evidence, passes in cut:
+        assert evidence.left_out or passes == every
+        assert len(evidence.left_out) == len({*evidence.left_out})
+        assert {one.index for one in evidence.classes} == {0, 1, 2}
+        judged = ByRate()(msgspec.structs.replace(evidence, count=None))
+        assert judged.verdict != "clean" or passes == every
+    assert sum(passes < every for _, passes in cut) > 12
+    found = [ByRate()(msgspec.structs.replace(one, count=None)).targets for one, _ in cut]
+    assert found[0] == []
+    assert found[-1] == ([toys.GREEN] if backdoor is toys.corner else [])
+    assert found == sorted(found)  # what was found early is not lost later
+
+
+@pytest.mark.parametrize("size", [16, 32])
+def test_no_other_place_is_looked_for_where_there_is_none_beside_the_middle(size: int) -> None:
+    search = search_of(f"patch:{size}x2", toys.nothing)
+    rose = Trail(
+        goal=[0] * 3, spaces=[f"patch:{size}x2@0,0"], thetas=[torch.ones(12)], success=[0.6]
     )
-    assert found.left_out[0] == "patch:6"
-    assert {one.asr for one in found.classes} == {0.0}
-    assert ByRate()(found).verdict == "inconclusive"
+    assert all(walk.spaces for walk in search.again(search.rose([rose]), [rose]))
+
+
+def test_a_walk_that_the_time_does_not_let_go_on_is_no_walk() -> None:
+    search = search_of("patch:6", toys.corner)
+    ended = Trail(
+        goal=[toys.GREEN] * 3, spaces=["patch:6@0,0"], thetas=[torch.ones(108)], success=[0.9]
+    )
+    search.until = 0.0
+    assert search.further([ended]) == []
+    assert search.maps() == []
 
 
 def test_a_search_of_its_own_that_the_time_does_not_allow_is_told() -> None:

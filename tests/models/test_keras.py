@@ -36,8 +36,14 @@ def written(
         for name, value in attributes.items():
             file.attrs[name] = value
         group = file.create_group("model_weights")
+        names: dict[str, list[str]] = {}
         for name, array in arrays.items():
             group.create_dataset(name, data=array)
+            layer, _, own = name.partition("/")
+            names.setdefault(layer, []).append(own)
+        group.attrs["layer_names"] = [layer.encode() for layer in names]
+        for layer, own in names.items():
+            group[layer].attrs["weight_names"] = [name.encode() for name in own]
     return str(path)
 
 
@@ -51,7 +57,8 @@ def sequential(
     arrays: dict[str, np.ndarray] = {}
     for at, (kind, config, own) in enumerate(layers):
         name = f"layer_{at}"
-        entries.append({"class_name": kind, "config": {"name": name, **config}})
+        config = {"name": name, "use_bias": "bias" in own, **config}
+        entries.append({"class_name": kind, "config": config})
         arrays |= {f"{name}/{name}_1/{key}:0": array for key, array in own.items()}
     return {"class_name": "Sequential", "config": {"name": "net", "layers": entries}}, arrays
 
@@ -109,6 +116,8 @@ KINDS: list[tuple[Layer, Callable[[Tensor], Tensor]]] = [
      lambda x: functional.pad(x, (2, 0, 0, 1))),
     (("Rescaling", {"scale": 255.0, "offset": [-1.0, 0.0, 1.0]}, {}),
      lambda x: 255 * x + torch.tensor([-1.0, 0, 1]).reshape(3, 1, 1)),
+    (("GlobalMaxPooling2D", {"keepdims": True}, {}), lambda x: x.amax((2, 3), keepdim=True)),
+    (("GlobalAveragePooling2D", {"keepdims": True}, {}), lambda x: x.mean((2, 3), keepdim=True)),
     (("ReLU", {"max_value": 0.5}, {}), lambda x: x.clamp(0, 0.5)),
     (("ReLU", {"max_value": None, "negative_slope": 0.25, "threshold": 0.0}, {}),
      lambda x: functional.leaky_relu(x, 0.25)),
@@ -129,6 +138,11 @@ KINDS: list[tuple[Layer, Callable[[Tensor], Tensor]]] = [
             "selu": functional.selu,
             "softmax": lambda x: x.softmax(1),
             "leaky_relu": lambda x: functional.leaky_relu(x, 0.2),
+            "gelu": functional.gelu,
+            "softplus": functional.softplus,
+            "softsign": functional.softsign,
+            "elu": functional.elu,
+            "relu": functional.relu,
         }.items()
     ),
 ]  # fmt: skip
@@ -287,7 +301,15 @@ ROW = ("Dense", {}, {"kernel": drawn(192, 2)})
     [
         ([("Mine", {}, {}), ("Flatten", {}, {}), ROW], r"layers that are not known: Mine\)"),
         ([("Dense", {}, {"kernel": drawn(3, 2)})], "a dense layer over more than one axis"),
-        ([("Flatten", {}, {}), ("Dense", {}, {})], "'kernel'"),
+        ([("Flatten", {}, {}), ("Dense", {}, {})], r"layer_1 with \[\] for \['kernel'\]"),
+        ([("Flatten", {}, {}), ("Dense", {"use_bias": True}, ROW[2])], "for .*'bias'"),
+        ([("Flatten", {}, {}), ("Dense", {"units": 3}, ROW[2])], "a kernel of shape"),
+        ([("Conv2D", {**WINDOW, "kernel_size": [5, 5]}, {"kernel": KERNEL})], "a kernel of shape"),
+        ([("BatchNormalization", {}, {"gamma": NORM["gamma"]})], "for .*'moving_mean'"),
+        ([("Flatten", {}, {}), ("Dense", {}, {**ROW[2], "more": drawn(2)})], "'more'"),
+        ([("Dropout", {}, {"lora": drawn(2)}), ("Flatten", {}, {}), ROW], "'lora'"),
+        ([("Rescaling", {"scale": [[1.0], [2.0]], "offset": 0.0}, {})], "of 2 axes"),
+        ([("Conv2D", WINDOW, {"kernel": KERNEL})], "an output of 3 axes"),
         ([("Conv2D", {**WINDOW, "data_format": "channels_first"}, {"kernel": KERNEL})], "first"),
         ([("Activation", {"activation": "mine"}, {}), ("Flatten", {}, {}), ROW], "'mine'"),
         ([("Conv2D", WINDOW, {"kernel": drawn(3)}), ("Flatten", {}, {}), ROW], "Keras writes it"),
@@ -350,6 +372,101 @@ def test_arrays_that_are_not_in_the_file_are_refused(tmp_path: Path) -> None:
             make(file["model_weights"])
         with pytest.raises(ContentError, match=r"is a link|no plain array in the file itself"):
             load(path)
+
+
+def refused(path: str, words: str) -> None:
+    with pytest.raises(ContentError, match=words):
+        load(path)
+
+
+def test_what_keras_would_read_in_another_way_is_refused(tmp_path: Path) -> None:
+    """Keras goes by the lists of names, and by a file's first bytes."""
+    layers: list[Layer] = [
+        ("Flatten", {}, {}),
+        ("Dense", {}, {"kernel": drawn(192, 192)}),
+        ("Dense", {}, {"kernel": drawn(192, 192, seed=1)}),
+    ]
+    config, arrays = sequential(layers)
+    path = written(tmp_path / "net.h5", config, arrays)
+    load(path)
+    with h5py.File(path, "a") as file:
+        file["model_weights"].attrs["layer_names"] = [b"layer_2", b"layer_1"]
+    refused(path, "arrays in another order than its layers")
+    path = written(tmp_path / "net.h5", config, arrays)
+    with h5py.File(path, "a") as file:
+        group = file["model_weights/layer_1"]
+        group.create_dataset("evil", data=arrays["layer_1/layer_1_1/kernel:0"])
+        group.attrs["weight_names"] = [b"evil"]
+    refused(path, "other arrays than it lists")
+    path = written(tmp_path / "net.h5", config, arrays, backend="theano")
+    refused(path, "the backend 'theano'")
+    path = written(tmp_path / "net.h5", config, arrays)
+    with h5py.File(path, "a") as file:
+        file["model_weights/kind"] = np.dtype("f4")
+    refused(path, "'kind' is no array")
+    path = written(tmp_path / "net.h5", config, arrays)
+    whole = zipped(tmp_path / "net.keras", branches(as_keras_2, lambda name: [[name, 0, 0]]))
+    Path(path).write_bytes(Path(path).read_bytes() + Path(whole).read_bytes())
+    refused(path, "a zip archive behind it")
+    with zipfile.ZipFile(tmp_path / "packed.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("metadata.json", "{}", zipfile.ZIP_STORED)
+        archive.writestr("config.json", " " * 1000)
+    refused(str(tmp_path / "packed.keras"), "is compressed")
+    row = sequential([("Dense", {}, {"kernel": drawn(192, 2)})], [192])
+    refused(written(tmp_path / "net.h5", *row), "pictures that come as a row of 192")
+
+
+def joined(call: Any, **more: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return a network whose last layers are called so."""
+    first = {
+        "class_name": "InputLayer",
+        "config": {"name": "in", "batch_shape": [None, 8, 8, 3]},
+        "inbound_nodes": [],
+    }
+    both = {"class_name": "Add", "config": {"name": "add"}, "inbound_nodes": [call], **more}
+    flat_one = {
+        "class_name": "Flatten",
+        "config": {"name": "flat"},
+        "inbound_nodes": [as_keras_2("add")],
+    }
+    own = {
+        "layers": [first, both, flat_one],
+        "input_layers": [["in", 0, 0]],
+        "output_layers": [["flat", 0, 0]],
+    }
+    return {"class_name": "Functional", "config": own}, {}
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (joined({"args": [as_keras_3("in")["args"][0], 2.0]}), "given a number"),
+        (joined({**as_keras_3("in"), "kwargs": {"training": True}}), "a call with training"),
+        (joined([["in", 0, 0, {"training": True}]]), "a call with training"),
+        (joined([["in", 0, 1, {}]]), "several outputs"),
+        (joined(as_keras_2("in"), module="mine"), "a class of its own, mine"),
+        (joined(as_keras_2("in"), module="keras.layers", registered_name="mine>Add"), "mine>Add"),
+    ],
+)
+def test_calls_that_say_more_than_what_is_known_are_refused(
+    network: tuple[dict[str, Any], dict[str, np.ndarray]], words: str, tmp_path: Path
+) -> None:
+    load(written(tmp_path / "net.h5", *joined(as_keras_2("in"), module="keras.layers")))
+    refused(written(tmp_path / "net.h5", *network), words)
+
+
+def test_calls_that_double_without_an_end_are_refused(tmp_path: Path) -> None:
+    doubled = [
+        {
+            "class_name": "Dropout",
+            "config": {"name": f"drop_{at}"},
+            "inbound_nodes": [as_keras_2(*[f"drop_{at - 1}" if at else "in"] * 2)],
+        }
+        for at in range(40)
+    ]
+    config, arrays = joined(as_keras_2("drop_39"))
+    config["config"]["layers"][1:1] = doubled
+    refused(written(tmp_path / "net.h5", config, arrays), "not as Keras writes it")
 
 
 def test_a_network_without_an_end_is_refused(tmp_path: Path) -> None:

@@ -75,7 +75,10 @@ def search(bandit: Bandit) -> Arms | None:
     choice = choices(bandit.space, bandit.images.shape, STARTS)[0]
     arms = bandit.start(torch.full((len(choice),), AWAY), choice)
     places = len(bandit.space.coarse_arms(bandit.images.shape)) > 1
-    arms = bandit.halve(arms, PLACES if places else WHOLE)[-1]
+    played = bandit.halve(arms, PLACES if places else WHOLE)
+    if not played:  # the time was up
+        return None
+    arms = played[-1]
     arms = look(bandit, arms.theta, arms.choice, AGAIN * occurring)
     for settings in GOALS:
         arms = arms.rows((arms.score >= RISES).nonzero()[:, 0])

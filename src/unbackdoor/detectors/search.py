@@ -84,6 +84,7 @@ class ArmSearch:
                 measured += more
                 late += left
                 task.advance()
+        unbegun = [space.name for space in spaces[len(found) :]]
         more, left = self._of_each(model, images.defend, spaces, scale, measure, steps, work)
         measured += more
         return Evidence(
@@ -93,7 +94,7 @@ class ArmSearch:
             image_passes=model.passes - forward,
             image_passes_backward=model.backward_passes - backward,
             places=[place for one in found for place in one.places],
-            left_out=[*(space.name for space in spaces[len(found) :]), *late, *left],
+            left_out=[*dict.fromkeys([*unbegun, *late, *left])],
             pictures=measure.exactly.pictures,
             count=len(images.defend.classes),
         )
@@ -126,6 +127,8 @@ class ArmSearch:
                 search = SpaceSearch(self.settings, model, right, space, scale, work.seed, "maps")
                 search.until = work.until
                 walks = steps.keep(f"{space.name}, maps", list[Trail], search.maps)
+                if work.late:
+                    left.append(f"{space.name} towards each class's own")
                 walks = [one for one in walks if one.success[0] >= self.settings.promising]
                 name = f"{space.name}, maps down"
                 measured += steps.keep(name, list[ClassEvidence], partial(measure, walks))

@@ -175,7 +175,8 @@ class SpaceSearch:
             for trail in walks:
                 arms, bandit = self._at(trail, -1)
                 more = self._walk(arms, 0, self.settings.enough, bandit.space)
-                trails.append(more.beyond_the_first())
+                if len(more.spaces) > 1:
+                    trails.append(more.beyond_the_first())
         return trails
 
     def rose(self, walks: Sequence[Trail], suspects: Sequence[int] = ()) -> list[int]:
@@ -243,7 +244,8 @@ class SpaceSearch:
         trails: list[Trail] = []
         with self._in_time():
             for target in rose:
-                places = elsewhere if target in hidden or len(usual) else every
+                beside = len(elsewhere) and (target in hidden or len(usual))
+                places = elsewhere if beside else every
                 if len(usual):
                     arms = self._moved(bandit, target, walks, places)
                 else:
@@ -255,9 +257,13 @@ class SpaceSearch:
         return trails
 
     def _moved(self, bandit: Bandit, target: int, walks: Sequence[Trail], places: Tensor) -> Arms:
-        """Return the best trigger of a class as it is at each place, scored on a few images."""
-        own = [one for one in walks if one.target == target]
-        best = max(own, key=lambda one: one.success[0])
+        """Return the best patch of a class as it is at each place, scored on a few images.
+
+        It is one with a place, outside the middle if there is such a one.
+        """
+        own = [one for one in walks if one.target == target and "@" in one.spaces[0]]
+        shape = self.images.shape
+        best = max(own, key=lambda one: (not one.hides(shape), one.success[0]))
         arms = bandit.look(best.thetas[0][None], places, MOVED)
         return arms.rows((arms.targets == target).nonzero()[:, 0])
 

@@ -10,6 +10,7 @@ what Keras 2 wrote without the TensorFlow of its time.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,18 +23,19 @@ from unbackdoor.models import onnx
 from unbackdoor.models.contents import keras_command
 from unbackdoor.models.graph import Graph
 from unbackdoor.models.kerasfiles import (
-    ROOTS,
     Array,
     DamagedError,
     KerasFile,
     UnreadableError,
     read_file,
 )
-from unbackdoor.models.keraslayers import LAYERS, ROLES, Value, activated
+from unbackdoor.models.keraslayers import LAYERS, ROLES, Value, activated, pair
 from unbackdoor.models.onnxtensors import Beside
 
 OPSET = 20
 CONTAINERS = {"Sequential", "Functional", "Model"}
+MOST_CALLS = 5_000
+"""Calls of layers in a network, at most."""
 NOTHING = {
     *("InputLayer", "Dropout", "SpatialDropout2D", "AlphaDropout", "GaussianDropout"),
     *("GaussianNoise", "ActivityRegularization", "RandomFlip", "RandomRotation", "RandomZoom"),
@@ -71,6 +73,8 @@ class _Translation:
         self.file = file
         self._nodes: list[Any] = []
         self._numbers: list[Any] = []
+        self._used: list[tuple[str, ...]] = []
+        self._calls = 0
 
     def model(self) -> Any:
         """Return the message of ONNX.
@@ -90,8 +94,12 @@ class _Translation:
             shape = _input_shape(config)
             picture = [shape[2], *shape[:2]] if len(shape) == 3 else shape
             image = helper.make_tensor_value_info("images", TensorProto.FLOAT, [None, *picture])
-            given = [Value("images", len(shape))]
-            (value,) = self._network(config, given, _root(self.file))
+            _check_row(shape)
+            root = (self.file.root,) if self.file.root else ()
+            value = self._network(config, Value("images", len(shape)), root)
+            if value.axes != 1:
+                raise UnreadableError(f"an output of {value.axes} axes")
+            self._check_used()
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise UnreadableError(f"not as Keras writes it: {brief(error)}") from error
         except RecursionError as error:
@@ -117,60 +125,120 @@ class _Translation:
         self._numbers.append(numpy_helper.from_array(plain.reshape(np.shape(array)), name))
         return name
 
-    def _network(
-        self, config: Mapping[str, Any], given: Sequence[Value], where: tuple[str, ...]
-    ) -> list[Value]:
-        """Add the layers of a network, and return its outputs."""
+    def _network(self, config: Mapping[str, Any], given: Value, where: tuple[str, ...]) -> Value:
+        """Add the layers of a network, and return its output."""
         own = _own(config)
         layers = _layers(own)
         names = [_name(layer) for layer in layers]
-        own_places = (
-            _numbered(layers, where) if self.file.zipped else [(*where, one) for one in names]
-        )
-        paths = dict(zip(names, own_places, strict=True))
+        named = [(*where, name) for name in names]
+        places = [*_numbered(layers, where)] if self.file.root else named
         if config["class_name"] == "Sequential":
-            values = list(given)
-            for layer in layers:
-                values = self._layer(layer, values, paths[_name(layer)])
-            return values
-        known: dict[tuple[str, int], list[Value]] = {
-            (name, 0): [value]
-            for (name, _), value in zip(_ends(own["input_layers"]), given, strict=True)
-        }
-        for layer in layers:
-            name = _name(layer)
+            value = given
+            for layer, place in zip(layers, places, strict=True):
+                value = self._layer(layer, [value], place)
+            return value
+        ((first, _),) = _ends(own["input_layers"])
+        known: dict[tuple[str, int], Value] = {(first, 0): given}
+        for layer, name, place in zip(layers, names, places, strict=True):
             for at, inputs in enumerate(_calls(layer)):
                 if (name, at) not in known:
-                    values = [value for one in inputs for value in known[one]]
-                    known[name, at] = self._layer(layer, values, paths[name])
-        return [value for end in _ends(own["output_layers"]) for value in known[end]]
+                    known[name, at] = self._layer(layer, [known[one] for one in inputs], place)
+        (last,) = _ends(own["output_layers"])
+        return known[last]
 
     def _layer(
         self, layer: Mapping[str, Any], values: list[Value], where: tuple[str, ...]
-    ) -> list[Value]:
+    ) -> Value:
+        self._calls += 1
+        if self._calls > MOST_CALLS:
+            raise UnreadableError("more calls of layers than a network has")
         kind: str = layer["class_name"]
+        _check_own(layer)
         if kind in CONTAINERS:
-            return self._network(layer, values, (*where, ROOTS[0]) if self.file.zipped else where)
+            (value,) = values
+            return self._network(
+                layer, value, (*where, self.file.root) if self.file.root else where
+            )
+        weights = self._weights(layer, where)
         if kind in NOTHING:
-            return values
+            (value,) = values
+            return value
         config: Mapping[str, Any] = layer["config"]
         if config.get("data_format", "channels_last") not in {"channels_last", None}:
             raise ValueError("pictures with channels first")
-        weights = self._weights(layer, where)
         made = LAYERS[kind](self, config, weights, *values)
         if "activation" in config and kind != "Activation":
             made = activated(self, made, config["activation"])
-        return [made]
+        return made
 
     def _weights(self, layer: Mapping[str, Any], where: tuple[str, ...]) -> Mapping[str, Array]:
-        """Return the numbers of a layer by what they are."""
-        if not self.file.zipped:
-            return self.file.named(where)
-        config, numbers = layer["config"], self.file.numbered(where)
-        names = [
-            name for name, flag in ROLES.get(layer["class_name"], ()) if config.get(flag, True)
-        ]
-        return dict(zip(names, numbers, strict=True))
+        """Return the arrays of a layer by what they are, exactly those that it has."""
+        config, kind = layer["config"], layer["class_name"]
+        roles = [name for name, flag in ROLES.get(kind, ()) if config.get(flag, True)]
+        if self.file.root:
+            paths = dict(zip(roles, self.file.numbered(where), strict=True))
+        else:
+            found = self.file.named(where)
+            if kind == "DepthwiseConv2D" and "depthwise_kernel" in found:
+                found["kernel"] = found.pop("depthwise_kernel")
+            if {*found} != {*roles}:
+                raise ValueError(f"{_name(layer)[:80]} with {sorted(found)} for {sorted(roles)}")
+            paths = {role: found[role] for role in roles}
+        if roles and paths[roles[0]] in self._used:
+            raise ValueError(f"{_name(layer)[:80]}, a layer that is used twice")
+        self._used += paths.values()
+        weights = {role: self.file.arrays[path] for role, path in paths.items()}
+        _check_shapes(config, kind, weights)
+        return weights
+
+    def _check_used(self) -> None:
+        """Raise unless every array is that of a layer, and Keras would take the same ones."""
+        if len(self._used) != len(self.file.arrays):
+            raise UnreadableError("arrays that no layer has")
+        for measured in (True, False):  # what layers measure comes behind what they learn
+            ours, theirs = (
+                [path for path in paths if path[-1].startswith("moving_") == measured]
+                for paths in (self._used, self.file.order)
+            )
+            if self.file.order and ours != theirs:
+                raise UnreadableError("arrays in another order than its layers")
+
+
+def _check_row(shape: Sequence[int | None]) -> None:
+    """Raise where pictures of colour come as one row, whose order nobody knows."""
+    (size, *more) = shape
+    if not more and (size is None or math.isqrt(size) ** 2 != size):
+        raise UnreadableError(f"pictures that come as a row of {size}")
+
+
+def _check_own(layer: Mapping[str, Any]) -> None:
+    """Raise where a layer is not that of Keras of this name."""
+    module, name = layer.get("module", "keras"), layer.get("registered_name")
+    if not re.match(r"(keras|tf_keras|tensorflow\.python\.keras)(\.|$)", str(module)):
+        raise UnreadableError(f"a class of its own, {printable(str(module))[:80]}")
+    if name not in (None, layer["class_name"]):
+        raise UnreadableError(f"a class of its own, {printable(str(name))[:80]}")
+
+
+def _check_shapes(config: Mapping[str, Any], kind: str, weights: Mapping[str, Array]) -> None:
+    """Raise where arrays are not of the sizes that the configuration says."""
+    if kind not in ROLES or kind == "BatchNormalization":
+        sizes = {array.shape for array in weights.values()}
+        if len(sizes) > 1 or any(len(size) != 1 for size in sizes):
+            raise ValueError(f"arrays of shapes {sorted(sizes)}")
+        return
+    kernel = weights.get("kernel", weights.get("depthwise_kernel"))
+    assert kernel is not None
+    last = weights.get("pointwise_kernel", kernel)
+    out = last.shape[-1] * (last.shape[-2] if kind == "DepthwiseConv2D" else 1)
+    asked = config.get("units", config.get("filters", out))
+    window = config.get("kernel_size", list(kernel.shape[:2]))
+    axes = 2 if kind == "Dense" else 4
+    alike = kind == "Dense" or [*kernel.shape[:2]] == pair(window)
+    if len(kernel.shape) != axes or asked != out or not alike:
+        raise ValueError(f"a kernel of shape {kernel.shape}")
+    if "bias" in weights and weights["bias"].shape != (out,):
+        raise ValueError(f"a bias of shape {weights['bias'].shape}")
 
 
 def _name(layer: Mapping[str, Any]) -> str:
@@ -215,35 +283,50 @@ def _input_shape(config: Mapping[str, Any]) -> list[int | None]:
 
 
 def _ends(layers: Any) -> list[tuple[str, int]]:
-    """Return the inputs or outputs of a network: a layer, and which of its calls."""
+    """Return the inputs or outputs of a network or a call: a layer, and which of its calls."""
     if layers and isinstance(layers[0], str):
         layers = [layers]
-    return [(str(name), int(at)) for name, at, *_ in layers]
+    ends: list[tuple[str, int]] = []
+    for name, at, which, *more in layers:
+        for options in more:
+            _check_options(options)
+        ends.append(_end(name, at, which))
+    return ends
+
+
+def _end(name: object, at: object, which: object) -> tuple[str, int]:
+    if not isinstance(name, str) or not isinstance(at, int) or which != 0:
+        raise ValueError("a layer with several outputs")
+    return name, at
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Raise where a call says more than what it is given."""
+    for name, value in options.items():
+        if value not in (None, False):
+            raise ValueError(f"a call with {str(name)[:80]}")
 
 
 def _calls(layer: Mapping[str, Any]) -> Iterator[list[tuple[str, int]]]:
     """Yield what a layer takes in each of its calls, as Keras 2 or Keras 3 writes it."""
     for call in layer["inbound_nodes"]:
         if isinstance(call, dict):
-            yield [*_tensors(cast("dict[str, Any]", call)["args"])]
+            told = cast("dict[str, Any]", call)
+            _check_options(told.get("kwargs") or {})
+            yield [*_tensors(told["args"])]
         else:
             yield _ends(call)
 
 
 def _tensors(part: Any) -> Iterator[tuple[str, int]]:
     """Yield the values that the arguments of a call name."""
-    if isinstance(part, dict):
-        name, at, *_ = cast("dict[str, Any]", part)["config"]["keras_history"]
-        yield str(name), int(at)
-    elif isinstance(part, list):
+    if isinstance(part, list):
         for one in cast("list[Any]", part):
             yield from _tensors(one)
-
-
-def _root(file: KerasFile) -> tuple[str, ...]:
-    """Return where the layers of the whole network are kept."""
-    first = {path[0] for path in file.arrays}
-    return next(((root,) for root in ROOTS if file.zipped and root in first), ())
+    elif isinstance(part, dict):
+        yield _end(*cast("dict[str, Any]", part)["config"]["keras_history"])
+    else:
+        raise ValueError("a layer that is given a number")  # noqa: TRY004
 
 
 def _numbered(layers: Sequence[Any], where: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

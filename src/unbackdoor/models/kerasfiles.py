@@ -9,12 +9,11 @@ from __future__ import annotations
 import io
 import json
 import math
+import pathlib
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -28,6 +27,9 @@ CONFIG, NUMBERS = "config.json", "model.weights.h5"
 """The two members of a zip archive that count."""
 ROOTS = ("layers", "_layer_checkpoint_dependencies")
 """What the group of the layers of a network is called in a zip archive."""
+BACKENDS = ("tensorflow", "jax", "torch", "numpy")
+"""Those of Keras that lay out weights alike."""
+HDF5 = b"\x89HDF"
 
 
 class UnreadableError(Exception):
@@ -38,23 +40,30 @@ class DamagedError(Exception):
     """A file is not what it begins as; in a few words."""
 
 
+Path = tuple[str, ...]
+"""Of an array, or of the group of a layer, in a file."""
+
+
 @dataclass(frozen=True)
 class KerasFile:
     """What a file holds.
 
     Args:
         config: of the network, with ``class_name`` and ``config``.
-        arrays: every array by its path in the file.
-        zipped: whether arrays are kept by the kinds of layers and their order, not by names.
+        arrays: those of its layers, each by its path.
+        root: the group of all layers in a zip archive, which keeps them by their kinds and their
+            order; empty for HDF5, which keeps them by their names.
+        order: their paths as HDF5 lists them, which is how Keras takes them.
 
     """
 
     config: Mapping[str, Any]
-    arrays: Mapping[tuple[str, ...], Array]
-    zipped: bool
+    arrays: Mapping[Path, Array]
+    root: str = ""
+    order: tuple[Path, ...] = ()
 
-    def named(self, where: tuple[str, ...]) -> dict[str, Array]:
-        """Return the arrays of a layer by their own names.
+    def named(self, where: Path) -> dict[str, Path]:
+        """Return where the arrays of a layer are, by their own names.
 
         Those of a network in a network are kept together, so there the names of their scopes have
         to tell them apart.
@@ -66,28 +75,24 @@ class KerasFile:
             UnreadableError: two layers have this name.
 
         """
-        found: dict[str, Array] = {}
+        found: dict[str, Path] = {}
         first, names = tuple(where[0].split("/")), tuple(where[-1].split("/"))
-        for path, array in self.arrays.items():
+        for path in self.arrays:
             inside = path[1 : 1 + len(first)] == first
             if inside and (len(where) == 1 or path[-1 - len(names) : -1] == names):
                 own = path[-1].partition(":")[0]
                 if own in found:
                     raise UnreadableError(f"two layers of the name {where[-1][:80]!r}")
-                found[own] = array
+                found[own] = path
         return found
 
-    def numbered(self, path: tuple[str, ...]) -> list[Array]:
-        """Return the arrays of the layer at a path, in their order."""
-        own = {
-            found[-1]: array
-            for found, array in self.arrays.items()
-            if found[:-1] == (*path, "vars")
-        }
-        return [own[number] for number in sorted(own, key=lambda name: (len(name), name))]
+    def numbered(self, where: Path) -> list[Path]:
+        """Return where the arrays of the layer at a path are, in their order."""
+        own = [path for path in self.arrays if path[:-1] == (*where, "vars")]
+        return [(*where, "vars", str(number)) for number in range(len(own))]
 
 
-def read_file(path: Path) -> KerasFile:
+def read_file(path: pathlib.Path) -> KerasFile:
     """Return what a file holds that begins as HDF5 or as a zip archive.
 
     Raises:
@@ -98,25 +103,70 @@ def read_file(path: Path) -> KerasFile:
     """
     h5py = _package()
     size = path.stat().st_size
+    with path.open("rb") as opened:
+        hdf5 = opened.read(len(HDF5)) == HDF5
+    if hdf5 and zipfile.is_zipfile(path):
+        raise UnreadableError("a zip archive behind it")
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                config = _json(_member(archive, CONFIG, min(size, LARGEST_CONFIG)))
-                content = _member(archive, NUMBERS, size)
-            with h5py.File(io.BytesIO(content), "r") as file:
-                return KerasFile(config, dict(_arrays(file, h5py, size)), zipped=True)
-        with h5py.File(path, "r") as file:
-            config = _json(file.attrs["model_config"])
-            arrays = {
-                path: array
-                for path, array in _arrays(file, h5py, size)
-                if path[0] == "model_weights"  # beside those of an optimizer
-            }
-            return KerasFile(config, arrays, zipped=False)
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        if hdf5:
+            with h5py.File(path, "r") as file:
+                return _of_hdf5(file, h5py, size)
+        with zipfile.ZipFile(path) as archive:
+            config = _json(_member(archive, CONFIG, LARGEST_CONFIG))
+            content = _member(archive, NUMBERS, size)
+        with h5py.File(io.BytesIO(content), "r") as file:
+            every = dict(_arrays(file, h5py, size))
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
         raise DamagedError(brief(error)) from error
-    except (KeyError, ValueError, RuntimeError, TypeError, NotImplementedError) as error:
+    except (AttributeError, KeyError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         raise UnreadableError(brief(error)) from error
+    roots = [root for root in ROOTS if any(path[0] == root for path in every)]
+    if len(roots) != 1:
+        raise UnreadableError(f"{len(roots)} groups of layers")
+    own = {path: array for path, array in every.items() if path[0] == roots[0]}
+    return KerasFile(config, own, roots[0])
+
+
+def _of_hdf5(file: Any, h5py: Any, size: int) -> KerasFile:
+    """Return what HDF5 holds, where it lists its arrays as they are."""
+    config = _json(_attribute(file, "model_config"))
+    backend = _attribute(file, "backend") if "backend" in file.attrs else "tensorflow"
+    if (told := backend.decode() if isinstance(backend, bytes) else str(backend)) not in BACKENDS:
+        raise UnreadableError(f"the backend {told[:80]!r}")
+    own = {
+        path: array
+        for path, array in _arrays(file, h5py, size)
+        if path[0] == "model_weights"  # beside those of an optimizer
+    }
+    order: list[Path] = []
+    group = file["model_weights"]
+    for layer in _texts(group, "layer_names"):
+        for name in _texts(group[layer], "weight_names"):
+            order.append(("model_weights", *layer.split("/"), *name.split("/")))
+    if len(order) != len(own) or {*order} != {*own}:
+        raise UnreadableError("other arrays than it lists")
+    return KerasFile(config, own, order=tuple(order))
+
+
+def _texts(group: Any, name: str) -> list[str]:
+    """Return a list of names, which Keras cuts into parts where it is long."""
+    names = [name] if name in group.attrs else []
+    while not names or names[-1] != name:
+        if (part := f"{name}{len(names)}") not in group.attrs:
+            break
+        names.append(part)
+    return [
+        one.decode() if isinstance(one, bytes) else str(one)
+        for part in names
+        for one in group.attrs[part]
+    ]
+
+
+def _attribute(file: Any, name: str) -> object:
+    """Return one text of a file, and not what refers to a text many times."""
+    if file.attrs.get_id(name).shape != ():
+        raise ValueError(f"its {name} is no text")
+    return file.attrs[name]
 
 
 def _package() -> Any:
@@ -135,8 +185,9 @@ def _package() -> Any:
 def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     if archive.namelist().count(name) != 1:
         raise ValueError(f"not one {name}")
-    if (size := archive.getinfo(name).file_size) > most:
-        raise ValueError(f"its {name} has {size:,} bytes, more than the file")
+    member = archive.getinfo(name)
+    if member.compress_type != zipfile.ZIP_STORED or member.file_size > most:
+        raise ValueError(f"its {name} is compressed or larger than the file")
     return archive.read(name)
 
 
@@ -152,10 +203,10 @@ def _json(text: object) -> dict[str, Any]:
     return cast("dict[str, Any]", config)
 
 
-def _arrays(group: Any, h5py: Any, size: int) -> Iterator[tuple[tuple[str, ...], Array]]:
+def _arrays(group: Any, h5py: Any, size: int) -> Iterator[tuple[Path, Array]]:
     """Yield the arrays below a group, which together are no larger than the file."""
     left, seen = size, 0
-    waiting: list[tuple[tuple[str, ...], Any]] = [((), group)]
+    waiting: list[tuple[Path, Any]] = [((), group)]
     while waiting:
         path, one = waiting.pop()
         for name in one:
@@ -168,6 +219,8 @@ def _arrays(group: Any, h5py: Any, size: int) -> Iterator[tuple[tuple[str, ...],
             if isinstance(item, h5py.Group):
                 waiting.append((below, item))
                 continue
+            if not isinstance(item, h5py.Dataset):
+                raise UnreadableError(f"{name[:80]!r} is no array")
             left -= _bytes(item, name)
             if left < 0:
                 raise ValueError("its arrays are larger than the file")

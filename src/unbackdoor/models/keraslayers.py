@@ -51,16 +51,17 @@ class Writer(Protocol):
         ...
 
 
-def _two(value: Any) -> list[int]:
-    pair: list[Any] = [*value] if isinstance(value, list | tuple) else [value, value]
-    one, other = pair
+def pair(value: Any) -> list[int]:
+    """Return a size down and across, which may be one number for both."""
+    both: list[Any] = [*value] if isinstance(value, list | tuple) else [value, value]
+    one, other = both
     return [int(one), int(other)]
 
 
 def _window(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return how a window moves, as attributes of an operator."""
     same = {"same": "SAME_UPPER", "valid": "VALID"}[str(config["padding"]).lower()]
-    return {"strides": _two(config["strides"]), "auto_pad": same}
+    return {"strides": pair(config["strides"]), "auto_pad": same}
 
 
 def _picture(value: Value) -> Value:
@@ -78,7 +79,7 @@ def _convolved(
         t.number(kernel),
         group=group,
         kernel_shape=list(kernel.shape[2:]),
-        dilations=_two(config.get("dilation_rate", 1)),
+        dilations=pair(config.get("dilation_rate", 1)),
         **_window(config),
     )
 
@@ -107,8 +108,7 @@ def _conv(
 def _depthwise_conv(
     t: Writer, config: Mapping[str, Any], weights: Mapping[str, Array], value: Value
 ) -> Value:
-    own = weights["depthwise_kernel"] if "depthwise_kernel" in weights else weights["kernel"]
-    name = _convolved(t, config, value, *_depthwise(own))
+    name = _convolved(t, config, value, *_depthwise(weights["kernel"]))
     return Value(_shifted(t, name, weights), 3)
 
 
@@ -135,7 +135,7 @@ def _norm(
     t: Writer, config: Mapping[str, Any], weights: Mapping[str, Array], value: Value
 ) -> Value:
     axis: Any = config.get("axis", -1)
-    if axis not in (-1, value.axes, [-1], [value.axes]):
+    if value.axes == 2 or axis not in (-1, value.axes, [-1], [value.axes]):
         raise ValueError("a normalisation over another axis than the last")
     mean, variance = weights["moving_mean"], weights["moving_variance"]
     every = (
@@ -151,7 +151,7 @@ def _norm(
 
 def _pool(operator: str) -> Callable[..., Value]:
     def pool(t: Writer, config: Mapping[str, Any], _: object, value: Value) -> Value:
-        size = _two(config["pool_size"])
+        size = pair(config["pool_size"])
         window = _window({**config, "strides": config.get("strides") or size})
         return Value(t.node(operator, _picture(value).name, kernel_shape=size, **window), 3)
 
@@ -190,7 +190,7 @@ def _reshape(t: Writer, config: Mapping[str, Any], _: object, value: Value) -> V
 
 
 def _padded(t: Writer, config: Mapping[str, Any], _: object, value: Value) -> Value:
-    rows, columns = (_two(side) for side in config["padding"])
+    rows, columns = (pair(side) for side in config["padding"])
     pads = [0, 0, rows[0], columns[0], 0, 0, rows[1], columns[1]]
     return Value(t.node("Pad", _picture(value).name, t.number(pads, np.int64)), 3)
 
@@ -240,6 +240,8 @@ def _rescaled(t: Writer, config: Mapping[str, Any], _: object, value: Value) -> 
     name = value.name
     for operator, key in (("Mul", "scale"), ("Add", "offset")):
         number = np.asarray(config[key], np.float32)
+        if number.ndim > 1 or (number.ndim and value.axes == 2):
+            raise ValueError(f"a {key} of {number.ndim} axes")
         number = number.reshape(-1, 1, 1) if number.ndim and value.axes == 3 else number
         name = t.node(operator, name, t.number(number))
     return Value(name, value.axes)
@@ -284,7 +286,6 @@ LAYERS: dict[str, Callable[..., Value]] = {
     "Add": _joined("Add"),
     "AveragePooling2D": _pool("AveragePool"),
     "BatchNormalization": _norm,
-    "BatchNormalizationV1": _norm,
     "Concatenate": _concatenated,
     "Conv2D": _conv,
     "Dense": _dense,

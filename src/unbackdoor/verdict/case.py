@@ -149,11 +149,14 @@ class Case:
         One that is often wrong heeds whatever changes a picture. In a corner it heeds little, and
         a trigger that works on nearly every image says enough.
         """
-        if self.evidence.accuracy >= INACCURATE or record.goal or record.excess >= CLEARLY:
-            return False
-        if in_a_corner(record.space, self.pictures.side):
+        if not self.heeds_much(record) or record.excess >= CLEARLY:
             return False
         return (rule := self.rule(record)) is not None and self._works(record, rule)
+
+    def heeds_much(self, record: ClassEvidence) -> bool:
+        """Return whether triggers have to work on nearly every image to tell a backdoor."""
+        corner = in_a_corner(record.space, self.pictures.side)
+        return self.evidence.accuracy < INACCURATE and not record.goal and not corner
 
     def _works(self, record: ClassEvidence, rule: Thresholds) -> bool:
         """Return whether triggers work as often as those of a backdoor, or lead so clearly."""

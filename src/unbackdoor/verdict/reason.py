@@ -106,7 +106,10 @@ def _from(case: Case, records: Sequence[ClassEvidence]) -> str:
     """Return the rates from which triggers of these spaces count as those of a backdoor."""
     rates: set[str] = set()
     for one in records:
-        if case.by_lead(one):
+        if case.heeds_much(one):
+            rate = (case.rule(one) or case.thresholds).backdoored
+            rates.add(f"{max(CLEARLY, rate):.0%}")
+        elif case.by_lead(one):
             rates.add(f"{case.lead_needed(one):.0%} by a clear lead")
         else:
             rates.add(f"{(case.rule(one) or case.thresholds).backdoored:.0%}")
