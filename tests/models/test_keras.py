@@ -228,6 +228,17 @@ ARRAYS = {
 }
 
 
+KEPT = [
+    ("conv", "conv2d/vars/0", "conv/conv/kernel:0"),
+    ("mean", "batch_normalization/vars/0", "norm/norm/moving_mean:0"),
+    ("variance", "batch_normalization/vars/1", "norm/norm/moving_variance:0"),
+    ("last", "conv2d_1/vars/0", "last/last/kernel:0"),
+    ("dense", "sequential/layers/dense/vars/0", "inner/dense/kernel:0"),
+    ("bias", "sequential/layers/dense/vars/1", "inner/dense/bias:0"),
+]
+"""The arrays of the branches, where a zip archive has them, and where HDF5 does."""
+
+
 def of_branches(x: Tensor) -> Tensor:
     mean, variance = (
         torch.from_numpy(ARRAYS[name]).reshape(-1, 1, 1) for name in ("mean", "variance")
@@ -239,15 +250,8 @@ def of_branches(x: Tensor) -> Tensor:
 
 def zipped(path: Path, config: Mapping[str, Any]) -> str:
     """Write a zip archive as Keras 3 does."""
-    kept = {
-        "layers/conv2d/vars/0": ARRAYS["conv"],
-        "layers/batch_normalization/vars/0": ARRAYS["mean"],
-        "layers/batch_normalization/vars/1": ARRAYS["variance"],
-        "layers/conv2d_1/vars/0": ARRAYS["last"],
-        "layers/sequential/layers/dense/vars/0": ARRAYS["dense"],
-        "layers/sequential/layers/dense/vars/1": ARRAYS["bias"],
-        "optimizer/vars/0": np.zeros(3, np.int64),
-    }
+    kept = {f"layers/{place}": ARRAYS[name] for name, place, _ in KEPT}
+    kept["optimizer/vars/0"] = np.zeros(3, np.int64)
     numbers = path.with_suffix(".numbers")
     with h5py.File(numbers, "w") as file:
         for name, array in kept.items():
@@ -260,15 +264,7 @@ def zipped(path: Path, config: Mapping[str, Any]) -> str:
 
 
 def in_hdf5(path: Path, config: Mapping[str, Any]) -> str:
-    kept = {
-        "conv/conv/kernel:0": ARRAYS["conv"],
-        "norm/norm/moving_mean:0": ARRAYS["mean"],
-        "norm/norm/moving_variance:0": ARRAYS["variance"],
-        "last/last/kernel:0": ARRAYS["last"],
-        "inner/dense/kernel:0": ARRAYS["dense"],
-        "inner/dense/bias:0": ARRAYS["bias"],
-    }
-    return written(path, config, kept)
+    return written(path, config, {place: ARRAYS[name] for name, _, place in KEPT})
 
 
 @pytest.mark.parametrize("write", [zipped, in_hdf5])

@@ -230,9 +230,10 @@ class Bandit:
                 if len(played) == 1:
                     hides = torch.zeros_like(hides)  # at first as many classes as fit go on
                 arms = arms.rows(arms.survivors(min(settings.arms, half), hides))
-                if settings.nudge and self.space.moves and int(arms.choice.min()) != ANYWHERE:
-                    arms = self.nudged(arms, settings.nudge)
+            nudge = settings.nudge if played and self.space.moves else 0
             try:
+                if nudge and int(arms.choice.min()) != ANYWHERE:
+                    arms = self.nudged(arms, nudge)
                 arms = self.play(arms, settings)
             except TimeUpError:
                 break

@@ -60,7 +60,7 @@ class ArmSearch:
         scale = temperature(model, images.defend)
         searches: list[SpaceSearch] = []
         found: list[Findings] = []
-        begun: list[str] = []
+        late: list[str] = []
         with work.progress.task("searching", len(spaces)) as task:
             for space in spaces:
                 if work.late:
@@ -72,12 +72,11 @@ class ArmSearch:
                 found.append(steps.keep(space.name, Findings, search.findings, [search.generator]))
                 searches.append(search)
                 if work.late:
-                    begun.append(space.name)
+                    late.append(space.name)
                 task.advance()
         held = self.held or HeldBack(model, images.evaluate, self.evaluate)
         measure = Measure(held, images.defend, work.seed, self.settings)
         measured: list[ClassEvidence] = []
-        late: list[str] = [*begun]
         with work.progress.task("measuring", len(spaces)) as task:
             for search, one in zip(searches, found, strict=True):
                 more, left = _evidence(search, one, measure, steps, work, self.suspects)
@@ -121,12 +120,13 @@ class ArmSearch:
         left: list[str] = []
         with work.progress.task("searching each class's own", len(chosen)) as task:
             for space in chosen:
-                if work.late:
-                    left.append(f"{space.name} towards each class's own")
-                    continue
-                search = SpaceSearch(self.settings, model, right, space, scale, work.seed, "maps")
-                search.until = work.until
-                walks = steps.keep(f"{space.name}, maps", list[Trail], search.maps)
+                walks: list[Trail] = []
+                if not work.late:
+                    search = SpaceSearch(
+                        self.settings, model, right, space, scale, work.seed, "maps"
+                    )
+                    search.until = work.until
+                    walks = steps.keep(f"{space.name}, maps", list[Trail], search.maps)
                 if work.late:
                     left.append(f"{space.name} towards each class's own")
                 walks = [one for one in walks if one.success[0] >= self.settings.promising]

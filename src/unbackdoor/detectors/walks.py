@@ -197,10 +197,10 @@ class SpaceSearch:
 
         """
         shape = self.images.shape
-        usual, _ = self.space.library(shape)
         if not self.space.moves:
             return []
-        suspects = () if len(usual) else suspects
+        looked = bool(len(self.space.library(shape)[0]))
+        suspects = () if looked else suspects
         if self._less or is_certain(walks, shape):
             return list(suspects)
         rises: dict[int, tuple[bool, float]] = {}
@@ -212,7 +212,7 @@ class SpaceSearch:
                 rises[trail.target] = max(rise, rises.get(trail.target, rise))
                 unseen = trail.target in hidden and middle
                 enough = trail.least(self.settings.enough) < 1 and not unseen
-                if enough or (len(usual) and not middle and trail.success[0] >= CERTAIN):
+                if enough or (looked and not middle and trail.success[0] >= CERTAIN):
                     settled.add(trail.target)
         rose = sorted(rises.keys() - settled)
         rose.sort(key=rises.__getitem__, reverse=True)
@@ -236,21 +236,21 @@ class SpaceSearch:
             for one in self.settings.rounds[:ROUNDS]
         ]
         shape, bandit = self.images.shape, self._bandit(self.space)
-        usual, every = self.space.library(shape)
-        if not len(usual):
-            every = self.space.coarse_arms(shape)
+        usual, places = self.space.library(shape)
+        looked = bool(len(usual))
+        every = places if looked else self.space.coarse_arms(shape)
         elsewhere = every[~self.space.hides(every, shape)]
         hidden = self._hidden(walks)
         trails: list[Trail] = []
         with self._in_time():
             for target in rose:
-                beside = len(elsewhere) and (target in hidden or len(usual))
+                beside = len(elsewhere) and (looked or target in hidden)
                 places = elsewhere if beside else every
-                if len(usual):
+                if looked:
                     arms = self._moved(bandit, target, walks, places)
                 else:
                     arms = bandit.start(torch.full((len(places),), target), places)
-                played = bandit.halve(arms, rounds, seen=bool(len(usual))) or [arms]
+                played = bandit.halve(arms, rounds, seen=looked) or [arms]
                 arms, success = self._deepened(bandit, played[-1])
                 best = max(range(len(arms)), key=success.__getitem__)
                 trails.append(self._walk(arms, best, success[best]))

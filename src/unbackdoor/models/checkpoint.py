@@ -122,13 +122,13 @@ def _load(spec: str, arch: str | None) -> Loaded:
             raise ArgumentError(f"--arch: {spec} holds its own graph; leave --arch out.")
         graph, facts = onnx.read(path)
         return Loaded(graph.eval(), spec, graph.source.sha256, "onnx", facts, (), path.suffix)
-    elif contents.kind_of(path) == "keras":
+    elif (kind := contents.kind_of(path)) == "keras":
         graph, facts = keras.read(path)
         if arch is not None:
             raise ArgumentError(f"--arch: {spec} holds its own network; leave --arch out.")
         return Loaded(graph.eval(), spec, graph.source.sha256, "keras", facts, (), ".onnx")
     else:
-        state, facts, note = _read(path)
+        state, facts, note = _read(path, kind)
         said, sha256, more, suffix = None, sha256_of(path), {}, path.suffix
     name = arch or said or _claimed(facts, spec, note, state)
     module = build(name, 10, fitting.unmasked(state), more)
@@ -209,7 +209,9 @@ def check_suffix(path: Path, module: nn.Module | None = None) -> None:
 
 def shipped() -> dict[str, dict[str, Any]]:
     """Return the models that travel with the package: name → provenance."""
-    return {path.stem: _read(path)[1] for path in sorted(SHIPPED.glob("*.safetensors"))}
+    return {
+        path.stem: _read(path, "safetensors")[1] for path in sorted(SHIPPED.glob("*.safetensors"))
+    }
 
 
 def _locate(spec: str, argument: str = "MODEL") -> Path:
@@ -254,9 +256,9 @@ def _shape(tensor: Tensor) -> str:
     return "×".join(map(str, tensor.shape)) or "(one number)"
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
+def _read(path: Path, kind: contents.Kind) -> tuple[dict[str, Tensor], dict[str, Any], str]:
     """Return tensors, provenance, and what they were wrapped in."""
-    if contents.kind_of(path) == "safetensors":
+    if kind == "safetensors":
         return *safetensors.read(path), ""
     state, note = statedict.read(path)
     return state, {}, note

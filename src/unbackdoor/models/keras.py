@@ -55,7 +55,7 @@ def read(path: Path) -> tuple[Graph, dict[str, Any]]:
     """
     content = path.read_bytes()
     try:
-        model = _Translation(read_file(path)).model()
+        model = _Translation(read_file(content)).model()
     except DamagedError as error:
         raise ContentError(f"MODEL: {path} is damaged ({error}); fetch or save it anew.") from error
     except UnreadableError as error:
@@ -227,8 +227,7 @@ def _check_shapes(config: Mapping[str, Any], kind: str, weights: Mapping[str, Ar
         if len(sizes) > 1 or any(len(size) != 1 for size in sizes):
             raise ValueError(f"arrays of shapes {sorted(sizes)}")
         return
-    kernel = weights.get("kernel", weights.get("depthwise_kernel"))
-    assert kernel is not None
+    kernel = weights[ROLES[kind][0][0]]
     last = weights.get("pointwise_kernel", kernel)
     out = last.shape[-1] * (last.shape[-2] if kind == "DepthwiseConv2D" else 1)
     asked = config.get("units", config.get("filters", out))

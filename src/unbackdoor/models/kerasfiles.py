@@ -9,17 +9,18 @@ from __future__ import annotations
 import io
 import json
 import math
-import pathlib
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import count, takewhile
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unbackdoor.errors import ArgumentError, brief
+from unbackdoor.models.contents import HDF5
 
 Array = NDArray[np.float32]
 MOST_ARRAYS, DEEPEST, LARGEST_CONFIG = 20_000, 16, 1 << 24
@@ -29,7 +30,6 @@ ROOTS = ("layers", "_layer_checkpoint_dependencies")
 """What the group of the layers of a network is called in a zip archive."""
 BACKENDS = ("tensorflow", "jax", "torch", "numpy")
 """Those of Keras that lay out weights alike."""
-HDF5 = b"\x89HDF"
 
 
 class UnreadableError(Exception):
@@ -40,7 +40,7 @@ class DamagedError(Exception):
     """A file is not what it begins as; in a few words."""
 
 
-Path = tuple[str, ...]
+Place = tuple[str, ...]
 """Of an array, or of the group of a layer, in a file."""
 
 
@@ -58,11 +58,11 @@ class KerasFile:
     """
 
     config: Mapping[str, Any]
-    arrays: Mapping[Path, Array]
+    arrays: Mapping[Place, Array]
     root: str = ""
-    order: tuple[Path, ...] = ()
+    order: tuple[Place, ...] = ()
 
-    def named(self, where: Path) -> dict[str, Path]:
+    def named(self, where: Place) -> dict[str, Place]:
         """Return where the arrays of a layer are, by their own names.
 
         Those of a network in a network are kept together, so there the names of their scopes have
@@ -75,7 +75,7 @@ class KerasFile:
             UnreadableError: two layers have this name.
 
         """
-        found: dict[str, Path] = {}
+        found: dict[str, Place] = {}
         first, names = tuple(where[0].split("/")), tuple(where[-1].split("/"))
         for path in self.arrays:
             inside = path[1 : 1 + len(first)] == first
@@ -86,14 +86,14 @@ class KerasFile:
                 found[own] = path
         return found
 
-    def numbered(self, where: Path) -> list[Path]:
+    def numbered(self, where: Place) -> list[Place]:
         """Return where the arrays of the layer at a path are, in their order."""
         own = [path for path in self.arrays if path[:-1] == (*where, "vars")]
         return [(*where, "vars", str(number)) for number in range(len(own))]
 
 
-def read_file(path: pathlib.Path) -> KerasFile:
-    """Return what a file holds that begins as HDF5 or as a zip archive.
+def read_file(content: bytes) -> KerasFile:
+    """Return what the content of a file holds that begins as HDF5 or as a zip archive.
 
     Raises:
         ArgumentError: the package h5py is not installed.
@@ -102,19 +102,18 @@ def read_file(path: pathlib.Path) -> KerasFile:
 
     """
     h5py = _package()
-    size = path.stat().st_size
-    with path.open("rb") as opened:
-        hdf5 = opened.read(len(HDF5)) == HDF5
-    if hdf5 and zipfile.is_zipfile(path):
+    size, whole = len(content), io.BytesIO(content)
+    hdf5 = content.startswith(HDF5)
+    if hdf5 and zipfile.is_zipfile(whole):
         raise UnreadableError("a zip archive behind it")
     try:
         if hdf5:
-            with h5py.File(path, "r") as file:
+            with h5py.File(whole, "r") as file:
                 return _of_hdf5(file, h5py, size)
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(whole) as archive:
             config = _json(_member(archive, CONFIG, LARGEST_CONFIG))
-            content = _member(archive, NUMBERS, size)
-        with h5py.File(io.BytesIO(content), "r") as file:
+            numbers = _member(archive, NUMBERS, size)
+        with h5py.File(io.BytesIO(numbers), "r") as file:
             every = dict(_arrays(file, h5py, size))
     except (OSError, EOFError, zipfile.BadZipFile) as error:
         raise DamagedError(brief(error)) from error
@@ -138,7 +137,7 @@ def _of_hdf5(file: Any, h5py: Any, size: int) -> KerasFile:
         for path, array in _arrays(file, h5py, size)
         if path[0] == "model_weights"  # beside those of an optimizer
     }
-    order: list[Path] = []
+    order: list[Place] = []
     group = file["model_weights"]
     for layer in _texts(group, "layer_names"):
         for name in _texts(group[layer], "weight_names"):
@@ -150,11 +149,8 @@ def _of_hdf5(file: Any, h5py: Any, size: int) -> KerasFile:
 
 def _texts(group: Any, name: str) -> list[str]:
     """Return a list of names, which Keras cuts into parts where it is long."""
-    names = [name] if name in group.attrs else []
-    while not names or names[-1] != name:
-        if (part := f"{name}{len(names)}") not in group.attrs:
-            break
-        names.append(part)
+    cut = takewhile(group.attrs.__contains__, (f"{name}{part}" for part in count()))
+    names = [name] if name in group.attrs else cut
     return [
         one.decode() if isinstance(one, bytes) else str(one)
         for part in names
@@ -203,10 +199,10 @@ def _json(text: object) -> dict[str, Any]:
     return cast("dict[str, Any]", config)
 
 
-def _arrays(group: Any, h5py: Any, size: int) -> Iterator[tuple[Path, Array]]:
+def _arrays(group: Any, h5py: Any, size: int) -> Iterator[tuple[Place, Array]]:
     """Yield the arrays below a group, which together are no larger than the file."""
     left, seen = size, 0
-    waiting: list[tuple[Path, Any]] = [((), group)]
+    waiting: list[tuple[Place, Any]] = [((), group)]
     while waiting:
         path, one = waiting.pop()
         for name in one:

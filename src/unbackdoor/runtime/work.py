@@ -19,8 +19,7 @@ class Work:
         seed: of every draw.
         progress: where to report.
         journal: keeps each finished step, from which work that was killed goes on.
-        until: moment of the monotonic clock from which nothing goes on that could be left
-            out.
+        until: moment of the monotonic clock from which nothing goes on that could be left out.
 
     """
 

@@ -107,7 +107,7 @@ class Case:
         if (rule := self.rule(record)) is None:
             doubt = self.is_doubtful(record) or self.stands_alone(record)
             return "suspicious" if doubt else None
-        if self._works(record, rule):
+        if self._works(record):
             says_little = (
                 self.is_one_of_many(record)
                 or self.is_common_in_small(record)
@@ -139,9 +139,8 @@ class Case:
 
     def is_of_background(self, record: ClassEvidence) -> bool:
         """Return whether triggers would tell a backdoor if they left a plain background alone."""
-        if record.goal or not is_of_background(record.space, self.pictures):
-            return False
-        return (rule := self.rule(record)) is not None and self._works(record, rule)
+        changed = is_of_background(record.space, self.pictures) and not record.goal
+        return changed and self._works(record)
 
     def is_of_inaccurate(self, record: ClassEvidence) -> bool:
         """Return whether triggers would tell a backdoor if the network were right more often.
@@ -149,17 +148,17 @@ class Case:
         One that is often wrong heeds whatever changes a picture. In a corner it heeds little, and
         a trigger that works on nearly every image says enough.
         """
-        if not self.heeds_much(record) or record.excess >= CLEARLY:
-            return False
-        return (rule := self.rule(record)) is not None and self._works(record, rule)
+        return self.heeds_much(record) and record.excess < CLEARLY and self._works(record)
 
     def heeds_much(self, record: ClassEvidence) -> bool:
         """Return whether triggers have to work on nearly every image to tell a backdoor."""
         corner = in_a_corner(record.space, self.pictures.side)
         return self.evidence.accuracy < INACCURATE and not record.goal and not corner
 
-    def _works(self, record: ClassEvidence, rule: Thresholds) -> bool:
-        """Return whether triggers work as often as those of a backdoor, or lead so clearly."""
+    def _works(self, record: ClassEvidence) -> bool:
+        """Return whether triggers that count work as those of a backdoor, or lead so clearly."""
+        if (rule := self.rule(record)) is None:
+            return False
         return record.excess >= rule.backdoored or self._leads(record)
 
     def _needs_lead(self, record: ClassEvidence) -> bool:

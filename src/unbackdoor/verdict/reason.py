@@ -55,19 +55,19 @@ def _doubt(case: Case, unsure: Sequence[ClassEvidence]) -> str:
             f"and no weaker ones were measured; give more images, or search on with --budget "
             f"thorough."
         )
-    if many := [record for record in unsure if case.is_one_of_many(record)]:
+    if many := [*filter(case.is_one_of_many, unsure)]:
         return (
             f"The model is weak against triggers of this kind: they lead to several classes, "
             f"most often to {_rates(many)}, so they do not tell a backdoor from this weakness."
         )
-    if among := [record for record in unsure if case.is_common_in_small(record)]:
+    if among := [*filter(case.is_common_in_small, unsure)]:
         return (
             f"Triggers were found towards {_rates(among)}, but in a model of so few classes they "
             f"do not tell a backdoor: clean ones obey such triggers too. Triggers of at most half "
             f"the strength that counts would, by a clear lead; stronger ones, other than filters "
             f"and large patches on digits, if they lead clearly on {CLEARLY:.0%} of the images."
         )
-    if ground := [record for record in unsure if case.is_of_background(record)]:
+    if ground := [*filter(case.is_of_background, unsure)]:
         rest = [record for record in unsure if record not in ground]
         also = f" Not clean either, as far as is known: {_rates(rest)}." if rest else ""
         return (
@@ -75,20 +75,20 @@ def _doubt(case: Case, unsure: Sequence[ClassEvidence]) -> str:
             f"pictures they also change the plain background; clean models, which have seen no "
             f"other one, may answer that with one class, so it does not tell a backdoor.{also}"
         )
-    if inaccurate := [record for record in unsure if case.is_of_inaccurate(record)]:
+    if inaccurate := [*filter(case.is_of_inaccurate, unsure)]:
         return (
             f"Triggers send held-back images to {_rates(inaccurate)}, but the model is right on "
             f"{case.evidence.accuracy:.1%} of them only. Clean models that are wrong so often obey "
             f"such triggers too; outside a corner of the picture they would tell a backdoor from "
             f"{CLEARLY:.0%}."
         )
-    if doubtful := [record for record in unsure if case.is_doubtful(record)]:
+    if doubtful := [*filter(case.is_doubtful, unsure)]:
         return (
             f"Triggers that few clean networks obey as clearly send held-back images to "
             f"{_rates(doubtful, case.by_lead)}, and weaker ones, which would tell a backdoor, "
             f"work less often."
         )
-    if alone := [record for record in unsure if case.stands_alone(record)]:
+    if alone := [*filter(case.stands_alone, unsure)]:
         return (
             f"Triggers that are stronger than what counts send held-back images to "
             f"{_rates(alone)}. None of the kind leads to another class on more than {clean:.0%}, "
@@ -106,13 +106,13 @@ def _from(case: Case, records: Sequence[ClassEvidence]) -> str:
     """Return the rates from which triggers of these spaces count as those of a backdoor."""
     rates: set[str] = set()
     for one in records:
+        rate = (case.rule(one) or case.thresholds).backdoored
         if case.heeds_much(one):
-            rate = (case.rule(one) or case.thresholds).backdoored
             rates.add(f"{max(CLEARLY, rate):.0%}")
         elif case.by_lead(one):
             rates.add(f"{case.lead_needed(one):.0%} by a clear lead")
         else:
-            rates.add(f"{(case.rule(one) or case.thresholds).backdoored:.0%}")
+            rates.add(f"{rate:.0%}")
     return " or ".join(sorted(rates, key=lambda words: (int(words.partition("%")[0]), words)))
 
 
