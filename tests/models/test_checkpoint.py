@@ -529,6 +529,20 @@ def test_an_archive_without_a_pickle_is_told_so(tmp_path: Path) -> None:
         load(str(path), ARCH)
 
 
+def test_a_checkpoint_in_an_archive_of_files_is_unpacked_by_what_is_said(
+    state: State, tmp_path: Path
+) -> None:
+    """Packages of Python and downloads hold checkpoints beside other files."""
+    torch.save(state, tmp_path / "m.pt")
+    members = {"p/__init__.py": b"", "p/m.pt": (tmp_path / "m.pt").read_bytes()}
+    path = archive(tmp_path / "p-1 0.whl", members)
+    with pytest.raises(ContentError, match=r"other files \(p/m\.pt\); unpack them by") as error:
+        load(str(path), ARCH)
+    command = str(error.value).partition("unpack them by ")[2].partition(", and")[0]
+    subprocess.run([sys.executable, *shlex.split(command)[1:]], check=True)
+    assert load(str(tmp_path / "p-1 0-files/p/m.pt"), ARCH).sha256
+
+
 @pytest.mark.parametrize("large", [False, True], ids=["zip", "zip64"])
 def test_of_two_directories_none_is_chosen(large: bool, state: State, tmp_path: Path) -> None:
     """Python's zipfile reads the directory right before the end, torch the one that is named."""

@@ -50,6 +50,8 @@ OLD_PROGRAM = (
     "; it is a program of PyTorch before 1.4 (model.json), of which torch 2 says “Legacy model "
     "format is not supported”, so type this with a version of its time"
 )
+CHECKPOINTS = {".pt", ".pth", ".safetensors", ".onnx", ".h5", ".keras", ".ckpt", ".bin"}
+"""Ends of the names of checkpoints."""
 ALONE = (
     "import sys, torch; file, name, alone = sys.argv[1:]; "
     "torch.save(torch.load(file, 'cpu', weights_only=True)[name], alone)"
@@ -247,6 +249,8 @@ def _pickle_of(members: list[zipfile.ZipInfo], path: Path, size: int) -> zipfile
     parts = {part for name in names for part in name.split("/")}
     if len({name.casefold() for name in names}) < len(names):
         raise ValueError("a member that stands twice in it")
+    if len(folders) > 1 and parts.isdisjoint({"data.pkl", "constants.pkl"}):
+        raise ContentError(_of_other_files(names, path))
     if len(folders) != 1 or parts & {"", ".."} or any("\\" in name for name in names):
         raise ValueError("members outside one folder")
     (folder,) = folders
@@ -263,14 +267,24 @@ def _pickle_of(members: list[zipfile.ZipInfo], path: Path, size: int) -> zipfile
         raise ValueError("members that are larger than the file")
     found = [member for member in members if member.filename == f"{folder}/data.pkl"]
     if not found:
-        raise ContentError(
-            f"MODEL: {path} is not a plain state dict: its zip archive has no data.pkl, which "
-            f"torch.save puts into each, so it is of another kind or only a part of one; fetch it "
-            f"again, or save model.state_dict() anew."
-        )
+        raise ContentError(_of_other_files(names, path))
     if found[0].file_size > strict.MOST_BYTES:
         raise ValueError(f"no data.pkl of at most {strict.MOST_BYTES >> 20} MiB")
     return found[0]
+
+
+def _of_other_files(names: list[str], path: Path) -> str:
+    """Return what a zip archive is that torch.save did not write, such as a package of Python."""
+    checkpoints = [name for name in names if Path(name).suffix.lower() in CHECKPOINTS]
+    folder = path.with_name(f"{path.stem}-files")
+    remedy = "fetch it again, or save model.state_dict() anew"
+    if checkpoints:
+        unpack = f"python -m zipfile -e {quote(str(path))} {quote(str(folder))}"
+        remedy = f"unpack them by {unpack}, and name the checkpoint among them"
+    return (
+        f"MODEL: {path} is not a plain state dict: its zip archive has no data.pkl, which "
+        f"torch.save puts into each, but other files ({listed(checkpoints or names, 3)}); {remedy}."
+    )
 
 
 def _command(path: Path) -> str:
