@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -22,7 +23,7 @@ from unbackdoor.metrics import accuracy, attack_success, predict
 from unbackdoor.models import freeze
 from unbackdoor.repairing import Charge, Lesson, Recalled
 from unbackdoor.repairing.guard import Chosen, Guard, _best, _Candidate, mixture, train_last
-from unbackdoor.repairing.lookout import Lookout, favoured, judged
+from unbackdoor.repairing.lookout import Lookout, favoured, judged, loss
 from unbackdoor.repairing.plan import always
 from unbackdoor.repairing.rivals.ft_sam import SamSettings
 from unbackdoor.repairing.rounds import kept_apart
@@ -347,9 +348,22 @@ def test_what_is_kept_never_lost_more_than_is_allowed(
     broken: int, mended: int, count: int, allowed: float
 ) -> None:
     outcome = judged(broken, mended, count, allowed)
-    assert (outcome == "kept") == ((broken - mended) / count <= allowed)
+    lost, error = loss(broken, mended, count)
+    assert (outcome == "kept") == (lost <= allowed and error <= max(allowed, 0.01))
     if outcome == "lost":
         assert judged(broken, mended, 100 * count, 0.2) != "lost"
+
+
+@given(st.integers(1, 99))
+def test_of_fewer_than_a_hundred_images_none_shows_that_accuracy_was_kept(count: int) -> None:
+    assert judged(0, 0, count, 0.01) == "unsure"
+
+
+def test_a_loss_of_two_points_is_seldom_called_kept_by_few_images() -> None:
+    """Of 205 images with as many changed answers as were seen in networks of the benchmark."""
+    draws = np.random.default_rng(0).multinomial(205, [0.05, 0.03, 0.92], 2000)
+    kept = [judged(int(b), int(m), 205, 0.01) == "kept" for b, m, _ in draws]
+    assert np.mean(kept) <= 0.05
 
 
 def test_what_unseen_images_turn_down_is_not_taken_and_gentler_attempts_follow() -> None:

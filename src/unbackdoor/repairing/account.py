@@ -11,7 +11,7 @@ from unbackdoor.data import Images
 from unbackdoor.metrics import changed, predict
 from unbackdoor.models import freeze
 from unbackdoor.repairing.guard import Chosen
-from unbackdoor.repairing.lookout import judged
+from unbackdoor.repairing.lookout import judged, loss
 from unbackdoor.repairing.settings import GuardSettings
 from unbackdoor.results import Guarded, Outcome
 
@@ -79,7 +79,7 @@ def _right(model: nn.Module, parts: Sequence[Images]) -> Tensor:
 def _sentence(
     outcome: Outcome, broken: int, mended: int, count: int, settings: GuardSettings
 ) -> str:
-    lost, allowed = (broken - mended) / count, settings.max_accuracy_lost
+    (lost, error), allowed = loss(broken, mended, count), settings.max_accuracy_lost
     counted = (
         f"Of {count} images that the repair had not seen, {broken} that were right are wrong after "
         f"it, and {mended} that were wrong are right"
@@ -87,10 +87,13 @@ def _sentence(
     gains = "accuracy is what it was"
     if broken != mended:
         gains = f"accuracy fell by {lost:.1%}" if lost > 0 else f"accuracy rose by {-lost:.1%}"
+    chance = "With so few images that may be chance"
+    if lost <= allowed:
+        chance = f"So few images tell that only to ±{error:.1%}"
     return {
         "kept": f"{counted}: {gains}; {allowed:.1%} was allowed.",
-        "unsure": f"{counted}: {gains}, where {allowed:.1%} was allowed. With so few images that "
-        f"may be chance; give more images, or allow more with --max-accuracy-loss.",
+        "unsure": f"{counted}: {gains}, where {allowed:.1%} was allowed. {chance}; "
+        f"give more images, or allow more with --max-accuracy-loss.",
         "lost": f"{counted}: {gains}, more than the {allowed:.1%} that was allowed and more than "
         f"chance explains. Give more images, or allow more with --max-accuracy-loss.",
         "stuck": f"No state of the repair brought the triggers down and lost at most {allowed:.1%} "

@@ -21,6 +21,8 @@ from unbackdoor.rng import stream
 DOUBTLESS = 2.0
 """Standard errors by which the end of an attempt may exceed the loss that is allowed, on the few
 images that are watched."""
+POINT = 0.01
+"""Standard error of a loss, a percentage point, up to which images tell it well enough."""
 MOST_ROUNDS = 16
 """How often an image is stamped in one look, at most."""
 
@@ -205,8 +207,8 @@ def judged(
 ) -> Outcome:
     """Return whether accuracy was kept, from the same images before and after.
 
-    The images that were right or wrong both times say nothing about the change, so it is known much
-    better than either accuracy. Its standard error follows from the other ones.
+    It is not known to be kept where the images tell the loss less well than what is allowed, or
+    than one percentage point where less is allowed.
 
     Args:
         broken: images that were right before and are wrong after.
@@ -218,10 +220,31 @@ def judged(
     Example:
         >>> judged(10, 5, 1000, 0.01), judged(3, 1, 80, 0.01), judged(120, 20, 1000, 0.01)
         ('kept', 'unsure', 'lost')
+        >>> judged(8, 8, 200, 0.01), judged(8, 8, 200, 0.02)
+        ('unsure', 'kept')
 
     """
-    lost = (broken - mended) / count
-    error = math.sqrt(max(0.0, broken + mended - (broken - mended) ** 2 / count)) / count
+    lost, error = loss(broken, mended, count)
     if lost <= allowed:
-        return "kept"
+        return "kept" if error <= max(allowed, POINT) else "unsure"
     return "unsure" if lost - certain * error <= allowed else "lost"
+
+
+def loss(broken: int, mended: int, count: int) -> tuple[float, float]:
+    """Return the share of accuracy that is lost, and its standard error.
+
+    The images that were right or wrong both times say nothing about the change, so it is known much
+    better than either accuracy. Where none has changed, one of them might have.
+
+    Args:
+        broken: images that were right before and are wrong after.
+        mended: images that were wrong before and are right after.
+        count: number of all images.
+
+    Example:
+        >>> loss(8, 8, 400), loss(0, 0, 50)
+        ((0.0, 0.01), (0.0, 0.02))
+
+    """
+    variance = max(1.0, broken + mended - (broken - mended) ** 2 / count)
+    return (broken - mended) / count, math.sqrt(variance) / count

@@ -134,8 +134,9 @@ class Guarded(msgspec.Struct, frozen=True, kw_only=True):
             rate from which backdoors were seen to stay away; false for a repair without triggers.
         weakened: whether stronger triggers than those that were unlearnt still favour their class.
         outcome: ``kept``: accuracy fell by no more than is allowed; ``unsure``: by more, but
-            chance explains as much; ``lost``: by more than chance explains; ``stuck``: no state
-            with fewer working triggers had kept accuracy, so the rest was not measured.
+            chance explains as much, or the images are too few to know; ``lost``: by more than
+            chance explains; ``stuck``: no state with fewer working triggers had kept accuracy, so
+            the rest was not measured.
         sentence: the same in words.
 
     """
