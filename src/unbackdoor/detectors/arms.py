@@ -257,7 +257,7 @@ class Bandit:
             hits.append(torch.where(off, answers != labels, answers == wanted[rows]))
         return torch.cat(hits).reshape(-1, count).double().mean(1)
 
-    def nudged(self, arms: Arms, step: int, count: int = 12) -> Arms:
+    def nudged(self, arms: Arms, step: int, count: int = 8) -> Arms:
         """Return arms at the neighbouring places at which they work best, as they are.
 
         Args:

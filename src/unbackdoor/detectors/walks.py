@@ -35,6 +35,8 @@ OVERLOOKED = 6
 HINTS, ROUNDS, FEWER = 2, 3, 6
 """Classes that get a search of their own in a space, at most; its rounds, and how many times fewer
 arms go on from one to the next."""
+TASTE = 3
+"""By how much the first try of each weaker trigger is less work than that of the best of them."""
 MOVED = 20
 """Images on which a trigger that rose at one place is tried at every other."""
 HALF = 0.5
@@ -345,8 +347,12 @@ class SpaceSearch:
             some, bandit = self._options(goal, [(one.space, one.theta) for one in options])
             each = self.settings.walk
             try:
-                some = bandit.play(some, Round(arms=len(some), passes=len(some) * each, most=each))
-                best = some.rows(some.best()[:1])
+                if len(some) > 1:
+                    first = max(1, each // TASTE)
+                    taste = Round(arms=1, passes=len(some) * first, most=first)
+                    some = bandit.play(some, taste)
+                    some = some.rows(some.best()[:1])
+                best = bandit.play(some, Round(arms=1, passes=each, most=each))
                 success = float(bandit.success(best, self.settings.judge)[0])
             except TimeUpError:
                 break
