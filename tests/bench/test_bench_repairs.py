@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from torch import nn
@@ -159,6 +160,9 @@ def test_every_repair_is_measured_on_images_that_it_has_not_seen(
     assert [line["repair"] for line in lines] == [repair.name for repair in SMALL]
     assert len({tuple(line) for line in lines}) == 1
     assert FURTHER[1].name in lines[0]
+    ruined = [msgspec.structs.replace(one, accuracy=0.0) for one in ours.relearnt]
+    (line,) = relearning([msgspec.structs.replace(ours, relearnt=ruined)])
+    assert (line["wrecked"], line[FURTHER[1].name]) == ("1", "–")
     lines = table(rows)
     assert len(lines) == len(rows) + len(SMALL)
     assert len({tuple(line) for line in lines}) == 1

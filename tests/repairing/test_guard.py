@@ -354,15 +354,10 @@ def test_what_is_kept_never_lost_more_than_is_allowed(
         assert judged(broken, mended, 100 * count, 0.2) != "lost"
 
 
-@given(st.integers(1, 99))
-def test_of_fewer_than_a_hundred_images_none_shows_that_accuracy_was_kept(count: int) -> None:
-    assert judged(0, 0, count, 0.01) == "unsure"
-
-
 def test_a_loss_of_two_points_is_seldom_called_kept_by_few_images() -> None:
-    """Of 205 images with as many changed answers as were seen in networks of the benchmark."""
-    draws = np.random.default_rng(0).multinomial(205, [0.05, 0.03, 0.92], 2000)
-    kept = [judged(int(b), int(m), 205, 0.01) == "kept" for b, m, _ in draws]
+    """Of 175 images with as many changed answers as were seen in networks of the benchmark."""
+    draws = np.random.default_rng(0).multinomial(175, [0.05, 0.03, 0.92], 2000)
+    kept = [judged(int(b), int(m), 175, 0.01) == "kept" for b, m, _ in draws]
     assert np.mean(kept) <= 0.05
 
 

@@ -234,7 +234,7 @@ def loss(broken: int, mended: int, count: int) -> tuple[float, float]:
     """Return the share of accuracy that is lost, and its standard error.
 
     The images that were right or wrong both times say nothing about the change, so it is known much
-    better than either accuracy. Where none has changed, one of them might have.
+    better than either accuracy.
 
     Args:
         broken: images that were right before and are wrong after.
@@ -243,8 +243,8 @@ def loss(broken: int, mended: int, count: int) -> tuple[float, float]:
 
     Example:
         >>> loss(8, 8, 400), loss(0, 0, 50)
-        ((0.0, 0.01), (0.0, 0.02))
+        ((0.0, 0.01), (0.0, 0.0))
 
     """
-    variance = max(1.0, broken + mended - (broken - mended) ** 2 / count)
+    variance = max(0.0, broken + mended - (broken - mended) ** 2 / count)
     return (broken - mended) / count, math.sqrt(variance) / count

@@ -28,6 +28,9 @@ from unbackdoor.rng import stream
 from unbackdoor.runtime.journal import key_of
 from unbackdoor.training import DivergedError
 
+WRECKED = 0.5
+"""Share of the accuracy of a repaired network below which nothing of it is left to speak of."""
+
 DEFENDER = 0.25
 """Share of the clean images of which the defender has some; nobody has the others."""
 
@@ -239,6 +242,10 @@ class RepairedRow(msgspec.Struct, frozen=True, kw_only=True):
         if self.asr_after is None or self.asr_clean is None:
             return None
         return self.asr_after - self.asr_clean
+
+    def wrecks(self, further: Relearnt) -> bool:
+        """Return whether a further training left less than half of the accuracy."""
+        return further.accuracy < WRECKED * (self.accuracy_after or 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

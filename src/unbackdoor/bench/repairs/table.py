@@ -22,7 +22,11 @@ def table(rows: Sequence[RepairedRow]) -> list[Line]:
 
 
 def relearning(rows: Sequence[RepairedRow]) -> list[Line]:
-    """Return a line for each repair: the rate after it, and after each further training."""
+    """Return a line for each repair: the rate after it, and after each further training.
+
+    Trainings that wreck a network are left out, because what is left says nothing of a backdoor;
+    the last column says how many networks these are.
+    """
     names = list(dict.fromkeys(one.name for row in rows for one in row.relearnt))
     return [
         {
@@ -31,6 +35,7 @@ def relearning(rows: Sequence[RepairedRow]) -> list[Line]:
             "networks": f"{len({row.network for row in own})}",
             "after the repair": averaged([row.asr_after for row in own]),
             **{name: averaged(_after(own, name)) for name in names},
+            "wrecked": f"{sum(any(map(row.wrecks, row.relearnt)) for row in own)}",
         }
         for own in groups(rows)
     ]
@@ -46,7 +51,8 @@ def groups(rows: Sequence[RepairedRow]) -> list[list[RepairedRow]]:
 
 
 def _after(rows: Sequence[RepairedRow], name: str) -> list[float]:
-    return [one.asr for row in rows for one in row.relearnt if one.name == name]
+    every = [(row, one) for row in rows for one in row.relearnt if one.name == name]
+    return [one.asr for row, one in every if not row.wrecks(one)]
 
 
 def _line(rows: Sequence[RepairedRow], name: str | None = None) -> Line:
