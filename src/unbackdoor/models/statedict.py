@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from unbackdoor.errors import ContentError, brief, listed, printable
+from unbackdoor.models.contents import SUFFIXES
 from unbackdoor.models.pickles import strict
 from unbackdoor.models.pickles.reduced import Reduced, reduced
 from unbackdoor.runtime.files import solid_bytes
@@ -50,7 +51,7 @@ OLD_PROGRAM = (
     "; it is a program of PyTorch before 1.4 (model.json), of which torch 2 says “Legacy model "
     "format is not supported”, so type this with a version of its time"
 )
-CHECKPOINTS = {".pt", ".pth", ".safetensors", ".onnx", ".h5", ".keras", ".ckpt", ".bin"}
+CHECKPOINTS = {*SUFFIXES, ".onnx", ".h5", ".keras"}
 """Ends of the names of checkpoints."""
 ALONE = (
     "import sys, torch; file, name, alone = sys.argv[1:]; "
